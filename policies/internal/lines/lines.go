@@ -1,0 +1,129 @@
+// Package lines keeps ready tasks in one heap a demand: where one task of a demand finds no room, no other of that demand does, so a
+// policy that passes over what does not fit looks at the first of each line only.
+package lines
+
+import (
+	"github.com/schedlab/schedlab/policies/internal/heap"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Lines is a set of lines, one a demand. The zero value is empty.
+//
+// A line is shut when its first task found no room; it stays shut until Reopen. Tasks that left the line by other ways (held, dropped) are
+// removed with Remove.
+type Lines struct {
+	heaps []heap.Heap      // by DemandID
+	shut  []bool           // by DemandID
+	open  []sched.DemandID // lines that are neither shut nor empty, in no special order
+	at    []int32          // by DemandID: index in open, or -1
+	n     int
+}
+
+// Len returns the number of tasks.
+func (l *Lines) Len() int { return l.n }
+
+func (l *Lines) grow(d sched.DemandID) {
+	for len(l.heaps) <= int(d) {
+		l.heaps = append(l.heaps, nil)
+		l.shut = append(l.shut, false)
+		l.at = append(l.at, -1)
+	}
+}
+
+// Push adds a task with its key to the line of its demand.
+func (l *Lines) Push(d sched.DemandID, it heap.Item) {
+	l.grow(d)
+	l.heaps[d].Push(it)
+	l.n++
+	l.reopen(d)
+}
+
+func (l *Lines) reopen(d sched.DemandID) {
+	if l.at[d] < 0 && !l.shut[d] && len(l.heaps[d]) > 0 {
+		l.at[d] = int32(len(l.open))
+		l.open = append(l.open, d)
+	}
+}
+
+func (l *Lines) closeAt(i int32) {
+	d, last := l.open[i], l.open[len(l.open)-1]
+	l.open[i] = last
+	l.at[last] = i
+	l.open = l.open[:len(l.open)-1]
+	l.at[d] = -1
+}
+
+// Shut marks a line whose first task found no room.
+func (l *Lines) Shut(d sched.DemandID) {
+	l.shut[d] = true
+	if l.at[d] >= 0 {
+		l.closeAt(l.at[d])
+	}
+}
+
+// IsShut reports whether the line of d is shut.
+func (l *Lines) IsShut(d sched.DemandID) bool { return int(d) < len(l.shut) && l.shut[d] }
+
+// Reopen opens all lines: room came free.
+func (l *Lines) Reopen() {
+	for d := range l.shut {
+		if l.shut[d] {
+			l.shut[d] = false
+			l.reopen(sched.DemandID(d))
+		}
+	}
+}
+
+// Best returns the open line whose first task has the smallest key plus bias of its demand (bias may be nil), ties to the lower
+// TaskID, and false where no line is open.
+func (l *Lines) Best(bias []int64) (sched.DemandID, bool) {
+	best, bestKey, bestTask := sched.DemandID(-1), int64(0), sched.TaskID(0)
+	for _, d := range l.open {
+		top := l.heaps[d][0]
+		if bias != nil {
+			top.Key += bias[d]
+		}
+		if best < 0 || top.Key < bestKey || top.Key == bestKey && top.Task < bestTask {
+			best, bestKey, bestTask = d, top.Key, top.Task
+		}
+	}
+	return best, best >= 0
+}
+
+// Open returns the lines that are neither shut nor empty, in no special order. Do not modify.
+func (l *Lines) Open() []sched.DemandID { return l.open }
+
+// First returns the first task of a line, which must not be empty.
+func (l *Lines) First(d sched.DemandID) heap.Item { return l.heaps[d][0] }
+
+// Pop removes the first task of a line.
+func (l *Lines) Pop(d sched.DemandID) heap.Item {
+	it := l.heaps[d].Pop()
+	l.n--
+	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
+		l.closeAt(l.at[d])
+	}
+	return it
+}
+
+// Remove takes a task out of its line; linear time in the line. It reports whether it was there.
+func (l *Lines) Remove(d sched.DemandID, t sched.TaskID) bool {
+	if int(d) >= len(l.heaps) || !l.heaps[d].Remove(t) {
+		return false
+	}
+	l.n--
+	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
+		l.closeAt(l.at[d])
+	}
+	return true
+}
+
+// Rekey gives every task of every line a new key; linear time.
+func (l *Lines) Rekey(key func(sched.TaskID) int64) {
+	for _, h := range l.heaps {
+		for i := range h {
+			h[i].Key = key(h[i].Task)
+		}
+		h.Init()
+	}
+}

@@ -1,0 +1,66 @@
+package policies
+
+import (
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Shortest is the key of SJF: the estimated run time.
+func Shortest(s *sched.State, t sched.TaskID) int64 { return int64(s.Estimate(t)) }
+
+// ShortestRemaining is the key of SRTF: the estimated work left. It falls while a task runs and stands still while it waits.
+func ShortestRemaining(s *sched.State, t sched.TaskID) int64 { return int64(s.Remaining(t)) }
+
+// ByPeriod is the key of rate-monotonic scheduling (Liu & Layland 1973): the shortest period first, tasks without a period last.
+func ByPeriod(s *sched.State, t sched.TaskID) int64 {
+	if p := s.Class(t).Period; p > 0 {
+		return int64(p)
+	}
+	return never
+}
+
+// ByRelativeDeadline is the key of deadline-monotonic scheduling (Leung & Whitehead 1982): the shortest relative deadline first; a periodic
+// task without one has its period; all others come last.
+func ByRelativeDeadline(s *sched.State, t sched.TaskID) int64 {
+	c := s.Class(t)
+	switch {
+	case c.RelDeadline > 0:
+		return int64(c.RelDeadline)
+	case c.Period > 0:
+		return int64(c.Period)
+	}
+	return never
+}
+
+// ByDeadline is the key of earliest-deadline-first (Liu & Layland 1973): the earliest absolute deadline first, tasks without one last.
+func ByDeadline(s *sched.State, t sched.TaskID) int64 { return int64(s.Task(t).Deadline) }
+
+// overtakes lets t stop running tasks whose key, as it is now, is larger.
+func overtakes(key Key) Evictable {
+	return func(s *sched.State, running, t sched.TaskID) (int64, bool) {
+		k := key(s, running)
+		return k, k > key(s, t)
+	}
+}
+
+// NewRoundRobin returns round-robin with time slices: one line in the order of readiness (a task whose slice has ended goes to its end),
+// whose head blocks, so that each waits at most a slice for its turn. A running task may be stopped once it has run for the quantum, and
+// is only if that makes room for the head of the line. quantum must be positive.
+func NewRoundRobin(quantum time.Duration) *List {
+	l := &List{Key: func(s *sched.State, t sched.TaskID) int64 { return int64(s.ReadySince(t)) }}
+	l.Evict = func(s *sched.State, running, _ sched.TaskID) (int64, bool) {
+		started := s.StartedAt(running)
+		return -int64(started), s.Now().Sub(started) >= quantum
+	}
+	l.Wake = func(r *sched.Round, _ sched.TaskID) {
+		// Tasks run in the order of their start, so the first whose slice is not over ends next.
+		for t := range r.RunningTasks() {
+			if at := r.StartedAt(t).Add(quantum); at > r.Now() {
+				r.WakeAt(at)
+				return
+			}
+		}
+	}
+	return l
+}

@@ -1,0 +1,205 @@
+package sched
+
+// The rarer facts: holds, cancellations, added dependencies, profiles, quotas.
+
+func (k *Kernel) cancel(e Event) {
+	if e.Task < 0 || int(e.Task) >= len(k.rows) {
+		k.refused++
+		return
+	}
+	rw := &k.rows[e.Task]
+	switch rw.phase {
+	case Running:
+		rw.flags |= flagCancel
+		k.stop(e.Task, rw)
+	case Stopping:
+		rw.flags |= flagCancel
+	case Claiming:
+		k.undoClaim(e.Task)
+		k.finishObserved(e.Task, Dropped, e)
+	case Blocked, Ready, Backoff, Held:
+		k.finishObserved(e.Task, Dropped, e)
+	default:
+		k.refused++
+	}
+}
+
+// hold takes a task out of the line until it is released. A running task runs on; the hold counts when it would be ready again.
+func (k *Kernel) hold(e Event) {
+	if e.Task < 0 || int(e.Task) >= len(k.rows) {
+		k.refused++
+		return
+	}
+	rw := &k.rows[e.Task]
+	if rw.phase == Unknown || rw.phase.Over() {
+		k.refused++
+		return
+	}
+	if e.Kind == Hold {
+		rw.flags |= flagHold
+		if rw.phase == Claiming {
+			k.undoClaim(e.Task) // held now
+			return
+		}
+		if rw.phase == Ready {
+			k.unready(e.Task, rw, Held, Order)
+		}
+		return
+	}
+	rw.flags &^= flagHold
+	if rw.phase == Held {
+		k.makeReady(e.Task, Order)
+	}
+}
+
+// unready takes a ready task out of the line.
+func (k *Kernel) unready(t TaskID, rw *row, to Phase, cause Cause) {
+	k.closeWait(t, rw)
+	k.ready--
+	rw.phase, rw.cause = to, cause
+	if to == Blocked {
+		k.blocked++
+	}
+	k.pol.Observe(&k.State, Event{Kind: TaskBlocked, Task: t, Node: NoNode})
+}
+
+// CheckEdge says whether the dependency from -> to can be added now: both are known, to has not started, from did not fail, and no cycle
+// comes of it. It returns the cycle where one would, and a reason.
+func (k *Kernel) CheckEdge(from, to TaskID) (cycle []TaskID, reason string) {
+	if k.Phase(from) == Unknown || k.Phase(to) == Unknown {
+		return nil, "unknown task"
+	}
+	switch ph := k.Phase(to); {
+	case ph != Blocked && ph != Ready && ph != Held:
+		return nil, "the task has started or is over"
+	case k.Phase(from).Over() && k.Phase(from) != Done:
+		return nil, "the predecessor is not going to be done"
+	}
+	// A path from `to` to `from` would close a cycle.
+	came := map[TaskID]TaskID{to: Nobody}
+	stack := []TaskID{to}
+	for len(stack) > 0 {
+		t := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		if t == from {
+			cycle = append(cycle, to)
+			for u := from; u != Nobody; u = came[u] {
+				cycle = append(cycle, u)
+			}
+			// to <- ... walked backwards from `from`: the list reads to, from, ..., to; turn it into from's order.
+			for i, j := 0, len(cycle)-1; i < j; i, j = i+1, j-1 {
+				cycle[i], cycle[j] = cycle[j], cycle[i]
+			}
+			return cycle, "a cycle"
+		}
+		for u := range k.Succs(t) {
+			if _, ok := came[u]; !ok {
+				came[u] = t
+				stack = append(stack, u)
+			}
+		}
+	}
+	return nil, ""
+}
+
+func (k *Kernel) addEdge(e Event) {
+	if _, reason := k.CheckEdge(e.Task, e.Other); reason != "" {
+		k.refused++
+		return
+	}
+	if k.extra.succ == nil {
+		k.extra.succ, k.extra.pred = map[TaskID][]TaskID{}, map[TaskID][]TaskID{}
+	}
+	k.extra.succ[e.Task] = append(k.extra.succ[e.Task], e.Other)
+	k.extra.pred[e.Other] = append(k.extra.pred[e.Other], e.Task)
+	rw := &k.rows[e.Other]
+	if k.Phase(e.Task) != Done {
+		rw.waitsFor++
+	}
+	k.pol.Observe(&k.State, e)
+	if rw.waitsFor > 0 && rw.phase == Ready {
+		k.unready(e.Other, rw, Blocked, Dependency)
+	}
+}
+
+// profile takes in what a sampler saw: use by others lowers the room, nothing raises it.
+func (k *Kernel) profile(e *Event) {
+	if e.More == nil || e.More.Profile == nil || e.Node < 0 || int(e.Node) >= k.room.Len() {
+		k.refused++
+		return
+	}
+	for len(k.profiles) < k.room.Len() {
+		k.profiles = append(k.profiles, nodeProfile{})
+	}
+	p := &k.profiles[e.Node]
+	if p.set && e.More.Profile.SampledAt < p.SampledAt {
+		k.late++
+		return
+	}
+	next := *e.More.Profile
+	next.OtherCPU, next.OtherMem = max(next.OtherCPU, 0), max(next.OtherMem, 0)
+	k.room.occupy(e.Node, next.OtherCPU-p.OtherCPU, next.OtherMem-p.OtherMem)
+	*p = nodeProfile{next, true}
+	k.pol.Observe(&k.State, *e)
+}
+
+// quotas bounds what tenants and queues hold.
+type quotas struct {
+	tenant, queue map[string]*quotaUse
+}
+
+type quotaUse struct {
+	Quota
+	CPU, GPU int64 // in use
+}
+
+func (k *Kernel) setQuota(q Quota) {
+	if k.quotas == nil {
+		k.quotas = &quotas{tenant: map[string]*quotaUse{}, queue: map[string]*quotaUse{}}
+		for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+			k.quotas.take(k.tb, k.runs[i].task, k.Demand(k.runs[i].task))
+		}
+	}
+	if q.Tenant != "" {
+		k.quotas.of(k.quotas.tenant, q.Tenant).Quota = q
+	} else {
+		k.quotas.of(k.quotas.queue, q.Queue).Quota = q
+	}
+}
+
+func (q *quotas) of(m map[string]*quotaUse, name string) *quotaUse {
+	u := m[name]
+	if u == nil {
+		u = &quotaUse{Quota: Quota{CPU: -1, GPUMilli: -1}}
+		m[name] = u
+	}
+	return u
+}
+
+func (q *quotas) both(tb *Table, t TaskID) [2]*quotaUse {
+	c := tb.ClassOf(t)
+	return [2]*quotaUse{q.of(q.tenant, tb.Tenants[c.Tenant]), q.of(q.queue, tb.Queues[c.Queue])}
+}
+
+func (q *quotas) allows(tb *Table, t TaskID, d *Demand) bool {
+	for _, u := range q.both(tb, t) {
+		if u.Quota.CPU >= 0 && u.CPU+d.CPUTotal() > u.Quota.CPU || u.GPUMilli >= 0 && u.GPU+d.GPUTotal() > u.GPUMilli {
+			return false
+		}
+	}
+	return true
+}
+
+func (q *quotas) take(tb *Table, t TaskID, d *Demand) {
+	for _, u := range q.both(tb, t) {
+		u.CPU += d.CPUTotal()
+		u.GPU += d.GPUTotal()
+	}
+}
+
+func (q *quotas) give(tb *Table, t TaskID, d *Demand) {
+	for _, u := range q.both(tb, t) {
+		u.CPU -= d.CPUTotal()
+		u.GPU -= d.GPUTotal()
+	}
+}

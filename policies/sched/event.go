@@ -1,0 +1,133 @@
+package sched
+
+import "time"
+
+// EventKind names a fact. Every input that can change a decision is a fact.
+type EventKind uint8
+
+// The facts. Drivers send those up to Wake; the kernel adds the rest for the policy.
+const (
+	_ EventKind = iota
+	// Ends.
+	Finished       // Task, Attempt
+	FailedAttempt  // Task, Attempt; Done = work kept. Retried after the backoff while retries last
+	Killed         // Task, Attempt: over, for good, whatever retries are left (a run cut at its limit)
+	Stopped        // Task, Attempt; Done = work kept: the order to stop was carried out
+	CheckpointDone // Task, Attempt; Done = work saved
+	Started        // Task, Attempt: it really runs (optional; room is taken by the order)
+	NodeDown       // Node
+	NodeUp         // Node (a known one that was down), or Spec (a new one)
+	NodeProfile    // Node, Profile
+	DependencyUp   // Name
+	DependencyDown // Name
+	Cancelled      // Task
+	Hold           // Task
+	Release        // Task
+	Updated        // Task, Value = new estimate in ns
+	QuotaSet       // Quota
+	PolicySet      // Policy
+	// Arrivals.
+	EdgeAdded  // Task -> Other
+	JobArrived // tasks Task .. Task+N-1 of one job, submitted now
+	Wake       // the time that a policy or a backoff asked for has come
+
+	// Added by the kernel.
+	TaskReady   // Task may be started (again)
+	TaskBlocked // Task may no longer be started (an added edge, a hold, a claim undone)
+	TaskDropped // Task is cancelled, or failed for good
+)
+
+var eventNames = [...]string{
+	"", "finished", "failed", "killed", "stopped", "checkpointed", "started", "node-down", "node-up", "node-profile",
+	"dependency-up", "dependency-down", "cancelled", "hold", "release", "updated", "quota", "policy", "edge", "arrived", "wake", "ready", "blocked", "dropped",
+}
+
+func (k EventKind) String() string { return eventNames[k] }
+
+// EventKindOf returns the kind that String calls name.
+func EventKindOf(name string) (EventKind, bool) {
+	for k, n := range eventNames {
+		if n == name && n != "" {
+			return EventKind(k), true
+		}
+	}
+	return 0, false
+}
+
+// Event is one fact. Which fields mean something stands beside its kind.
+type Event struct {
+	Kind    EventKind
+	Task    TaskID
+	Other   TaskID
+	N       int32
+	Node    NodeID
+	Attempt int32
+	Done    time.Duration // work done, on a node of reference speed
+	Value   int64
+	More    *Detail // what rare facts carry
+}
+
+// Detail carries the payload of rare facts.
+type Detail struct {
+	Spec    *NodeSpec
+	Profile *Profile
+	Quota   *Quota
+	Policy  Policy
+	Name    string
+}
+
+// Profile is what a sampler saw of a node. It lowers what the ledger offers (use by others) and serves scores; it never raises it.
+type Profile struct {
+	SampledAt   Time
+	OtherCPU    int64 // milli-CPU used by others
+	OtherMem    int64 // bytes used by others
+	GPULoad     float64
+	Latency     time.Duration
+	Connections int32
+}
+
+// Quota bounds what the running tasks of a tenant or a queue hold together. A negative bound is none.
+type Quota struct {
+	Tenant, Queue string // exactly one is set
+	CPU           int64  // milli-CPU
+	GPUMilli      int64
+}
+
+// CommandKind names an order.
+type CommandKind uint8
+
+// The orders.
+const (
+	_ CommandKind = iota
+	Start
+	Stop
+	Checkpoint
+	Scale
+	Reject
+)
+
+var commandNames = [...]string{"", "start", "stop", "checkpoint", "scale", "reject"}
+
+func (k CommandKind) String() string { return commandNames[k] }
+
+// Command is one order to the driver. It carries the attempt, so that late reports and late orders of old attempts are told apart.
+type Command struct {
+	Kind     CommandKind
+	Cause    Cause // Reject
+	Task     TaskID
+	Attempt  int32
+	Queue    QueueID     // Scale
+	Replicas int32       // Scale
+	On       []Placement // Start; owned by the kernel, valid until the next Step
+}
+
+// Policy decides which ready tasks run, and where. It is driven by one goroutine and needs no locks. All it keeps must follow from
+// the facts it observed and the State, so that a kernel restored from a snapshot, whose policy is told the present as facts
+// (JobArrived, then TaskReady in the order of readiness), decides as the first one would have.
+type Policy interface {
+	// Observe tells one fact, after the state has taken it in. It may update the policy's own indexes; it cannot act.
+	Observe(s *State, e Event)
+	// Decide runs once per batch of facts: all ends, then all arrivals. Facts that its own orders cause at once (Stopped at zero
+	// cost) form the next batch of the same instant.
+	Decide(r *Round)
+}

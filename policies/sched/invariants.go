@@ -1,0 +1,76 @@
+package sched
+
+import "fmt"
+
+// checkInvariants panics where the kernel's own books disagree: built in with -tags invariants, which the tests use. It costs a walk
+// over all tasks and nodes a Step.
+func (k *Kernel) checkInvariants() {
+	var ready, running, blocked, claims int
+	for t := range k.rows {
+		rw := &k.rows[t]
+		switch rw.phase {
+		case Ready:
+			ready++
+		case Running, Stopping:
+			running++
+		case Blocked:
+			blocked++
+		case Claiming:
+			claims++
+		}
+		holds := rw.phase == Running || rw.phase == Stopping || rw.phase == Claiming
+		if holds != (rw.slot >= 0) {
+			panic(fmt.Sprintf("task %d: phase %v with slot %d", t, rw.phase, rw.slot))
+		}
+		if rw.phase == Ready && rw.waitsFor > 0 {
+			panic(fmt.Sprintf("task %d is ready and waits for %d", t, rw.waitsFor))
+		}
+	}
+	if ready != k.ready || running != k.running || blocked != k.blocked || claims != k.claims {
+		panic(fmt.Sprintf("counts: ready %d/%d running %d/%d blocked %d/%d claims %d/%d", ready, k.ready, running, k.running, blocked, k.blocked, claims, k.claims))
+	}
+	fresh := NewRoom(k.room.specs, k.room.demands)
+	for i := range k.room.nodes {
+		if !k.room.nodes[i].up {
+			fresh.setUp(NodeID(i), false)
+		}
+		if i < len(k.profiles) {
+			fresh.occupy(NodeID(i), k.profiles[i].OtherCPU, k.profiles[i].OtherMem)
+		}
+	}
+	for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+		r := &k.runs[i]
+		need := &k.Demand(r.task).Need
+		for _, p := range r.on {
+			fresh.Take(need, p)
+		}
+	}
+	for i := range fresh.nodes {
+		if fresh.nodes[i] != k.room.nodes[i] {
+			panic(fmt.Sprintf("node %d: ledger %+v, recount %+v", i, k.room.nodes[i], fresh.nodes[i]))
+		}
+		if n := &k.room.nodes[i]; claims == 0 && k.profiles == nil && n.up && (n.cpu < 0 || n.mem < 0 || n.gpus < 0) {
+			panic(fmt.Sprintf("node %d is overbooked: %+v", i, *n))
+		}
+	}
+	for l := range fresh.gpuIdx.bits {
+		if fresh.gpuIdx.count[l] != k.room.gpuIdx.count[l] {
+			panic(fmt.Sprintf("GPU level %d: %d nodes, recount %d", l, k.room.gpuIdx.count[l], fresh.gpuIdx.count[l]))
+		}
+		for w := range fresh.gpuIdx.bits[l] {
+			if fresh.gpuIdx.bits[l][w] != k.room.gpuIdx.bits[l][w] {
+				panic(fmt.Sprintf("GPU level %d differs", l))
+			}
+		}
+	}
+	for l := range fresh.cpuIdx.bits {
+		for w := range fresh.cpuIdx.bits[l] {
+			if fresh.cpuIdx.bits[l][w] != k.room.cpuIdx.bits[l][w] {
+				panic(fmt.Sprintf("CPU level %d differs", l))
+			}
+		}
+	}
+	if fresh.usedGPUMilli != k.room.usedGPUMilli || fresh.usedCPU != k.room.usedCPU {
+		panic("sums of booked room differ")
+	}
+}

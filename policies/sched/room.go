@@ -1,0 +1,807 @@
+package sched
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Room is the ledger of what is free on every node, with an index for first-fit searches. The kernel keeps the real one; a policy
+// may keep copies to plan on (CopyFrom, then Take and Give). It is not safe for concurrent use.
+//
+// Invariants: (1) a device is in whole of its node exactly when nothing is booked on it; (2) a node is in the index level of its
+// free GPUs and in that of its free CPU exactly when it is up; (3) free amounts fall below zero only for a Claim whose victims have
+// not stopped yet.
+type Room struct {
+	demands *[]Demand
+	specs   []NodeSpec
+	nodes   []nodeRoom
+	milli   []int32 // booked share of each told-apart device, all nodes in one slice
+	vram    []int64 // VRAM booked by shares on each of these devices
+	gpuIdx  levels  // by number of wholly free GPUs
+	cpuIdx  levels  // by bits.Len of whole free cores
+	shares  bitset  // nodes that have a device with a part to spare (up, and told apart)
+	allowed map[string]bitset
+	ofDem   []bitset // per demand: nodes of the right kind; nil = not looked up yet
+	words   int
+
+	types        []string // GPU types of the nodes, in order of appearance
+	typeOf       []int32  // per node: index in types, -1 without GPUs
+	capGPU       []int64  // GPUs of each type, 1/1000, up or down
+	usedGPU      []int64  // booked GPUs of each type, 1/1000
+	capCPU       int64    // milli-CPU of nodes that state a capacity
+	capMem       int64    // bytes, likewise
+	usedMem      int64    // bytes booked on these nodes
+	usedGPUMilli int64    // booked on up nodes, all nodes; shares as fractions
+	usedCPU      int64    // booked milli-CPU, on nodes that state a capacity
+}
+
+type nodeRoom struct {
+	cpu, mem int64   // free; Unlimited less what was taken where not stated
+	whole    Devices // told-apart devices with nothing booked
+	gpus     int32   // wholly free GPUs
+	dev      int32   // first entry in milli and vram
+	up       bool
+	pool     bool // more than MaxDevices GPUs: counted
+	capped   bool // states a CPU capacity
+	memory   bool // states a capacity of RAM
+}
+
+type bitset []uint64
+
+func (b bitset) has(i int) bool { return b[i>>6]>>(i&63)&1 != 0 }
+func (b bitset) set(i int)      { b[i>>6] |= 1 << (i & 63) }
+func (b bitset) clear(i int)    { b[i>>6] &^= 1 << (i & 63) }
+
+// levels keeps one bitset of nodes for each level, and their numbers; a level above the last is kept in the last.
+type levels struct {
+	bits  []bitset
+	count []int32
+}
+
+const (
+	gpuLevels = 18 // 0..16 free GPUs, and more
+	cpuLevels = 24 // bits.Len of free cores
+)
+
+func gpuLevel(n int32) int { return min(max(int(n), 0), gpuLevels-1) }
+
+func cpuLevel(milli int64) int {
+	if milli < 1000 {
+		return 0
+	}
+	return min(bits.Len64(uint64(milli)/1000), cpuLevels-1)
+}
+
+func (l *levels) init(n, words int) {
+	l.bits, l.count = make([]bitset, n), make([]int32, n)
+	flat := make([]uint64, n*words)
+	for i := range l.bits {
+		l.bits[i] = flat[i*words : (i+1)*words : (i+1)*words]
+	}
+}
+
+func (l *levels) move(node, from, to int) {
+	if from == to {
+		return
+	}
+	l.bits[from].clear(node)
+	l.count[from]--
+	l.bits[to].set(node)
+	l.count[to]++
+}
+
+// NewRoom returns the empty ledger of the nodes. Demands are looked up in *demands, which may grow.
+func NewRoom(specs []NodeSpec, demands *[]Demand) *Room {
+	r := &Room{demands: demands, allowed: map[string]bitset{}}
+	r.words = max(1, (len(specs)+63)/64)
+	r.gpuIdx.init(gpuLevels, r.words)
+	r.cpuIdx.init(cpuLevels, r.words)
+	r.shares = make(bitset, r.words)
+	for _, s := range specs {
+		r.add(s)
+	}
+	return r
+}
+
+func (r *Room) add(s NodeSpec) NodeID {
+	id := len(r.specs)
+	if words := (id + 64) / 64; words > r.words {
+		r.widen(words)
+	}
+	n := nodeRoom{cpu: s.CPU, mem: s.Mem, gpus: s.GPUs, dev: int32(len(r.milli)), pool: s.GPUs > MaxDevices, capped: s.CPU < Unlimited, memory: s.Mem < Unlimited}
+	if !n.pool && s.GPUs > 0 {
+		n.whole = Devices(1)<<s.GPUs - 1
+		for range s.GPUs {
+			r.milli, r.vram = append(r.milli, 0), append(r.vram, 0)
+		}
+	}
+	r.specs, r.nodes = append(r.specs, s), append(r.nodes, n)
+	r.typeOf = append(r.typeOf, r.gpuType(s))
+	if n.capped {
+		r.capCPU += s.CPU
+	}
+	if n.memory {
+		r.capMem += s.Mem
+	}
+	clear(r.allowed)
+	r.ofDem = r.ofDem[:0]
+	r.setUp(NodeID(id), true)
+	return NodeID(id)
+}
+
+// gpuType returns the index of the node's GPU type and counts its capacity.
+func (r *Room) gpuType(s NodeSpec) int32 {
+	if s.GPUs == 0 {
+		return -1
+	}
+	i := slices.Index(r.types, s.GPUType)
+	if i < 0 {
+		i = len(r.types)
+		r.types, r.capGPU, r.usedGPU = append(r.types, s.GPUType), append(r.capGPU, 0), append(r.usedGPU, 0)
+	}
+	r.capGPU[i] += int64(s.GPUs) * Whole
+	return int32(i)
+}
+
+func (r *Room) widen(words int) {
+	grow := func(b bitset) bitset {
+		return append(append(make(bitset, 0, words), b...), make(bitset, words-len(b))...)
+	}
+	for _, l := range []*levels{&r.gpuIdx, &r.cpuIdx} {
+		for i := range l.bits {
+			l.bits[i] = grow(l.bits[i])
+		}
+	}
+	r.shares = grow(r.shares)
+	r.words = words
+}
+
+func (r *Room) setUp(id NodeID, up bool) {
+	n := &r.nodes[id]
+	if n.up == up {
+		return
+	}
+	n.up = up
+	g, c := gpuLevel(n.gpus), cpuLevel(n.cpu)
+	if up {
+		r.gpuIdx.bits[g].set(int(id))
+		r.gpuIdx.count[g]++
+		r.cpuIdx.bits[c].set(int(id))
+		r.cpuIdx.count[c]++
+		r.markShares(id)
+		return
+	}
+	r.gpuIdx.bits[g].clear(int(id))
+	r.gpuIdx.count[g]--
+	r.cpuIdx.bits[c].clear(int(id))
+	r.cpuIdx.count[c]--
+	r.shares.clear(int(id))
+}
+
+// markShares keeps the set of nodes on which a share may fit.
+func (r *Room) markShares(id NodeID) {
+	n := &r.nodes[id]
+	if !n.up || n.pool || r.specs[id].GPUs == 0 {
+		return
+	}
+	if n.whole != 0 {
+		r.shares.set(int(id))
+		return
+	}
+	for i := range r.specs[id].GPUs {
+		if r.milli[n.dev+i] < Whole {
+			r.shares.set(int(id))
+			return
+		}
+	}
+	r.shares.clear(int(id))
+}
+
+// CopyFrom makes r equal to src, reusing r's memory. The copy shares what never changes.
+func (r *Room) CopyFrom(src *Room) {
+	if len(r.specs) != len(src.specs) { // nodes were added: look the kinds up again
+		r.ofDem = r.ofDem[:0]
+		r.allowed = map[string]bitset{}
+	}
+	r.demands, r.specs = src.demands, src.specs
+	r.nodes = append(r.nodes[:0], src.nodes...)
+	r.milli = append(r.milli[:0], src.milli...)
+	r.vram = append(r.vram[:0], src.vram...)
+	if r.words != src.words || r.gpuIdx.bits == nil {
+		r.words = src.words
+		r.gpuIdx.init(gpuLevels, r.words)
+		r.cpuIdx.init(cpuLevels, r.words)
+		r.shares = make(bitset, r.words)
+	}
+	for i := range r.gpuIdx.bits {
+		copy(r.gpuIdx.bits[i], src.gpuIdx.bits[i])
+	}
+	for i := range r.cpuIdx.bits {
+		copy(r.cpuIdx.bits[i], src.cpuIdx.bits[i])
+	}
+	copy(r.gpuIdx.count, src.gpuIdx.count)
+	copy(r.cpuIdx.count, src.cpuIdx.count)
+	copy(r.shares, src.shares)
+	r.types, r.typeOf, r.capGPU = src.types, src.typeOf, src.capGPU
+	r.usedGPU = append(r.usedGPU[:0], src.usedGPU...)
+	r.capCPU, r.capMem, r.usedMem = src.capCPU, src.capMem, src.usedMem
+	r.usedGPUMilli, r.usedCPU = src.usedGPUMilli, src.usedCPU
+}
+
+// Len returns the number of nodes, up or down.
+func (r *Room) Len() int { return len(r.nodes) }
+
+// Spec returns the description of a node. Do not modify.
+func (r *Room) Spec(n NodeID) *NodeSpec { return &r.specs[n] }
+
+// Up reports whether the node is up.
+func (r *Room) Up(n NodeID) bool { return r.nodes[n].up }
+
+// FreeCPU returns the free milli-CPU of a node.
+func (r *Room) FreeCPU(n NodeID) int64 { return r.nodes[n].cpu }
+
+// FreeMem returns the free bytes of RAM of a node.
+func (r *Room) FreeMem(n NodeID) int64 { return r.nodes[n].mem }
+
+// FreeGPUs returns the number of wholly free GPUs of a node.
+func (r *Room) FreeGPUs(n NodeID) int32 { return r.nodes[n].gpus }
+
+// WholeDevices returns the wholly free GPUs of a node (none on a pool of more than MaxDevices).
+func (r *Room) WholeDevices(n NodeID) Devices { return r.nodes[n].whole }
+
+// BookedMilli returns the share of each GPU of a node that is booked, in 1/1000. Empty on a pool. Do not modify.
+func (r *Room) BookedMilli(n NodeID) []int32 {
+	nd := &r.nodes[n]
+	if nd.pool {
+		return nil
+	}
+	return r.milli[nd.dev : nd.dev+r.specs[n].GPUs]
+}
+
+// FreeGPUMilli returns the free GPU capacity of a node in 1/1000, parts included.
+func (r *Room) FreeGPUMilli(n NodeID) int64 {
+	if r.nodes[n].pool {
+		return int64(r.nodes[n].gpus) * Whole
+	}
+	free := int64(0)
+	for _, m := range r.BookedMilli(n) {
+		free += Whole - int64(m)
+	}
+	return free
+}
+
+// UsedGPUMilli and UsedCPU return what is booked on all nodes together; CPU only on nodes that state a capacity.
+func (r *Room) UsedGPUMilli() int64 { return r.usedGPUMilli }
+
+// UsedCPU returns the booked milli-CPU; see UsedGPUMilli.
+func (r *Room) UsedCPU() int64 { return r.usedCPU }
+
+// CPU and Mem return capacity and booked amount of all nodes that state a capacity, in milli-CPU and bytes.
+func (r *Room) CPU() (capacity, used int64) { return r.capCPU, r.usedCPU }
+
+// Mem returns capacity and booked bytes of RAM; see CPU.
+func (r *Room) Mem() (capacity, used int64) { return r.capMem, r.usedMem }
+
+// GPUTypes returns the GPU types of the cluster in the order of their first node. Do not modify.
+func (r *Room) GPUTypes() []string { return r.types }
+
+// GPUs returns capacity and booked amount of the GPU type with this index in GPUTypes, in 1/1000 of a GPU.
+func (r *Room) GPUs(i int) (capacity, used int64) { return r.capGPU[i], r.usedGPU[i] }
+
+// Allowed reports whether the node is of the right kind for the demand (GPU type, labels, taints, VRAM of a device), full or not.
+func (r *Room) Allowed(d DemandID, n NodeID) bool { return r.kinds(d).has(int(n)) }
+
+// kinds returns the nodes of the right kind for d.
+func (r *Room) kinds(d DemandID) bitset {
+	if int(d) < len(r.ofDem) && r.ofDem[d] != nil {
+		return r.ofDem[d]
+	}
+	for len(r.ofDem) <= int(d) {
+		r.ofDem = append(r.ofDem, nil)
+	}
+	dem := &(*r.demands)[d]
+	key := dem.kindKey()
+	set, ok := r.allowed[key]
+	if !ok {
+		set = make(bitset, r.words)
+		for i := range r.specs {
+			if dem.allows(&r.specs[i]) {
+				set.set(i)
+			}
+		}
+		r.allowed[key] = set
+	}
+	r.ofDem[d] = set
+	return set
+}
+
+// kindKey is equal for demands that the same kinds of nodes satisfy.
+func (d *Demand) kindKey() string {
+	var b strings.Builder
+	types := append([]string(nil), d.GPUTypes...)
+	sort.Strings(types)
+	fmt.Fprintf(&b, "%q %d %t %t", types, d.Need.VRAM, d.Need.GPUs > 0, d.Need.GPUs > 0 && d.Need.GPUMilli < Whole)
+	labels := append([]Label(nil), d.Labels...)
+	sort.Slice(labels, func(i, j int) bool { return labels[i].Key < labels[j].Key })
+	fmt.Fprintf(&b, " %q %#v", labels, d.Tolerations)
+	return b.String()
+}
+
+// allows reports whether a node is of the right kind, whatever is free.
+func (d *Demand) allows(s *NodeSpec) bool {
+	if d.Need.GPUs > 0 {
+		if s.GPUs == 0 || d.Need.VRAM > s.VRAM {
+			return false
+		}
+		if d.Need.GPUMilli < Whole && s.GPUs > MaxDevices {
+			return false
+		}
+		if len(d.GPUTypes) > 0 {
+			ok := false
+			for _, t := range d.GPUTypes {
+				ok = ok || strings.EqualFold(t, s.GPUType)
+			}
+			if !ok {
+				return false
+			}
+		}
+	}
+	for _, want := range d.Labels {
+		ok := false
+		for _, l := range s.Labels {
+			ok = ok || l == want
+		}
+		if !ok {
+			return false
+		}
+	}
+	for _, taint := range s.Taints {
+		if taint.Effect == "PreferNoSchedule" {
+			continue
+		}
+		ok := false
+		for _, t := range d.Tolerations {
+			ok = ok || t.Tolerates(taint)
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// FitsOn returns how many replicas of the demand, at most limit, fit on the node now.
+func (r *Room) FitsOn(d DemandID, n NodeID, limit int32) int32 {
+	if !r.nodes[n].up || !r.kinds(d).has(int(n)) {
+		return 0
+	}
+	return r.fitsOn(&(*r.demands)[d].Need, n, limit)
+}
+
+// fitsOn is FitsOn for a node known to be up and of the right kind.
+func (r *Room) fitsOn(need *Need, id NodeID, limit int32) int32 {
+	n := &r.nodes[id]
+	k := int64(limit)
+	if need.CPU > 0 {
+		if n.cpu < need.CPU {
+			return 0
+		}
+		if k > 1 {
+			k = min(k, n.cpu/need.CPU)
+		}
+	}
+	if need.Mem > 0 {
+		if n.mem < need.Mem {
+			return 0
+		}
+		if k > 1 {
+			k = min(k, n.mem/need.Mem)
+		}
+	}
+	if need.GPUs > 0 {
+		if need.GPUMilli >= Whole {
+			if n.gpus < need.GPUs {
+				return 0
+			}
+			k = min(k, int64(n.gpus/need.GPUs))
+		} else {
+			if !r.shares.has(int(id)) {
+				return 0
+			}
+			fit := int64(0)
+			for i := range r.specs[id].GPUs {
+				at := n.dev + i
+				room := int64(Whole-r.milli[at]) / int64(need.GPUMilli)
+				if need.VRAM > 0 && room > 0 {
+					room = min(room, (r.specs[id].VRAM-r.vram[at])/need.VRAM)
+				}
+				if fit += max(room, 0); fit >= k {
+					break
+				}
+			}
+			k = min(k, fit)
+		}
+	}
+	return int32(max(k, 0))
+}
+
+// Devices chooses GPU indexes for replicas of the demand on a node on which they fit: the lowest wholly free GPUs, or for a share the
+// device with the least room that fits, the lowest of equals. Several shares of one gang on a node take one device each call.
+func (r *Room) Devices(d DemandID, n NodeID, replicas int32) Devices {
+	return r.devices(&(*r.demands)[d].Need, n, replicas)
+}
+
+func (r *Room) devices(need *Need, id NodeID, replicas int32) Devices {
+	n := &r.nodes[id]
+	if need.GPUs == 0 || n.pool {
+		return 0
+	}
+	if need.GPUMilli >= Whole {
+		k := int(need.GPUs * replicas)
+		if k == bits.OnesCount64(uint64(n.whole)) {
+			return n.whole
+		}
+		var set Devices
+		for rest := n.whole; k > 0 && rest != 0; k-- {
+			low := rest & -rest
+			set |= low
+			rest &^= low
+		}
+		return set
+	}
+	best, least := -1, int32(Whole+1)
+	for i := range r.specs[id].GPUs {
+		at := n.dev + i
+		free := Whole - r.milli[at]
+		if free >= need.GPUMilli && free < least && (need.VRAM == 0 || r.specs[id].VRAM-r.vram[at] >= need.VRAM) {
+			best, least = int(i), free
+		}
+	}
+	if best < 0 {
+		return 0
+	}
+	return 1 << best
+}
+
+// FirstFit looks for room for the whole gang on the nodes in their order and appends the placements to buf. A share that several
+// replicas ask for gets one placement a replica. It reports false, and buf unchanged, where there is no room.
+func (r *Room) FirstFit(d DemandID, buf []Placement) ([]Placement, bool) {
+	return r.FirstFitWhere(d, buf, nil)
+}
+
+// FirstFitWhere is FirstFit on those nodes on which limit, if not nil, allows replicas: it gets the node and the replicas that fit
+// and returns how many of them it allows.
+func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, fits int32) int32) ([]Placement, bool) {
+	dem := &(*r.demands)[d]
+	kinds := r.kinds(d)
+	if len(buf) == 0 && dem.Gang == 1 && limit == nil {
+		id := r.firstNode(dem, kinds)
+		if id < 0 {
+			return buf, false
+		}
+		return append(buf, Placement{Node: id, Replicas: 1, GPUs: r.devices(&dem.Need, id, 1)}), true
+	}
+	start, left := len(buf), dem.Gang
+	var idx *levels
+	low := 0
+	share := dem.Need.GPUs > 0 && dem.Need.GPUMilli < Whole
+	switch {
+	case share:
+	case dem.Need.GPUs > 0:
+		idx, low = &r.gpuIdx, gpuLevel(dem.Need.GPUs)
+	default:
+		idx, low = &r.cpuIdx, cpuLevel(dem.Need.CPU)
+	}
+	if idx != nil && !idx.any(low) {
+		return buf, false
+	}
+	for w := range r.words {
+		var cand uint64
+		if share {
+			cand = r.shares[w]
+		} else {
+			for l := low; l < len(idx.bits); l++ {
+				if idx.count[l] != 0 {
+					cand |= idx.bits[l][w]
+				}
+			}
+		}
+		for cand &= kinds[w]; cand != 0; cand &= cand - 1 {
+			id := NodeID(w<<6 + bits.TrailingZeros64(cand))
+			k := r.fitsOn(&dem.Need, id, left)
+			if k > 0 && limit != nil {
+				k = min(k, limit(id, k))
+			}
+			if k <= 0 {
+				continue
+			}
+			if share && k > 1 { // each on its own device or part; choose one by one on booked room
+				for range k {
+					p := Placement{Node: id, Replicas: 1, GPUs: r.devices(&dem.Need, id, 1)}
+					r.Take(&dem.Need, p)
+					buf = append(buf, p)
+				}
+				for _, p := range buf[len(buf)-int(k):] {
+					r.Give(&dem.Need, p)
+				}
+			} else {
+				buf = append(buf, Placement{Node: id, Replicas: k, GPUs: r.devices(&dem.Need, id, k)})
+			}
+			if left -= k; left == 0 {
+				return buf, true
+			}
+		}
+	}
+	return buf[:start], false
+}
+
+func (l *levels) any(low int) bool {
+	for i := low; i < len(l.count); i++ {
+		if l.count[i] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// firstNode returns the first node with room for one replica, or -1.
+func (r *Room) firstNode(dem *Demand, kinds bitset) NodeID {
+	need := &dem.Need
+	if need.GPUs > 0 && need.GPUMilli < Whole {
+		for w := range r.words {
+			for cand := r.shares[w] & kinds[w]; cand != 0; cand &= cand - 1 {
+				if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
+					return id
+				}
+			}
+		}
+		return NoNode
+	}
+	idx, low := &r.cpuIdx, cpuLevel(need.CPU)
+	if need.GPUs > 0 {
+		idx, low = &r.gpuIdx, gpuLevel(need.GPUs)
+	}
+	// Only the levels that have nodes are looked at; in a busy cluster these are few.
+	var live [cpuLevels]bitset
+	n := 0
+	for l := low; l < len(idx.bits); l++ {
+		if idx.count[l] != 0 {
+			live[n] = idx.bits[l]
+			n++
+		}
+	}
+	if n == 0 {
+		return NoNode
+	}
+	for w := range r.words {
+		cand := live[0][w]
+		for _, b := range live[1:n] {
+			cand |= b[w]
+		}
+		for cand &= kinds[w]; cand != 0; cand &= cand - 1 {
+			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
+				return id
+			}
+		}
+	}
+	return NoNode
+}
+
+// Candidates appends to buf the first limit nodes, in node order from node `from` on and round the end, on which one replica fits.
+// limit <= 0 means all.
+func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []NodeID {
+	dem := &(*r.demands)[d]
+	kinds := r.kinds(d)
+	need := &dem.Need
+	share := need.GPUs > 0 && need.GPUMilli < Whole
+	idx, low := &r.cpuIdx, cpuLevel(need.CPU)
+	if need.GPUs > 0 {
+		idx, low = &r.gpuIdx, gpuLevel(need.GPUs)
+	}
+	var live [cpuLevels]bitset
+	n := 0
+	if share {
+		live[0], n = r.shares, 1
+	} else {
+		for l := low; l < len(idx.bits); l++ {
+			if idx.count[l] != 0 {
+				live[n] = idx.bits[l]
+				n++
+			}
+		}
+	}
+	if n == 0 {
+		return buf
+	}
+	start := len(buf)
+	w0 := int(from) >> 6
+	for i := range r.words + 1 {
+		w := (w0 + i) % r.words
+		cand := live[0][w]
+		for _, b := range live[1:n] {
+			cand |= b[w]
+		}
+		cand &= kinds[w]
+		switch i {
+		case 0:
+			cand &= ^uint64(0) << (uint(from) & 63)
+		case r.words:
+			cand &= 1<<(uint(from)&63) - 1
+		}
+		for ; cand != 0; cand &= cand - 1 {
+			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
+				if buf = append(buf, id); limit > 0 && len(buf)-start == limit {
+					return buf
+				}
+			}
+		}
+	}
+	return buf
+}
+
+// Take books the replicas of a placement. It does not look whether they fit.
+func (r *Room) Take(need *Need, p Placement) { r.book(need, p, 1) }
+
+// Give undoes Take.
+func (r *Room) Give(need *Need, p Placement) { r.book(need, p, -1) }
+
+func (r *Room) book(need *Need, p Placement, sign int64) {
+	n := &r.nodes[p.Node]
+	k := sign * int64(p.Replicas)
+	cpu, gpus := n.cpu, n.gpus
+	n.cpu -= k * need.CPU
+	n.mem -= k * need.Mem
+	if n.capped {
+		r.usedCPU += k * need.CPU
+	}
+	if n.memory {
+		r.usedMem += k * need.Mem
+	}
+	if need.GPUs > 0 {
+		milli := k * int64(need.GPUs) * int64(need.GPUMilli)
+		r.usedGPUMilli += milli
+		r.usedGPU[r.typeOf[p.Node]] += milli
+		switch {
+		case n.pool:
+			n.gpus -= int32(k) * need.GPUs
+		default:
+			share, vram := int32(sign)*need.GPUMilli, int64(0)
+			if need.GPUMilli < Whole {
+				vram = sign * need.VRAM
+				if p.Replicas > 1 { // several shares of a gang on one device
+					share *= p.Replicas
+					vram *= int64(p.Replicas)
+				}
+			}
+			for set := p.GPUs; set != 0; set &= set - 1 {
+				i := int32(bits.TrailingZeros64(uint64(set)))
+				r.milli[n.dev+i] += share
+				if vram != 0 {
+					r.vram[n.dev+i] += vram
+				}
+				bit := Devices(1) << i
+				if r.milli[n.dev+i] == 0 {
+					n.whole |= bit
+				} else {
+					n.whole &^= bit
+				}
+			}
+			n.gpus = int32(bits.OnesCount64(uint64(n.whole)))
+		}
+	}
+	if !n.up {
+		return
+	}
+	r.cpuIdx.move(int(p.Node), cpuLevel(cpu), cpuLevel(n.cpu))
+	if need.GPUs > 0 {
+		r.gpuIdx.move(int(p.Node), gpuLevel(gpus), gpuLevel(n.gpus))
+		r.markShares(p.Node)
+	}
+}
+
+// occupy books what others use on a node (a profile), or frees it with negative amounts.
+func (r *Room) occupy(id NodeID, cpu, mem int64) {
+	n := &r.nodes[id]
+	from := n.cpu
+	n.cpu -= cpu
+	n.mem -= mem
+	if n.up {
+		r.cpuIdx.move(int(id), cpuLevel(from), cpuLevel(n.cpu))
+	}
+}
+
+// fits reports whether a placement can be booked now.
+func (r *Room) fits(d DemandID, p Placement) bool {
+	if p.Node < 0 || int(p.Node) >= len(r.nodes) || p.Replicas < 1 {
+		return false
+	}
+	dem := &(*r.demands)[d]
+	if r.FitsOn(d, p.Node, p.Replicas) < p.Replicas {
+		return false
+	}
+	n := &r.nodes[p.Node]
+	if dem.Need.GPUs == 0 || n.pool {
+		return p.GPUs == 0
+	}
+	if dem.Need.GPUMilli >= Whole {
+		return p.GPUs&^n.whole == 0 && bits.OnesCount64(uint64(p.GPUs)) == int(p.Replicas*dem.Need.GPUs)
+	}
+	if bits.OnesCount64(uint64(p.GPUs)) != 1 {
+		return false
+	}
+	i := int32(bits.TrailingZeros64(uint64(p.GPUs)))
+	if i >= r.specs[p.Node].GPUs {
+		return false
+	}
+	at := n.dev + i
+	return Whole-r.milli[at] >= dem.Need.GPUMilli*p.Replicas && (dem.Need.VRAM == 0 || r.specs[p.Node].VRAM-r.vram[at] >= dem.Need.VRAM*int64(p.Replicas))
+}
+
+// Lacks says what keeps one replica of the demand out: the first of GPUs, VRAM, CPU, memory that no node of the right kind has,
+// or Constraint where no node up is of the right kind, or GPU or CPU where several lacks combine. It looks at every node.
+func (r *Room) Lacks(d DemandID) Resource {
+	dem := &(*r.demands)[d]
+	kinds := r.kinds(d)
+	any, cpu, mem, gpu := false, false, false, false
+	bare := dem.Need
+	bare.CPU, bare.Mem = 0, 0
+	for i := range r.nodes {
+		if !r.nodes[i].up || !kinds.has(i) {
+			continue
+		}
+		any = true
+		g := r.fitsOn(&bare, NodeID(i), 1) == 1
+		gpu = gpu || g
+		cpu = cpu || g && r.nodes[i].cpu >= dem.Need.CPU
+		mem = mem || g && r.nodes[i].mem >= dem.Need.Mem
+	}
+	switch {
+	case !any:
+		return Constraint
+	case !gpu:
+		return GPU
+	case !cpu:
+		return CPU
+	case !mem:
+		return Memory
+	case dem.Need.GPUs > 0:
+		return GPU
+	}
+	return CPU
+}
+
+// CouldEverFit reports whether the gang would fit the nodes if they were all up and empty.
+func CouldEverFit(specs []NodeSpec, d *Demand) bool {
+	left := d.Gang
+	for i := range specs {
+		s := &specs[i]
+		if !d.allows(s) {
+			continue
+		}
+		k := int64(left)
+		if d.Need.CPU > 0 {
+			k = min(k, s.CPU/d.Need.CPU)
+		}
+		if d.Need.Mem > 0 {
+			k = min(k, s.Mem/d.Need.Mem)
+		}
+		if d.Need.GPUs > 0 {
+			if d.Need.GPUMilli >= Whole {
+				k = min(k, int64(s.GPUs/d.Need.GPUs))
+			} else {
+				per := int64(Whole / d.Need.GPUMilli)
+				if d.Need.VRAM > 0 {
+					per = min(per, s.VRAM/d.Need.VRAM)
+				}
+				k = min(k, per*int64(s.GPUs))
+			}
+		}
+		if left -= int32(max(k, 0)); left <= 0 {
+			return true
+		}
+	}
+	return false
+}

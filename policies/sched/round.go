@@ -1,0 +1,70 @@
+package sched
+
+// Round is one decision: the policy's only way to act. It is valid during the call of Decide.
+type Round struct {
+	*State
+	k *Kernel
+}
+
+// Start orders a ready task to run on the placements, all or nothing; the room is taken at once. A placement of a demand for GPUs
+// may leave GPUs empty: the kernel then chooses the devices. It reports false, and nothing happens, where the task is not ready, the
+// placements do not hold the whole gang, there is no room, or a quota forbids it (the task then waits for Order).
+func (r *Round) Start(t TaskID, on ...Placement) bool { return r.k.start(t, on, nil) }
+
+// Evict orders a running task to stop. It keeps its room until the order is carried out (the fact Stopped); then it is ready again.
+// It reports false where the task does not run or is stopping already.
+func (r *Round) Evict(t TaskID) bool { return r.k.evict(t) }
+
+// Claim orders the victims to stop and holds the placements' room for t at once: what is free now, and what the victims give up. t
+// starts by itself as soon as the last victim has stopped or ended. It reports false, and nothing happens, where t is not ready, a victim does not
+// run (or is stopping already), or the placements would not fit even without the victims.
+func (r *Round) Claim(t TaskID, on []Placement, victims ...TaskID) bool {
+	return r.k.start(t, on, victims)
+}
+
+// Skip says why a ready task waits from now on. A task that has been preempted keeps that cause until it starts. The last task skipped
+// for NoRoom counts as the head of the line, the one that the tasks held back by Order wait behind.
+func (r *Round) Skip(t TaskID, c Cause) {
+	rw := &r.rows[t]
+	if rw.phase != Ready {
+		return
+	}
+	if c == NoRoom {
+		r.k.waits.head = t
+	}
+	if rw.cause != c && rw.cause != Preempted {
+		r.k.closeWait(t, rw)
+		rw.cause = c
+		if c == NoRoom && r.k.waits.rows != nil {
+			r.k.waits.lacks(t, r.room.Lacks(r.DemandID(t)))
+		}
+	}
+}
+
+// Reject refuses a ready task for good; its successors are cancelled.
+func (r *Round) Reject(t TaskID, c Cause) bool {
+	if r.rows[t].phase != Ready {
+		return false
+	}
+	r.rows[t].cause = c
+	r.k.cmds = append(r.k.cmds, Command{Kind: Reject, Cause: c, Task: t, Attempt: r.rows[t].attempt})
+	r.k.finish(t, Rejected)
+	return true
+}
+
+// Checkpoint orders a running task to save its work.
+func (r *Round) Checkpoint(t TaskID) bool {
+	if r.rows[t].phase != Running {
+		return false
+	}
+	r.k.cmds = append(r.k.cmds, Command{Kind: Checkpoint, Task: t, Attempt: r.rows[t].attempt})
+	return true
+}
+
+// Scale orders the number of replicas that serve a queue.
+func (r *Round) Scale(q QueueID, replicas int) {
+	r.k.cmds = append(r.k.cmds, Command{Kind: Scale, Queue: q, Replicas: int32(replicas), Task: Nobody})
+}
+
+// WakeAt asks for a decision no later than at. Of several wishes the earliest counts; it is forgotten when it has come.
+func (r *Round) WakeAt(at Time) { r.k.wake = min(r.k.wake, at) }

@@ -1,0 +1,311 @@
+package sched
+
+import (
+	"iter"
+	"math/bits"
+	"time"
+)
+
+// State is what a policy may see. Only the kernel changes it; a policy reads it during Observe and Decide.
+type State struct {
+	tb   *Table
+	room *Room
+	now  Time
+
+	rows  []row           // per known task
+	runs  []run           // slots of tasks that hold or claim room
+	free  []int32         // unused slots
+	kept  []time.Duration // work kept from earlier attempts, per task; nil until something is kept
+	extra edges           // dependencies added after their tasks arrived
+
+	profiles []nodeProfile // by node; nil until a profile arrives
+	quotas   *quotas       // nil until a quota is set
+	down     map[string]bool
+
+	ready, running, blocked int // numbers of tasks in these phases; running counts Stopping too
+}
+
+// row is a task's state. Invariants: slot >= 0 exactly in Claiming, Running and Stopping; waitsFor counts predecessors that are not
+// Done; since is when the present segment of waiting began.
+type row struct {
+	phase    Phase
+	cause    Cause
+	flags    uint8
+	fails    uint8
+	attempt  int32
+	slot     int32
+	waitsFor int32
+	node     NodeID // first node of the last attempt
+	since    Time
+	ready    Time // first ready; Never before
+	first    Time // first start; Never before
+	end      Time // Never before
+	held     time.Duration
+}
+
+const (
+	flagCancel uint8 = 1 << iota // drop when stopped
+	flagHold                     // a user holds it: Held instead of Ready
+	flagEvict                    // stopping because of the policy
+	flagLost                     // its node was lost
+)
+
+// run is a task that holds room.
+type run struct {
+	task     TaskID
+	prev     int32 // list of slots in order of start
+	next     int32
+	wait     int32  // victims of its Claim that have not stopped; 0 when it runs
+	claimant TaskID // the task whose Claim waits for this one to stop; Nobody
+	start    Time
+	est      time.Duration // estimated time of this attempt on its slowest node
+	on       []Placement   // reused with the slot
+}
+
+type edges struct {
+	succ, pred map[TaskID][]TaskID
+}
+
+type nodeProfile struct {
+	Profile
+	set bool
+}
+
+// Now returns the time of the present batch.
+func (s *State) Now() Time { return s.now }
+
+// Table returns the tasks. Do not modify.
+func (s *State) Table() *Table { return s.tb }
+
+// Room returns the ledger of free resources. Do not modify; copy it to plan.
+func (s *State) Room() *Room { return s.room }
+
+// Task returns the record of t.
+func (s *State) Task(t TaskID) *Task { return &s.tb.Tasks[t] }
+
+// Class returns the class of t.
+func (s *State) Class(t TaskID) *Class { return &s.tb.Classes[s.tb.Tasks[t].Class] }
+
+// DemandID returns the demand of t.
+func (s *State) DemandID(t TaskID) DemandID { return s.tb.Classes[s.tb.Tasks[t].Class].Demand }
+
+// Demand returns what t asks for.
+func (s *State) Demand(t TaskID) *Demand { return &s.tb.Demands[s.DemandID(t)] }
+
+// Known returns the number of tasks that have arrived or were passed over: all known TaskIDs are below it.
+func (s *State) Known() int { return len(s.rows) }
+
+// Phase returns where t stands.
+func (s *State) Phase(t TaskID) Phase {
+	if int(t) >= len(s.rows) {
+		return Unknown
+	}
+	return s.rows[t].phase
+}
+
+// Queued returns the number of ready tasks that do not run, Running of those that hold room, Blocked of those that wait for others.
+func (s *State) Queued() int { return s.ready }
+
+// Running returns the number of tasks that hold resources.
+func (s *State) Running() int { return s.running }
+
+// Blocked returns the number of tasks that have arrived and wait for predecessors.
+func (s *State) Blocked() int { return s.blocked }
+
+// Estimate returns the estimated run time of t on a node of reference speed.
+func (s *State) Estimate(t TaskID) time.Duration { return s.tb.Estimates[t] }
+
+// EstimateOn returns the estimated run time of t, from its beginning, on node n.
+func (s *State) EstimateOn(t TaskID, n NodeID) time.Duration {
+	return EstimateOn(s.tb, t, &s.room.specs[n])
+}
+
+// EstimateOn returns the estimated run time of t on a node: by its name, by its GPU type, or by its speed.
+func EstimateOn(tb *Table, t TaskID, n *NodeSpec) time.Duration {
+	if costs := tb.EstimateOn[t]; costs != nil {
+		if d, ok := CostFor(costs, n); ok {
+			return d
+		}
+	}
+	return OnSpeed(tb.Estimates[t], n.SpeedMilli)
+}
+
+// CostFor returns the run time given for the node's name, else for its GPU type.
+func CostFor(costs []CostOn, n *NodeSpec) (time.Duration, bool) {
+	for _, c := range costs {
+		if c.On == n.Name {
+			return c.Run, true
+		}
+	}
+	for _, c := range costs {
+		if c.On == n.GPUType && c.On != "" {
+			return c.Run, true
+		}
+	}
+	return 0, false
+}
+
+// OnSpeed returns how long work takes on a node of the given speed (1/1000; 0 means 1000), rounded up, at most Never.
+func OnSpeed(work time.Duration, speedMilli int64) time.Duration {
+	if speedMilli == Whole || speedMilli <= 0 || work <= 0 {
+		return work
+	}
+	return MulDiv(work, Whole, speedMilli, true)
+}
+
+// MulDiv returns d x mul / div without overflow on the way, rounded down or up, at most the largest Duration. All must be >= 0, div > 0.
+func MulDiv(d time.Duration, mul, div int64, up bool) time.Duration {
+	hi, lo := bits.Mul64(uint64(d), uint64(mul))
+	if up {
+		var carry uint64
+		lo, carry = bits.Add64(lo, uint64(div)-1, 0)
+		hi += carry
+	}
+	if hi >= uint64(div) {
+		return time.Duration(Never)
+	}
+	q, _ := bits.Div64(hi, lo, uint64(div))
+	return time.Duration(min(q, uint64(Never)))
+}
+
+// Attained returns the time that t has held resources, all attempts, up to now.
+func (s *State) Attained(t TaskID) time.Duration {
+	rw := &s.rows[t]
+	if rw.phase == Running || rw.phase == Stopping {
+		return rw.held + s.now.Sub(s.runs[rw.slot].start)
+	}
+	return rw.held
+}
+
+// Remaining returns the estimated work left of t on a node of reference speed: its estimate less the work kept and the work of the
+// running attempt, not below 0.
+func (s *State) Remaining(t TaskID) time.Duration {
+	left := s.tb.Estimates[t]
+	if s.kept != nil && int(t) < len(s.kept) {
+		left -= s.kept[t]
+	}
+	if rw := &s.rows[t]; rw.phase == Running || rw.phase == Stopping {
+		r := &s.runs[rw.slot]
+		if r.est > 0 {
+			left -= MulDiv(min(s.now.Sub(r.start), r.est), int64(max(left, 0)), int64(r.est), false)
+		}
+	}
+	return max(left, 0)
+}
+
+// ExpectedEnd returns when a running task is expected to end by its estimate; one that is past it, in one second from now.
+func (s *State) ExpectedEnd(t TaskID) Time {
+	r := &s.runs[s.rows[t].slot]
+	end := r.start.Add(r.est)
+	if end <= s.now {
+		return s.now.Add(time.Second)
+	}
+	return end
+}
+
+// StartedAt returns when the present attempt of a running task started.
+func (s *State) StartedAt(t TaskID) Time { return s.runs[s.rows[t].slot].start }
+
+// Attempt returns the number of attempts of t so far.
+func (s *State) Attempt(t TaskID) int32 { return s.rows[t].attempt }
+
+// ReadySince returns since when a ready task has been ready (this time), or when any task's present segment of waiting began.
+func (s *State) ReadySince(t TaskID) Time { return s.rows[t].since }
+
+// FirstReady returns when t was first ready; Never if it has not been.
+func (s *State) FirstReady(t TaskID) Time { return s.rows[t].ready }
+
+// CauseOf returns why t waits at present.
+func (s *State) CauseOf(t TaskID) Cause { return s.rows[t].cause }
+
+// Placements returns where a task that holds room stands. The slice is valid until the state changes.
+func (s *State) Placements(t TaskID) []Placement { return s.runs[s.rows[t].slot].on }
+
+// RunningTasks yields the tasks that hold resources in the order of their start.
+func (s *State) RunningTasks() iter.Seq[TaskID] {
+	return func(yield func(TaskID) bool) {
+		for i := s.runs[0].next; i != 0; i = s.runs[i].next {
+			if s.rows[s.runs[i].task].phase != Claiming && !yield(s.runs[i].task) {
+				return
+			}
+		}
+	}
+}
+
+// Succs calls yield for the successors of t, also those added later.
+func (s *State) Succs(t TaskID) iter.Seq[TaskID] {
+	return func(yield func(TaskID) bool) {
+		for _, u := range s.tb.Succs(t) {
+			if !yield(u) {
+				return
+			}
+		}
+		for _, u := range s.extra.succ[t] {
+			if !yield(u) {
+				return
+			}
+		}
+	}
+}
+
+// Preds calls yield for the predecessors of t, also those added later.
+func (s *State) Preds(t TaskID) iter.Seq[TaskID] {
+	return func(yield func(TaskID) bool) {
+		for _, u := range s.tb.Preds(t) {
+			if !yield(u) {
+				return
+			}
+		}
+		for _, u := range s.extra.pred[t] {
+			if !yield(u) {
+				return
+			}
+		}
+	}
+}
+
+// WaitsFor returns the number of predecessors of t that are not done.
+func (s *State) WaitsFor(t TaskID) int { return int(s.rows[t].waitsFor) }
+
+// ProfileOf returns the last profile of a node, and false if there was none.
+func (s *State) ProfileOf(n NodeID) (Profile, bool) {
+	if int(n) >= len(s.profiles) || !s.profiles[n].set {
+		return Profile{}, false
+	}
+	return s.profiles[n].Profile, true
+}
+
+// ProfileAge returns the age of the node's last profile; the largest Duration if there was none.
+func (s *State) ProfileAge(n NodeID) time.Duration {
+	if p, ok := s.ProfileOf(n); ok {
+		return s.now.Sub(p.SampledAt)
+	}
+	return time.Duration(Never)
+}
+
+// DependencyIsUp reports whether the named outside dependency is up, as far as facts say.
+func (s *State) DependencyIsUp(name string) bool { return !s.down[name] }
+
+// DataReady returns when the input of t is on node n if its transfer began now: latency of the storage plus size by its bandwidth
+// where the node states one, now where the input lies there or there is none.
+func (s *State) DataReady(t TaskID, n NodeID) Time {
+	d, ok := s.tb.Data[t]
+	spec := &s.room.specs[n]
+	if !ok || d.Input == 0 || d.At == spec.Name {
+		return s.now
+	}
+	at := s.now.Add(spec.StorageLatency)
+	if spec.StorageMBps > 0 {
+		at = at.Add(time.Duration(float64(d.Input) / (spec.StorageMBps * 1e6) * 1e9))
+	}
+	return at
+}
+
+// Outcome returns what became of t so far.
+func (s *State) Outcome(t TaskID) Outcome {
+	if int(t) >= len(s.rows) {
+		return Outcome{Ready: Never, Start: Never, End: Never, Node: NoNode}
+	}
+	rw := &s.rows[t]
+	return Outcome{Phase: rw.phase, Attempts: rw.attempt, Ready: rw.ready, Start: rw.first, End: rw.end, Held: rw.held, Node: rw.node}
+}

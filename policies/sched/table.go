@@ -1,0 +1,96 @@
+package sched
+
+import (
+	"strconv"
+	"time"
+)
+
+// Table holds what policies may know of every task that has arrived or will arrive. It is append-only, owned by the driver, and
+// may be shared by several kernels that only read it (a comparison loads its trace once). Kernels look only at tasks whose
+// JobArrived they have seen. The big slices hold no pointers.
+type Table struct {
+	Tasks     []Task
+	Estimates []time.Duration // estimated run time on a node of reference speed, per task
+
+	// Succ[SuccOff[t]:SuccOff[t+1]] are the successors of t, ascending, and Pred likewise; all four are nil where there are no edges.
+	SuccOff, PredOff []int32
+	Succ, Pred       []TaskID
+
+	// EstimateOn overrides Estimates by node name or GPU type (node name first), for tasks whose cost is given per kind of node. Rare.
+	EstimateOn map[TaskID][]CostOn
+
+	Classes []Class
+	Demands []Demand
+	Tenants []string // index 0 is ""
+	Queues  []string // index 0 is ""
+	Kinds   []string // index 0 is ""
+
+	Jobs               int32 // number of jobs: JobIDs are 0..Jobs-1
+	TaskNames, JobName Names
+	Data               map[TaskID]Data // input and output data, for tasks that have any
+}
+
+// CostOn is a run time on nodes of one name or GPU type.
+type CostOn struct {
+	On  string
+	Run time.Duration
+}
+
+// Data says what a task reads and writes.
+type Data struct {
+	Input, Output int64  // bytes
+	At            string // where the input lies: a node's name, or ""
+}
+
+// Succs returns the successors of t as given with its job (edges added later are in the kernel's State). Do not modify.
+func (tb *Table) Succs(t TaskID) []TaskID {
+	if tb.SuccOff == nil {
+		return nil
+	}
+	return tb.Succ[tb.SuccOff[t]:tb.SuccOff[t+1]]
+}
+
+// Preds returns the predecessors of t as given with its job. Do not modify.
+func (tb *Table) Preds(t TaskID) []TaskID {
+	if tb.PredOff == nil {
+		return nil
+	}
+	return tb.Pred[tb.PredOff[t]:tb.PredOff[t+1]]
+}
+
+// ClassOf returns the class of t. Do not modify.
+func (tb *Table) ClassOf(t TaskID) *Class { return &tb.Classes[tb.Tasks[t].Class] }
+
+// DemandOf returns the demand of t. Do not modify.
+func (tb *Table) DemandOf(t TaskID) *Demand { return &tb.Demands[tb.ClassOf(t).Demand] }
+
+// Names is a compact list of strings. The zero value names item i by its number, i+1 in decimal.
+type Names struct {
+	blob []byte
+	end  []uint32
+}
+
+// Append adds a name. A list that starts with Append must name every item. It reports false when the list is full (4 GiB).
+func (n *Names) Append(s string) bool {
+	if len(n.blob)+len(s) > 1<<32-1 {
+		return false
+	}
+	n.blob = append(n.blob, s...)
+	n.end = append(n.end, uint32(len(n.blob)))
+	return true
+}
+
+// At returns the name of item i.
+func (n *Names) At(i int) string {
+	if n.end == nil {
+		return strconv.Itoa(i + 1)
+	}
+	from := uint32(0)
+	if i > 0 {
+		from = n.end[i-1]
+	}
+	return string(n.blob[from:n.end[i]])
+}
+
+// Len returns the number of names that were appended.
+func (n *Names) Len() int { return len(n.end) }

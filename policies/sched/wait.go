@@ -1,0 +1,138 @@
+package sched
+
+import "slices"
+
+// waits keeps why tasks wait. The sums by cause are always kept (Books); the rows only where Config.Waits asks for them.
+type waits struct {
+	rows    map[waitKey]*waitSum
+	lacking map[TaskID]Resource // what a task skipped for NoRoom lacked when it was skipped
+	last    map[TaskID]TaskID   // the predecessor that a task waited for last
+	head    TaskID              // the last task skipped for NoRoom
+}
+
+type waitKey struct {
+	class   ClassID
+	blocker TaskID
+	cause   Cause
+	lack    Resource
+}
+
+type waitSum struct {
+	ns    float64
+	tasks int64
+}
+
+func (w *waits) lacks(t TaskID, r Resource) { w.lacking[t] = r }
+
+// WaitRow says how long tasks of a class waited for one cause and blocker.
+type WaitRow struct {
+	Cause   Cause
+	Lack    Resource // NoRoom: what was short when the task was skipped
+	Blocker TaskID   // Dependency: the predecessor that was done last; Order: the head of the line when the wait ended; else Nobody
+	Class   ClassID
+	Wait    float64 // ns, summed over the segments
+	Count   int64   // segments of waiting
+}
+
+// closeWait ends the present segment of waiting and begins the next.
+func (k *Kernel) closeWait(t TaskID, rw *row) {
+	d := k.now.Sub(rw.since)
+	if d > 0 {
+		k.book.CauseSeconds[rw.cause] += d.Seconds()
+		if k.waits.rows != nil {
+			k.addWait(t, rw, float64(d))
+		}
+	}
+	rw.since = k.now
+}
+
+func (k *Kernel) addWait(t TaskID, rw *row, ns float64) {
+	key := waitKey{class: k.tb.Tasks[t].Class, blocker: Nobody, cause: rw.cause}
+	switch rw.cause {
+	case Dependency:
+		if u, ok := k.waits.last[t]; ok {
+			key.blocker = u
+			delete(k.waits.last, t)
+		}
+	case NoRoom:
+		key.lack = k.waits.lacking[t]
+		delete(k.waits.lacking, t)
+	case Order:
+		if k.waits.head != t {
+			key.blocker = k.waits.head
+		}
+	}
+	s := k.waits.rows[key]
+	if s == nil {
+		s = &waitSum{}
+		k.waits.rows[key] = s
+	}
+	s.ns += ns
+	s.tasks++
+}
+
+// Waits returns the rows of the wait profile so far, largest first; nil unless Config.Waits asked for them.
+func (k *Kernel) Waits() []WaitRow {
+	rows := make([]WaitRow, 0, len(k.waits.rows))
+	for key, s := range k.waits.rows {
+		rows = append(rows, WaitRow{key.cause, key.lack, key.blocker, key.class, s.ns, s.tasks})
+	}
+	slices.SortFunc(rows, func(a, b WaitRow) int {
+		switch {
+		case a.Wait != b.Wait:
+			if a.Wait > b.Wait {
+				return -1
+			}
+			return 1
+		case a.Cause != b.Cause:
+			return int(a.Cause) - int(b.Cause)
+		case a.Lack != b.Lack:
+			return int(a.Lack) - int(b.Lack)
+		case a.Class != b.Class:
+			return int(a.Class - b.Class)
+		}
+		return int(a.Blocker - b.Blocker)
+	})
+	return rows
+}
+
+// backoffs is a binary heap of tasks by the end of their backoff, ties to the lower TaskID.
+type backoffs []backoffEntry
+
+type backoffEntry struct {
+	at Time
+	t  TaskID
+}
+
+func (b backoffs) less(i, j int) bool {
+	return b[i].at < b[j].at || b[i].at == b[j].at && b[i].t < b[j].t
+}
+
+func (b *backoffs) push(at Time, t TaskID) {
+	*b = append(*b, backoffEntry{at, t})
+	q := *b
+	for i := len(q) - 1; i > 0 && q.less(i, (i-1)/2); i = (i - 1) / 2 {
+		q[i], q[(i-1)/2] = q[(i-1)/2], q[i]
+	}
+}
+
+func (b *backoffs) pop() TaskID {
+	q := *b
+	t := q[0].t
+	last := len(q) - 1
+	q[0] = q[last]
+	q = q[:last]
+	for i := 0; ; {
+		c := 2*i + 1
+		if c+1 < last && q.less(c+1, c) {
+			c++
+		}
+		if c >= last || !q.less(c, i) {
+			break
+		}
+		q[i], q[c] = q[c], q[i]
+		i = c
+	}
+	*b = q
+	return t
+}

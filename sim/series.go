@@ -1,0 +1,151 @@
+package sim
+
+import (
+	"math"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces/metrics"
+)
+
+// Series are quantities over time in equal buckets, each the exact mean over its bucket.
+type Series struct {
+	From    sched.Time
+	Width   time.Duration // of a bucket
+	GPUs    []float64     // GPUs allocated, shares as fractions
+	CPUs    []float64     // cores allocated on nodes that state a capacity
+	Queued  []float64     // ready tasks that wait
+	Running []float64     // tasks that hold resources
+}
+
+const maxBuckets = 1024
+
+type sums struct{ gpu, cpu, queued, running float64 }
+
+// seriesBuilder integrates step functions into at most maxBuckets buckets; when time outgrows them, their width doubles.
+type seriesBuilder struct {
+	from    sched.Time
+	at      sched.Time // integrated up to here
+	edge    sched.Time // end of the present bucket
+	width   time.Duration
+	buckets []sums // integrals, value x ns
+	now     sums
+	have    bool
+}
+
+func (b *seriesBuilder) start(from sched.Time, span time.Duration) {
+	b.from, b.at = from, from
+	b.width = max(span/(maxBuckets/2), time.Microsecond)
+	b.edge = from.Add(b.width)
+	b.buckets = append(make([]sums, 0, maxBuckets), sums{})
+}
+
+// until integrates the state's present values up to now. It is called before each Step, so that the state is that of the time since.
+func (b *seriesBuilder) until(now sched.Time, s *sched.State) {
+	if now <= b.at {
+		return
+	}
+	v := sums{float64(s.Room().UsedGPUMilli()), float64(s.Room().UsedCPU()), float64(s.Queued()), float64(s.Running())}
+	for now > b.edge {
+		b.add(v, b.edge)
+		if len(b.buckets) == maxBuckets {
+			for i := range maxBuckets / 2 {
+				x, y := b.buckets[2*i], b.buckets[2*i+1]
+				b.buckets[i] = sums{x.gpu + y.gpu, x.cpu + y.cpu, x.queued + y.queued, x.running + y.running}
+			}
+			b.buckets = b.buckets[:maxBuckets/2]
+			b.width *= 2
+			if b.width > time.Duration(1)<<52 {
+				b.edge = sched.Never
+				continue
+			}
+		}
+		b.buckets = append(b.buckets, sums{})
+		b.edge = b.edge.Add(b.width)
+	}
+	b.add(v, now)
+}
+
+func (b *seriesBuilder) add(v sums, to sched.Time) {
+	d := float64(to - b.at)
+	s := &b.buckets[len(b.buckets)-1]
+	s.gpu += v.gpu * d
+	s.cpu += v.cpu * d
+	s.queued += v.queued * d
+	s.running += v.running * d
+	b.at = to
+}
+
+func (b *seriesBuilder) done() Series {
+	s := Series{From: b.from, Width: b.width}
+	for i, x := range b.buckets {
+		d := float64(b.width)
+		if i == len(b.buckets)-1 {
+			d = float64(b.at - b.from.Add(time.Duration(i)*b.width))
+		}
+		if d <= 0 {
+			break
+		}
+		s.GPUs = append(s.GPUs, x.gpu/d/sched.Whole)
+		s.CPUs = append(s.CPUs, x.cpu/d/1000)
+		s.Queued = append(s.Queued, x.queued/d)
+		s.Running = append(s.Running, x.running/d)
+	}
+	return s
+}
+
+// fragMeter samples the cluster's fragmentation (FGD) at most maxSamples times and averages over time. Between samples the last value
+// stands; the interval doubles as time grows.
+type fragMeter struct {
+	mix      *metrics.FragMix
+	next     sched.Time
+	last     sched.Time
+	first    sched.Time
+	every    time.Duration
+	samples  int
+	integral float64
+	value    float64
+	milli    []int32
+}
+
+const maxSamples = 512
+
+func (f *fragMeter) start(mix *metrics.FragMix, at sched.Time) {
+	f.mix, f.first, f.last, f.next, f.every = mix, at, at, at, time.Second
+	f.value = math.NaN()
+}
+
+// until is called before each Step, when the state is that since the last one.
+func (f *fragMeter) until(now sched.Time, s *sched.State) {
+	if f.mix == nil || now < f.next || now == f.last {
+		return
+	}
+	f.value = 0
+	room := s.Room()
+	for i := range room.Len() {
+		n := sched.NodeID(i)
+		spec := room.Spec(n)
+		if spec.GPUs == 0 || !room.Up(n) || spec.GPUs > sched.MaxDevices {
+			continue
+		}
+		f.milli = f.milli[:0]
+		for _, booked := range room.BookedMilli(n) {
+			f.milli = append(f.milli, max(sched.Whole-booked, 0))
+		}
+		f.value += f.mix.NodeFrag(room.FreeCPU(n), f.milli, spec.GPUType)
+	}
+	f.integral += f.value * float64(now-f.last)
+	f.last = now
+	if f.samples++; f.samples == maxSamples {
+		f.samples /= 2
+		f.every *= 2
+	}
+	f.next = now.Add(f.every)
+}
+
+func (f *fragMeter) mean() float64 {
+	if f.mix == nil || f.last == f.first {
+		return math.NaN()
+	}
+	return f.integral / float64(f.last-f.first)
+}

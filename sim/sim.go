@@ -1,0 +1,470 @@
+// Package sim is the virtual-time driver of the kernel in policies/sched: it knows the true run times, which no policy sees, carries
+// the kernel's orders out in no time at all, and reports ends, failures and arrivals as facts.
+//
+// Tie rule. All that happens in one instant is told in one batch: first ends (by TaskID), then node faults, then arrivals (by TaskID);
+// one decision follows. What the orders of that decision cause in the same instant (a stop, a run of no length) is the next batch of
+// the same instant.
+package sim
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/metrics"
+)
+
+// Config says what to simulate. Workload, Nodes and Policy are required.
+type Config struct {
+	Workload       *traces.Workload
+	Nodes          []sched.NodeSpec
+	Policy         sched.Policy
+	Estimates      []time.Duration // what policies see, per task; nil: the workload's
+	KillAtEstimate bool            // a run longer than its estimate is cut there and counts as killed
+	Restart        bool            // an evicted task loses its work; default: it resumes
+	Overhead       time.Duration   // paid, while holding, at each start after a preemption
+	Horizon        sched.Time      // stop there; 0: run until nothing is left to happen
+	Faults         []Fault         // in any order
+	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
+	Tap      func(now sched.Time, in []sched.Event, out []sched.Command) error
+	Waits    bool                  // keep the wait profile
+	FragMix  *metrics.FragMix      // measure fragmentation against this mix; nil: not measured
+	Progress func(done, total int) // called now and then with tasks that are over
+}
+
+// Fault is a scripted failure: a node that goes down or comes back at a time, or a task whose attempt fails after holding so long.
+type Fault struct {
+	At   sched.Time // node faults
+	Node sched.NodeID
+	Up   bool
+
+	Task    sched.TaskID // task faults: Attempt > 0
+	Attempt int32
+	After   time.Duration
+}
+
+// Result is what came of a run. Seconds of resources are of allocated capacity: GPUs (shares as fractions) and cores.
+type Result struct {
+	Outcome                        func(sched.TaskID) sched.Outcome
+	Series                         Series
+	GPUSeconds, CPUSeconds         float64 // all attempts
+	LostGPUSeconds, LostCPUSeconds float64 // of it: failures, kills, restarts, preemption overhead
+	Preemptions, Restarts          int64
+	CauseSeconds                   [sched.NumCauses]float64
+	FragmentationGPUs              float64 // time mean; NaN where not measured
+	Waits                          []sched.WaitRow
+	First, Last                    sched.Time // first submit, last end
+	Unfinished                     int        // tasks that are not over: cut by the horizon, or nothing could start them
+	Batches                        int64
+	Wall                           time.Duration
+}
+
+// end is a scheduled end of an attempt.
+type end struct {
+	at      sched.Time
+	task    sched.TaskID
+	attempt int32
+}
+
+type run struct {
+	Config
+	tb       *sched.Table
+	k        *sched.Kernel
+	ends     ends
+	kept     []time.Duration        // true work kept of preempted tasks; nil until one is
+	paying   map[sched.TaskID]int32 // the attempt that pays the overhead of a preemption
+	faults   []Fault
+	taskFail map[taskAttempt]time.Duration
+	in       []sched.Event
+	stops    []sched.Event // reports of the last decision's stops
+	lostGPU  float64
+	lostCPU  float64
+	series   seriesBuilder
+	frag     fragMeter
+	hetero   bool // run times differ by node
+}
+
+type taskAttempt struct {
+	task    sched.TaskID
+	attempt int32
+}
+
+// Run simulates until nothing is left to happen, the horizon, or the context's end. Errors: a task that no node could ever hold, a
+// dependency cycle, a policy that keeps giving orders without time moving on, an error of Tap.
+func Run(ctx context.Context, c Config) (*Result, error) {
+	began := time.Now() // wall time of the simulation itself, not of what is simulated
+	w := c.Workload
+	tb := *w.Table
+	if c.Estimates != nil {
+		if len(c.Estimates) != len(tb.Tasks) {
+			return nil, fmt.Errorf("%d estimates for %d tasks", len(c.Estimates), len(tb.Tasks))
+		}
+		tb.Estimates = c.Estimates
+	}
+	if err := Placeable(w, c.Nodes); err != nil {
+		return nil, err
+	}
+	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
+	for _, n := range c.Nodes {
+		r.hetero = r.hetero || n.SpeedMilli != 0 && n.SpeedMilli != sched.Whole
+	}
+	if c.Horizon == 0 {
+		r.Horizon = sched.Never
+	}
+	for _, f := range c.Faults {
+		if f.Attempt > 0 {
+			r.taskFail[taskAttempt{f.Task, f.Attempt}] = f.After
+		} else {
+			r.faults = append(r.faults, f)
+		}
+	}
+	slices.SortStableFunc(r.faults, func(a, b Fault) int { return cmpTime(a.At, b.At) })
+	first := sched.Time(0)
+	if len(tb.Tasks) > 0 {
+		first = tb.Tasks[0].Submit
+	}
+	var err error
+	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: c.Policy, Start: first, Waits: c.Waits})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", w.Source, err)
+	}
+	span := time.Minute
+	if n := len(tb.Tasks); n > 0 {
+		span = max(span, tb.Tasks[n-1].Submit.Sub(first))
+	}
+	r.series.start(first, span)
+	r.frag.start(c.FragMix, first)
+	if err := r.loop(ctx); err != nil {
+		return nil, err
+	}
+	return r.result(first, began), nil
+}
+
+// Placeable says which task no node could ever hold, if there is one.
+func Placeable(w *traces.Workload, nodes []sched.NodeSpec) error {
+	bad := make([]bool, len(w.Demands))
+	any := false
+	for i := range w.Demands {
+		bad[i] = !sched.CouldEverFit(nodes, &w.Demands[i])
+		any = any || bad[i]
+	}
+	if !any {
+		return nil
+	}
+	count, at := 0, sched.Nobody
+	for t := range w.Tasks {
+		if bad[w.ClassOf(sched.TaskID(t)).Demand] {
+			if count++; at == sched.Nobody {
+				at = sched.TaskID(t)
+			}
+		}
+	}
+	if count == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: task %s asks for %s, which this cluster cannot hold even when empty (%d of %d tasks)",
+		w.Source, w.TaskNames.At(int(at)), w.DemandOf(at), count, len(w.Tasks))
+}
+
+func cmpTime(a, b sched.Time) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// maxSameInstant bounds the batches of one instant: beyond it the policy gives orders in a circle.
+func (r *run) maxSameInstant() int { return 1000 + 8*len(r.tb.Tasks) }
+
+func (r *run) loop(ctx context.Context) error {
+	next, total := 0, len(r.tb.Tasks)
+	now, same := sched.Time(math.MinInt64), 0
+	batches := 0
+	for {
+		at := sched.Never
+		if len(r.stops) > 0 {
+			at = now
+		} else {
+			r.ends.dropStale(r.k)
+			if len(r.ends) > 0 {
+				at = r.ends[0].at
+			}
+			if next < total {
+				at = min(at, r.tb.Tasks[next].Submit)
+			}
+			if len(r.faults) > 0 {
+				at = min(at, r.faults[0].At)
+			}
+			if wake, ok := r.k.NextWake(); ok {
+				at = min(at, max(wake, now))
+			}
+		}
+		if at == sched.Never || at > r.Horizon {
+			break
+		}
+		if at < r.k.Now() {
+			at = r.k.Now() // a fault scripted before the first submit
+		}
+		if at > now {
+			now, same = at, 0
+		} else if same++; same > r.maxSameInstant() {
+			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
+		}
+		if batches++; batches&1023 == 0 {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if r.Progress != nil {
+				r.Progress(r.over(next), total)
+			}
+		}
+		r.in = append(r.in[:0], r.stops...)
+		r.stops = r.stops[:0]
+		for len(r.ends) > 0 && r.ends[0].at == now {
+			e := r.ends.pop()
+			if r.k.Attempt(e.task) != e.attempt || r.k.Phase(e.task) != sched.Running {
+				continue
+			}
+			r.in = append(r.in, r.ended(e))
+		}
+		for len(r.faults) > 0 && r.faults[0].At <= now {
+			f := r.faults[0]
+			r.faults = r.faults[1:]
+			kind := sched.NodeDown
+			if f.Up {
+				kind = sched.NodeUp
+			} else {
+				r.losses(f.Node)
+			}
+			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
+		}
+		for next < total && r.tb.Tasks[next].Submit <= now {
+			n := 1
+			for next+n < total && r.tb.Tasks[next+n].Job == r.tb.Tasks[next].Job && r.tb.Tasks[next+n].Submit <= now {
+				n++
+			}
+			r.in = append(r.in, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(next), N: int32(n), Node: sched.NoNode})
+			next += n
+		}
+		r.series.until(now, &r.k.State)
+		r.frag.until(now, &r.k.State)
+		out := r.k.Step(now, r.in)
+		if r.Tap != nil {
+			if err := r.Tap(now, r.in, out); err != nil {
+				return err
+			}
+		}
+		for i := range out {
+			switch c := &out[i]; c.Kind {
+			case sched.Start:
+				r.begin(now, c)
+			case sched.Stop:
+				r.stops = append(r.stops, r.stopped(now, c))
+			case sched.Checkpoint:
+				r.stops = append(r.stops, sched.Event{Kind: sched.CheckpointDone, Task: c.Task, Attempt: c.Attempt, Done: r.workDone(now, c.Task)})
+			}
+		}
+	}
+	end := now
+	if r.Horizon != sched.Never {
+		end = max(now, r.Horizon)
+	}
+	r.series.until(end, &r.k.State)
+	r.frag.until(end, &r.k.State)
+	if r.Progress != nil {
+		r.Progress(total, total)
+	}
+	return nil
+}
+
+func (r *run) over(arrived int) int {
+	return max(0, arrived-r.k.Queued()-r.k.Running()-r.k.Blocked())
+}
+
+// runOn returns the true run time of a whole task on its placements: that of the slowest node.
+func (r *run) runOn(t sched.TaskID, on []sched.Placement) time.Duration {
+	if !r.hetero {
+		return r.Workload.Run[t]
+	}
+	var d time.Duration
+	costs := r.Workload.RunOn[t]
+	for _, p := range on {
+		spec := r.k.Room().Spec(p.Node)
+		here, ok := sched.CostFor(costs, spec)
+		if !ok {
+			here = sched.OnSpeed(r.Workload.Run[t], spec.SpeedMilli)
+		}
+		d = max(d, here)
+	}
+	return d
+}
+
+func (r *run) keptOf(t sched.TaskID) time.Duration {
+	if int(t) < len(r.kept) {
+		return r.kept[t]
+	}
+	return 0
+}
+
+// begin schedules the end of an attempt.
+func (r *run) begin(now sched.Time, c *sched.Command) {
+	t := c.Task
+	whole := r.runOn(t, c.On)
+	d := whole
+	if k := r.keptOf(t); k > 0 {
+		d = sched.MulDiv(whole, int64(r.Workload.Run[t]-k), int64(max(r.Workload.Run[t], 1)), true)
+	}
+	if c.Attempt > 1 {
+		d += r.overheadOf(t, c.Attempt)
+	}
+	if r.KillAtEstimate {
+		d = min(d, r.limit(t, c))
+	}
+	if len(r.taskFail) > 0 {
+		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
+			d = after
+		}
+	}
+	r.ends.push(end{now.Add(d), t, c.Attempt})
+}
+
+// overheadOf returns the overhead that this attempt pays: Config.Overhead where a preemption ended the one before.
+func (r *run) overheadOf(t sched.TaskID, attempt int32) time.Duration {
+	if attempt > 1 && r.paying[t] == attempt {
+		return r.Overhead
+	}
+	return 0
+}
+
+// limit returns after how long this attempt is cut.
+func (r *run) limit(t sched.TaskID, c *sched.Command) time.Duration {
+	var est time.Duration
+	for _, p := range c.On {
+		est = max(est, sched.EstimateOn(r.tb, t, r.k.Room().Spec(p.Node)))
+	}
+	if k := r.keptOf(t); k > 0 {
+		est = sched.MulDiv(est, int64(max(r.tb.Estimates[t]-k, 0)), int64(max(r.tb.Estimates[t], 1)), true)
+	}
+	return est + r.overheadOf(t, c.Attempt)
+}
+
+// ended makes the fact of a scheduled end.
+func (r *run) ended(e end) sched.Event {
+	t := e.task
+	held := e.at.Sub(r.k.StartedAt(t))
+	ev := sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
+	if len(r.taskFail) > 0 {
+		if after, ok := r.taskFail[taskAttempt{t, e.attempt}]; ok && held == after {
+			ev.Kind, ev.Done = sched.FailedAttempt, r.keptOf(t)
+			r.lose(t, held)
+			return ev
+		}
+	}
+	if r.KillAtEstimate && r.workDone(e.at, t) < r.Workload.Run[t] {
+		ev.Kind, ev.Done = sched.Killed, 0
+		r.lose(t, held)
+		return ev
+	}
+	if e.attempt > 1 {
+		r.lose(t, min(held, r.overheadOf(t, e.attempt)))
+	}
+	return ev
+}
+
+// workDone returns the true work of a running task done by now, at reference speed, all kept attempts included.
+func (r *run) workDone(now sched.Time, t sched.TaskID) time.Duration {
+	kept := r.keptOf(t)
+	held := now.Sub(r.k.StartedAt(t)) - r.overheadOf(t, r.k.Attempt(t))
+	if held <= 0 {
+		return kept
+	}
+	whole := r.runOn(t, r.k.Placements(t))
+	if whole <= 0 {
+		return r.Workload.Run[t]
+	}
+	if whole == r.Workload.Run[t] {
+		return min(kept+held, r.Workload.Run[t])
+	}
+	return min(kept+sched.MulDiv(held, int64(r.Workload.Run[t]), int64(whole), false), r.Workload.Run[t])
+}
+
+// stopped carries an order to stop out at once.
+func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
+	t := c.Task
+	held := now.Sub(r.k.StartedAt(t))
+	ev := sched.Event{Kind: sched.Stopped, Task: t, Attempt: c.Attempt, Node: sched.NoNode, Done: r.keptOf(t)}
+	lost := slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return !r.k.Room().Up(p.Node) })
+	if !lost && r.Overhead > 0 {
+		r.paying[t] = c.Attempt + 1
+	}
+	switch {
+	case lost: // losses has counted it
+	case r.Restart:
+		ev.Done = 0
+		r.lose(t, held)
+	default:
+		r.lose(t, min(held, r.overheadOf(t, c.Attempt)))
+		ev.Done = r.workDone(now, t)
+		for len(r.kept) < len(r.tb.Tasks) {
+			r.kept = append(r.kept, make([]time.Duration, len(r.tb.Tasks)-len(r.kept))...)
+		}
+		r.kept[t] = ev.Done
+	}
+	return ev
+}
+
+// losses counts the work that the loss of a node destroys.
+func (r *run) losses(n sched.NodeID) {
+	if !r.k.Room().Up(n) {
+		return
+	}
+	for t := range r.k.RunningTasks() {
+		if slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) {
+			r.lose(t, r.k.Now().Sub(r.k.StartedAt(t)))
+		}
+	}
+}
+
+func (r *run) lose(t sched.TaskID, held time.Duration) {
+	d := r.tb.DemandOf(t)
+	r.lostGPU += held.Seconds() * float64(d.GPUTotal()) / sched.Whole
+	r.lostCPU += held.Seconds() * float64(d.CPUTotal()) / 1000
+}
+
+func (r *run) result(first sched.Time, began time.Time) *Result {
+	b := r.k.Books()
+	res := &Result{
+		Outcome: r.k.Outcome, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
+		LostGPUSeconds: r.lostGPU, LostCPUSeconds: r.lostCPU, Preemptions: b.Preemptions, Restarts: b.Restarts,
+		CauseSeconds: b.CauseSeconds, FragmentationGPUs: r.frag.mean(), First: first, Last: first,
+	}
+	if r.Waits {
+		res.Waits = r.k.Waits()
+	}
+	for t := range r.k.RunningTasks() { // cut by the horizon: what they hold counts
+		held := r.k.Now().Sub(r.k.StartedAt(t)).Seconds()
+		if r.Horizon != sched.Never {
+			held = r.Horizon.Sub(r.k.StartedAt(t)).Seconds()
+		}
+		d := r.tb.DemandOf(t)
+		res.GPUSeconds += held * float64(d.GPUTotal()) / sched.Whole
+		res.CPUSeconds += held * float64(d.CPUTotal()) / 1000
+	}
+	for t := range r.tb.Tasks {
+		switch o := r.k.Outcome(sched.TaskID(t)); {
+		case !o.Phase.Over():
+			res.Unfinished++
+		case o.Attempts > 0:
+			res.Last = max(res.Last, o.End)
+		}
+	}
+	res.Wall = time.Since(began)
+	return res
+}

@@ -1,0 +1,978 @@
+package traces
+
+import (
+	"bytes"
+	"cmp"
+	"fmt"
+	"hash/maphash"
+	"math"
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+const (
+	maxTasks    = math.MaxInt32
+	maxDuration = time.Duration(1) << 61 // 73 years; sums of a submit time and three durations still fit
+	maxShown    = 16                     // names shown of a cycle
+)
+
+// Builder makes a Workload from rows in file order. Its memory is that of the result, and 4 bytes a task where names must be
+// looked up. Use: NewBuilder, Add (or Drop, Mend) per record, Build once.
+type Builder struct {
+	source, format string
+	size           int64 // of the source in bytes, 0 if unknown: a hint
+
+	tasks  []sched.Task // Job holds the job's number in order of first appearance
+	est    []time.Duration
+	run    []time.Duration
+	ids    nameList
+	titles nameList // ends with the last task that has one
+
+	nJobs    int32
+	jobs     map[string]int32 // named jobs only
+	named    []namedJob       // the same, by number
+	every    map[int32]Recurrence
+	lastName string // cache of one: tasks of a job stand together
+	lastJob  int32
+
+	classes   []sched.Class
+	demands   []sched.Demand
+	classOf   map[sched.Class]sched.ClassID
+	demandOf  map[demandKey]sched.DemandID
+	kinds     intern
+	tenants   intern
+	queues    intern
+	lastClass sched.ClassID
+
+	data    map[sched.TaskID]sched.Data // by position in the input
+	runOn   map[sched.TaskID][]sched.CostOn
+	estOn   map[sched.TaskID][]sched.CostOn
+	after   []ref
+	refs    nameList
+	missing int
+	notes   []Note
+	cluster []sched.NodeSpec
+	scratch []byte
+}
+
+type namedJob struct {
+	number int32
+	name   string
+}
+
+// ref says that the row at position row comes after the task called refs[i].
+type ref struct {
+	row  int32
+	line int32
+}
+
+type demandKey struct {
+	need sched.Need
+	gang int32
+	rest string // types, labels and tolerations, each length-prefixed
+}
+
+// NewBuilder returns a builder for a recorded trace of that source (for errors) and format.
+func NewBuilder(source, format string) *Builder {
+	b := &Builder{source: source, format: format, lastJob: -1, lastClass: -1}
+	b.classOf = map[sched.Class]sched.ClassID{}
+	b.demandOf = map[demandKey]sched.DemandID{}
+	return b
+}
+
+// Errorf returns an error that names the place: source:line. Line 0 leaves it at the source.
+func (b *Builder) Errorf(line int, format string, args ...any) error {
+	if line <= 0 {
+		return fmt.Errorf("%s: %w", b.source, fmt.Errorf(format, args...))
+	}
+	return fmt.Errorf("%s:%d: %w", b.source, line, fmt.Errorf(format, args...))
+}
+
+// Drop notes that the record at line was left out. Reasons must come from a small set.
+func (b *Builder) Drop(reason string, line int) { b.note(reason, line, true) }
+
+// Mend notes that the record at line is kept, changed as the reason says.
+func (b *Builder) Mend(reason string, line int) { b.note(reason, line, false) }
+
+func (b *Builder) note(reason string, line int, dropped bool) {
+	for i := range b.notes {
+		if b.notes[i].Reason == reason && b.notes[i].Dropped == dropped {
+			b.notes[i].Count++
+			return
+		}
+	}
+	b.notes = append(b.notes, Note{reason, 1, line, dropped})
+}
+
+// SetCluster says which nodes the trace itself names.
+func (b *Builder) SetCluster(nodes []sched.NodeSpec) { b.cluster = nodes }
+
+// Grow makes room for n more tasks.
+func (b *Builder) Grow(n int) {
+	b.tasks, b.est, b.run = slices.Grow(b.tasks, n), slices.Grow(b.est, n), slices.Grow(b.run, n)
+}
+
+// Len returns the number of tasks so far.
+func (b *Builder) Len() int { return len(b.tasks) }
+
+// Add takes one row; it keeps nothing of r's slices. An error names the place.
+func (b *Builder) Add(r *Row) error {
+	class, err := b.class(r)
+	if err != nil {
+		return err
+	}
+	if err := b.push(r.Submit, r.Run, r.Estimate, class, []byte(r.ID), []byte(r.Job), r.Line); err != nil {
+		return err
+	}
+	return b.extras(r)
+}
+
+// extras keeps what few rows have, for the row pushed last.
+func (b *Builder) extras(r *Row) error {
+	row := int32(len(b.tasks) - 1)
+	if r.Name != "" {
+		for b.titles.len() < int(row) {
+			b.titles.add(nil)
+		}
+		if !b.titles.add([]byte(r.Name)) {
+			return b.Errorf(r.Line, "more than 4 GiB of names")
+		}
+	}
+	for _, id := range r.After {
+		if id == "" {
+			return b.Errorf(r.Line, "after: an empty id")
+		}
+		if len(b.after) >= maxTasks || !b.refs.add([]byte(id)) {
+			return b.Errorf(r.Line, "more than 2^31-1 dependencies")
+		}
+		b.after = append(b.after, ref{row, int32(min(r.Line, math.MaxInt32))})
+	}
+	if r.InputBytes != 0 || r.OutputBytes != 0 || r.InputAt != "" {
+		if r.InputBytes < 0 || r.OutputBytes < 0 {
+			return b.Errorf(r.Line, "negative size of data")
+		}
+		if b.data == nil {
+			b.data = map[sched.TaskID]sched.Data{}
+		}
+		b.data[sched.TaskID(row)] = sched.Data{Input: r.InputBytes, Output: r.OutputBytes, At: strings.Clone(r.InputAt)}
+	}
+	if r.Every != 0 || r.Cron != "" {
+		if r.Every < 0 || r.Every > maxDuration || r.Every > 0 && r.Cron != "" {
+			return b.Errorf(r.Line, "every: not a positive duration or one cron line")
+		}
+		if r.Cron != "" {
+			if _, err := parseCron(r.Cron); err != nil {
+				return b.Errorf(r.Line, "every: %w", err)
+			}
+		}
+		job, rec := int32(b.tasks[row].Job), Recurrence{r.Every, strings.Clone(r.Cron)}
+		if old, ok := b.every[job]; ok && old != rec {
+			return b.Errorf(r.Line, "the tasks of a job disagree about every")
+		}
+		if b.every == nil {
+			b.every = map[int32]Recurrence{}
+		}
+		b.every[job] = rec
+	}
+	if len(r.RunOn) > 0 {
+		on := make([]sched.CostOn, len(r.RunOn))
+		for i, c := range r.RunOn {
+			if c.On == "" || c.Run < 0 || c.Run > maxDuration {
+				return b.Errorf(r.Line, "run_on: %q: not a run time on a node or GPU type", c.On)
+			}
+			on[i] = sched.CostOn{On: strings.Clone(c.On), Run: c.Run}
+		}
+		if b.runOn == nil {
+			b.runOn, b.estOn = map[sched.TaskID][]sched.CostOn{}, map[sched.TaskID][]sched.CostOn{}
+		}
+		b.runOn[sched.TaskID(row)] = on
+		// Policies see the same ratios between kinds of nodes; the size is that of the estimate.
+		seen := on
+		if e, run := b.est[row], b.run[row]; e != run && run > 0 {
+			seen = slices.Clone(on)
+			for i := range seen {
+				seen[i].Run = time.Duration(min(math.Round(float64(seen[i].Run)*(float64(e)/float64(run))), float64(maxDuration)))
+			}
+		}
+		b.estOn[sched.TaskID(row)] = seen
+	}
+	return nil
+}
+
+// push takes the part of a row that every task has.
+func (b *Builder) push(submit sched.Time, run, estimate time.Duration, class sched.ClassID, id, job []byte, line int) error {
+	n := len(b.tasks)
+	switch {
+	case n >= maxTasks:
+		return b.Errorf(line, "more than 2^31-1 tasks")
+	case submit > sched.Time(maxDuration) || submit < -sched.Time(maxDuration):
+		return b.Errorf(line, "submit time %v s is out of range", submit.Seconds())
+	case run < 0:
+		return b.Errorf(line, "negative run time")
+	case run > maxDuration || estimate > maxDuration:
+		return b.Errorf(line, "a run time or estimate of more than 73 years")
+	}
+	if estimate < 0 || estimate == 0 && run > 0 {
+		estimate = run
+		b.missing++
+	}
+	deadline := sched.Never
+	if d := b.classes[class].RelDeadline; d > 0 {
+		deadline = submit.Add(d)
+	}
+	var number int32
+	switch {
+	case len(job) == 0:
+		number = b.nJobs
+		b.nJobs++
+	case b.lastJob >= 0 && string(job) == b.lastName:
+		number = b.lastJob
+	default:
+		var ok bool
+		if number, ok = b.jobs[string(job)]; !ok {
+			number = b.nJobs
+			b.nJobs++
+			name := string(job)
+			if b.jobs == nil {
+				b.jobs = map[string]int32{}
+			}
+			b.jobs[name] = number
+			b.named = append(b.named, namedJob{number, name})
+		}
+		b.lastName, b.lastJob = b.named[b.namedAt(number)].name, number
+	}
+	if !b.ids.addID(id) {
+		return b.Errorf(line, "more than 4 GiB of ids")
+	}
+	b.tasks = append(b.tasks, sched.Task{Submit: submit, Deadline: deadline, Job: sched.JobID(number), Class: class})
+	b.run = append(b.run, run)
+	b.est = append(b.est, estimate)
+	return nil
+}
+
+// namedAt returns the index in b.named of the job of that number, or -1 if it is a task's own job.
+func (b *Builder) namedAt(number int32) int {
+	if i, ok := slices.BinarySearchFunc(b.named, number, func(j namedJob, n int32) int { return cmp.Compare(j.number, n) }); ok {
+		return i
+	}
+	return -1
+}
+
+// class checks and interns what many rows have in common.
+func (b *Builder) class(r *Row) (sched.ClassID, error) {
+	need, gang := r.Need, r.Gang
+	if gang == 0 {
+		gang = 1
+	}
+	if need.GPUs > 0 && need.GPUMilli == 0 {
+		need.GPUMilli = sched.Whole
+	}
+	if need.CPU == 0 && need.GPUs == 0 {
+		need.CPU = 1000
+	}
+	bad := ""
+	switch {
+	case gang < 0:
+		bad = "negative gang"
+	case need.CPU < 0:
+		bad = "negative CPU"
+	case need.Mem < 0:
+		bad = "negative memory"
+	case need.VRAM < 0:
+		bad = "negative GPU memory"
+	case need.GPUs < 0:
+		bad = "negative GPU count"
+	case need.GPUMilli < 0 || need.GPUMilli > sched.Whole:
+		bad = "a GPU share outside 0..1"
+	case need.GPUMilli < sched.Whole && need.GPUs > 1:
+		bad = "a share of more than one GPU"
+	case need.GPUs == 0 && (need.GPUMilli != 0 || need.VRAM != 0):
+		bad = "a GPU share or GPU memory without a GPU"
+	case need.CPU > sched.Unlimited/int64(gang) || need.Mem > sched.Unlimited/int64(gang) || need.VRAM > sched.Unlimited:
+		bad = "a demand beyond 2^61"
+	case int64(need.GPUs)*int64(gang) > math.MaxInt32:
+		bad = "more than 2^31-1 GPUs"
+	case !(r.Criticality >= 0 && r.Criticality <= 1):
+		bad = "criticality outside 0..1"
+	case r.Deadline < 0 || r.Deadline > maxDuration:
+		bad = "a deadline that is negative or beyond 73 years"
+	case r.Period < 0 || r.Period > maxDuration:
+		bad = "a period that is negative or beyond 73 years"
+	case r.Backoff < 0 || r.Backoff > maxDuration:
+		bad = "a backoff that is negative or beyond 73 years"
+	case r.Retries < 0:
+		bad = "negative retries"
+	}
+	if bad != "" {
+		return 0, b.Errorf(r.Line, "%s", bad)
+	}
+	rest := ""
+	if len(r.GPUTypes)+len(r.Labels)+len(r.Tolerations) > 0 {
+		rest = b.rest(r)
+	}
+	key := demandKey{need, gang, rest}
+	demand, ok := b.demandOf[key]
+	if !ok {
+		demand = sched.DemandID(len(b.demands))
+		d := sched.Demand{Need: need, Gang: gang}
+		for _, s := range r.GPUTypes {
+			d.GPUTypes = append(d.GPUTypes, strings.Clone(s))
+		}
+		for _, l := range r.Labels {
+			d.Labels = append(d.Labels, sched.Label{Key: strings.Clone(l.Key), Value: strings.Clone(l.Value)})
+		}
+		for _, t := range r.Tolerations {
+			t.Key, t.Value, t.Effect = strings.Clone(t.Key), strings.Clone(t.Value), strings.Clone(t.Effect)
+			d.Tolerations = append(d.Tolerations, t)
+		}
+		b.demands = append(b.demands, d)
+		b.demandOf[key] = demand
+	}
+	c := sched.Class{
+		Demand: demand, Kind: sched.KindID(b.kinds.id(r.Kind)), Tenant: sched.TenantID(b.tenants.id(r.Tenant)),
+		Queue: sched.QueueID(b.queues.id(r.Queue)), Priority: r.Priority, Retries: r.Retries, Criticality: r.Criticality,
+		Period: r.Period, RelDeadline: r.Deadline, Backoff: r.Backoff,
+	}
+	if b.lastClass >= 0 && b.classes[b.lastClass] == c {
+		return b.lastClass, nil
+	}
+	id, ok := b.classOf[c]
+	if !ok {
+		id = sched.ClassID(len(b.classes))
+		b.classes = append(b.classes, c)
+		b.classOf[c] = id
+	}
+	b.lastClass = id
+	return id, nil
+}
+
+// rest returns an unambiguous key of a demand's lists.
+func (b *Builder) rest(r *Row) string {
+	k := b.scratch[:0]
+	str := func(s string) {
+		k = strconv.AppendInt(k, int64(len(s)), 10)
+		k = append(append(k, ':'), s...)
+	}
+	for _, s := range r.GPUTypes {
+		str(s)
+	}
+	k = append(k, 'L')
+	for _, l := range r.Labels {
+		str(l.Key)
+		str(l.Value)
+	}
+	k = append(k, 'T')
+	for _, t := range r.Tolerations {
+		str(t.Key)
+		str(t.Value)
+		str(t.Effect)
+		k = strconv.AppendBool(k, t.Exists)
+	}
+	b.scratch = k
+	return string(k)
+}
+
+// Build sorts, numbers and links the tasks. The Builder must not be used afterwards.
+func (b *Builder) Build() (*Workload, error) {
+	n := len(b.tasks)
+	if err := b.joinJobs(); err != nil {
+		return nil, err
+	}
+	var byID index
+	// Ids that count 1..n are unique, and need no table unless somebody refers to them.
+	if !b.ids.counts() && !b.ids.rising || len(b.after) > 0 || len(b.named) > 0 && !b.ids.counts() {
+		byID.seed = maphash.MakeSeed()
+		byID.slots = make([]int32, 1<<bits.Len(uint(2*n)))
+		for i := range n {
+			if at := byID.put(b, int32(i)); at >= 0 {
+				return nil, b.Errorf(0, "task id %q stands twice (records %d and %d)", b.ids.at(i), at+1, i+1)
+			}
+		}
+	}
+
+	order := b.order()
+	place := order // input position -> TaskID
+	if order != nil {
+		place = make([]int32, n)
+		for t, i := range order {
+			place[i] = int32(t)
+		}
+	}
+	src, dst, err := b.edges(&byID, place)
+	if err != nil {
+		return nil, err
+	}
+	if order != nil {
+		b.tasks, b.run, b.est = permuted(b.tasks, order), permuted(b.run, order), permuted(b.est, order)
+	}
+	tb := &sched.Table{
+		Tasks: b.tasks, Estimates: b.est, Classes: b.classes, Demands: b.demands,
+		Tenants: b.tenants.all(), Queues: b.queues.all(), Kinds: b.kinds.all(), Jobs: b.nJobs,
+	}
+	w := &Workload{
+		Table: tb, Run: b.run, Source: b.source, Format: b.format, Recorded: true, Cluster: b.cluster, Notes: b.notes,
+		MissingEstimates: b.missing, Input: order,
+	}
+	if err := b.number(w, order); err != nil {
+		return nil, err
+	}
+	w.RunOn, tb.EstimateOn, tb.Data = rekey(b.runOn, place), rekey(b.estOn, place), rekey(b.data, place)
+	link(tb, src, dst)
+	if cycle := findCycle(tb); cycle != nil {
+		return nil, b.cycleError(w, cycle)
+	}
+	return w, nil
+}
+
+// joinJobs puts a task without a job into the named job of its own id, if there is one.
+func (b *Builder) joinJobs() error {
+	if len(b.named) == 0 || b.ids.counts() && !slices.ContainsFunc(b.named, func(j namedJob) bool { return digits([]byte(j.name)) }) {
+		return nil
+	}
+	isNamed := make([]bool, b.nJobs)
+	for _, j := range b.named {
+		isNamed[j.number] = true
+	}
+	alias := map[int32]int32{}
+	for i := range b.tasks {
+		own := int32(b.tasks[i].Job)
+		if isNamed[own] {
+			continue
+		}
+		number, ok := b.jobs[b.ids.at(i)]
+		if !ok {
+			continue
+		}
+		b.tasks[i].Job = sched.JobID(number)
+		if rec, ok := b.every[own]; ok {
+			if old, ok := b.every[number]; ok && old != rec {
+				return b.Errorf(0, "job %s: its tasks disagree about every", b.ids.at(i))
+			}
+			b.every[number] = rec
+			delete(b.every, own)
+		}
+		if old, ok := alias[number]; !ok || own < old {
+			alias[number] = own
+		}
+	}
+	if len(alias) == 0 {
+		return nil
+	}
+	// The job stands in the input where its first task does.
+	for i := range b.tasks {
+		if own, ok := alias[int32(b.tasks[i].Job)]; ok && own < int32(b.tasks[i].Job) {
+			b.tasks[i].Job = sched.JobID(own)
+		}
+	}
+	for i, j := range b.named {
+		if own, ok := alias[j.number]; ok && own < j.number {
+			if rec, ok := b.every[j.number]; ok {
+				b.every[own] = rec
+				delete(b.every, j.number)
+			}
+			b.named[i].number = own
+			b.jobs[j.name] = own
+		}
+	}
+	slices.SortFunc(b.named, func(x, y namedJob) int { return cmp.Compare(x.number, y.number) })
+	return nil
+}
+
+// order returns the input positions in order of TaskID, nil if that is the input order.
+func (b *Builder) order() []int32 {
+	compare := func(i, j int32) int {
+		x, y := &b.tasks[i], &b.tasks[j]
+		return cmp.Or(cmp.Compare(x.Submit, y.Submit), cmp.Compare(x.Job, y.Job), cmp.Compare(i, j))
+	}
+	sorted := true
+	for i := 1; i < len(b.tasks) && sorted; i++ {
+		sorted = compare(int32(i-1), int32(i)) < 0
+	}
+	if sorted {
+		return nil
+	}
+	order := make([]int32, len(b.tasks))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, compare)
+	return order
+}
+
+// number gives jobs their final numbers and names.
+func (b *Builder) number(w *Workload, order []int32) error {
+	input := func(t int) int {
+		if order == nil {
+			return t
+		}
+		return int(order[t])
+	}
+	plain := b.ids.counts() && order == nil
+	final := make([]int32, b.nJobs)
+	jobs := int32(0)
+	for t := range w.Tasks {
+		old := int32(w.Tasks[t].Job)
+		if final[old] == 0 {
+			jobs++
+			final[old] = jobs
+			if !plain || len(b.named) > 0 {
+				name := ""
+				if i := b.namedAt(old); i >= 0 {
+					name = b.named[i].name
+				} else {
+					name = b.ids.at(input(t))
+				}
+				if !w.JobName.Append(name) {
+					return b.Errorf(0, "more than 4 GiB of job names")
+				}
+			}
+		}
+		w.Tasks[t].Job = sched.JobID(final[old] - 1)
+		if !plain && !w.TaskNames.Append(b.ids.at(input(t))) {
+			return b.Errorf(0, "more than 4 GiB of ids")
+		}
+	}
+	w.Jobs = jobs // joined jobs leave numbers unused
+	if b.titles.len() > 0 {
+		w.Names = &sched.Names{}
+		for t := range w.Tasks {
+			name := ""
+			if i := input(t); i < b.titles.len() {
+				name = b.titles.at(i)
+			}
+			if !w.Names.Append(name) {
+				return b.Errorf(0, "more than 4 GiB of names")
+			}
+		}
+	}
+	if b.every != nil {
+		w.Every = make(map[sched.JobID]Recurrence, len(b.every))
+		for old, rec := range b.every {
+			w.Every[sched.JobID(final[old]-1)] = rec
+		}
+	}
+	return nil
+}
+
+// edges resolves the predecessors' names; edge i goes from TaskID src[i] to dst[i].
+func (b *Builder) edges(byID *index, place []int32) (src, dst []int32, err error) {
+	if len(b.after) == 0 {
+		return nil, nil, nil
+	}
+	// The task of an id anywhere, and whether several jobs have one of that id.
+	var own map[string]int32
+	anywhere := index{seed: byID.seed, slots: make([]int32, len(byID.slots)), anywhere: true}
+	var twice []int32
+	for i := range b.tasks {
+		if at := anywhere.put(b, int32(i)); at >= 0 {
+			twice = append(twice, at)
+		}
+	}
+	slices.Sort(twice)
+	src, dst = make([]int32, 0, len(b.after)), make([]int32, 0, len(b.after))
+	for i, a := range b.after {
+		id, line := b.refs.at(i), int(a.line)
+		from := byID.find(b, b.tasks[a.row].Job, id)
+		if from < 0 {
+			if from = anywhere.find(b, 0, id); from >= 0 {
+				if _, ok := slices.BinarySearch(twice, from); ok {
+					return nil, nil, b.Errorf(line, "after: several jobs have a task %q; say JOB/%s", id, id)
+				}
+			}
+		}
+		for at := 0; from < 0; { // JOB/ID, wherever the slash stands
+			slash := strings.IndexByte(id[at:], '/')
+			if slash < 0 {
+				break
+			}
+			at += slash + 1
+			if job, ok := b.jobs[id[:at-1]]; ok {
+				from = byID.find(b, sched.JobID(job), id[at:])
+			} else if id[:at-1] == id[at:] { // a job of its own
+				if own == nil {
+					own = b.ownJobs()
+				}
+				if i, ok := own[id[at:]]; ok {
+					from = i
+				}
+			}
+		}
+		if from < 0 {
+			return nil, nil, b.Errorf(line, "after: no task %q", id)
+		}
+		to := a.row
+		if from == to {
+			return nil, nil, b.Errorf(line, "cycle %s -> %s", id, id)
+		}
+		if place != nil {
+			from, to = place[from], place[to]
+		}
+		src, dst = append(src, from), append(dst, to)
+	}
+	return src, dst, nil
+}
+
+// ownJobs returns the tasks that are jobs of their own, by id.
+func (b *Builder) ownJobs() map[string]int32 {
+	own := map[string]int32{}
+	for i := range b.tasks {
+		if b.namedAt(int32(b.tasks[i].Job)) < 0 {
+			own[b.ids.at(i)] = int32(i)
+		}
+	}
+	return own
+}
+
+// link fills the adjacency of tb in both directions, ascending, each edge once. Sorting by counting, source after target and then
+// back, leaves both sorted (the double transposition).
+func link(tb *sched.Table, src, dst []int32) {
+	if len(src) == 0 {
+		return
+	}
+	n := len(tb.Tasks)
+	tb.PredOff, tb.Pred = transpose(n, dst, src)
+	// Successors from the sorted targets are ascending, but may repeat; so does Pred before it is redone from them.
+	from := make([]int32, 0, len(src))
+	to := make([]int32, 0, len(src))
+	for t := range n {
+		for _, p := range tb.Pred[tb.PredOff[t]:tb.PredOff[t+1]] {
+			from, to = append(from, int32(p)), append(to, int32(t))
+		}
+	}
+	tb.SuccOff, tb.Succ = transpose(n, from, to)
+	from, to = from[:0], to[:0]
+	for t := range n {
+		last := sched.Nobody
+		for _, s := range tb.Succ[tb.SuccOff[t]:tb.SuccOff[t+1]] {
+			if s != last {
+				from, to = append(from, int32(t)), append(to, int32(s))
+			}
+			last = s
+		}
+	}
+	tb.SuccOff, tb.Succ = transpose(n, from, to)
+	tb.PredOff, tb.Pred = transpose(n, to, from)
+}
+
+// transpose groups the edges by key[i], in input order within a key.
+func transpose(n int, key, value []int32) ([]int32, []sched.TaskID) {
+	off := make([]int32, n+1)
+	for _, k := range key {
+		off[k+1]++
+	}
+	for i := range n {
+		off[i+1] += off[i]
+	}
+	next := slices.Clone(off[:n])
+	out := make([]sched.TaskID, len(key))
+	for i, k := range key {
+		out[next[k]] = sched.TaskID(value[i])
+		next[k]++
+	}
+	return off, out
+}
+
+// topological returns the tasks in an order of the edges (Kahn's algorithm), without those on or after a cycle; left[t] > 0 for these.
+func topological(tb *sched.Table) (order []sched.TaskID, left []int32) {
+	n := len(tb.Tasks)
+	left = make([]int32, n)
+	order = make([]sched.TaskID, 0, n)
+	for t := range n {
+		left[t] = int32(len(tb.Preds(sched.TaskID(t))))
+		if left[t] == 0 {
+			order = append(order, sched.TaskID(t))
+		}
+	}
+	for i := 0; i < len(order); i++ {
+		for _, s := range tb.Succs(order[i]) {
+			if left[s]--; left[s] == 0 {
+				order = append(order, s)
+			}
+		}
+	}
+	return order, left
+}
+
+// findCycle returns the tasks of a cycle in order of the edges, beginning with the lowest, or nil.
+func findCycle(tb *sched.Table) []sched.TaskID {
+	if tb.SuccOff == nil {
+		return nil
+	}
+	order, left := topological(tb)
+	if len(order) == len(tb.Tasks) {
+		return nil
+	}
+	// Whoever is left has a predecessor that is left: going back must come round.
+	t := sched.TaskID(slices.IndexFunc(left, func(l int32) bool { return l > 0 }))
+	seen := make(map[sched.TaskID]int)
+	var path []sched.TaskID
+	for {
+		if at, ok := seen[t]; ok {
+			path = path[at:]
+			break
+		}
+		seen[t] = len(path)
+		path = append(path, t)
+		for _, p := range tb.Preds(t) {
+			if left[p] > 0 {
+				t = p
+				break
+			}
+		}
+	}
+	slices.Reverse(path)
+	low := slices.Index(path, slices.Min(path))
+	return append(path[low:len(path):len(path)], path[:low]...)
+}
+
+func (b *Builder) cycleError(w *Workload, cycle []sched.TaskID) error {
+	line := 0
+	rows := make(map[int32]bool, len(cycle))
+	for _, t := range cycle {
+		if w.Input != nil {
+			rows[w.Input[t]] = true
+		} else {
+			rows[int32(t)] = true
+		}
+	}
+	for _, a := range b.after {
+		if rows[a.row] && (line == 0 || int(a.line) < line) {
+			line = int(a.line)
+		}
+	}
+	text := make([]string, 0, maxShown+3)
+	for i, t := range cycle {
+		if i == maxShown {
+			text = append(text, fmt.Sprintf("(%d more)", len(cycle)-i))
+			break
+		}
+		text = append(text, w.TaskNames.At(int(t)))
+	}
+	text = append(text, w.TaskNames.At(int(cycle[0])))
+	return b.Errorf(line, "cycle %s", strings.Join(text, " -> "))
+}
+
+func permuted[T any](s []T, order []int32) []T {
+	out := make([]T, len(s))
+	for t, i := range order {
+		out[t] = s[i]
+	}
+	return out
+}
+
+func rekey[T any](m map[sched.TaskID]T, place []int32) map[sched.TaskID]T {
+	if m == nil || place == nil {
+		return m
+	}
+	out := make(map[sched.TaskID]T, len(m))
+	for i, v := range m {
+		out[sched.TaskID(place[i])] = v
+	}
+	return out
+}
+
+// intern numbers strings; 0 is "".
+type intern struct {
+	ids  map[string]int32
+	list []string
+	last int32
+}
+
+func (n *intern) id(s string) int32 {
+	if s == "" {
+		return 0
+	}
+	if n.last > 0 && n.list[n.last] == s {
+		return n.last
+	}
+	id, ok := n.ids[s]
+	if !ok {
+		if n.ids == nil {
+			n.ids = map[string]int32{}
+			n.list = []string{""}
+		}
+		s = strings.Clone(s)
+		id = int32(len(n.list))
+		n.list = append(n.list, s)
+		n.ids[s] = id
+	}
+	n.last = id
+	return id
+}
+
+func (n *intern) all() []string {
+	if n.list == nil {
+		return []string{""}
+	}
+	return n.list
+}
+
+// nameList holds strings one after the other. As ids it stores nothing while item i is called i+1.
+type nameList struct {
+	blob   []byte
+	end    []uint32
+	count  int  // items, where nothing is stored
+	rising bool // ids: all are numbers, each larger than the one before
+	last   uint64
+}
+
+func (l *nameList) len() int { return max(l.count, len(l.end)) }
+
+// counts reports whether ids are 1..n.
+func (l *nameList) counts() bool { return l.end == nil }
+
+func (l *nameList) add(s []byte) bool {
+	if len(l.blob)+len(s) > math.MaxUint32 {
+		return false
+	}
+	l.blob = append(l.blob, s...)
+	l.end = append(l.end, uint32(len(l.blob)))
+	return true
+}
+
+// addID adds an id; "" is the 1-based number of the item.
+func (l *nameList) addID(s []byte) bool {
+	var buf [20]byte
+	var next []byte
+	if len(s) == 0 || l.end == nil {
+		next = strconv.AppendInt(buf[:0], int64(l.len())+1, 10)
+	}
+	if l.end == nil && (len(s) == 0 || bytes.Equal(s, next)) {
+		l.count++
+		return true
+	}
+	if l.end == nil {
+		l.rising = true
+		l.last = uint64(l.count)
+		l.end = make([]uint32, 0, l.count+1)
+		n := l.count
+		l.count = 0
+		for i := range n {
+			l.blob = strconv.AppendInt(l.blob, int64(i)+1, 10)
+			l.end = append(l.end, uint32(len(l.blob)))
+		}
+	}
+	if len(s) == 0 {
+		s = next
+	}
+	if l.rising {
+		v, ok := canonical(s)
+		l.rising = ok && (v > l.last || len(l.end) == 0)
+		l.last = v
+	}
+	if len(l.blob)+len(s) > math.MaxUint32 {
+		return false
+	}
+	l.blob = append(l.blob, s...)
+	l.end = append(l.end, uint32(len(l.blob)))
+	return true
+}
+
+// canonical returns the number that s is, if s is how it prints.
+func canonical(s []byte) (uint64, bool) {
+	if len(s) == 0 || len(s) > 18 || len(s) > 1 && s[0] == '0' {
+		return 0, false
+	}
+	v := uint64(0)
+	for _, c := range s {
+		if c -= '0'; c > 9 {
+			return 0, false
+		}
+		v = v*10 + uint64(c)
+	}
+	return v, true
+}
+
+// bytesAt returns item i of a list that stores its items.
+func (l *nameList) bytesAt(i int) []byte {
+	from := uint32(0)
+	if i > 0 {
+		from = l.end[i-1]
+	}
+	return l.blob[from:l.end[i]]
+}
+
+func (l *nameList) at(i int) string {
+	if l.end == nil {
+		return strconv.Itoa(i + 1)
+	}
+	return string(l.bytesAt(i))
+}
+
+// index finds the input position of a task by job and id: open addressing, slots hold position + 1.
+type index struct {
+	seed     maphash.Seed
+	slots    []int32
+	anywhere bool // by id alone
+}
+
+func (x *index) hash(job sched.JobID, id []byte) int {
+	h := maphash.Bytes(x.seed, id)
+	if !x.anywhere {
+		h ^= uint64(job) * 0x9e3779b97f4a7c15
+	}
+	return int(h & uint64(len(x.slots)-1))
+}
+
+// put adds task i; if its key is taken it returns the position of the task that has it, otherwise -1.
+func (x *index) put(b *Builder, i int32) int32 {
+	var buf [20]byte
+	id := b.idBytes(buf[:0], i)
+	for at := x.hash(b.tasks[i].Job, id); ; at = (at + 1) & (len(x.slots) - 1) {
+		other := x.slots[at] - 1
+		if other < 0 {
+			x.slots[at] = i + 1
+			return -1
+		}
+		if x.equal(b, other, b.tasks[i].Job, id) {
+			return other
+		}
+	}
+}
+
+func (x *index) find(b *Builder, job sched.JobID, id string) int32 {
+	if len(x.slots) == 0 {
+		return -1
+	}
+	key := []byte(id)
+	for at := x.hash(job, key); x.slots[at] != 0; at = (at + 1) & (len(x.slots) - 1) {
+		if i := x.slots[at] - 1; x.equal(b, i, job, key) {
+			return i
+		}
+	}
+	return -1
+}
+
+func (x *index) equal(b *Builder, i int32, job sched.JobID, id []byte) bool {
+	if !x.anywhere && b.tasks[i].Job != job {
+		return false
+	}
+	var buf [20]byte
+	return bytes.Equal(b.idBytes(buf[:0], i), id)
+}
+
+func (b *Builder) idBytes(buf []byte, i int32) []byte {
+	if b.ids.end == nil {
+		return strconv.AppendInt(buf, int64(i)+1, 10)
+	}
+	return b.ids.bytesAt(int(i))
+}
+
+// droppedText says in a few words what was dropped, for an error.
+func droppedText(notes []Note) string {
+	var s []string
+	for _, n := range notes {
+		if n.Dropped {
+			s = append(s, fmt.Sprintf("%d dropped: %s, first at %d", n.Count, n.Reason, n.FirstLine))
+		}
+	}
+	if s == nil {
+		return ""
+	}
+	return " (" + strings.Join(s, "; ") + ")"
+}

@@ -1,0 +1,720 @@
+package journal
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/klauspost/compress/zstd"
+	"github.com/schedlab/schedlab/policies/sched"
+	"pgregory.net/rapid"
+)
+
+// recorded is a journal as it was written.
+type recorded struct {
+	header  Header
+	table   *sched.Table
+	batches []Batch
+}
+
+// write writes the journal; flush says after which batches a frame ends.
+func (j *recorded) write(t interface{ Fatal(...any) }, flush func(int) bool) []byte {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, j.header, j.table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, x := range j.batches {
+		if err := w.Batch(x.Now, x.In, x.Out); err != nil {
+			t.Fatal(err)
+		}
+		if flush(i) {
+			if err := w.Flush(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func open(b []byte) (*Reader, error) { return NewReader(bytes.NewReader(b), int64(len(b))) }
+
+func text() *rapid.Generator[string] {
+	return rapid.OneOf(rapid.SampledFrom([]string{"", "a", "同步", "x,\"y\"\\\n", "</script>\u2028"}), rapid.StringN(0, 8, -1))
+}
+
+func labels(t *rapid.T) []sched.Label {
+	var out []sched.Label
+	for range rapid.IntRange(0, 2).Draw(t, "labels") {
+		out = append(out, sched.Label{Key: text().Draw(t, "key"), Value: text().Draw(t, "value")})
+	}
+	return out
+}
+
+func node(t *rapid.T) sched.NodeSpec {
+	capacity := rapid.SampledFrom([]int64{0, 1, 64000, sched.Unlimited})
+	n := sched.NodeSpec{
+		Name: text().Draw(t, "node"), CPU: capacity.Draw(t, "cpu"), Mem: capacity.Draw(t, "mem"), VRAM: capacity.Draw(t, "vram"),
+		GPUs: rapid.Int32Range(0, 100).Draw(t, "gpus"), GPUType: text().Draw(t, "type"), SpeedMilli: rapid.Int64Range(0, 9).Draw(t, "speed"),
+		StorageLatency: time.Duration(rapid.Int64Range(0, 9).Draw(t, "latency")), StorageMBps: rapid.Float64().Draw(t, "mbps"),
+		NetworkMbps: rapid.Float64().Draw(t, "net"), Labels: labels(t),
+	}
+	if rapid.Bool().Draw(t, "tainted") {
+		n.Taints = []sched.Taint{{Key: text().Draw(t, "k"), Value: "v", Effect: "NoSchedule"}}
+	}
+	return n
+}
+
+type named string
+
+func (named) Observe(*sched.State, sched.Event) {}
+func (named) Decide(*sched.Round)               {}
+func (n named) String() string                  { return string(n) }
+
+// journals draws a journal: jobs that arrive with tasks of a random table, and random facts and orders.
+func journals(t *rapid.T) *recorded {
+	tb := &sched.Table{Kinds: []string{""}, Tenants: []string{""}, Queues: []string{""}}
+	j := &recorded{table: tb, header: Header{Policy: text().Draw(t, "policy"), Seed: rapid.Int64().Draw(t, "seed")}}
+	for range rapid.IntRange(0, 3).Draw(t, "nodes") {
+		j.header.Nodes = append(j.header.Nodes, node(t))
+	}
+	if rapid.Bool().Draw(t, "config") {
+		j.header.Config = json.RawMessage(`{"horizon":5}`)
+	}
+	for i := range 2 {
+		tb.Kinds = append(tb.Kinds, fmt.Sprint("k", i))
+		tb.Tenants = append(tb.Tenants, text().Draw(t, "tenant"))
+		tb.Queues = append(tb.Queues, "q")
+	}
+	classes := rapid.IntRange(1, 4).Draw(t, "classes")
+	i32 := func(hi int32, what string) int32 { return rapid.Int32Range(0, hi).Draw(t, what) }
+	for c := range classes {
+		d := sched.Demand{
+			Need: sched.Need{CPU: rapid.Int64Range(0, 1<<40).Draw(t, "cpu"), Mem: 5, VRAM: 6, GPUs: i32(2, "gpus"), GPUMilli: 1000},
+			Gang: 1 + i32(3, "gang"), Labels: labels(t),
+		}
+		if rapid.Bool().Draw(t, "typed") {
+			d.GPUTypes = []string{"A100", text().Draw(t, "gpu")}
+			d.Tolerations = []sched.Toleration{{Key: "k", Exists: true}, {Value: text().Draw(t, "tolerated")}}
+		}
+		tb.Demands = append(tb.Demands, d)
+		tb.Classes = append(tb.Classes, sched.Class{
+			Demand: sched.DemandID(c), Kind: sched.KindID(i32(2, "kind")), Tenant: sched.TenantID(i32(2, "tenant")), Queue: sched.QueueID(i32(2, "queue")),
+			Priority: rapid.Int32().Draw(t, "priority"), Retries: i32(3, "retries"), Criticality: rapid.Float64Range(0, 1).Draw(t, "criticality"),
+			Period: time.Duration(i32(5, "period")), RelDeadline: 7, Backoff: time.Duration(i32(5, "backoff")),
+		})
+	}
+	withNames, withEdges := rapid.Bool().Draw(t, "names"), rapid.Bool().Draw(t, "edges")
+	now := sched.Time(rapid.Int64Range(-1e12, 1e12).Draw(t, "epoch"))
+	var after [][]sched.TaskID
+	for range rapid.IntRange(0, 8).Draw(t, "batches") {
+		now += sched.Time(rapid.SampledFrom([]int64{0, 1, 1e9}).Draw(t, "step"))
+		b := Batch{No: int64(len(j.batches)), Now: now}
+		for range rapid.IntRange(0, 3).Draw(t, "arrivals") {
+			job := tb.Jobs
+			if job > 0 && rapid.IntRange(0, 4).Draw(t, "same job") == 0 {
+				job-- // a later part of a job
+			} else {
+				tb.Jobs++
+				if withNames {
+					tb.JobName.Append(text().Draw(t, "job name"))
+				}
+			}
+			first := len(tb.Tasks)
+			n := rapid.IntRange(1, 4).Draw(t, "tasks")
+			for k := range n {
+				task := sched.Task{Submit: now, Deadline: sched.Never, Job: sched.JobID(job), Class: sched.ClassID(rapid.IntRange(0, classes-1).Draw(t, "class"))}
+				if rapid.Bool().Draw(t, "odd") {
+					task.Submit--
+					task.Deadline = now + 99
+					if tb.Data == nil {
+						tb.Data, tb.EstimateOn = map[sched.TaskID]sched.Data{}, map[sched.TaskID][]sched.CostOn{}
+					}
+					tb.Data[sched.TaskID(first+k)] = sched.Data{Input: 1, Output: 2, At: text().Draw(t, "at")}
+					tb.EstimateOn[sched.TaskID(first+k)] = []sched.CostOn{{On: "A100", Run: 5}, {On: text().Draw(t, "on"), Run: 0}}
+				}
+				tb.Tasks = append(tb.Tasks, task)
+				tb.Estimates = append(tb.Estimates, time.Duration(rapid.Int64Range(0, 1e15).Draw(t, "estimate")))
+				if withNames {
+					tb.TaskNames.Append(text().Draw(t, "name"))
+				}
+				var preds []sched.TaskID
+				for p := max(0, first+k-3); withEdges && p < first+k; p++ {
+					if rapid.Bool().Draw(t, "edge") {
+						preds = append(preds, sched.TaskID(p))
+					}
+				}
+				after = append(after, preds)
+			}
+			b.In = append(b.In, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(n)})
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "facts") {
+			b.In = append(b.In, fact(t))
+		}
+		for range rapid.IntRange(0, 3).Draw(t, "orders") {
+			c := sched.Command{
+				Kind: sched.CommandKind(rapid.IntRange(1, 5).Draw(t, "order")), Cause: sched.Cause(i32(6, "cause")), Task: sched.TaskID(i32(99, "task")),
+				Attempt: i32(3, "try"), Queue: sched.QueueID(i32(3, "queue")), Replicas: i32(3, "replicas"),
+			}
+			for range rapid.IntRange(0, 2).Draw(t, "on") {
+				c.On = append(c.On, sched.Placement{Node: sched.NodeID(i32(9, "node")), Replicas: i32(9, "replicas"), GPUs: sched.Devices(rapid.Uint64().Draw(t, "gpus"))})
+			}
+			b.Out = append(b.Out, c)
+		}
+		j.batches = append(j.batches, b)
+	}
+	link(tb, after)
+	return j
+}
+
+// link sets the edges of a table, all nil where there are none.
+func link(tb *sched.Table, after [][]sched.TaskID) {
+	succ := make([][]sched.TaskID, len(after))
+	off := []int32{0}
+	for t, preds := range after {
+		tb.Pred = append(tb.Pred, preds...)
+		off = append(off, int32(len(tb.Pred)))
+		for _, p := range preds {
+			succ[p] = append(succ[p], sched.TaskID(t))
+		}
+	}
+	if len(tb.Pred) == 0 {
+		return
+	}
+	tb.PredOff, tb.SuccOff = off, []int32{0}
+	for _, s := range succ {
+		tb.Succ = append(tb.Succ, s...)
+		tb.SuccOff = append(tb.SuccOff, int32(len(tb.Succ)))
+	}
+}
+
+func fact(t *rapid.T) sched.Event {
+	e := sched.Event{
+		Kind: sched.EventKind(rapid.IntRange(int(sched.Finished), int(sched.EdgeAdded)).Draw(t, "fact")), Task: sched.TaskID(rapid.Int32Range(0, 99).Draw(t, "task")),
+		Other: sched.TaskID(rapid.Int32Range(-1, 9).Draw(t, "other")), Node: sched.NodeID(rapid.Int32Range(-1, 9).Draw(t, "node")),
+		Attempt: rapid.Int32Range(0, 9).Draw(t, "try"), Done: time.Duration(rapid.Int64().Draw(t, "done")), Value: rapid.Int64().Draw(t, "value"),
+	}
+	switch e.Kind {
+	case sched.NodeUp:
+		n := node(t)
+		e.More = &sched.Detail{Spec: &n}
+	case sched.NodeProfile:
+		e.More = &sched.Detail{Profile: &sched.Profile{
+			SampledAt: -3, OtherCPU: 1, OtherMem: rapid.Int64().Draw(t, "mem"), GPULoad: rapid.SampledFrom([]float64{0, 0.1, 1e300, math.Inf(1), math.Inf(-1)}).Draw(t, "load"),
+			Latency: 4, Connections: 5,
+		}}
+	case sched.QuotaSet:
+		e.More = &sched.Detail{Quota: &sched.Quota{Tenant: text().Draw(t, "tenant"), CPU: -1, GPUMilli: 500}}
+	case sched.PolicySet:
+		e.More = &sched.Detail{Policy: named(text().Draw(t, "policy"))}
+	case sched.DependencyUp, sched.DependencyDown:
+		e.More = &sched.Detail{Name: text().Draw(t, "dependency")}
+	}
+	return e
+}
+
+func parseNamed(s string) (sched.Policy, error) { return named(s), nil }
+
+func TestAJournalReadsBackAsItWasWritten(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		j := journals(t)
+		every := rapid.IntRange(1, 4).Draw(t, "frame")
+		b := j.write(t, func(i int) bool { return i%every == 0 })
+		r, err := open(b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Truncated() || r.Batches() != int64(len(j.batches)) {
+			t.Fatalf("truncated %v, %d batches of %d", r.Truncated(), r.Batches(), len(j.batches))
+		}
+		if got := r.Header(); !reflect.DeepEqual(got, j.header) {
+			t.Fatalf("header %+v, want %+v", got, j.header)
+		}
+		r.ParsePolicy = parseNamed
+		for _, want := range j.batches {
+			got, err := r.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !reflect.DeepEqual(got, want) {
+				t.Fatalf("batch\n%+v, want\n%+v", got, want)
+			}
+		}
+		for range 2 {
+			if _, err := r.Next(); err != io.EOF {
+				t.Fatalf("at the end: %v", err)
+			}
+		}
+		tb, err := r.Table()
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, tb, j.table)
+
+		// From any point.
+		if len(j.batches) > 0 {
+			k := rapid.IntRange(0, len(j.batches)-1).Draw(t, "seek")
+			if err := r.SeekBatch(int64(k)); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := r.Next(); err != nil || !reflect.DeepEqual(got, j.batches[k]) {
+				t.Fatalf("after seeking to batch %d: %+v, %v", k, got, err)
+			}
+			at := j.batches[k].Now
+			first := 0
+			for j.batches[first].Now < at {
+				first++
+			}
+			if err := r.SeekTime(at); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := r.Next(); err != nil || got.No != int64(first) {
+				t.Fatalf("after seeking to %d ns: batch %d, want %d, %v", at, got.No, first, err)
+			}
+		}
+		if err := r.SeekBatch(int64(len(j.batches))); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Next(); err != io.EOF {
+			t.Fatalf("past the end: %v", err)
+		}
+	})
+}
+
+// same compares what arrived: classes and names that no task uses are not in a journal.
+func same(t *rapid.T, got, want *sched.Table) {
+	if len(got.Tasks) != len(want.Tasks) || got.Jobs != want.Jobs {
+		t.Fatalf("%d tasks of %d jobs, want %d of %d", len(got.Tasks), got.Jobs, len(want.Tasks), want.Jobs)
+	}
+	for i := range want.Tasks {
+		id := sched.TaskID(i)
+		g, w := got.ClassOf(id), want.ClassOf(id)
+		if got.Tasks[i] != want.Tasks[i] || got.Estimates[i] != want.Estimates[i] || *g != *w || !reflect.DeepEqual(got.DemandOf(id), want.DemandOf(id)) {
+			t.Fatalf("task %d: %+v %+v, want %+v %+v", i, got.Tasks[i], g, want.Tasks[i], w)
+		}
+		if got.Kinds[g.Kind] != want.Kinds[w.Kind] || got.Tenants[g.Tenant] != want.Tenants[w.Tenant] || got.Queues[g.Queue] != want.Queues[w.Queue] {
+			t.Fatalf("task %d: names differ", i)
+		}
+		if got.TaskNames.At(i) != want.TaskNames.At(i) || !reflect.DeepEqual(got.Data[id], want.Data[id]) || !reflect.DeepEqual(got.EstimateOn[id], want.EstimateOn[id]) {
+			t.Fatalf("task %d: its name, data or estimates differ", i)
+		}
+	}
+	for j := range int(want.Jobs) {
+		if got.JobName.At(j) != want.JobName.At(j) {
+			t.Fatalf("job %d: %q, want %q", j, got.JobName.At(j), want.JobName.At(j))
+		}
+	}
+	if !reflect.DeepEqual(got.PredOff, want.PredOff) || !reflect.DeepEqual(got.Pred, want.Pred) || !reflect.DeepEqual(got.SuccOff, want.SuccOff) || !reflect.DeepEqual(got.Succ, want.Succ) {
+		t.Fatalf("edges %v %v %v %v, want %v %v %v %v", got.PredOff, got.Pred, got.SuccOff, got.Succ, want.PredOff, want.Pred, want.SuccOff, want.Succ)
+	}
+}
+
+// plain is a journal of n jobs of one task, each in a batch of its own.
+func plain(n int) *recorded {
+	tb := &sched.Table{
+		Kinds: []string{"", "train"}, Tenants: []string{"", "ann"}, Queues: []string{""},
+		Demands: []sched.Demand{{Need: sched.Need{CPU: 1000, GPUs: 1, GPUMilli: 1000}, Gang: 1}}, Classes: []sched.Class{{Kind: 1, Tenant: 1}},
+	}
+	j := &recorded{table: tb, header: Header{Policy: "fifo", Nodes: []sched.NodeSpec{{Name: "node-001", CPU: 64000, Mem: sched.Unlimited, VRAM: sched.Unlimited, GPUs: 8}}}}
+	for i := range n {
+		now := sched.Time(i) * 1e9
+		tb.Tasks = append(tb.Tasks, sched.Task{Submit: now, Deadline: sched.Never, Job: sched.JobID(i)})
+		tb.Estimates = append(tb.Estimates, time.Duration(i)*time.Millisecond)
+		tb.Jobs++
+		j.batches = append(j.batches, Batch{
+			No: int64(i), Now: now,
+			In:  []sched.Event{{Kind: sched.Finished, Task: sched.TaskID(i / 2), Attempt: 1}, {Kind: sched.JobArrived, Task: sched.TaskID(i), N: 1}},
+			Out: []sched.Command{{Kind: sched.Start, Task: sched.TaskID(i), Attempt: 1, On: []sched.Placement{{Node: 0, Replicas: 1, GPUs: 1 << (i % 8)}}}},
+		})
+	}
+	return j
+}
+
+func readAll(r *Reader) (n int64, err error) {
+	for {
+		b, err := r.Next()
+		if err != nil {
+			return n, err
+		}
+		if b.No != n {
+			return n, fmt.Errorf("batch %d where %d is due", b.No, n)
+		}
+		n++
+	}
+}
+
+func TestAJournalCutAnywhereReadsUpToItsLastWholeFrame(t *testing.T) {
+	j := plain(40)
+	b := j.write(t, func(i int) bool { return i%10 == 9 })
+	whole, err := open(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends []int64 // of the frames
+	for _, e := range whole.entries {
+		ends = append(ends, e.offset+8+preambleLen+e.size)
+	}
+	header := int(whole.entries[0].offset)
+	for cut := range len(b) {
+		r, err := open(b[:cut])
+		if cut < header {
+			if err == nil {
+				t.Fatalf("cut at %d, inside the header: no error", cut)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatalf("cut at %d: %v", cut, err)
+		}
+		var want int64
+		for i, end := range ends {
+			if int64(cut) >= end {
+				want = int64(i+1) * 10
+			}
+		}
+		n, err := readAll(r)
+		if n != want || !errors.Is(err, ErrTruncated) || !r.Truncated() {
+			t.Fatalf("cut at %d of %d: %d batches, want %d; %v", cut, len(b), n, want, err)
+		}
+		if tb, err := r.Table(); err != nil || len(tb.Tasks) != int(want) {
+			t.Fatalf("cut at %d: table %v", cut, err)
+		}
+	}
+}
+
+func TestADamagedFrameIsAnErrorThatNamesItsOffset(t *testing.T) {
+	j := plain(40)
+	b := j.write(t, func(i int) bool { return i%10 == 9 })
+	r, err := open(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := r.entries[1]
+	for i := second.offset + 8 + preambleLen; i < second.offset+8+preambleLen+second.size; i++ {
+		bad := bytes.Clone(b)
+		bad[i] ^= 0x04
+		r, err := open(bad)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := readAll(r)
+		if err == io.EOF && i < second.offset+8+preambleLen+40 { // a bit of zstd's own tables that changes nothing
+			if err := r.SeekBatch(0); err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range j.batches {
+				if got, err := r.Next(); err != nil || !reflect.DeepEqual(got, want) {
+					t.Fatalf("byte %d: batch %d changed unseen, %v", i, want.No, err)
+				}
+			}
+			continue
+		}
+		if n != 10 || err == io.EOF || errors.Is(err, ErrTruncated) || !strings.Contains(err.Error(), fmt.Sprintf("offset %d", second.offset)) {
+			t.Fatalf("byte %d: %d batches, %v", i, n, err)
+		}
+		if err := r.SeekBatch(25); err != nil {
+			t.Fatalf("what follows the damage cannot be reached: %v", err)
+		}
+	}
+}
+
+func TestEachFrameCanBeReadAlone(t *testing.T) {
+	j := plain(40)
+	b := j.write(t, func(i int) bool { return i%10 == 9 })
+	r, err := open(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec, err := zstd.NewReader(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dec.Close()
+	e := r.entries[2]
+	lines, err := dec.DecodeAll(b[e.offset+8+preambleLen:e.offset+8+preambleLen+e.size], nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(lines), "\n")
+	want := `{"b":20,"t":20000000000,"in":[{"k":"finished","task":10,"try":1},{"k":"arrived","task":20,"n":1,"job":20,` +
+		`"classes":[{"kind":[1,"train"],"tenant":[1,"ann"],"need":{"cpu":1000,"gpus":1,"gpu_milli":1000},"gang":1}],` +
+		`"tasks":[{"est":20000000}]}],"out":[{"k":"start","task":20,"try":1,"on":[[0,1,"10"]]}]}`
+	if first != want {
+		t.Errorf("frame 2 begins with\n%s, want\n%s", first, want)
+	}
+	// zstd tools see JSON lines only.
+	all, err := dec.DecodeAll(b, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := bytes.Count(all, []byte("\n")); got != 41 {
+		t.Errorf("%d lines, want 41", got)
+	}
+}
+
+func TestAGiantJobAndAGiantBatchAreSplitIntoLinesAndReadBack(t *testing.T) {
+	j := plain(1)
+	tb := j.table
+	const n = 30_000
+	tb.Tasks, tb.Estimates, tb.Jobs = nil, nil, 0
+	var in []sched.Event
+	for i := range n {
+		tb.Tasks = append(tb.Tasks, sched.Task{Deadline: sched.Never, Submit: sched.Time(i % 3)})
+		tb.Estimates = append(tb.Estimates, time.Duration(i))
+		in = append(in, sched.Event{Kind: sched.Finished, Task: sched.TaskID(i), Attempt: 1})
+		if !tb.TaskNames.Append(strings.Repeat("x", 40)) {
+			t.Fatal("full")
+		}
+	}
+	tb.Jobs = 1
+	in = append(in, sched.Event{Kind: sched.JobArrived, N: n})
+	j.batches = []Batch{{Now: 0, In: in}, {No: 1, Now: 5, In: []sched.Event{{Kind: sched.Wake}}}}
+	b := j.write(t, func(int) bool { return false })
+	r, err := open(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range j.batches {
+		if got, err := r.Next(); err != nil || !reflect.DeepEqual(got, want) {
+			t.Fatalf("batch %d differs: %v", want.No, err)
+		}
+	}
+	got, err := r.Table()
+	if err != nil || !reflect.DeepEqual(got.Tasks, tb.Tasks) {
+		t.Fatalf("table: %v", err)
+	}
+	dec, err := zstd.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dec.Close()
+	all, err := io.ReadAll(dec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range bytes.Split(all, []byte("\n")) {
+		if len(line) > lineTarget+(1<<18) {
+			t.Errorf("a line of %d bytes", len(line))
+		}
+	}
+}
+
+func TestTheWriterRefusesTimeThatFallsAndKeepsWhatCameBefore(t *testing.T) {
+	var b bytes.Buffer
+	w, err := NewWriter(&b, Header{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Batch(5, nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Batch(4, nil, nil); err == nil || !strings.Contains(err.Error(), "batch 1") {
+		t.Errorf("time fell: %v", err)
+	}
+	if w.Close() == nil {
+		t.Error("Close forgot the error")
+	}
+	r, err := open(b.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := readAll(r); n != 1 || err != io.EOF {
+		t.Errorf("%d batches, %v", n, err)
+	}
+}
+
+type fullDisk struct{ room int }
+
+func (f *fullDisk) Write(p []byte) (int, error) {
+	n := min(len(p), f.room)
+	f.room -= n
+	if n < len(p) {
+		return n, errors.New("no space left on device")
+	}
+	return n, nil
+}
+
+func TestAFullDiskIsReported(t *testing.T) {
+	j := plain(5000)
+	for _, room := range []int{0, 500, 5000} {
+		w, err := NewWriter(&fullDisk{room}, j.header, j.table)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range j.batches {
+			if err = w.Batch(b.Now, b.In, b.Out); err != nil {
+				break
+			}
+		}
+		if err := w.Close(); err == nil || !strings.Contains(err.Error(), "no space") {
+			t.Errorf("room for %d bytes: %v", room, err)
+		}
+	}
+}
+
+func TestOpenReadsAFileAndRefusesWhatIsNoJournal(t *testing.T) {
+	dir := t.TempDir()
+	good, bad := filepath.Join(dir, "a.journal"), filepath.Join(dir, "b.csv")
+	if err := os.WriteFile(good, plain(3).write(t, func(int) bool { return false }), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := Open(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, err := readAll(r); n != 3 || err != io.EOF {
+		t.Errorf("%d batches, %v", n, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	for _, content := range []string{"", "id,submit_s\n1,2\n", strings.Repeat("id,submit_s\n", 50)} {
+		if err := os.WriteFile(bad, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(bad); err == nil || !strings.Contains(err.Error(), "b.csv") {
+			t.Errorf("%.10q: %v", content, err)
+		}
+	}
+}
+
+func FuzzReader(f *testing.F) {
+	j := plain(12)
+	b := j.write(f, func(i int) bool { return i%5 == 4 })
+	f.Add(b)
+	f.Add(b[:len(b)-7])
+	f.Add(b[:len(b)/2])
+	f.Add(rawJournal(`{"schema":"schedlab/journal/v1"}`, `{"b":0,"t":0,"in":[{"k":"arrived","n":1,"classes":[{"id":2000000}],"tasks":[{"class":2000000}]}]}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := open(b)
+		if err != nil {
+			return
+		}
+		defer r.Close()
+		for {
+			if _, err := r.Next(); err != nil {
+				break
+			}
+		}
+		if _, err := r.Table(); err != nil {
+			return
+		}
+		_ = r.SeekBatch(3)
+		_ = r.SeekTime(1e9)
+	})
+}
+
+// FuzzLines fuzzes what the zstd checksum would keep a byte fuzzer from: the JSON.
+func FuzzLines(f *testing.F) {
+	f.Add(`{"schema":"schedlab/journal/v1","nodes":[{"name":"a"}]}`, `{"b":0,"t":0,"in":[{"k":"arrived","n":2,"classes":[{"id":1,"need":{}}],"tasks":[{"class":1},{"class":1,"after":[0]}]}]}`)
+	f.Add(`{"schema":"schedlab/journal/v1"}`, `{"b":0,"t":0,"more":true}`)
+	f.Add(`{"schema":"schedlab/journal/v1"}`, `{"b":0,"t":0,"in":[{"k":"quota","quota":{"cpu":-1}}],"out":[{"k":"start","on":[[0,1,"ff"]]}]}`)
+	f.Fuzz(func(t *testing.T, header, line string) {
+		r, err := open(rawJournal(header, line))
+		if err != nil {
+			return
+		}
+		defer r.Close()
+		_, _ = readAll(r)
+		if tb, err := r.Table(); err == nil {
+			for i := range tb.Tasks { // whatever was accepted can be walked
+				_ = tb.DemandOf(sched.TaskID(i))
+				_ = tb.Kinds[tb.ClassOf(sched.TaskID(i)).Kind]
+				_, _ = tb.Preds(sched.TaskID(i)), tb.Succs(sched.TaskID(i))
+			}
+		}
+	})
+}
+
+// rawJournal is a journal of these lines, sound in all but what they say.
+func rawJournal(header, line string) []byte {
+	enc, _ := zstd.NewWriter(nil)
+	var b []byte
+	for i, text := range []string{header, line} {
+		z := enc.EncodeAll([]byte(text+"\n"), nil)
+		b = appendPreamble(b, &entry{size: int64(len(z)), batches: uint32(i)})
+		b = append(b, z...)
+	}
+	return b
+}
+
+func TestTasksAreRefusedThatDoNotFitTogether(t *testing.T) {
+	for _, c := range []struct{ in, want string }{
+		{`{"k":"arrived","task":5,"n":1,"tasks":[{}]}`, "task 5 arrives where task 0 is due"},
+		{`{"k":"arrived","n":1,"tasks":[{"class":3}]}`, "class 3 is not written out"},
+		{`{"k":"arrived","n":1,"job":4,"tasks":[]}`, "job 4"},
+		{`{"k":"arrived","n":2,"classes":[{}],"tasks":[{}]}`, "task 1 was announced"},
+		{`{"k":"arrived","n":1,"classes":[{}],"tasks":[{},{}]}`, "more tasks"},
+		{`{"k":"arrived","n":1,"classes":[{}],"tasks":[{"after":[7]}]}`, "task 7, which never arrives"},
+		{`{"k":"arrived","n":1,"classes":[{"id":2000000000}],"tasks":[{"class":2000000000}]}`, "class 2000000000 among only 1"},
+	} {
+		r, err := open(rawJournal(`{"schema":"schedlab/journal/v1"}`, `{"b":0,"t":0,"in":[`+c.in+`]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Table(); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.in, err, c.want)
+		}
+	}
+}
+
+func TestTheWriterAllocatesNothingInSteadyState(t *testing.T) {
+	j := plain(1)
+	w, err := NewWriter(io.Discard, j.header, j.table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	b := j.batches[0]
+	if n := testing.AllocsPerRun(1000, func() { _ = w.Batch(b.Now, b.In, b.Out) }); n > 0 {
+		t.Errorf("%v allocations a batch", n)
+	}
+}
+
+func BenchmarkBatch(b *testing.B) {
+	const n = 1 << 16
+	j := plain(n)
+	w, err := NewWriter(io.Discard, j.header, j.table)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		x := &j.batches[i%n]
+		if err := w.Batch(sched.Time(i), x.In, x.Out); err != nil {
+			b.Fatal(err)
+		}
+		i++
+	}
+	if err := w.Close(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func BenchmarkNext(b *testing.B) {
+	j := plain(20000)
+	r, err := open(j.write(b, func(int) bool { return false }))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := r.Next(); err == io.EOF {
+			_ = r.SeekBatch(0)
+		} else if err != nil {
+			b.Fatal(err)
+		}
+	}
+}

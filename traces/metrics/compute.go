@@ -1,0 +1,395 @@
+package metrics
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces"
+)
+
+// Bound is the shortest run time, in the slowdown's denominator, that counts: shorter jobs would dominate the mean (Feitelson and
+// Rudolph's bounded slowdown).
+const Bound = 10 * time.Second
+
+// Input is what Compute needs to know of one run. Resource-seconds and counts are the driver's sums over all attempts.
+type Input struct {
+	Workload *traces.Workload
+	Nodes    []sched.NodeSpec
+	Outcome  func(sched.TaskID) sched.Outcome
+
+	// WarmUp leaves the tasks and the jobs submitted before it out of the means and quantiles (wait, response, job wait, jct,
+	// slowdown, deadline misses, fairness). Sums and rates are of the whole run. 0 leaves nothing out.
+	WarmUp sched.Time
+	// Horizon is where the run was cut with tasks still open; it then counts as the last end, so that what they hold until then is
+	// measured against the capacity until then. 0 if the run was not cut.
+	Horizon sched.Time
+
+	GPUSeconds, CPUSeconds         float64 // allocated resource-seconds, all attempts
+	LostGPUSeconds, LostCPUSeconds float64 // of it lost to failures, kills, restarts, checkpoints and overhead
+	Preemptions, Restarts          int64
+	CauseSeconds                   [sched.NumCauses]float64
+	FragmentationGPUs              float64       // time-mean; NaN where it has no meaning
+	LowerBound                     float64       // s, of the makespan; NaN if unknown
+	Wall                           time.Duration // the simulator's own time; 0 if unknown
+}
+
+// sum adds durations without rounding and without overflow: whole seconds and the rest are kept apart.
+type sum struct{ sec, ns, n int64 }
+
+func (s *sum) add(d time.Duration) {
+	s.sec += int64(d / time.Second)
+	s.ns += int64(d % time.Second)
+	s.n++
+}
+
+func (s *sum) mean() float64 {
+	if s.n == 0 {
+		return math.NaN()
+	}
+	return (float64(s.sec) + float64(s.ns)/1e9) / float64(s.n)
+}
+
+type meanOf struct {
+	total float64
+	n     int64
+}
+
+func (m *meanOf) add(v float64) { m.total += v; m.n++ }
+
+func (m *meanOf) mean() float64 {
+	if m.n == 0 {
+		return math.NaN()
+	}
+	return m.total / float64(m.n)
+}
+
+// Compute measures one run as SPEC.md's table of metrics defines it. It takes time linear in tasks and edges. Where every job is one
+// task and nothing depends on anything, its only memory is 8 bytes a finished task.
+//
+// Wait and response are over tasks that are done, job metrics over jobs whose tasks are all done. Quantiles are by nearest rank: the
+// smallest wait that at least that share of the waits does not exceed.
+func Compute(in Input) Row {
+	wl := in.Workload
+	n := len(wl.Tasks)
+	r := Row{
+		Preemptions: in.Preemptions, Restarts: in.Restarts, LostWorkGPU: in.LostGPUSeconds, FragmentationGPUs: in.FragmentationGPUs,
+		CauseSeconds: in.CauseSeconds, LowerBound: in.LowerBound, Tasks: int64(n), SimWall: math.NaN(),
+	}
+	if in.Wall > 0 {
+		r.SimWall = in.Wall.Seconds()
+	}
+	measured := func(submit sched.Time) bool { return in.WarmUp == 0 || submit >= in.WarmUp }
+
+	jobs := newJobs(wl)
+	tenants := make([]meanOf, len(wl.Tenants))
+	finishJob := func(run, jct, wait time.Duration, tenant sched.TenantID) {
+		jobs.wait.add(wait)
+		jobs.jct.add(jct)
+		s := slowdown(run, jct)
+		jobs.slowdown.add(s)
+		if tenant >= 0 && int(tenant) < len(tenants) {
+			tenants[tenant].add(s)
+		}
+	}
+
+	var response, wait sum
+	var deadlines, late int64
+	first, last := sched.Never, sched.Time(math.MinInt64)
+	open := false
+	waits := make([]time.Duration, 0, n)
+	for i := range wl.Tasks {
+		t := sched.TaskID(i)
+		task := &wl.Tasks[i]
+		o := in.Outcome(t)
+		first = min(first, task.Submit)
+		if !o.Phase.Over() {
+			open = true
+		} else if o.End != sched.Never {
+			last = max(last, o.End)
+		}
+		switch o.Phase {
+		case sched.Done:
+			r.Finished++
+		case sched.Failed:
+			r.Failed++
+		case sched.Dropped:
+			r.Dropped++
+		case sched.Rejected:
+			r.Rejected++
+		}
+		keep := measured(task.Submit)
+		if keep && task.Deadline != sched.Never {
+			deadlines++
+			switch {
+			case o.Phase == sched.Done:
+				if o.End > task.Deadline {
+					late++
+				}
+			case o.Phase.Over(): // it will never be done in time
+				late++
+			case in.Horizon != 0 && in.Horizon > task.Deadline: // still open when the run was cut
+				late++
+			}
+		}
+		if keep && o.Phase == sched.Done {
+			wait.add(o.Wait())
+			waits = append(waits, o.Wait())
+			response.add(o.Start.Sub(o.Ready))
+		}
+		switch {
+		case !jobs.single:
+			jobs.take(wl, t, &o)
+		case keep && o.Phase == sched.Done:
+			finishJob(wl.Run[i], o.End.Sub(task.Submit), o.Start.Sub(task.Submit), wl.Classes[task.Class].Tenant)
+		}
+	}
+	if !jobs.single {
+		run := longestPaths(wl)
+		for j := range jobs.all {
+			job := &jobs.all[j]
+			if job.tasks > 0 && job.tasks == job.done && measured(job.submit) {
+				finishJob(run[j], job.end.Sub(job.submit), job.start.Sub(job.submit), job.tenant)
+			}
+		}
+	}
+	if open && in.Horizon != 0 {
+		last = max(last, in.Horizon)
+	}
+
+	r.WaitMean, r.ResponseMean = wait.mean(), response.mean()
+	r.WaitP50 = quantile(waits, 0.50)
+	r.WaitP99 = quantile(waits, 0.99)
+	r.JobWaitMean, r.JCTMean, r.SlowdownMean = jobs.wait.mean(), jobs.jct.mean(), jobs.slowdown.mean()
+	r.Fairness = jain(tenants)
+	r.DeadlineMiss = ratio(float64(late), float64(deadlines))
+
+	r.Makespan, r.ThroughputPerMin = math.NaN(), math.NaN()
+	span := math.NaN()
+	if n > 0 && last >= first {
+		span = last.Sub(first).Seconds()
+		r.Makespan = span
+		r.ThroughputPerMin = ratio(float64(r.Finished)*60, span)
+	}
+	gpus, cpus := capacity(in.Nodes)
+	r.UtilizationGPU = ratio(in.GPUSeconds, gpus*span)
+	r.UtilizationCPU = ratio(in.CPUSeconds, cpus*span)
+	r.Goodput = ratio(in.CPUSeconds-in.LostCPUSeconds, cpus*span)
+	if asksGPUs(wl.Table) || math.IsNaN(r.Goodput) {
+		if g := ratio(in.GPUSeconds-in.LostGPUSeconds, gpus*span); !math.IsNaN(g) {
+			r.Goodput = g
+		}
+	}
+	return r
+}
+
+// ratio returns a/b, NaN where b is not a positive number.
+func ratio(a, b float64) float64 {
+	if !(b > 0) {
+		return math.NaN()
+	}
+	return a / b
+}
+
+// slowdown is the bounded slowdown: max(1, jct / max(10 s, run)).
+func slowdown(run, jct time.Duration) float64 {
+	return max(1, float64(jct)/float64(max(Bound, run)))
+}
+
+// capacity returns the cluster's GPUs and CPUs, NaN where it has none or a node does not state how many.
+func capacity(nodes []sched.NodeSpec) (gpus, cpus float64) {
+	var g, milli int64
+	unlimited := false
+	for i := range nodes {
+		g += int64(nodes[i].GPUs)
+		if nodes[i].CPU >= sched.Unlimited {
+			unlimited = true
+			continue
+		}
+		milli += nodes[i].CPU
+	}
+	gpus, cpus = float64(g), float64(milli)/1000
+	if g <= 0 {
+		gpus = math.NaN()
+	}
+	if unlimited || milli <= 0 {
+		cpus = math.NaN()
+	}
+	return gpus, cpus
+}
+
+func asksGPUs(tb *sched.Table) bool {
+	for i := range tb.Demands {
+		if tb.Demands[i].Need.GPUs > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// jain returns Jain's fairness index of the tenants' means, (sum x)^2 / (n sum x^2), over the tenants that have any (Jain, Chiu and
+// Hawe 1984).
+func jain(tenants []meanOf) float64 {
+	var n, total, squares float64
+	for i := range tenants {
+		if tenants[i].n > 0 {
+			x := tenants[i].mean()
+			n++
+			total += x
+			squares += x * x
+		}
+	}
+	return ratio(total*total, n*squares)
+}
+
+// job gathers what the tasks of one job say.
+type job struct {
+	submit, start, end sched.Time
+	tasks, done        int32
+	tenant             sched.TenantID // of its first task
+}
+
+type jobs struct {
+	single    bool // every job is the one task of the same number
+	all       []job
+	wait, jct sum
+	slowdown  meanOf
+}
+
+func newJobs(wl *traces.Workload) *jobs {
+	js := &jobs{single: int(wl.Jobs) == len(wl.Tasks)}
+	for i := range wl.Tasks {
+		if !js.single {
+			break
+		}
+		js.single = int(wl.Tasks[i].Job) == i
+	}
+	if !js.single {
+		js.all = make([]job, wl.Jobs)
+		for j := range js.all {
+			js.all[j] = job{submit: sched.Never, start: sched.Never, end: math.MinInt64}
+		}
+	}
+	return js
+}
+
+func (js *jobs) take(wl *traces.Workload, t sched.TaskID, o *sched.Outcome) {
+	task := &wl.Tasks[t]
+	j := &js.all[task.Job]
+	if j.tasks == 0 {
+		j.tenant = wl.Classes[task.Class].Tenant
+	}
+	j.tasks++
+	j.submit = min(j.submit, task.Submit)
+	if o.Phase == sched.Done {
+		j.done++
+		j.start = min(j.start, o.Start)
+		j.end = max(j.end, o.End)
+	}
+}
+
+// longestPaths returns each job's run time: its longest path in true run times, over the edges inside the job.
+func longestPaths(wl *traces.Workload) []time.Duration {
+	run := make([]time.Duration, wl.Jobs)
+	if len(wl.Pred) == 0 {
+		for i := range wl.Tasks {
+			j := wl.Tasks[i].Job
+			run[j] = max(run[j], wl.Run[i])
+		}
+		return run
+	}
+	path := make([]time.Duration, len(wl.Tasks)) // of the longest path that ends with the task, the task included
+	take := func(t sched.TaskID) {
+		var before time.Duration
+		for _, p := range wl.Preds(t) {
+			if wl.Tasks[p].Job == wl.Tasks[t].Job {
+				before = max(before, path[p])
+			}
+		}
+		path[t] = before + wl.Run[t]
+		j := wl.Tasks[t].Job
+		run[j] = max(run[j], path[t])
+	}
+	if numberedForward(wl.Table) {
+		for i := range wl.Tasks {
+			take(sched.TaskID(i))
+		}
+		return run
+	}
+	// A predecessor may have been submitted later and then has the larger number: count predecessors off instead.
+	left := make([]int32, len(wl.Tasks))
+	next := make([]sched.TaskID, 0, len(wl.Tasks))
+	for i := range wl.Tasks {
+		left[i] = int32(len(wl.Preds(sched.TaskID(i))))
+		if left[i] == 0 {
+			next = append(next, sched.TaskID(i))
+		}
+	}
+	for k := 0; k < len(next); k++ {
+		take(next[k])
+		for _, s := range wl.Succs(next[k]) {
+			if left[s]--; left[s] == 0 {
+				next = append(next, s)
+			}
+		}
+	}
+	return run
+}
+
+// numberedForward reports whether every predecessor has a smaller number than its successor.
+func numberedForward(tb *sched.Table) bool {
+	for i := range tb.Tasks {
+		for _, p := range tb.Preds(sched.TaskID(i)) {
+			if int(p) >= i {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// quantile returns the q-quantile of x in seconds by nearest rank, NaN where x is empty. It reorders x and takes linear time.
+func quantile(x []time.Duration, q float64) float64 {
+	if len(x) == 0 {
+		return math.NaN()
+	}
+	k := int(math.Ceil(q*float64(len(x)))) - 1
+	return sel(x, min(max(k, 0), len(x)-1)).Seconds()
+}
+
+// sel returns the k-th smallest of x (from 0), by quickselect with the ends and the middle as pivot's sample and three-way
+// partitioning, since many waits are equal (zero above all). Should the pivots be unlucky, it sorts.
+func sel(x []time.Duration, k int) time.Duration {
+	for tries := 0; len(x) > 1; tries++ {
+		if tries > 100 {
+			slices.Sort(x)
+			return x[k]
+		}
+		a, b, c := x[0], x[len(x)/2], x[len(x)-1]
+		pivot := max(min(a, b), min(max(a, b), c))
+		lo, i, hi := 0, 0, len(x) // x[:lo] < pivot, x[lo:i] = pivot, x[hi:] > pivot
+		for i < hi {
+			switch {
+			case x[i] < pivot:
+				x[lo], x[i] = x[i], x[lo]
+				lo++
+				i++
+			case x[i] > pivot:
+				hi--
+				x[i], x[hi] = x[hi], x[i]
+			default:
+				i++
+			}
+		}
+		switch {
+		case k < lo:
+			x = x[:lo]
+		case k < hi:
+			return pivot
+		default:
+			x, k = x[hi:], k-hi
+		}
+	}
+	return x[k]
+}

@@ -1,0 +1,119 @@
+package metrics
+
+import (
+	"encoding/csv"
+	"errors"
+	"math"
+	"math/big"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+	"pgregory.net/rapid"
+)
+
+func TestTasksCSVHasOneLineATaskInInputOrder(t *testing.T) {
+	w := newWorld()
+	w.add(0, 0, 10*second, done(0, second/2, 11*second, 10*time.Second))
+	w.add(0, 1, 10*second, sched.Outcome{Phase: sched.Dropped, Ready: sched.Never, Start: sched.Never, End: 12 * second, Node: sched.NoNode})
+	w.add(1, 2, 10*second, sched.Outcome{Phase: sched.Running, Ready: 2, Start: 3, End: sched.Never, Attempts: 2, Node: 1})
+	w.wl.TaskNames.Append("a")
+	w.wl.TaskNames.Append(`b,"x"`)
+	w.wl.TaskNames.Append("c")
+	w.wl.Input = []int32{1, 2, 0}
+	w.wl.Demands = append(w.wl.Demands, sched.Demand{Gang: 1, Need: sched.Need{GPUs: 1, GPUMilli: 500}})
+	w.wl.Classes = append(w.wl.Classes, sched.Class{Demand: 1})
+	w.wl.Tasks[2].Class = 1
+	nodes := []sched.NodeSpec{{Name: "node-001"}, {Name: "node-002"}}
+	var b strings.Builder
+	err := WriteTasks(&b, w.wl, nodes, func(t sched.TaskID) sched.Outcome { return w.out[t] }, func(t sched.TaskID) []sched.Placement {
+		switch t {
+		case 0:
+			return []sched.Placement{{Node: 0, Replicas: 2, GPUs: 0b1111}, {Node: 1, Replicas: 1, GPUs: 0b101}}
+		case 2:
+			return []sched.Placement{{Node: 1, Replicas: 1, GPUs: 1}}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := TasksHeader + `
+c,2,0.000000002,0.000000002,0.000000003,,,node-002,0:500,2
+a,1,0,0,0.5,11,1,node-001*2;node-002,0-3;0+2,1
+"b,""x""",1,0.000000001,,,12,,,,0
+`
+	if b.String() != want {
+		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+func TestTasksCSVReportsAFullDisk(t *testing.T) {
+	w := newWorld()
+	w.add(0, 0, 1, done(0, 0, 1, 1))
+	if err := WriteTasks(full{}, w.wl, nil, func(sched.TaskID) sched.Outcome { return sched.Outcome{Node: sched.NoNode} }, nil); err == nil {
+		t.Error("no error")
+	}
+}
+
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestSecondsAreExactWithAsFewDecimalsAsThatTakes(t *testing.T) {
+	for ns, want := range map[int64]string{
+		0: "0", 1: "0.000000001", -1: "-0.000000001", 1500000000: "1.5", 100000000: "0.1", -2000000000: "-2",
+		math.MaxInt64: "9223372036.854775807", math.MinInt64: "-9223372036.854775808",
+	} {
+		if got := string(AppendSeconds(nil, ns)); got != want {
+			t.Errorf("%d ns: %s, want %s", ns, got, want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		ns := rapid.Int64().Draw(t, "ns")
+		s := string(AppendSeconds(nil, ns))
+		x, ok := new(big.Rat).SetString(s)
+		if !ok || x.Mul(x, big.NewRat(1e9, 1)).Cmp(new(big.Rat).SetInt64(ns)) != 0 {
+			t.Fatalf("%d ns printed as %s", ns, s)
+		}
+		if strings.Contains(s, ".") && strings.HasSuffix(s, "0") {
+			t.Fatalf("%s ends in a needless zero", s)
+		}
+	})
+}
+
+func TestAnyNameSurvivesTheCSV(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.String().Filter(func(s string) bool { return !strings.Contains(s, "\r") }).Draw(t, "name")
+		rec, err := csv.NewReader(strings.NewReader(string(appendField(nil, name)) + ",x\n")).Read()
+		if err != nil || rec[0] != name {
+			t.Fatalf("%q came back as %q, %v", name, rec, err)
+		}
+	})
+}
+
+func TestDeviceSetsPrintAsRanges(t *testing.T) {
+	for set, want := range map[sched.Devices]string{
+		1: "0", 0b1111: "0-3", 0b1011: "0-1+3", 1 << 63: "63", math.MaxUint64: "0-63", 1<<63 | 1: "0+63",
+	} {
+		if got := string(AppendDevices(nil, set)); got != want {
+			t.Errorf("%b: %s, want %s", set, got, want)
+		}
+	}
+}
+
+func BenchmarkWriteTasks(b *testing.B) {
+	w := newWorld()
+	const n = 100_000
+	for i := range n {
+		w.add(int32(i), sched.Time(i)*second, second, done(sched.Time(i)*second, sched.Time(i)*second, sched.Time(i)*second+second, time.Second))
+	}
+	for b.Loop() {
+		_ = WriteTasks(discard{}, w.wl, []sched.NodeSpec{{Name: "n"}}, func(t sched.TaskID) sched.Outcome { return w.out[t] }, nil)
+	}
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
