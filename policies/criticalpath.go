@@ -511,7 +511,7 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 		if !ok || !r.Start(t, on...) {
 			r.Skip(t, sched.NoRoom)
 			p.holder = t
-			p.reserve.make(r.State, t, FirstFit)
+			p.reserve.keepFor(t, FirstFit)
 			return
 		}
 		d := r.DemandID(t)

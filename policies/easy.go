@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -83,7 +84,7 @@ func (p *Easy) Decide(r *sched.Round) {
 		return
 	}
 	head, rest := p.line[0], p.line[1:]
-	p.reserve.make(r.State, head, place)
+	p.reserve.keepFor(head, place)
 	p.round++
 	if p.Scan != ScanArrival {
 		p.scratch = append(p.scratch[:0], rest...)
@@ -143,39 +144,39 @@ func (p *Easy) backfill(r *sched.Round, t sched.TaskID) bool {
 type reservation struct {
 	shadow sched.Time // Never where not even the end of all running tasks makes room
 	after  sched.Room // what is free at the shadow time beside the reservation
-	ends   []expected
+	ends   heap.Heap  // running tasks by expected end
 	on     []sched.Placement
+	head   sched.TaskID
+	place  Place
+	made   bool // shadow and after hold; they are found only when a task behind the head fits now
 }
 
-type expected struct {
-	at   sched.Time
-	task sched.TaskID
+// keepFor begins a reservation for head; it is worked out when the first candidate for backfilling turns up.
+func (v *reservation) keepFor(head sched.TaskID, place Place) {
+	v.head, v.place, v.made = head, place, false
 }
 
-// make reserves for head: the room of running tasks is given back in the order of their estimated ends until head finds a place.
-func (v *reservation) make(s *sched.State, head sched.TaskID, place Place) {
+// make reserves for the head: the room of running tasks is given back in the order of their estimated ends until it finds a place. Only
+// as many ends are put in order as that takes.
+func (v *reservation) make(s *sched.State) {
+	v.made = true
 	v.after.CopyFrom(s.Room())
 	v.ends = v.ends[:0]
 	for t := range s.RunningTasks() {
-		v.ends = append(v.ends, expected{s.ExpectedEnd(t), t})
+		v.ends = append(v.ends, heap.Item{Key: int64(s.ExpectedEnd(t)), Task: t})
 	}
-	slices.SortFunc(v.ends, func(a, b expected) int {
-		if c := cmp.Compare(a.at, b.at); c != 0 {
-			return c
-		}
-		return cmp.Compare(a.task, b.task)
-	})
+	v.ends.Init()
 	v.shadow = sched.Never
-	for i := 0; i < len(v.ends); {
-		at := v.ends[i].at
-		for ; i < len(v.ends) && v.ends[i].at == at; i++ {
-			give(s, &v.after, v.ends[i].task)
+	for len(v.ends) > 0 {
+		at := v.ends[0].Key
+		for len(v.ends) > 0 && v.ends[0].Key == at {
+			give(s, &v.after, v.ends.Pop().Task)
 		}
-		on, ok := place(s, &v.after, head, v.on[:0])
+		on, ok := v.place(s, &v.after, v.head, v.on[:0])
 		v.on = on[:0]
 		if ok {
-			v.shadow = at
-			need := &s.Demand(head).Need
+			v.shadow = sched.Time(at)
+			need := &s.Demand(v.head).Need
 			for _, p := range on {
 				v.after.Take(need, p)
 			}
@@ -191,6 +192,9 @@ func (v *reservation) backfill(s *sched.State, t sched.TaskID, buf []sched.Place
 	on, ok = s.Room().FirstFit(d, buf)
 	if !ok {
 		return on, false, false
+	}
+	if !v.made {
+		v.make(s)
 	}
 	if v.endsInTime(s, t, on) {
 		return on, true, true

@@ -62,7 +62,11 @@ func (l *List) Observe(s *sched.State, e sched.Event) {
 		}
 		it := heap.Item{Key: key(s, e.Task), Task: e.Task}
 		if l.Skip {
-			l.lines.Push(s.DemandID(e.Task), it)
+			d := s.DemandID(e.Task)
+			l.lines.Push(d, it)
+			if l.Evict != nil && l.lines.First(d) == it {
+				l.lines.Unshut(d) // it may stop tasks that the others of its demand may not
+			}
 			l.fresh = append(l.fresh, e.Task)
 		} else {
 			l.line.Push(it)

@@ -36,11 +36,12 @@ func ByRelativeDeadline(s *sched.State, t sched.TaskID) int64 {
 // ByDeadline is the key of earliest-deadline-first (Liu & Layland 1973): the earliest absolute deadline first, tasks without one last.
 func ByDeadline(s *sched.State, t sched.TaskID) int64 { return int64(s.Task(t).Deadline) }
 
-// overtakes lets t stop running tasks whose key, as it is now, is larger.
+// overtakes lets t stop running tasks that come after it in the order of the key as it is now, ties to the lower TaskID.
 func overtakes(key Key) Evictable {
 	return func(s *sched.State, running, t sched.TaskID) (int64, bool) {
 		k := key(s, running)
-		return k, k > key(s, t)
+		mine := key(s, t)
+		return k, k > mine || k == mine && running > t
 	}
 }
 

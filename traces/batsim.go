@@ -114,7 +114,9 @@ func (s *jsonStream) skip() error {
 		}
 		switch t {
 		case json.Delim('{'), json.Delim('['):
-			depth++
+			if depth++; depth > 1000 {
+				return errors.New("nested deeper than 1000")
+			}
 		case json.Delim('}'), json.Delim(']'):
 			depth--
 		}
@@ -133,9 +135,9 @@ func noEOF(err error) error {
 
 // batsimJob is what is kept of a job until the profiles are known; they may stand after the jobs.
 type batsimJob struct {
-	id, profile         string
-	submit, res, limit  int64 // ns, count, ns (-1 = none)
-	line                int
+	id, profile        string
+	submit, res, limit int64 // ns, count, ns (-1 = none)
+	line               int
 }
 
 // batsimProfile is a profile's run time in ns, or why it has none.

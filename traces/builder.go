@@ -19,6 +19,7 @@ const (
 	maxTasks    = math.MaxInt32
 	maxDuration = time.Duration(1) << 61 // 73 years; sums of a submit time and three durations still fit
 	maxShown    = 16                     // names shown of a cycle
+	maxSlashes  = 64                     // tried as the end of JOB in JOB/ID
 )
 
 // Builder makes a Workload from rows in file order. Its memory is that of the result, and 4 bytes a task where names must be
@@ -36,6 +37,7 @@ type Builder struct {
 	nJobs    int32
 	jobs     map[string]int32 // named jobs only
 	named    []namedJob       // the same, by number
+	isNamed  []bool           // by number, once all rows are there
 	every    map[int32]Recurrence
 	lastName string // cache of one: tasks of a job stand together
 	lastJob  int32
@@ -383,6 +385,10 @@ func (b *Builder) Build() (*Workload, error) {
 	if err := b.joinJobs(); err != nil {
 		return nil, err
 	}
+	b.isNamed = make([]bool, b.nJobs)
+	for _, j := range b.named {
+		b.isNamed[j.number] = true
+	}
 	var byID index
 	// Ids that count 1..n are unique, and need no table unless somebody refers to them.
 	if !b.ids.counts() && !b.ids.rising || len(b.after) > 0 || len(b.named) > 0 && !b.ids.counts() {
@@ -565,7 +571,6 @@ func (b *Builder) edges(byID *index, place []int32) (src, dst []int32, err error
 		return nil, nil, nil
 	}
 	// The task of an id anywhere, and whether several jobs have one of that id.
-	var own map[string]int32
 	anywhere := index{seed: byID.seed, slots: make([]int32, len(byID.slots)), anywhere: true}
 	var twice []int32
 	for i := range b.tasks {
@@ -577,7 +582,10 @@ func (b *Builder) edges(byID *index, place []int32) (src, dst []int32, err error
 	src, dst = make([]int32, 0, len(b.after)), make([]int32, 0, len(b.after))
 	for i, a := range b.after {
 		id, line := b.refs.at(i), int(a.line)
-		from := byID.find(b, b.tasks[a.row].Job, id)
+		from := byID.find(b, b.jobKey(a.row), id)
+		if from != a.row && b.jobKey(a.row) == ownJob {
+			from = -1 // another's own job is not the same job
+		}
 		if from < 0 {
 			if from = anywhere.find(b, 0, id); from >= 0 {
 				if _, ok := slices.BinarySearch(twice, from); ok {
@@ -585,7 +593,7 @@ func (b *Builder) edges(byID *index, place []int32) (src, dst []int32, err error
 				}
 			}
 		}
-		for at := 0; from < 0; { // JOB/ID, wherever the slash stands
+		for at, tries := 0, 0; from < 0 && tries < maxSlashes; tries++ { // JOB/ID, wherever the slash stands
 			slash := strings.IndexByte(id[at:], '/')
 			if slash < 0 {
 				break
@@ -593,13 +601,8 @@ func (b *Builder) edges(byID *index, place []int32) (src, dst []int32, err error
 			at += slash + 1
 			if job, ok := b.jobs[id[:at-1]]; ok {
 				from = byID.find(b, sched.JobID(job), id[at:])
-			} else if id[:at-1] == id[at:] { // a job of its own
-				if own == nil {
-					own = b.ownJobs()
-				}
-				if i, ok := own[id[at:]]; ok {
-					from = i
-				}
+			} else if id[:at-1] == id[at:] {
+				from = byID.find(b, ownJob, id[at:])
 			}
 		}
 		if from < 0 {
@@ -615,17 +618,6 @@ func (b *Builder) edges(byID *index, place []int32) (src, dst []int32, err error
 		src, dst = append(src, from), append(dst, to)
 	}
 	return src, dst, nil
-}
-
-// ownJobs returns the tasks that are jobs of their own, by id.
-func (b *Builder) ownJobs() map[string]int32 {
-	own := map[string]int32{}
-	for i := range b.tasks {
-		if b.namedAt(int32(b.tasks[i].Job)) < 0 {
-			own[b.ids.at(i)] = int32(i)
-		}
-	}
-	return own
 }
 
 // link fills the adjacency of tb in both directions, ascending, each edge once. Sorting by counting, source after target and then
@@ -904,6 +896,16 @@ func (l *nameList) at(i int) string {
 	return string(l.bytesAt(i))
 }
 
+// ownJob stands for the job of every task that is a job of its own: such tasks must differ in id.
+const ownJob sched.JobID = -1
+
+func (b *Builder) jobKey(i int32) sched.JobID {
+	if j := b.tasks[i].Job; b.isNamed[j] {
+		return j
+	}
+	return ownJob
+}
+
 // index finds the input position of a task by job and id: open addressing, slots hold position + 1.
 type index struct {
 	seed     maphash.Seed
@@ -923,13 +925,14 @@ func (x *index) hash(job sched.JobID, id []byte) int {
 func (x *index) put(b *Builder, i int32) int32 {
 	var buf [20]byte
 	id := b.idBytes(buf[:0], i)
-	for at := x.hash(b.tasks[i].Job, id); ; at = (at + 1) & (len(x.slots) - 1) {
+	job := b.jobKey(i)
+	for at := x.hash(job, id); ; at = (at + 1) & (len(x.slots) - 1) {
 		other := x.slots[at] - 1
 		if other < 0 {
 			x.slots[at] = i + 1
 			return -1
 		}
-		if x.equal(b, other, b.tasks[i].Job, id) {
+		if x.equal(b, other, job, id) {
 			return other
 		}
 	}
@@ -949,7 +952,7 @@ func (x *index) find(b *Builder, job sched.JobID, id string) int32 {
 }
 
 func (x *index) equal(b *Builder, i int32, job sched.JobID, id []byte) bool {
-	if !x.anywhere && b.tasks[i].Job != job {
+	if !x.anywhere && b.jobKey(i) != job {
 		return false
 	}
 	var buf [20]byte

@@ -80,7 +80,7 @@ func readCSV(in io.Reader, b *Builder) error {
 		if at[c] < 0 {
 			return nil
 		}
-		return s.cells[at[c]]
+		return s.cell(at[c])
 	}
 	seconds := func(c int) (int64, error) {
 		t := bytes.TrimSpace(cell(c))
@@ -96,6 +96,7 @@ func readCSV(in io.Reader, b *Builder) error {
 		}
 		return v, err
 	}
+	const sep = 0x1f
 	for {
 		ok, err := s.next()
 		if err != nil {
@@ -124,36 +125,39 @@ func readCSV(in io.Reader, b *Builder) error {
 
 		key = key[:0]
 		for _, i := range common {
-			key = append(append(key, s.cells[i]...), 0x1f)
+			key = append(append(key, s.cell(i)...), sep)
 		}
 		class := last
 		if last < 0 || !bytes.Equal(key, lastKey) {
-			if class, ok = cached[string(key)]; !ok || bytes.Count(key, []byte{0x1f}) != len(common) {
+			sound := bytes.Count(key, []byte{sep}) == len(common) // a cell that holds the separator could look like two
+			if class, ok = cached[string(key)]; !ok || !sound {
 				r = Row{Line: s.line}
 				for _, i := range common {
-					if err := setColumn(&r, cols[i], s.cells[i]); err != nil {
+					if err := setColumn(&r, cols[i], s.cell(i)); err != nil {
 						return b.Errorf(s.line, "%s: %w", s.head[i], err)
 					}
 				}
 				if class, err = b.class(&r); err != nil {
 					return err
 				}
-				if len(cached) < maxCached {
+				if len(cached) < maxCached && sound {
 					cached[string(key)] = class
 				}
 			}
-			lastKey, last = append(lastKey[:0], key...), class
+			if lastKey, last = append(lastKey[:0], key...), class; !sound {
+				last = -1
+			}
 		}
 
 		few := false
 		for _, i := range rare {
-			few = few || len(s.cells[i]) > 0
+			few = few || len(s.cell(i)) > 0
 		}
 		hasRun := len(bytes.TrimSpace(cell(colRun))) > 0
 		if few || !hasRun {
 			r = Row{Line: s.line, After: r.After[:0]}
 			for _, i := range rare {
-				if err := setColumn(&r, cols[i], s.cells[i]); err != nil {
+				if err := setColumn(&r, cols[i], s.cell(i)); err != nil {
 					return b.Errorf(s.line, "%s: %w", s.head[i], err)
 				}
 			}
@@ -163,7 +167,7 @@ func readCSV(in io.Reader, b *Builder) error {
 			}
 			run = int64(r.Run)
 		}
-		if err := b.push(sched.Time(submit), time.Duration(run), time.Duration(est), class, cell(colID), cell(colJob), s.line); err != nil {
+		if err := b.push(sched.Time(submit), time.Duration(run), time.Duration(est), class, bytes.TrimSpace(cell(colID)), bytes.TrimSpace(cell(colJob)), s.line); err != nil {
 			return err
 		}
 		if few {

@@ -15,10 +15,10 @@ import (
 // Format is one file format that Read or Write knows.
 type Format struct {
 	Name   string
-	About  string                                      // one line for people
-	Detect func(head []byte, name string) bool         // head: up to 64 KiB of the content, decompressed; name: without .gz or .zst. Nil = only by name
-	Read   func(r io.Reader, b *Builder) error         // adds rows in file order; nil = cannot be read
-	Write  func(w io.Writer, wl *Workload) error       // nil = cannot be written
+	About  string                                // one line for people
+	Detect func(head []byte, name string) bool   // head: up to 64 KiB of the content, decompressed; name: without .gz or .zst. Nil = only by name
+	Read   func(r io.Reader, b *Builder) error   // adds rows in file order; nil = cannot be read
+	Write  func(w io.Writer, wl *Workload) error // nil = cannot be written
 }
 
 // formats is in the order of detection.
@@ -76,10 +76,13 @@ func Open(path, format string) (*Workload, error) {
 // Read reads a trace from r; name stands for it in errors. An empty format is detected by content; gzip and zstd are taken off.
 func Read(r io.Reader, name, format string) (*Workload, error) {
 	size := int64(0)
-	if f, ok := r.(*os.File); ok {
+	switch f := r.(type) {
+	case *os.File:
 		if st, err := f.Stat(); err == nil && st.Mode().IsRegular() {
 			size = st.Size()
 		}
+	case interface{ Len() int }: // bytes and strings
+		size = int64(f.Len())
 	}
 	plain, packed, done, err := decompress(r)
 	if err != nil {

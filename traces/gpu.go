@@ -1,7 +1,6 @@
 package traces
 
 import (
-	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -195,10 +194,14 @@ func readTiresias(in io.Reader, b *Builder) error {
 	if err != nil {
 		return err
 	}
+	var unread []string
 	for _, c := range s.head {
 		if !slices.Contains(tiresiasColumns, c) {
-			b.Mend(fmt.Sprintf("column %q is not read", clip(c)), s.line)
+			unread = append(unread, c)
 		}
+	}
+	if unread != nil {
+		b.Mend("columns that are not read: "+clip(strings.Join(unread, ", ")), s.line)
 	}
 	for {
 		ok, err := s.next()

@@ -171,7 +171,9 @@ func (w *Workload) longestPath() time.Duration {
 // Text writes the info for people. It returns the writer's error.
 func (in *Info) Text(out io.Writer) error {
 	var s strings.Builder
-	line := func(key, format string, args ...any) { fmt.Fprintf(&s, "%-18s %s\n", key, fmt.Sprintf(format, args...)) }
+	line := func(key, format string, args ...any) {
+		fmt.Fprintf(&s, "%-18s %s\n", key, fmt.Sprintf(format, args...))
+	}
 	line("trace", "%s (%s)", in.Source, in.Format)
 	line("tasks", "%d in %d jobs, %d dependencies", in.Tasks, in.Jobs, in.Edges)
 	line("submitted", "%s to %s s on the trace's axis, span %s", number(in.FirstSubmit), number(in.LastSubmit), people(in.Span))

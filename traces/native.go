@@ -13,7 +13,35 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// The columns of the native formats. Those up to colOther are a task's own; the others are what tasks have in common (Class).
+// The columns of the native formats, in any order and any subset; an unknown one is an error. Times are seconds, a GB is 2^30 bytes.
+//
+//	id            unique in its job; default: the number of the row
+//	job           default: a job of its own, called as the id
+//	name          for people
+//	kind, tenant, queue
+//	submit_s      default 0; may be negative
+//	run_s         true run time at reference speed; may be left out where run_on is given, and is then its mean
+//	estimate_s    what policies see; default: the true run time, and counted as missing
+//	cpu           CPUs of one replica; default 1 if no GPU is asked for
+//	mem_gb        memory of one replica
+//	gpus          GPUs of one replica: a whole number, or a share of one from 0.001 to 1
+//	gpu_mem_gb    memory on each of these GPUs
+//	gpu_types     the types that will do: A100;V100 (or A100|V100)
+//	gang          replicas that start together; default 1
+//	priority      larger is more important
+//	deadline_s    relative to submit
+//	period_s      the task is periodic
+//	criticality   0 to 1
+//	after         ids of predecessors, a;b. The task's own job is looked up first, then the file; JOB/ID says which job
+//	labels        that a node must have: key=value;key=value
+//	tolerations   key=value:Effect, key:Effect (any value), key (any effect), * (any key); several with ;
+//	retries       of a failed attempt
+//	backoff_s     before the first retry
+//	every         the job recurs: a Go duration (24h) or a five-field cron line, UTC, with time 0 at 1970-01-01 00:00
+//	input_gb, input_at, output_gb  data, and the node where the input lies
+//	run_on        run time by node name or GPU type: A100=12.5;V100=20
+//
+// Those up to colOther are a task's own; the others are what tasks have in common (Class).
 const (
 	colID = iota
 	colJob
@@ -70,7 +98,7 @@ func columnOf(name string) int { return slices.Index(columnNames[:], name) }
 
 // setColumn reads one cell into r. An empty cell is the default. Errors do not name the place.
 func setColumn(r *Row, col int, cell []byte) error {
-	if col != colName && col != colID && col != colJob {
+	if col != colName {
 		cell = bytes.TrimSpace(cell)
 	}
 	if len(cell) == 0 {

@@ -98,55 +98,60 @@ func (l *lines) fill() {
 // the next call. Empty lines are skipped.
 type records struct {
 	lines
-	cells [][]byte
-	line  int // where the record returned last begins
+	row   []byte // the record, quotes taken off
+	spans []span // of its cells; offsets, since slices would cost a write barrier each while the collector runs
+	line  int    // where the record returned last begins
 	joint []byte
 }
 
+type span struct{ from, to int32 }
+
 func newRecords(r io.Reader) *records { return &records{lines: *newLines(r)} }
 
-func (c *records) next() ([][]byte, error) {
+// cell returns cell i of the record.
+func (c *records) cell(i int) []byte { return c.row[c.spans[i].from:c.spans[i].to] }
+
+func (c *records) next() error {
 	for {
 		s, err := c.lines.next()
 		c.line = c.lines.line
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if len(s) == 0 {
 			continue
 		}
-		c.cells = c.cells[:0]
+		c.spans = c.spans[:0]
 		if bytes.IndexByte(s, '"') >= 0 {
 			return c.quoted(s)
 		}
 		from := 0
 		for i, ch := range s {
 			if ch == ',' {
-				c.cells = append(c.cells, s[from:i])
+				c.spans = append(c.spans, span{int32(from), int32(i)})
 				from = i + 1
 			}
 		}
-		c.cells = append(c.cells, s[from:])
-		return c.cells, nil
+		c.spans = append(c.spans, span{int32(from), int32(len(s))})
+		c.row = s
+		return nil
 	}
 }
 
 // quoted splits a record with quotes, which may hold commas, doubled quotes and line ends. A quote inside an unquoted cell is text.
-func (c *records) quoted(s []byte) ([][]byte, error) {
+func (c *records) quoted(s []byte) error {
 	buf := c.joint[:0]
-	type span struct{ from, to int }
-	var spans []span
 	for {
-		from := len(buf)
+		from := int32(len(buf))
 		if len(s) == 0 || s[0] != '"' {
 			i := bytes.IndexByte(s, ',')
 			if i < 0 {
 				buf = append(buf, s...)
-				spans = append(spans, span{from, len(buf)})
+				c.spans = append(c.spans, span{from, int32(len(buf))})
 				break
 			}
 			buf = append(buf, s[:i]...)
-			spans = append(spans, span{from, len(buf)})
+			c.spans = append(c.spans, span{from, int32(len(buf))})
 			s = s[i+1:]
 			continue
 		}
@@ -156,14 +161,14 @@ func (c *records) quoted(s []byte) ([][]byte, error) {
 			if i < 0 { // the cell goes on in the next line
 				buf = append(append(buf, s...), '\n')
 				if len(buf) > maxLine {
-					return nil, errLong
+					return errLong
 				}
 				next, err := c.lines.next()
 				if err == io.EOF {
-					return nil, errQuote
+					return errQuote
 				}
 				if err != nil {
-					return nil, err
+					return err
 				}
 				s = next
 				continue
@@ -176,20 +181,17 @@ func (c *records) quoted(s []byte) ([][]byte, error) {
 			buf = append(buf, '"')
 			s = s[1:]
 		}
-		spans = append(spans, span{from, len(buf)})
+		c.spans = append(c.spans, span{from, int32(len(buf))})
 		if len(s) == 0 {
 			break
 		}
 		if s[0] != ',' {
-			return nil, errQuote
+			return errQuote
 		}
 		s = s[1:]
 	}
-	c.joint = buf
-	for _, p := range spans {
-		c.cells = append(c.cells, buf[p.from:p.to])
-	}
-	return c.cells, nil
+	c.row, c.joint = buf, buf
+	return nil
 }
 
 // sheet is a CSV file with a header, read by column name.
@@ -203,12 +205,11 @@ type sheet struct {
 // newSheet reads the header. Columns named in need must be there.
 func newSheet(r io.Reader, b *Builder, need ...string) (*sheet, error) {
 	s := &sheet{records: newRecords(r), b: b, col: map[string]int{}}
-	cells, err := s.records.next()
-	if err != nil {
+	if err := s.records.next(); err != nil {
 		return nil, b.Errorf(s.line, "header: %w", orEmpty(err))
 	}
-	for i, c := range cells {
-		name := string(bytes.TrimSpace(c))
+	for i := range s.spans {
+		name := string(bytes.TrimSpace(s.cell(i)))
 		if _, ok := s.col[name]; ok {
 			return nil, b.Errorf(s.line, "column %q stands twice", clip(name))
 		}
@@ -225,15 +226,15 @@ func newSheet(r io.Reader, b *Builder, need ...string) (*sheet, error) {
 
 // next reads a row; false at the end.
 func (s *sheet) next() (bool, error) {
-	cells, err := s.records.next()
+	err := s.records.next()
 	if err == io.EOF {
 		return false, nil
 	}
 	if err != nil {
 		return false, s.b.Errorf(s.line, "%w", err)
 	}
-	if len(cells) != len(s.head) {
-		return false, s.b.Errorf(s.line, "%d cells in the row, %d in the header", len(cells), len(s.head))
+	if len(s.spans) != len(s.head) {
+		return false, s.b.Errorf(s.line, "%d cells in the row, %d in the header", len(s.spans), len(s.head))
 	}
 	return true, nil
 }
@@ -241,7 +242,7 @@ func (s *sheet) next() (bool, error) {
 // text returns a cell, "" if there is no such column.
 func (s *sheet) text(name string) string {
 	if i, ok := s.col[name]; ok {
-		return string(bytes.TrimSpace(s.cells[i]))
+		return string(bytes.TrimSpace(s.cell(i)))
 	}
 	return ""
 }
@@ -282,7 +283,7 @@ func (s *sheet) fixed(name string, digits int) (int64, error) {
 	if !ok {
 		return 0, nil
 	}
-	v, err := parseFixed(bytes.TrimSpace(s.cells[i]), digits)
+	v, err := parseFixed(bytes.TrimSpace(s.cell(i)), digits)
 	if err != nil {
 		return 0, s.b.Errorf(s.line, "%s: %w", name, err)
 	}
@@ -307,7 +308,9 @@ func clip(s string) string {
 // numberError says which text is not a number.
 type numberError string
 
-func (e numberError) Error() string { return strconv.Quote(clip(string(e))) + " is not a number in range" }
+func (e numberError) Error() string {
+	return strconv.Quote(clip(string(e))) + " is not a number in range"
+}
 
 var pow10 = [...]int64{1, 10, 100, 1000, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}
 

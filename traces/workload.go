@@ -16,11 +16,11 @@ import (
 // It is read-only once built and may be shared.
 type Workload struct {
 	*sched.Table
-	Run   []time.Duration                  // true run time per task on a node of reference speed; hidden from policies
-	RunOn map[sched.TaskID][]sched.CostOn  // true run time by node name or GPU type, where given; nil if nowhere
-	Input []int32                          // TaskID -> position in the input (0-based, dropped records not counted); nil when they are the same
-	Names *sched.Names                     // names for people, per task ("" = none); nil if no task has one. TaskNames are the ids
-	Every map[sched.JobID]Recurrence       // recurring jobs; nil if none. Periodic tasks are those of a class with a Period
+	Run   []time.Duration                 // true run time per task on a node of reference speed; hidden from policies
+	RunOn map[sched.TaskID][]sched.CostOn // true run time by node name or GPU type, where given; nil if nowhere
+	Input []int32                         // TaskID -> position in the input (0-based, dropped records not counted); nil when they are the same
+	Names *sched.Names                    // names for people, per task ("" = none); nil if no task has one. TaskNames are the ids
+	Every map[sched.JobID]Recurrence      // recurring jobs; nil if none. Periodic tasks are those of a class with a Period
 
 	Source, Format   string
 	Recorded         bool             // a recorded trace; false for a generated one
@@ -49,9 +49,9 @@ func (w *Workload) Len() int { return len(w.Tasks) }
 
 // Row is one task as a reader sees it.
 type Row struct {
-	ID   string // unique in its job; "" = the 1-based number of the record
-	Job  string // "" = a job of its own, of the same name
-	Name string // for people; "" = none
+	ID                  string // unique in its job; "" = the 1-based number of the record
+	Job                 string // "" = a job of its own, of the same name
+	Name                string // for people; "" = none
 	Kind, Tenant, Queue string
 
 	Submit   sched.Time

@@ -12,10 +12,7 @@ import (
 // toy is a small driver with a fixed policy inside: in order of TaskID it starts what fits, first fit; every few batches it stops something. It
 // proves that the generators make cases that can be run and that the checkers do not cry wolf; it shares no code with either. The
 // policy that it is given is not asked. everyN = 0 never preempts.
-type toy struct {
-	everyN int
-	wrong  string // a mistake to make
-}
+type toy struct{ everyN int }
 
 type toyTask struct {
 	phase           sched.Phase

@@ -154,11 +154,22 @@ func (k *kinds) fastest(tb *sched.Table, run []time.Duration, on map[sched.TaskI
 	return fast
 }
 
+// unnamed reports whether kind i has a node whose name is not among the costs.
+func (k *kinds) unnamed(costs []sched.CostOn, i int) bool {
+	left := k.count[i]
+	for j, c := range costs {
+		if at, ok := k.byName[c.On]; ok && int(at) == i && !slices.ContainsFunc(costs[:j], func(o sched.CostOn) bool { return o.On == c.On }) {
+			left--
+		}
+	}
+	return left > 0
+}
+
 // least returns the least of f(kind, run time on it) over the nodes that the demand fits.
 func (k *kinds) least(d sched.DemandID, run time.Duration, costs []sched.CostOn, f func(kind int, c time.Duration) time.Duration) time.Duration {
 	best := longest
 	for i, ok := range k.fits[d] {
-		if ok {
+		if ok && k.unnamed(costs, i) {
 			best = min(best, f(i, k.on(run, costs, i)))
 		}
 	}

@@ -61,6 +61,12 @@ func (l *Lines) Shut(d sched.DemandID) {
 	}
 }
 
+// Unshut opens one line.
+func (l *Lines) Unshut(d sched.DemandID) {
+	l.shut[d] = false
+	l.reopen(d)
+}
+
 // IsShut reports whether the line of d is shut.
 func (l *Lines) IsShut(d sched.DemandID) bool { return int(d) < len(l.shut) && l.shut[d] }
 

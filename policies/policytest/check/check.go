@@ -12,7 +12,7 @@ import (
 
 // Violation is one broken promise, in words for people.
 type Violation struct {
-	Rule string       // short and stable: "capacity", "devices", "constraint", "node-down", "gang", "attempts", "precedence", "service", "outcome", "end", "stream"
+	Rule string       // short and stable: "capacity", "devices", "constraint", "node-down", "gang", "attempts", "precedence", "service", "outcome", "end", "stream", "csv"
 	Task sched.TaskID // Nobody if it is about no one task
 	At   sched.Time
 	Text string

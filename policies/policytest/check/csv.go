@@ -70,10 +70,10 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		line, _ := r.FieldPos(0)
-		if err != nil {
-			return sum, k.found, fmt.Errorf("line %d: %w", line, err)
+		if err != nil { // a csv.ParseError, which names the line
+			return sum, k.found, err
 		}
+		line, _ := r.FieldPos(0)
 		sum.Rows++
 		f := func(i int) string { return rec[col[i]] }
 		id, ok := task(f(1), f(0))
@@ -254,10 +254,11 @@ func parseSeconds(s string) (sched.Time, error) {
 	}
 	var v int64
 	for _, ch := range []byte(whole + frac + strings.Repeat("0", 9-len(frac))) {
-		if ch < '0' || ch > '9' || v > (math.MaxInt64-9)/10 {
+		digit := int64(ch - '0')
+		if ch < '0' || ch > '9' || v > (math.MaxInt64-digit)/10 {
 			return 0, bad
 		}
-		v = v*10 + int64(ch-'0')
+		v = v*10 + digit
 	}
 	if neg {
 		v = -v
