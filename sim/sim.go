@@ -77,6 +77,7 @@ type run struct {
 	ends     ends
 	kept     []time.Duration        // true work kept of preempted tasks; nil until one is
 	paying   map[sched.TaskID]int32 // the attempt that pays the overhead of a preemption
+	cut      map[sched.TaskID]int32 // the attempt that will be cut at its estimate
 	faults   []Fault
 	taskFail map[taskAttempt]time.Duration
 	in       []sched.Event
@@ -108,7 +109,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err := Placeable(w, c.Nodes); err != nil {
 		return nil, err
 	}
-	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
+	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, cut: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
 	for _, n := range c.Nodes {
 		r.hetero = r.hetero || n.SpeedMilli != 0 && n.SpeedMilli != sched.Whole
 	}
@@ -225,6 +226,7 @@ func (r *run) loop(ctx context.Context) error {
 				r.Progress(r.over(next), total)
 			}
 		}
+		stops := len(r.stops)
 		r.in = append(r.in[:0], r.stops...)
 		r.stops = r.stops[:0]
 		for len(r.ends) > 0 && r.ends[0].at == now {
@@ -233,6 +235,9 @@ func (r *run) loop(ctx context.Context) error {
 				continue
 			}
 			r.in = append(r.in, r.ended(e))
+		}
+		if stops > 0 {
+			sched.SortBatch(r.in)
 		}
 		for len(r.faults) > 0 && r.faults[0].At <= now {
 			f := r.faults[0]
@@ -324,8 +329,12 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 	if c.Attempt > 1 {
 		d += r.overheadOf(t, c.Attempt)
 	}
+	delete(r.cut, t)
 	if r.KillAtEstimate {
-		d = min(d, r.limit(t, c))
+		if limit := r.limit(t, c); limit < d {
+			d = limit
+			r.cut[t] = c.Attempt
+		}
 	}
 	if len(r.taskFail) > 0 {
 		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
@@ -350,7 +359,8 @@ func (r *run) limit(t sched.TaskID, c *sched.Command) time.Duration {
 		est = max(est, sched.EstimateOn(r.tb, t, r.k.Room().Spec(p.Node)))
 	}
 	if k := r.keptOf(t); k > 0 {
-		est = sched.MulDiv(est, int64(max(r.tb.Estimates[t]-k, 0)), int64(max(r.tb.Estimates[t], 1)), true)
+		// What earlier attempts did counts as the time that it would have taken here.
+		est = max(est-sched.MulDiv(r.runOn(t, c.On), int64(k), int64(max(r.Workload.Run[t], 1)), false), 0)
 	}
 	return est + r.overheadOf(t, c.Attempt)
 }
@@ -367,7 +377,7 @@ func (r *run) ended(e end) sched.Event {
 			return ev
 		}
 	}
-	if r.KillAtEstimate && r.workDone(e.at, t) < r.Workload.Run[t] {
+	if r.cut[t] == e.attempt {
 		ev.Kind, ev.Done = sched.Killed, 0
 		r.lose(t, held)
 		return ev
@@ -401,9 +411,6 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 	held := now.Sub(r.k.StartedAt(t))
 	ev := sched.Event{Kind: sched.Stopped, Task: t, Attempt: c.Attempt, Node: sched.NoNode, Done: r.keptOf(t)}
 	lost := slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return !r.k.Room().Up(p.Node) })
-	if !lost && r.Overhead > 0 {
-		r.paying[t] = c.Attempt + 1
-	}
 	switch {
 	case lost: // losses has counted it
 	case r.Restart:
@@ -416,6 +423,9 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 			r.kept = append(r.kept, make([]time.Duration, len(r.tb.Tasks)-len(r.kept))...)
 		}
 		r.kept[t] = ev.Done
+	}
+	if !lost && r.Overhead > 0 {
+		r.paying[t] = c.Attempt + 1
 	}
 	return ev
 }

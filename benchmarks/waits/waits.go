@@ -23,6 +23,30 @@ type Row struct {
 	Tasks   int64
 }
 
+// FromKernel names the kernel's rows by the table of tasks: a blocking task as job/task (the task alone where it is a job of its own), a
+// resource by its name.
+func FromKernel(tb *sched.Table, rows []sched.WaitRow) []Row {
+	out := make([]Row, len(rows))
+	for i, r := range rows {
+		class := &tb.Classes[r.Class]
+		out[i] = Row{
+			Cause: r.Cause, Queue: tb.Queues[class.Queue], Tenant: tb.Tenants[class.Tenant], Kind: tb.Kinds[class.Kind], Wait: r.Wait,
+			GPUWait: r.Wait * float64(tb.Demands[class.Demand].GPUTotal()) / sched.Whole, Tasks: r.Count,
+		}
+		switch {
+		case r.Blocker != sched.Nobody:
+			job, task := tb.JobName.At(int(tb.Tasks[r.Blocker].Job)), tb.TaskNames.At(int(r.Blocker))
+			out[i].Blocker = task
+			if job != task {
+				out[i].Blocker = job + "/" + task
+			}
+		case r.Lack != sched.NoResource:
+			out[i].Blocker = r.Lack.String()
+		}
+	}
+	return out
+}
+
 // Sample types of the profile, in this order. pprof shows the first unless told otherwise (-sample_index=gpu-wait).
 const (
 	Wait    = "wait"     // nanoseconds

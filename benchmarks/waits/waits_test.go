@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,7 +91,11 @@ func TestPprofPrintsTheSameSums(t *testing.T) {
 		GPUWait: {"no room": "750s", "queue: prod": "750s"},
 		Tasks:   {"no room": "4", "tenant: cleo": "4"},
 	} {
-		out, err := exec.Command("go", "tool", "pprof", "-top", "-cum", "-unit=s", "-nodefraction=0", "-sample_index="+index, file).CombinedOutput()
+		unit := "s"
+		if index == Tasks {
+			unit = "count"
+		}
+		out, err := exec.Command("go", "tool", "pprof", "-top", "-cum", "-unit="+unit, "-nodefraction=0", "-sample_index="+index, file).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v\n%s", err, out)
 		}
@@ -100,6 +105,31 @@ func TestPprofPrintsTheSameSums(t *testing.T) {
 				t.Errorf("%s of %q: %v, want %s, in\n%s", index, name, line, sum, out)
 			}
 		}
+	}
+}
+
+func TestTheKernelsRowsAreNamedByTheTable(t *testing.T) {
+	tb := &sched.Table{
+		Tasks:   []sched.Task{{}, {Class: 1}},
+		Classes: []sched.Class{{}, {Demand: 1, Kind: 1, Tenant: 1, Queue: 1}},
+		Demands: []sched.Demand{{Gang: 1}, {Gang: 2, Need: sched.Need{GPUs: 1, GPUMilli: 500}}},
+		Kinds:   []string{"", "train"}, Tenants: []string{"", "ann"}, Queues: []string{"", "prod"},
+	}
+	tb.TaskNames.Append("load")
+	tb.TaskNames.Append("fit")
+	tb.JobName.Append("etl")
+	got := FromKernel(tb, []sched.WaitRow{
+		{Cause: sched.NoRoom, Lack: sched.GPU, Blocker: sched.Nobody, Class: 1, Wait: 10, Count: 3},
+		{Cause: sched.Dependency, Blocker: 0, Class: 1, Wait: 4, Count: 1},
+		{Cause: sched.Window, Blocker: sched.Nobody, Wait: 1, Count: 1},
+	})
+	want := []Row{
+		{Cause: sched.NoRoom, Blocker: "gpu", Queue: "prod", Tenant: "ann", Kind: "train", Wait: 10, GPUWait: 10, Tasks: 3},
+		{Cause: sched.Dependency, Blocker: "etl/load", Queue: "prod", Tenant: "ann", Kind: "train", Wait: 4, GPUWait: 4, Tasks: 1},
+		{Cause: sched.Window, Wait: 1, Tasks: 1},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%+v, want %+v", got, want)
 	}
 }
 

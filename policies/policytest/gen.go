@@ -283,7 +283,9 @@ func drawTask(t *rapid.T, g Gen, nodes []sched.NodeSpec, classes int) draftTask 
 	if d.run > 0 && chance(t, "inexact", 3) {
 		d.est = d.run * oneOf[time.Duration](t, "factor", 1, 2, 6, 12) / 4
 	}
-	if !g.NoRunOn && chance(t, "run on", 10) {
+	// Work done is told in time on a node of reference speed (sched.Event.Done), so that a task which takes none there cannot be resumed
+	// elsewhere: no such cases.
+	if !g.NoRunOn && d.run > 0 && chance(t, "run on", 10) {
 		on := nodes[rapid.IntRange(0, len(nodes)-1).Draw(t, "on")]
 		name := on.Name
 		if on.GPUType != "" && chance(t, "by type", 2) {

@@ -1,6 +1,10 @@
 package sched
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+)
 
 // EventKind names a fact. Every input that can change a decision is a fact.
 type EventKind uint8
@@ -130,4 +134,28 @@ type Policy interface {
 	// Decide runs once per batch of facts: all ends, then all arrivals. Facts that its own orders cause at once (Stopped at zero
 	// cost) form the next batch of the same instant.
 	Decide(r *Round)
+}
+
+// SortBatch puts the facts of one instant in the order in which drivers tell them: reports on tasks by TaskID, then the other changes in
+// the order given, then arrivals by TaskID. Both drivers use it, so that one history gives one sequence of facts.
+func SortBatch(in []Event) {
+	slices.SortStableFunc(in, func(a, b Event) int {
+		if sa, sb := stage(a.Kind), stage(b.Kind); sa != sb {
+			return sa - sb
+		}
+		if stage(a.Kind) == 1 {
+			return 0
+		}
+		return cmp.Compare(a.Task, b.Task)
+	})
+}
+
+func stage(k EventKind) int {
+	switch {
+	case k <= Started:
+		return 0
+	case k < EdgeAdded:
+		return 1
+	}
+	return 2
 }

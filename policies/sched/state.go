@@ -264,8 +264,13 @@ func (s *State) Preds(t TaskID) iter.Seq[TaskID] {
 	}
 }
 
-// WaitsFor returns the number of predecessors of t that are not done.
-func (s *State) WaitsFor(t TaskID) int { return int(s.rows[t].waitsFor) }
+// WaitsFor returns the number of predecessors of t that are not done; 0 while t has not arrived.
+func (s *State) WaitsFor(t TaskID) int {
+	if int(t) >= len(s.rows) {
+		return 0
+	}
+	return int(s.rows[t].waitsFor)
+}
 
 // ProfileOf returns the last profile of a node, and false if there was none.
 func (s *State) ProfileOf(n NodeID) (Profile, bool) {

@@ -11,13 +11,13 @@ import (
 	"github.com/schedlab/schedlab/traces/cluster"
 )
 
-// ExampleCluster is the cluster of Example: 32 fast and 32 slow GPUs. The speeds average 1, so that a load counted in
-// GPUs is the load of the cluster.
-const ExampleCluster = "4x(8xA100:80gb,96cpu,768gb,speed=1.25)+4x(8xV100:32gb,64cpu,512gb,speed=0.75)"
+// ExampleCluster is the cluster of Example: 32 slow GPUs, the older and so the first nodes, and 32 fast ones. The speeds average 1, so
+// that a load counted in GPUs is the load of the cluster.
+const ExampleCluster = "4x(8xV100:32gb,64cpu,512gb,speed=0.75)+4x(8xA100:80gb,96cpu,768gb,speed=1.25)"
 
 const (
-	exampleJobs = 112
-	exampleLoad = 0.95
+	exampleJobs = 120
+	exampleLoad = 1
 )
 
 // team is a tenant of the example and how often its jobs come.
@@ -34,20 +34,20 @@ type plan struct {
 	make   func(*maker)
 }
 
-// Example returns the default workload of `schedlab compare` and its cluster: DAG jobs of four teams that share 64 GPUs, about 2400
-// tasks over some hours at a load of 0.95. The four teams' jobs have the shapes that such teams run (data preparation on
-// CPUs, gangs of 4 to 16 GPUs, sweeps and evaluations of many small tasks, pipelines that end in an export); the numbers are
-// invented. Large gangs stand in the way of many small tasks, and longest paths differ widely from widths, so that order
-// matters.
+// Example returns the default workload of `schedlab compare` and its cluster: 120 DAG jobs of four teams that share 64 GPUs, about 2900
+// tasks, submitted over some four hours at a load of 1. The jobs have the shapes that such teams run: data preparation on CPUs,
+// gangs of 4 to 16 GPUs, sweeps and evaluations of many small tasks, rounds of training that are long and narrow, pipelines that
+// somebody waits for; the numbers are invented. Order matters in it, since large gangs stand in the way of small tasks and long
+// paths are not the wide ones, and so does placement, since half of the GPUs are slow.
 func Example(seed uint64) (*traces.Workload, []sched.NodeSpec) {
 	nodes, err := cluster.Parse(ExampleCluster)
 	if err != nil {
 		panic(err) // the text above is ours
 	}
 	teams := []team{
-		{"vision", "batch", 4, []plan{{"detector", 3, (*maker).detector}, {"sweep", 2, (*maker).sweep}}},
-		{"language", "batch", 3, []plan{{"pretrain", 1, (*maker).pretrain}, {"finetune", 3, (*maker).finetune}}},
-		{"ads", "online", 4, []plan{{"ranking", 3, (*maker).ranking}, {"embed", 2, (*maker).embed}}},
+		{"vision", "batch", 3, []plan{{"detector", 3, (*maker).detector}, {"sweep", 2, (*maker).sweep}}},
+		{"language", "batch", 5, []plan{{"pretrain", 1, (*maker).pretrain}, {"finetune", 2, (*maker).finetune}, {"curriculum", 4, (*maker).curriculum}}},
+		{"ads", "online", 3, []plan{{"ranking", 3, (*maker).ranking}, {"embed", 2, (*maker).embed}}},
 		{"science", "batch", 2, []plan{{"mosaic", 2, (*maker).mosaic}, {"sweep", 1, (*maker).sweep}}},
 	}
 	arrivals, choose, shapes := stream(seed, "arrival"), stream(seed, "jobs"), stream(seed, "shapes")
@@ -61,6 +61,9 @@ func Example(seed uint64) (*traces.Workload, []sched.NodeSpec) {
 		}
 		t := &teams[weighted(choose, len(teams), func(i int) float64 { return teams[i].weight })]
 		p := &t.plans[weighted(choose, len(t.plans), func(i int) float64 { return t.plans[i].weight })]
+		if p.name == "pretrain" && j > exampleJobs*2/3 {
+			p = &t.plans[1] // large runs are planned: none begins late
+		}
 		m := &maker{r: shapes, runs: runs}
 		m.base = traces.Row{Job: fmt.Sprintf("%s-%s-%03d", t.name, p.name, j+1), Tenant: t.name, Queue: t.queue, Submit: sched.Time(math.Round(now*1e6)) * 1000}
 		// Drawn for every job, used or not, so that the streams stay in step.
@@ -188,7 +191,7 @@ func (m *maker) longest() float64 {
 func (m *maker) detector() {
 	list := m.add("list", ask{mean: 20, cpu: 1, mem: 2})
 	shards := m.each(m.between(6, 12), "decode", ask{mean: 120, cpu: 4, mem: 16}, list)
-	train := m.add("train", ask{mean: 1500, gpus: int32(4 << m.between(0, 1)), cpu: 16, mem: 96, vram: 24}, shards...)
+	train := m.add("train", ask{mean: 900, sigma: 0.3, gpus: 1, gang: int32(4 << m.between(0, 1)), cpu: 4, mem: 24, vram: 24}, shards...)
 	evals := m.each(m.between(6, 12), "eval", ask{mean: 150, gpus: 1, cpu: 4, mem: 16, vram: 12}, train)
 	best := m.add("select", ask{mean: 15, cpu: 1, mem: 2}, evals...)
 	m.add("export", ask{mean: 90, gpus: 1, cpu: 4, mem: 16, vram: 8}, best)
@@ -197,9 +200,9 @@ func (m *maker) detector() {
 // sweep: many trials of one or two GPUs, the best two trained in full.
 func (m *maker) sweep() {
 	prep := m.add("prepare", ask{mean: 90, cpu: 8, mem: 32})
-	trials := m.each(m.between(16, 40), "trial", ask{mean: 240, sigma: 1.0, gpus: int32(1 << m.between(0, 1)), cpu: 4, mem: 16, vram: 10}, prep)
+	trials := m.each(m.between(12, 28), "trial", ask{mean: 240, sigma: 0.8, gpus: int32(1 << m.between(0, 1)), cpu: 4, mem: 16, vram: 10}, prep)
 	best := m.add("select", ask{mean: 15, cpu: 1, mem: 2}, trials...)
-	full := m.each(2, "train", ask{mean: 900, gpus: 4, cpu: 16, mem: 64, vram: 20}, best)
+	full := m.each(2, "train", ask{mean: 600, sigma: 0.3, gpus: 4, cpu: 16, mem: 64, vram: 20}, best)
 	m.add("report", ask{mean: 30, cpu: 2, mem: 4}, full...)
 }
 
@@ -208,12 +211,23 @@ func (m *maker) pretrain() {
 	shards := m.each(m.between(8, 16), "tokenize", ask{mean: 180, cpu: 8, mem: 24})
 	before := shards
 	var all []string
-	for range 3 {
-		stage := m.add("pretrain", ask{mean: 1200, sigma: 0.2, gpus: 8, gang: 2, cpu: 32, mem: 256, vram: 30}, before...)
+	for range 2 {
+		stage := m.add("pretrain", ask{mean: 500, sigma: 0.2, gpus: 2, gang: 8, cpu: 8, mem: 64, vram: 30}, before...)
 		all = append(all, m.each(m.between(3, 5), "probe", ask{mean: 120, gpus: 1, cpu: 4, mem: 16, vram: 16}, stage)...)
 		before = []string{stage}
 	}
 	m.add("merge", ask{mean: 120, gpus: 2, cpu: 8, mem: 64, vram: 28}, all...)
+}
+
+// curriculum: round after round on two GPUs, each with tests beside the next round: a long path that is narrow.
+func (m *maker) curriculum() {
+	last := m.add("load", ask{mean: 60, cpu: 4, mem: 64})
+	var tested []string
+	for range m.between(5, 8) {
+		last = m.add("round", ask{mean: 300, sigma: 0.3, gpus: 2, cpu: 8, mem: 64, vram: 24}, last)
+		tested = append(tested, m.each(m.between(2, 4), "test", ask{mean: 120, sigma: 0.6, gpus: 1, cpu: 2, mem: 16, vram: 16}, last)...)
+	}
+	m.add("merge", ask{mean: 60, gpus: 2, cpu: 8, mem: 64, vram: 28}, append(tested, last)...)
 }
 
 // finetune: adapters on two to four GPUs, each tested on several sets, a merge.
@@ -234,7 +248,7 @@ func (m *maker) ranking() {
 		join := m.add("join", ask{mean: 80, cpu: 8, mem: 48})
 		built = append(built, m.add("feature", ask{mean: 100, share: 500, cpu: 2, mem: 16, vram: 8}, join))
 	}
-	train := m.add("train", ask{mean: 480, gpus: 8, cpu: 32, mem: 192, vram: 20}, built...)
+	train := m.add("train", ask{mean: 480, gpus: 4, cpu: 16, mem: 96, vram: 20}, built...)
 	checks := m.each(m.between(3, 6), "check", ask{mean: 60, share: 250, cpu: 1, mem: 8, vram: 6}, train)
 	m.add("release", ask{mean: 30, cpu: 2, mem: 8}, checks...)
 }
@@ -242,7 +256,7 @@ func (m *maker) ranking() {
 // embed: a fan of short inference tasks over the catalogue, an index built from them.
 func (m *maker) embed() {
 	split := m.add("split", ask{mean: 25, cpu: 2, mem: 8})
-	parts := m.each(m.between(16, 32), "infer", ask{mean: 75, sigma: 0.7, gpus: 1, cpu: 2, mem: 12, vram: 10}, split)
+	parts := m.each(m.between(14, 26), "infer", ask{mean: 75, sigma: 0.7, gpus: 1, cpu: 2, mem: 12, vram: 10}, split)
 	index := m.add("index", ask{mean: 150, gpus: 1, cpu: 8, mem: 64, vram: 24}, parts...)
 	m.add("publish", ask{mean: 20, cpu: 1, mem: 4}, index)
 }

@@ -1,0 +1,215 @@
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"flag"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/charmbracelet/lipgloss"
+	"github.com/schedlab/schedlab/benchmarks/stats"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces/metrics"
+)
+
+var rewrite = flag.Bool("rewrite", false, "rewrite the golden files")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	file := filepath.Join("testdata", name)
+	if *rewrite {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatalf("%v (go test -rewrite makes it)", err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs (go test -rewrite accepts it); got\n%s\nwant\n%s", name, got, want)
+	}
+}
+
+func row(wait, jct, util, tput float64) metrics.Row {
+	return metrics.Row{
+		WaitMean: wait, WaitP50: wait / 2, WaitP99: wait * 8, ResponseMean: wait * 0.9, JobWaitMean: wait, JCTMean: jct, SlowdownMean: 1 + wait/100,
+		UtilizationGPU: util, UtilizationCPU: math.NaN(), Goodput: util, ThroughputPerMin: tput, Makespan: 600 / tput * 60, LowerBound: 500,
+		DeadlineMiss: math.NaN(), Fairness: 0.9, FragmentationGPUs: math.NaN(), Tasks: 600, Finished: 600, SimWall: 0.25,
+	}
+}
+
+func example(loads ...float64) *Comparison {
+	nodes := []sched.NodeSpec{{CPU: sched.Unlimited, GPUs: 8}, {CPU: sched.Unlimited, GPUs: 8}}
+	c := &Comparison{
+		Trace: Trace{Source: "demo", Format: "csv", Tasks: 600, Jobs: 120}, Cluster: ClusterOf("2x8xA100", nodes),
+		Notes: []string{"12 tasks had no estimate: policies see their true run time."},
+	}
+	for _, load := range loads {
+		for seed := range 3 {
+			d := float64(seed)
+			c.Runs = append(c.Runs,
+				Run{"fifo", int64(seed + 1), load, row(128+10*d, 900, 0.61, 23)},
+				Run{"rr{quantum=30s}", int64(seed + 1), load, row(97+10*d, 820+d, 0.69, 28)},
+				Run{"critical-path{weight=0.25,heat=0.1,ageing=1h}", int64(seed + 1), load, row(46+10*d, 610, 0.87, 45)})
+			c.Runs[len(c.Runs)-2].Preemptions = 1234
+		}
+	}
+	c.Summary = Summarise(c.Runs)
+	return c
+}
+
+func (c *Comparison) table(t *testing.T, opt TableOptions) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := c.Table(&b, opt); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestTableGolden(t *testing.T) {
+	c := example(math.NaN())
+	golden(t, "table-wide.txt", c.table(t, TableOptions{}))
+	golden(t, "table-80.txt", c.table(t, TableOptions{Width: 80}))
+	golden(t, "table-50.txt", c.table(t, TableOptions{Width: 50}))
+	golden(t, "table-colour.txt", c.table(t, TableOptions{Width: 80, Color: true}))
+	golden(t, "table-loads.txt", example(0.7, 0.9).table(t, TableOptions{Width: 100}))
+}
+
+func TestTheTableFitsTheTerminal(t *testing.T) {
+	for width := 40; width < 220; width += 7 {
+		for _, line := range strings.Split(string(example(math.NaN()).table(t, TableOptions{Width: width})), "\n") {
+			if got := lipgloss.Width(line); got > width {
+				t.Errorf("%d columns wide where %d fit: %s", got, width, line)
+			}
+		}
+	}
+}
+
+func TestWithoutColourThereIsNoEscapeAndTheBestIsStillMarked(t *testing.T) {
+	b := string(example(math.NaN()).table(t, TableOptions{Width: 80}))
+	if strings.Contains(b, "\x1b") || !strings.Contains(b, "56*") {
+		t.Error(b)
+	}
+	if b := string(example(math.NaN()).table(t, TableOptions{Width: 80, Color: true})); !strings.Contains(b, "\x1b") {
+		t.Error("no style with colours allowed")
+	}
+	t.Setenv("NO_COLOR", "1")
+	if ColorWanted(true) {
+		t.Error("NO_COLOR is set")
+	}
+	t.Setenv("NO_COLOR", "")
+	if !ColorWanted(true) || ColorWanted(false) {
+		t.Error("an empty NO_COLOR means nothing; a file gets no colours")
+	}
+}
+
+func TestTheTableSaysWhenNobodyWaitedAndMarksNoBestAmongEquals(t *testing.T) {
+	c := example(math.NaN())
+	for i := range c.Summary {
+		c.Summary[i].Mean = row(0, 10, 0.1, 5)
+		c.Summary[i].CI = nil
+	}
+	b := string(c.table(t, TableOptions{Width: 80}))
+	if !strings.Contains(b, "nobody waited under any policy") || strings.Count(b, Best) != 1 {
+		t.Error(b)
+	}
+	c.Summary[0].Mean.WaitMean = 1
+	if b := string(c.table(t, TableOptions{})); !strings.Contains(b, "nobody waited under rr{quantum=30s}, critical-path") {
+		t.Error(b)
+	}
+}
+
+func TestUnfinishedTasksShowAlsoInANarrowTable(t *testing.T) {
+	c := example(math.NaN())
+	c.Summary[1].Mean.Finished = 590
+	if b := string(c.table(t, TableOptions{Width: 60})); !strings.Contains(b, "unfinished") {
+		t.Error(b)
+	}
+}
+
+func TestJSONGolden(t *testing.T) {
+	var b bytes.Buffer
+	if err := example(0.9).JSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "compare.json", b.Bytes())
+	var doc struct {
+		Schema  string
+		Trace   map[string]any
+		Cluster map[string]any
+		Runs    []map[string]any
+		Summary []map[string]any
+	}
+	if err := json.Unmarshal(b.Bytes(), &doc); err != nil {
+		t.Fatal(err)
+	}
+	if doc.Schema != "schedlab/compare/v1" || len(doc.Runs) != 9 || len(doc.Summary) != 3 || doc.Trace["source"] != "demo" || doc.Cluster["gpus"] != 16.0 {
+		t.Errorf("%+v", doc)
+	}
+	for i := range metrics.Metrics {
+		name := metrics.Metrics[i].Name
+		if _, ok := doc.Runs[0][name]; !ok {
+			t.Errorf("runs lack %s", name)
+		}
+		if _, ok := doc.Summary[0][name]; !ok {
+			t.Errorf("summary lacks %s", name)
+		}
+	}
+	if doc.Runs[0]["utilization_cpu"] != nil || doc.Summary[1]["wait_mean_s"] != 107.0 {
+		t.Error("null or mean is wrong")
+	}
+	versus := doc.Summary[1]["vs_first"].(map[string]any)["wait_mean_s"].(map[string]any)
+	if versus["difference"] != -31.0 || versus["low"] != -31.0 { // the same in each seed: certain
+		t.Errorf("%v", versus)
+	}
+}
+
+func TestCSVGoldenHasOneLineARunAndEveryMetric(t *testing.T) {
+	var b bytes.Buffer
+	if err := example(math.NaN()).CSV(&b); err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "compare.csv", b.Bytes())
+	rows, err := csv.NewReader(&b).ReadAll()
+	if err != nil || len(rows) != 10 || len(rows[0]) != 3+len(metrics.Metrics)+int(sched.NumCauses) {
+		t.Errorf("%d rows, %v", len(rows), err)
+	}
+}
+
+func TestOneSeedGivesNoIntervalAndOneFromElsewhereIsShown(t *testing.T) {
+	c := example(math.NaN())
+	c.Runs = c.Runs[:3]
+	c.Summary = Summarise(c.Runs)
+	if c.Summary[0].CI != nil || c.Summary[1].Versus != nil {
+		t.Errorf("%+v", c.Summary)
+	}
+	if b := string(c.table(t, TableOptions{})); strings.Contains(b, "interval") {
+		t.Error(b)
+	}
+	c.Summary[0].CI = map[string]stats.Interval{"wait_mean_s": {Mean: 128, Low: 100, High: 150, N: 20, Method: "batch means"}}
+	if b := string(c.table(t, TableOptions{})); !strings.Contains(b, "100..150") {
+		t.Error(b)
+	}
+}
+
+func TestHumanNumbers(t *testing.T) {
+	for v, want := range map[float64]string{
+		0: "0", 1: "1", 1.234: "1.23", 12.34: "12.3", 123.4: "123", 1234567: "1,234,567", -1234: "-1,234", -123: "-123", 0.01234: "0.0123", math.Inf(1): "-",
+		999.6: "1,000", 10: "10", 1e18: "1e+18",
+	} {
+		if got := Human(v); got != want {
+			t.Errorf("%v: %s, want %s", v, got, want)
+		}
+	}
+}

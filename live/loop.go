@@ -1,0 +1,111 @@
+// Package live is the real-time driver of the kernel in policies/sched: it carries the kernel's orders out through a Runner and turns
+// what the Runner reports into facts. It decides nothing.
+package live
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Runner carries orders out. The loop calls it from its one goroutine; no method may block for long. What happens is told by Loop.Report,
+// from any goroutine, with the attempt's number; reports of old attempts are harmless.
+type Runner interface {
+	// Start begins an attempt. on is the callee's to keep.
+	Start(t sched.TaskID, attempt int32, on []sched.Placement)
+	// Stop ends an attempt; the Runner reports Stopped, with the work that was kept, once it holds nothing any more.
+	Stop(t sched.TaskID, attempt int32)
+	// Checkpoint saves the attempt's work; the Runner reports CheckpointDone.
+	Checkpoint(t sched.TaskID, attempt int32)
+}
+
+// Loop drives a kernel in real time. Set its fields, then call Run once. Facts may be reported before Run.
+type Loop struct {
+	Kernel *sched.Kernel
+	Runner Runner
+	Epoch  time.Time // the instant of sched.Time 0
+	// Settle, if not nil, is called between the first fact of a batch and the batch: the decision window, in which more facts of the
+	// moment gather.
+	Settle func(ctx context.Context)
+	// Tap, if not nil, sees every batch before its orders leave, so that a journal can make the batch durable first. An error stops the loop.
+	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
+	// Done, if not nil, ends Run when it returns true after a batch.
+	Done func(*sched.State) bool
+
+	mu   sync.Mutex
+	in   []sched.Event
+	wake chan struct{}
+	once sync.Once
+}
+
+func (l *Loop) init() { l.wake = make(chan struct{}, 1) }
+
+// Report tells facts to the loop. It never blocks and may be called from any goroutine.
+func (l *Loop) Report(in ...sched.Event) {
+	l.once.Do(l.init)
+	l.mu.Lock()
+	l.in = append(l.in, in...)
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Now returns the present time on the kernel's axis.
+func (l *Loop) Now() sched.Time { return sched.Time(time.Since(l.Epoch)) }
+
+// Run drives the kernel until the context ends (its error is returned), Tap fails, or Done says so.
+func (l *Loop) Run(ctx context.Context) error {
+	l.once.Do(l.init)
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	var batch []sched.Event
+	for {
+		var due <-chan time.Time
+		if at, ok := l.Kernel.NextWake(); ok {
+			timer.Reset(max(at.Sub(l.Now()), 0))
+			due = timer.C
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-l.wake:
+		case <-due:
+		}
+		if l.Settle != nil {
+			l.Settle(ctx)
+		}
+		select { // what woke it again meanwhile is in this batch
+		case <-l.wake:
+		default:
+		}
+		l.mu.Lock()
+		batch = append(batch[:0], l.in...)
+		l.in = l.in[:0]
+		l.mu.Unlock()
+		sched.SortBatch(batch)
+		now := l.Now()
+		out := l.Kernel.Step(now, batch)
+		if l.Tap != nil {
+			if err := l.Tap(now, batch, out); err != nil {
+				return err
+			}
+		}
+		for i := range out {
+			switch c := &out[i]; c.Kind {
+			case sched.Start:
+				l.Runner.Start(c.Task, c.Attempt, append([]sched.Placement(nil), c.On...))
+			case sched.Stop:
+				l.Runner.Stop(c.Task, c.Attempt)
+			case sched.Checkpoint:
+				l.Runner.Checkpoint(c.Task, c.Attempt)
+			}
+		}
+		if l.Done != nil && l.Done(&l.Kernel.State) {
+			return nil
+		}
+	}
+}
