@@ -1,0 +1,86 @@
+// Command schedlab replays traces of GPU, batch and DAG workloads against scheduling policies and compares them. It only wires the packages
+// together; see its help.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+func main() { os.Exit(run()) }
+
+// run returns the exit code: 0 done, 1 failed, 2 bad usage.
+func run() int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := newRoot().ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if errors.Is(err, context.Canceled) {
+		err = errors.New("interrupted")
+	}
+	fmt.Fprintln(os.Stderr, "schedlab:", err)
+	var bad *usageError
+	if errors.As(err, &bad) {
+		return 2
+	}
+	return 1
+}
+
+// usageError is an error of the command line: exit code 2.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usagef makes a usage error.
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// asUsage marks an error as one of the command line; nil stays nil.
+func asUsage(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &usageError{err}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "schedlab",
+		Short: "A workbench for scheduling policies of GPU, batch and DAG workloads",
+		Long: `schedlab replays recorded or generated workloads against scheduling policies in a discrete-event simulator and compares
+waiting, utilization and throughput.
+
+Start with:
+  schedlab compare                       the built-in example, three policies
+  schedlab compare TRACE --cluster 8x8xA100 --policies fifo,easy,critical-path`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand())
+	for _, c := range root.Commands() {
+		markUsage(c)
+	}
+	return root
+}
+
+// markUsage makes wrong numbers of arguments and unknown subcommands usage errors.
+func markUsage(c *cobra.Command) {
+	if args := c.Args; args != nil {
+		c.Args = func(cmd *cobra.Command, a []string) error { return asUsage(args(cmd, a)) }
+	}
+	for _, sub := range c.Commands() {
+		markUsage(sub)
+	}
+}
