@@ -78,6 +78,7 @@ type run struct {
 	kept     []time.Duration        // true work kept of preempted tasks; nil until one is
 	paying   map[sched.TaskID]int32 // the attempt that pays the overhead of a preemption
 	cut      map[sched.TaskID]int32 // the attempt that will be cut at its estimate
+	lost     map[sched.TaskID]int32 // the last attempt that lost a node
 	faults   []Fault
 	taskFail map[taskAttempt]time.Duration
 	in       []sched.Event
@@ -109,7 +110,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err := Placeable(w, c.Nodes); err != nil {
 		return nil, err
 	}
-	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, cut: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
+	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, cut: map[sched.TaskID]int32{}, lost: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
 	for _, n := range c.Nodes {
 		r.hetero = r.hetero || n.SpeedMilli != 0 && n.SpeedMilli != sched.Whole
 	}
@@ -246,7 +247,7 @@ func (r *run) loop(ctx context.Context) error {
 			if f.Up {
 				kind = sched.NodeUp
 			} else {
-				r.losses(f.Node)
+				r.losses(f.Node, now)
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
 		}
@@ -271,6 +272,9 @@ func (r *run) loop(ctx context.Context) error {
 			case sched.Start:
 				r.begin(now, c)
 			case sched.Stop:
+				if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
+					continue // the loss of its last node ended it in the same batch
+				}
 				r.stops = append(r.stops, r.stopped(now, c))
 			case sched.Checkpoint:
 				r.stops = append(r.stops, sched.Event{Kind: sched.CheckpointDone, Task: c.Task, Attempt: c.Attempt, Done: r.workDone(now, c.Task)})
@@ -431,13 +435,14 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 }
 
 // losses counts the work that the loss of a node destroys.
-func (r *run) losses(n sched.NodeID) {
+func (r *run) losses(n sched.NodeID, now sched.Time) {
 	if !r.k.Room().Up(n) {
 		return
 	}
 	for t := range r.k.RunningTasks() {
-		if slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) {
-			r.lose(t, r.k.Now().Sub(r.k.StartedAt(t)))
+		if r.lost[t] != r.k.Attempt(t) && slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) {
+			r.lost[t] = r.k.Attempt(t) // a gang that loses a second node loses nothing more
+			r.lose(t, now.Sub(r.k.StartedAt(t)))
 		}
 	}
 }

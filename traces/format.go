@@ -155,6 +155,25 @@ func Write(w io.Writer, wl *Workload, format string) error {
 	return fmt.Errorf("cannot write trace format %q (can be written: %s)", format, names(true))
 }
 
+// Unpack takes gzip or zstd off r, where its first bytes say so. The caller closes what it returns; r stays open.
+func Unpack(r io.Reader) (io.ReadCloser, error) {
+	plain, _, done, err := decompress(r)
+	if err != nil {
+		return nil, err
+	}
+	return unpacked{plain, done}, nil
+}
+
+type unpacked struct {
+	io.Reader
+	done func()
+}
+
+func (u unpacked) Close() error {
+	u.done()
+	return nil
+}
+
 // decompress takes gzip or zstd off r, told by the first bytes.
 func decompress(r io.Reader) (plain io.Reader, packed bool, done func(), err error) {
 	br := bufio.NewReaderSize(r, headSize)

@@ -32,10 +32,10 @@ type Workload struct {
 
 // Note says what a reader dropped or mended.
 type Note struct {
-	Reason    string
-	Count     int
-	FirstLine int  // first line (or record, where a format has no lines) that it concerns; 0 if none
-	Dropped   bool // the records are not in the workload; otherwise they are, mended
+	Reason    string `json:"reason"`
+	Count     int    `json:"count"`
+	FirstLine int    `json:"first_line"` // first line (or record, where a format has no lines) that it concerns; 0 if none
+	Dropped   bool   `json:"dropped"`    // the records are not in the workload; otherwise they are, mended
 }
 
 // Recurrence says when a job recurs after its first release, its submit: every Every, or at the times of a cron line.

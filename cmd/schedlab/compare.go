@@ -1,6 +1,454 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"time"
 
-func compareCommand() *cobra.Command { return &cobra.Command{Use: "compare"} }
-func runCommand() *cobra.Command { return &cobra.Command{Use: "run"} }
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/schedlab/schedlab/benchmarks/experiment"
+	"github.com/schedlab/schedlab/benchmarks/plots"
+	"github.com/schedlab/schedlab/benchmarks/report"
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/cluster"
+	"github.com/schedlab/schedlab/traces/gen"
+	"github.com/schedlab/schedlab/traces/metrics"
+)
+
+// simFlags are the flags that compare and run share.
+type simFlags struct {
+	cluster, format, estimates, warmUp string
+	kill, restart, check               bool
+	overhead, horizon                  time.Duration
+}
+
+func (f *simFlags) add(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	fl.StringVar(&f.cluster, "cluster", "", "nodes: a shorthand such as 8x8xA100, pool:128cpu or \"1000x(64cpu,512gb,8xH100)\",\nor a file (default: what the trace names)")
+	fl.StringVar(&f.format, "format", "", "format of the trace (default: detected)")
+	fl.StringVar(&f.estimates, "estimates", "trace", "run-time estimates that policies see: trace, perfect or factor:x (of the run time)")
+	fl.StringVar(&f.warmUp, "warm-up", "0", "leave tasks out of the means that are submitted in the first 1h (say), or are the first 10% (say)")
+	fl.BoolVar(&f.kill, "kill-at-estimate", false, "cut a run that exceeds its estimate")
+	fl.BoolVar(&f.restart, "restart", false, "a preempted task loses its work (default: it resumes)")
+	fl.DurationVar(&f.overhead, "overhead", 0, "time lost, while holding, at each start after a preemption")
+	fl.DurationVar(&f.horizon, "horizon", 0, "stop so long after the first submit (default: run to the end)")
+	fl.BoolVar(&f.check, "check", false, "verify every schedule with checkers that share no code with the simulator")
+}
+
+// options turns the flags into options, but for policies, seeds and loads.
+func (f *simFlags) options() (experiment.Options, error) {
+	var o experiment.Options
+	var err error
+	if o.Estimates, err = experiment.ParseEstimates(f.estimates); err != nil {
+		return o, asUsage(err)
+	}
+	if o.Sim.WarmUp, err = experiment.ParseWarmUp(f.warmUp); err != nil {
+		return o, asUsage(err)
+	}
+	if f.overhead < 0 || f.horizon < 0 {
+		return o, usagef("--overhead and --horizon must not be negative")
+	}
+	o.Sim.KillAtEstimate, o.Sim.Restart, o.Sim.Overhead, o.Sim.Horizon = f.kill, f.restart, f.overhead, f.horizon
+	o.Check = f.check
+	return o, nil
+}
+
+const genPrefix = "gen:"
+
+// source opens the trace: a file, "-", gen:SPEC, or the embedded example where path is empty. It returns the first workload and the nodes too.
+func (f *simFlags) source(path string, seed int64) (src experiment.Source, w *traces.Workload, nodes []sched.NodeSpec, clusterName string, err error) {
+	if f.cluster != "" {
+		if nodes, err = cluster.Parse(f.cluster); err != nil {
+			return src, nil, nil, "", asUsageUnlessFile(err, f.cluster)
+		}
+		clusterName = f.cluster
+	}
+	switch spec, generated := strings.CutPrefix(path, genPrefix); {
+	case path == "":
+		if nodes == nil {
+			_, nodes = gen.Example(1)
+			clusterName = gen.ExampleCluster
+		}
+		src.Load = func(seed int64) (*traces.Workload, error) {
+			w, _ := gen.Example(uint64(seed))
+			return w, nil
+		}
+	case generated:
+		s, err := gen.Parse(spec)
+		if err != nil {
+			return src, nil, nil, "", asUsage(err)
+		}
+		if nodes == nil {
+			return src, nil, nil, "", usagef("a generated workload needs --cluster: %s", cluster.Usage)
+		}
+		src.Load = func(seed int64) (*traces.Workload, error) { return s.Generate(uint64(seed), nodes) }
+	default:
+		src.Fixed = true
+		var recorded *traces.Workload
+		if recorded, err = traces.Open(path, f.format); err != nil {
+			return src, nil, nil, "", err
+		}
+		src.Load = func(int64) (*traces.Workload, error) { return recorded, nil }
+	}
+	if w, err = src.Load(seed); err != nil {
+		return src, nil, nil, "", err
+	}
+	if len(w.Tasks) == 0 {
+		return src, nil, nil, "", fmt.Errorf("%s: there are no tasks in it", w.Source)
+	}
+	if nodes == nil {
+		if nodes = w.Cluster; len(nodes) == 0 {
+			return src, nil, nil, "", usagef("%s names no cluster; give one with --cluster: %s", w.Source, cluster.Usage)
+		}
+		clusterName = "from the trace: " + cluster.Format(nodes)
+	}
+	return src, w, nodes, clusterName, nil
+}
+
+// asUsageUnlessFile makes an error in a shorthand a usage error; one in a file stays a failure.
+func asUsageUnlessFile(err error, spec string) error {
+	if _, e := os.Stat(spec); e == nil {
+		return err
+	}
+	return asUsage(err)
+}
+
+func parsePolicies(list string) ([]policies.Spec, error) {
+	var out []policies.Spec
+	for _, text := range policies.Split(list) {
+		s, err := policies.Parse(text)
+		if err != nil {
+			return nil, asUsage(err)
+		}
+		if s.Estimates != "" {
+			if _, err := experiment.ParseEstimates(s.Estimates); err != nil {
+				return nil, usagef("policy %q: %v", text, err)
+			}
+		}
+		for _, other := range out {
+			if other.String() == s.String() {
+				return nil, usagef("policy %s is named twice", s)
+			}
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// parseSeeds reads N (1..N) or a-b.
+func parseSeeds(s string) ([]int64, error) {
+	bad := usagef("--seeds must be a number N (1..N) or a range a-b of at most 10000 seeds, not %q", s)
+	from, to := int64(1), int64(0)
+	a, b, isRange := strings.Cut(s, "-")
+	if !isRange {
+		a, b = "1", s
+	}
+	var err error
+	if from, err = strconv.ParseInt(a, 10, 64); err != nil {
+		return nil, bad
+	}
+	if to, err = strconv.ParseInt(b, 10, 64); err != nil || from < 0 || to < from || to-from >= 10000 {
+		return nil, bad
+	}
+	var out []int64
+	for seed := from; seed <= to; seed++ {
+		out = append(out, seed)
+	}
+	return out, nil
+}
+
+func parseLoads(s string) ([]float64, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var out []float64
+	for _, x := range strings.Split(s, ",") {
+		f, err := strconv.ParseFloat(strings.TrimSpace(x), 64)
+		if err != nil || !(f > 0) || f > 100 {
+			return nil, usagef("--load must be numbers above 0 and at most 100 (1 = all the cluster can do), not %q", x)
+		}
+		out = append(out, f)
+	}
+	return out, nil
+}
+
+func compareCommand() *cobra.Command {
+	var f simFlags
+	var names, seeds, load, out, output string
+	var pdf bool
+	var workers int
+	cmd := &cobra.Command{
+		Use:   "compare [TRACE]",
+		Short: "Compare policies on a trace: a table, and plots with --out",
+		Long: `Simulates every policy on the same workload and prints one row a policy.
+
+TRACE is a file in any known format (see schedlab trace --help; .gz and .zst are fine), - for standard input, or gen:SPEC for a
+generated workload (see schedlab trace generate --help). Without TRACE: a built-in workload of GPU DAG jobs of four teams.
+
+Policies are written name{key=value,...}+placement; schedlab policy list explains them. What each column means: README, Metrics.`,
+		Example: `  schedlab compare --out out
+  schedlab compare trace.csv --cluster 8x8xA100 --policies 'fifo,rr{quantum=30s},critical-path'
+  schedlab compare log.swf.gz --policies fifo,easy,easy{estimates=perfect}
+  schedlab compare 'gen:jobs=500,gpus=philly' --cluster 10x8xV100 --seeds 10 --load 0.7,0.9`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := f.options()
+			if err != nil {
+				return err
+			}
+			if o.Policies, err = parsePolicies(names); err != nil {
+				return err
+			}
+			path := ""
+			if len(args) == 1 {
+				path = args[0]
+			}
+			generated := path == "" || strings.HasPrefix(path, genPrefix)
+			if seeds == "" {
+				seeds = "1"
+				if generated {
+					seeds = "5"
+				}
+			}
+			if o.Seeds, err = parseSeeds(seeds); err != nil {
+				return err
+			}
+			if o.Loads, err = parseLoads(load); err != nil {
+				return err
+			}
+			if workers < 0 {
+				return usagef("--workers must not be negative")
+			}
+			if pdf && out == "" {
+				return usagef("--pdf needs --out")
+			}
+			src, w, nodes, clusterName, err := f.source(path, o.Seeds[0])
+			if err != nil {
+				return err
+			}
+			o.Source, o.Nodes, o.Pictures, o.Workers = src, nodes, out != "", workers
+			bar := newBar(os.Stderr)
+			o.Progress = bar.at
+			res, err := experiment.Run(cmd.Context(), o)
+			bar.clear()
+			if err != nil {
+				return err
+			}
+			c := comparison(w, clusterName, nodes, res)
+			if out != "" {
+				files, err := writeOut(out, c, res, pdf)
+				if err != nil {
+					return err
+				}
+				c.Notes = append(c.Notes, fmt.Sprintf("%d files in %s", files, out))
+			}
+			return show(cmd.OutOrStdout(), c, output)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().StringVar(&names, "policies", "fifo,rr,critical-path", "policies, separated by commas; the first is what the others are compared with")
+	cmd.Flags().StringVar(&seeds, "seeds", "", "seeds: N for 1..N, or a-b (default: 5 for generated workloads, 1 for a trace)")
+	cmd.Flags().StringVar(&load, "load", "", "offered loads to scale the trace to: all submit times divided by one factor (default: as it is)")
+	cmd.Flags().StringVar(&out, "out", "", "folder for plots (SVG, PNG), compare.json and compare.csv")
+	cmd.Flags().BoolVar(&pdf, "pdf", false, "plots as PDF too")
+	cmd.Flags().IntVar(&workers, "workers", 0, "simulations at a time (default: one a processor)")
+	outputFlag(cmd, &output, "table", "json", "csv")
+	return cmd
+}
+
+// comparison puts together what the report prints.
+func comparison(w *traces.Workload, clusterName string, nodes []sched.NodeSpec, res *experiment.Result) *report.Comparison {
+	c := &report.Comparison{
+		Trace: report.Trace{
+			Source: w.Source, Format: w.Format, Recorded: w.Recorded, Tasks: len(res.Workload.Tasks), Jobs: int(res.Workload.Jobs),
+			MissingEstimates: w.MissingEstimates,
+		},
+		Cluster: report.ClusterOf(clusterName, nodes), Runs: res.Runs, Summary: res.Summary, Notes: res.Notes,
+	}
+	if w.MissingEstimates > 0 {
+		c.Notes = append(c.Notes, fmt.Sprintf("%d of %d tasks have no estimate: policies see their true run time", w.MissingEstimates, len(w.Tasks)))
+	}
+	for _, n := range w.Notes {
+		c.Notes = append(c.Notes, n.String())
+	}
+	if res.Checked > 0 {
+		c.Notes = append(c.Notes, fmt.Sprintf("checked: %d schedules break no promise", res.Checked))
+	}
+	return c
+}
+
+// show prints a comparison on standard output.
+func show(w io.Writer, c *report.Comparison, output string) error {
+	switch output {
+	case "json":
+		return c.JSON(w)
+	case "csv":
+		return c.CSV(w)
+	}
+	opt := report.TableOptions{}
+	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
+		opt.Color = report.ColorWanted(true)
+		if width, _, err := term.GetSize(int(file.Fd())); err == nil {
+			opt.Width = width
+		}
+	}
+	return c.Table(w, opt)
+}
+
+// writeOut writes the plots and the numbers into a folder and returns the number of files.
+func writeOut(dir string, c *report.Comparison, res *experiment.Result, pdf bool) (int, error) {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return 0, err
+	}
+	n := 0
+	write := func(name string, to func(io.Writer) error) error {
+		n++
+		return writeFile(filepath.Join(dir, name), to)
+	}
+	formats := []string{"svg", "png"}
+	if pdf {
+		formats = append(formats, "pdf")
+	}
+	draw := func(name string, fig *plots.Figure, err error) error {
+		if err == plots.ErrNoData {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		for _, format := range formats {
+			if err := write(name+"."+format, func(w io.Writer) error { return fig.Write(w, format) }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if err := write("compare.json", c.JSON); err != nil {
+		return n, err
+	}
+	if err := write("compare.csv", c.CSV); err != nil {
+		return n, err
+	}
+	var cdfs []plots.CDF
+	var util, queue []plots.Series
+	what := "GPU"
+	for _, p := range res.Pictures {
+		cdfs, util, queue, what = append(cdfs, p.Waits), append(util, p.Utilization), append(queue, p.Queue), p.What
+	}
+	where := fmt.Sprintf("%s, %s tasks", filepath.Base(c.Trace.Source), report.Human(float64(c.Trace.Tasks)))
+	if len(c.Runs) > len(res.Pictures) {
+		where += fmt.Sprintf(", seed %d", c.Runs[0].Seed)
+	}
+	fig, err := plots.WaitCDF("Waiting time of tasks ("+where+")", cdfs)
+	if err := draw("wait-cdf", fig, err); err != nil {
+		return n, err
+	}
+	fig, err = plots.OverTime(what+" utilization over time ("+where+")", what+"s allocated", true, util)
+	if err := draw("utilization", fig, err); err != nil {
+		return n, err
+	}
+	fig, err = plots.OverTime("Queue length over time ("+where+")", "ready tasks waiting", false, queue)
+	if err := draw("queue", fig, err); err != nil {
+		return n, err
+	}
+	waits, interval := bars(c.Summary, "wait_mean_s")
+	fig, err = plots.Bars("Mean wait", "mean wait of a task (s)", interval, waits)
+	if err := draw("wait-mean", fig, err); err != nil {
+		return n, err
+	}
+	rates, interval := bars(c.Summary, "throughput_per_min")
+	fig, err = plots.Bars("Throughput", "finished tasks a minute", interval, rates)
+	if err := draw("throughput", fig, err); err != nil {
+		return n, err
+	}
+	for _, p := range res.Pictures {
+		fig, err = p.Gantt.Figure(p.Policy + ": who held what (" + where + ")")
+		if err := draw("gantt-"+fileName(p.Policy), fig, err); err != nil {
+			return n, err
+		}
+	}
+	if title, nodes, edges, ok := experiment.JobGraph(res.Workload); ok {
+		fig, err = plots.DAG(title, nodes, edges)
+		if err := draw("job-dag", fig, err); err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+// bars makes one bar a policy and load of a metric.
+func bars(all []report.Summary, metric string) (out []plots.Bar, interval string) {
+	loads := map[float64]bool{}
+	for _, s := range all {
+		if !math.IsNaN(s.Load) {
+			loads[s.Load] = true
+		}
+	}
+	for _, s := range all {
+		b := plots.Bar{Name: s.Policy, Low: math.NaN(), High: math.NaN()}
+		if len(loads) > 1 {
+			b.Name += fmt.Sprintf(" @ load %g", s.Load)
+		}
+		b.Value = metrics.Lookup(metric).Of(&s.Mean)
+		if ci, ok := s.CI[metric]; ok && ci.Known() {
+			b.Low, b.High = ci.Low, ci.High
+			interval = fmt.Sprintf("95 %% interval over %d seeds", s.Runs)
+			if s.Runs == 1 {
+				interval = "95 % interval by batch means"
+			}
+		}
+		out = append(out, b)
+	}
+	return out, interval
+}
+
+// fileName makes a name for files of a policy: letters, digits and - only.
+func fileName(policy string) string {
+	return strings.Trim(strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' || r == '-' {
+			return r
+		}
+		return '-'
+	}, policy), "-")
+}
+
+// bar is the progress bar on a terminal's standard error; elsewhere it prints nothing.
+type bar struct {
+	w     *os.File
+	shown bool
+	began time.Time
+}
+
+func newBar(w *os.File) *bar {
+	if !term.IsTerminal(int(w.Fd())) {
+		w = nil
+	}
+	return &bar{w: w, began: time.Now()}
+}
+
+func (b *bar) at(done, total float64) {
+	if b.w == nil || total <= 0 || time.Since(b.began) < 200*time.Millisecond {
+		return
+	}
+	const width = 30
+	share := min(max(done/total, 0), 1)
+	full := int(share * width)
+	fmt.Fprintf(b.w, "\r  simulating [%s%s] %3.0f %%  %d processors ", strings.Repeat("#", full), strings.Repeat(".", width-full), 100*share, runtime.GOMAXPROCS(0))
+	b.shown = true
+}
+
+func (b *bar) clear() {
+	if b.shown {
+		fmt.Fprintf(b.w, "\r%s\r", strings.Repeat(" ", 70))
+	}
+}

@@ -1,5 +1,155 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"time"
 
-func replayCommand() *cobra.Command { return &cobra.Command{Use: "replay"} }
+	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces/journal"
+)
+
+var nan = math.NaN()
+
+// journalSettings are the driver's settings that a replay must know.
+type journalSettings struct {
+	Driver       string `json:"driver"`
+	StartNS      int64  `json:"start_ns"`
+	MeanEstimate int64  `json:"mean_estimate_ns"` // policies may derive defaults from it
+}
+
+func journalConfig(c sim.Config) (json.RawMessage, error) {
+	s := journalSettings{Driver: "sim"}
+	est := c.Estimates
+	if est == nil {
+		est = c.Workload.Estimates
+	}
+	sum := 0.0
+	for _, d := range est {
+		sum += float64(d)
+	}
+	if len(est) > 0 {
+		s.MeanEstimate = int64(sum / float64(len(est)))
+		s.StartNS = int64(c.Workload.Tasks[0].Submit)
+	}
+	return json.Marshal(s)
+}
+
+func replayCommand() *cobra.Command {
+	var policy string
+	cmd := &cobra.Command{
+		Use:   "replay JOURNAL",
+		Short: "Feed a recorded run's facts to its policy again and compare the orders",
+		Long: `Reads a journal written by schedlab run --journal, tells its facts to a fresh kernel and policy, and compares every order with the
+recorded one. It fails, exit code 1, on the first different order, and names it.`,
+		Example: "  schedlab run --policy easy --journal run.journal\n  schedlab replay run.journal",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			r, err := journal.Open(args[0])
+			if err != nil {
+				return err
+			}
+			defer r.Close()
+			n, orders, err := replay(r, args[0], policy)
+			if err != nil {
+				return err
+			}
+			note := ""
+			if r.Truncated() {
+				note = " (the journal was cut short; this is up to its last whole frame)"
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d batches, %d orders, all equal%s\n", args[0], n, orders, note)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&policy, "policy", "", "feed the facts to another policy and show the first order in which it differs")
+	return cmd
+}
+
+// replay feeds the journal's facts to its policy, or to another one, and returns an error that names the first different order.
+func replay(r *journal.Reader, name, other string) (batches, orders int64, err error) {
+	h := r.Header()
+	var s journalSettings
+	if len(h.Config) > 0 {
+		if err := json.Unmarshal(h.Config, &s); err != nil {
+			return 0, 0, fmt.Errorf("%s: header: %w", name, err)
+		}
+	}
+	build := func(text string) (sched.Policy, error) {
+		spec, err := policies.Parse(text)
+		if err != nil {
+			return nil, err
+		}
+		return policies.Build(spec, policies.Hints{MeanEstimate: time.Duration(s.MeanEstimate)})
+	}
+	if other == "" {
+		other = h.Policy
+	}
+	p, err := build(other)
+	if err != nil {
+		return 0, 0, asUsage(err)
+	}
+	r.ParsePolicy = build
+	tb, err := r.Table()
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	k, err := sched.New(sched.Config{Table: tb, Nodes: h.Nodes, Policy: p, Start: sched.Time(s.StartNS)})
+	if err != nil {
+		return 0, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	for {
+		b, err := r.Next()
+		if errors.Is(err, io.EOF) || errors.Is(err, journal.ErrTruncated) {
+			return batches, orders, nil
+		}
+		if err != nil {
+			return batches, orders, fmt.Errorf("%s: %w", name, err)
+		}
+		got := k.Step(b.Now, b.In)
+		for i := range max(len(got), len(b.Out)) {
+			var want, have string
+			if i < len(b.Out) {
+				want = orderText(tb, b.Out[i])
+			}
+			if i < len(got) {
+				have = orderText(tb, got[i])
+			}
+			if want != have || !sameOn(got, b.Out, i) {
+				return batches, orders, fmt.Errorf("%s: batch %d at %g s, order %d: recorded %s, now %s", name, b.No, b.Now.Seconds(), i+1, orNone(want), orNone(have))
+			}
+		}
+		batches++
+		orders += int64(len(got))
+	}
+}
+
+func sameOn(a, b []sched.Command, i int) bool {
+	return i < len(a) && i < len(b) && slices.Equal(a[i].On, b[i].On)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "nothing"
+	}
+	return s
+}
+
+func orderText(tb *sched.Table, c sched.Command) string {
+	if c.Kind == sched.Scale {
+		return fmt.Sprintf("scale queue %d to %d", c.Queue, c.Replicas)
+	}
+	s := fmt.Sprintf("%v %s (attempt %d)", c.Kind, tb.TaskNames.At(int(c.Task)), c.Attempt)
+	if len(c.On) > 0 {
+		s += fmt.Sprintf(" on %v", c.On)
+	}
+	return s
+}

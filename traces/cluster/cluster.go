@@ -39,14 +39,15 @@ func Parse(spec string) ([]sched.NodeSpec, error) {
 	if trimmed == "" {
 		return nil, fmt.Errorf("no cluster given: %s", Usage)
 	}
-	if isShorthand(trimmed) {
+	if IsShorthand(trimmed) {
 		return parseShorthand(trimmed)
 	}
 	return Open(spec)
 }
 
-// isShorthand reports whether the text begins as a shorthand does: "pool:" or a number and an x.
-func isShorthand(s string) bool {
+// IsShorthand reports whether the text begins as a shorthand does, "pool:" or a number and an x; Parse takes all else for a path.
+func IsShorthand(s string) bool {
+	s = strings.TrimSpace(s)
 	if len(s) >= 5 && strings.EqualFold(s[:5], "pool:") {
 		return true
 	}

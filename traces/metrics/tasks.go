@@ -22,6 +22,7 @@ const TasksHeader = "task,job,submit_s,ready_s,start_s,end_s,wait_s,node,gpus,at
 //	node  node-001*2;node-002   name*replicas, *1 left out
 //	gpus  0-3;0+2               the devices on each of these nodes, in the same order; empty where no node tells GPUs apart
 //	gpus  0:500                 a share: device:milli on each device of the set
+//	gpus  #16                   16 GPUs of a node with more than sched.MaxDevices, which does not tell them apart
 func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcome func(sched.TaskID) sched.Outcome,
 	placed func(sched.TaskID) []sched.Placement,
 ) error {
@@ -64,7 +65,7 @@ func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcom
 		}
 		buf = appendNodes(buf, nodes, on)
 		buf = append(buf, ',')
-		buf = appendGPUs(buf, on, d.Need.GPUMilli)
+		buf = appendGPUs(buf, nodes, on, &d.Need)
 		buf = append(buf, ',')
 		buf = strconv.AppendInt(buf, int64(o.Attempts), 10)
 		buf = append(buf, '\n')
@@ -174,10 +175,11 @@ func appendNode(b []byte, nodes []sched.NodeSpec, p *sched.Placement, i int) []b
 	return b
 }
 
-func appendGPUs(b []byte, on []sched.Placement, milli int32) []byte {
+func appendGPUs(b []byte, nodes []sched.NodeSpec, on []sched.Placement, need *sched.Need) []byte {
+	pool := func(p *sched.Placement) bool { return need.GPUs > 0 && nodes[p.Node].GPUs > sched.MaxDevices }
 	any := false
 	for i := range on {
-		any = any || on[i].GPUs != 0
+		any = any || on[i].GPUs != 0 || pool(&on[i])
 	}
 	if !any {
 		return b
@@ -186,8 +188,13 @@ func appendGPUs(b []byte, on []sched.Placement, milli int32) []byte {
 		if i > 0 {
 			b = append(b, ';')
 		}
+		if pool(&on[i]) {
+			b = append(b, '#')
+			b = strconv.AppendInt(b, int64(on[i].Replicas)*int64(need.GPUs), 10)
+			continue
+		}
 		b = AppendDevices(b, on[i].GPUs)
-		if milli > 0 && milli < sched.Whole && on[i].GPUs != 0 {
+		if milli := need.GPUMilli; milli > 0 && milli < sched.Whole && on[i].GPUs != 0 {
 			b = append(b, ':')
 			b = strconv.AppendInt(b, int64(milli), 10)
 		}

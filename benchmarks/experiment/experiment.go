@@ -1,0 +1,439 @@
+// Package experiment runs policies x seeds x loads on all cores and gathers what a comparison shows. Every policy sees the same workloads:
+// the same seed gives the same arrivals and sizes to all (common random numbers).
+package experiment
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/schedlab/schedlab/benchmarks/report"
+	"github.com/schedlab/schedlab/benchmarks/stats"
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/policytest/check"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/graph"
+	"github.com/schedlab/schedlab/traces/metrics"
+)
+
+// Source gives the workload of a seed. Fixed says that the seed changes nothing: a recorded trace.
+type Source struct {
+	Fixed bool
+	Load  func(seed int64) (*traces.Workload, error)
+}
+
+// Options are what an experiment varies and how it simulates.
+type Options struct {
+	Source    Source
+	Nodes     []sched.NodeSpec
+	Policies  []policies.Spec
+	Seeds     []int64
+	Loads     []float64 // offered loads; empty: the workload's own
+	Estimates Estimates
+	Sim       Settings
+	Check     bool // verify every schedule with the independent checkers
+	Pictures  bool // gather what plots need, of the first seed and load
+	Workers   int  // 0: one a processor
+	Progress  func(done, total float64)
+}
+
+// Settings are the simulator's settings that are common to all runs.
+type Settings struct {
+	KillAtEstimate bool
+	Restart        bool
+	Overhead       time.Duration
+	Horizon        time.Duration // after the first submit; 0: none
+	WarmUp         WarmUp
+}
+
+// WarmUp says which tasks are left out of the means: those submitted within After of the first submit, or the first Share of the tasks.
+type WarmUp struct {
+	After time.Duration
+	Share float64
+}
+
+// ParseWarmUp reads "0", a duration or a percentage of the tasks.
+func ParseWarmUp(s string) (WarmUp, error) {
+	if p, ok := strings.CutSuffix(s, "%"); ok {
+		if f, err := strconv.ParseFloat(p, 64); err == nil && f >= 0 && f < 100 {
+			return WarmUp{Share: f / 100}, nil
+		}
+	} else if s == "" || s == "0" {
+		return WarmUp{}, nil
+	} else if d, err := time.ParseDuration(s); err == nil && d >= 0 {
+		return WarmUp{After: d}, nil
+	}
+	return WarmUp{}, fmt.Errorf("warm-up must be a duration such as 1h or a share of the tasks such as 10%%, not %q", s)
+}
+
+// before returns the instant before which submitted tasks do not count; 0 if all count.
+func (u WarmUp) before(w *traces.Workload) sched.Time {
+	n := len(w.Tasks)
+	if n == 0 || u == (WarmUp{}) {
+		return 0
+	}
+	if u.Share > 0 {
+		return w.Tasks[int(float64(n)*u.Share)].Submit
+	}
+	return w.Tasks[0].Submit.Add(u.After)
+}
+
+// Estimates says what run-time estimates the policies see.
+type Estimates struct {
+	Kind   string  // "trace", "perfect" or "factor"
+	Factor float64 // of the true run time, with "factor"
+}
+
+// ParseEstimates reads "trace", "perfect" or "factor:x".
+func ParseEstimates(s string) (Estimates, error) {
+	if s == "trace" || s == "perfect" {
+		return Estimates{Kind: s}, nil
+	}
+	if x, ok := strings.CutPrefix(s, "factor:"); ok {
+		if f, err := strconv.ParseFloat(x, 64); err == nil && f > 0 && f <= 1e6 {
+			return Estimates{Kind: "factor", Factor: f}, nil
+		}
+	}
+	return Estimates{}, fmt.Errorf("estimates must be trace, perfect or factor:x with 0 < x <= 1e6, not %q", s)
+}
+
+// of returns the estimates, nil for the workload's own.
+func (e Estimates) of(w *traces.Workload) []time.Duration {
+	switch e.Kind {
+	case "perfect":
+		return w.Run
+	case "factor":
+		out := make([]time.Duration, len(w.Run))
+		for t, d := range w.Run {
+			out[t] = time.Duration(math.Min(math.Round(float64(d)*e.Factor), math.MaxInt64/2))
+		}
+		return out
+	}
+	return nil
+}
+
+// Result is what an experiment found.
+type Result struct {
+	Runs     []report.Run // in the order of loads, seeds, policies
+	Summary  []report.Summary
+	Notes    []string
+	Workload *traces.Workload // of the first seed and load
+	Pictures []Picture        // by policy, if asked for
+	Checked  int              // schedules that the checkers looked at
+}
+
+// work is one (load, seed): its workload is made once and shared by the policies.
+type work struct {
+	load  float64
+	seed  int64
+	once  sync.Once
+	w     *traces.Workload
+	bound float64
+	mix   *metrics.FragMix
+	err   error
+	left  atomic.Int32
+}
+
+// Run runs the experiment. The first error ends it.
+func Run(ctx context.Context, o Options) (*Result, error) {
+	if len(o.Policies) == 0 {
+		return nil, errors.New("no policies")
+	}
+	seeds, notes := o.Seeds, []string(nil)
+	if o.Source.Fixed && len(seeds) > 1 {
+		notes = append(notes, "seeds change nothing here: the trace is recorded and none of the policies is random; one run each")
+		seeds = seeds[:1]
+	}
+	loads := o.Loads
+	if len(loads) == 0 {
+		loads = []float64{math.NaN()}
+	}
+	var works []*work
+	for _, load := range loads {
+		for _, seed := range seeds {
+			works = append(works, &work{load: load, seed: seed})
+			works[len(works)-1].left.Store(int32(len(o.Policies)))
+		}
+	}
+	res := &Result{Runs: make([]report.Run, len(works)*len(o.Policies)), Notes: notes}
+	if o.Pictures {
+		res.Pictures = make([]Picture, len(o.Policies))
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	workers := o.Workers
+	if workers <= 0 {
+		workers = runtime.GOMAXPROCS(0)
+	}
+	progress := newProgress(len(res.Runs), o.Progress)
+	waits := make([]stats.Interval, len(o.Policies))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	var checked atomic.Int64
+	for range min(workers, len(res.Runs)) {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				i := int(next.Add(1) - 1)
+				if i >= len(res.Runs) {
+					return
+				}
+				wk, p := works[i/len(o.Policies)], i%len(o.Policies)
+				wk.once.Do(func() { wk.prepare(&o) })
+				if wk.err != nil {
+					cancel(wk.err)
+					return
+				}
+				one, err := o.one(ctx, wk, p, i < len(o.Policies), func(share float64) { progress.at(i, share) })
+				if err != nil {
+					cancel(fmt.Errorf("%s: %w", o.Policies[p], err))
+					return
+				}
+				res.Runs[i] = report.Run{Policy: o.Policies[p].String(), Seed: wk.seed, Load: wk.load, Row: one.row}
+				if o.Check {
+					checked.Add(1)
+				}
+				if i < len(o.Policies) { // the first seed and load
+					if o.Pictures {
+						res.Pictures[p] = one.picture
+					}
+					waits[p] = one.wait
+				}
+				if wk.left.Add(-1) == 0 && wk != works[0] {
+					wk.w = nil // its memory is free for the next
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	progress.end()
+	res.Workload = works[0].w
+	res.Checked = int(checked.Load())
+	res.Summary = report.Summarise(res.Runs)
+	if len(seeds) == 1 && len(loads) == 1 {
+		res.batchMeans(waits)
+	}
+	return res, nil
+}
+
+// batchMeans gives the mean wait of a single run its interval by batch means.
+func (r *Result) batchMeans(waits []stats.Interval) {
+	known := false
+	for i := range r.Summary {
+		if waits[i].Known() {
+			if r.Summary[i].CI == nil {
+				r.Summary[i].CI = map[string]stats.Interval{}
+			}
+			r.Summary[i].CI["wait_mean_s"] = waits[i]
+			known = true
+		}
+	}
+	if known {
+		r.Notes = append(r.Notes, "one run each: intervals of the mean wait are by batch means of tasks in the order of submission")
+	}
+}
+
+// prepare makes the workload of a load and seed.
+func (wk *work) prepare(o *Options) {
+	w, err := o.Source.Load(wk.seed)
+	if err == nil {
+		w, err = w.Expand(0)
+	}
+	if err == nil && !math.IsNaN(wk.load) {
+		w, err = w.ScaleLoad(o.Nodes, wk.load)
+	}
+	if err != nil {
+		wk.err = err
+		return
+	}
+	if wk.err = sim.Placeable(w, o.Nodes); wk.err != nil {
+		return
+	}
+	b, err := graph.LowerBound(w.Table, w.Run, w.RunOn, o.Nodes)
+	if err != nil {
+		wk.err = fmt.Errorf("%s: %w", w.Source, err)
+		return
+	}
+	wk.w, wk.bound, wk.mix = w, b.Makespan.Seconds(), metrics.NewFragMix(w.Table)
+}
+
+// single is what one run gave.
+type single struct {
+	row     metrics.Row
+	picture Picture
+	wait    stats.Interval
+}
+
+// Config returns the simulator's configuration of one policy on one workload, with what the policy must be told of it.
+func (o *Options) Config(w *traces.Workload, p policies.Spec) (sim.Config, error) {
+	est := o.Estimates
+	if p.Estimates != "" {
+		var err error
+		if est, err = ParseEstimates(p.Estimates); err != nil {
+			return sim.Config{}, err
+		}
+	}
+	c := sim.Config{
+		Workload: w, Nodes: o.Nodes, Estimates: est.of(w), KillAtEstimate: o.Sim.KillAtEstimate, Restart: o.Sim.Restart, Overhead: o.Sim.Overhead,
+	}
+	if o.Sim.Horizon > 0 && len(w.Tasks) > 0 {
+		c.Horizon = w.Tasks[0].Submit.Add(o.Sim.Horizon)
+	}
+	shown := c.Estimates
+	if shown == nil {
+		shown = w.Estimates
+	}
+	var err error
+	c.Policy, err = policies.Build(p, policies.Hints{MeanEstimate: mean(shown)})
+	return c, err
+}
+
+func mean(ds []time.Duration) time.Duration {
+	if len(ds) == 0 {
+		return 0
+	}
+	sum := 0.0
+	for _, d := range ds {
+		sum += float64(d)
+	}
+	return time.Duration(sum / float64(len(ds)))
+}
+
+// one runs one policy on one workload.
+func (o *Options) one(ctx context.Context, wk *work, p int, first bool, progress func(float64)) (*single, error) {
+	w := wk.w
+	c, err := o.Config(w, o.Policies[p])
+	if err != nil {
+		return nil, err
+	}
+	c.FragMix = wk.mix
+	c.Progress = func(done, total int) { progress(float64(done) / float64(max(total, 1))) }
+	var rec *check.Recorder
+	var gantt *ganttRecorder
+	if o.Check {
+		rec = &check.Recorder{}
+	}
+	if o.Pictures && first {
+		gantt = newGantt(w, o.Nodes)
+	}
+	if rec != nil || gantt != nil {
+		c.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
+			if rec != nil {
+				rec.Tap(now, in, out)
+			}
+			if gantt != nil {
+				gantt.tap(now, in, out)
+			}
+			return nil
+		}
+	}
+	r, err := sim.Run(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if rec != nil && c.Horizon == 0 {
+		if err := Violations(rec, c, r); err != nil {
+			return nil, err
+		}
+	}
+	if r.Unfinished > 0 && c.Horizon == 0 {
+		return nil, fmt.Errorf("%d of %d tasks were never finished: the policy left them waiting though nothing else could happen", r.Unfinished, len(w.Tasks))
+	}
+	s := &single{row: Measure(c, r, o.Sim.WarmUp, wk.bound)}
+	if first {
+		s.wait = batchedWait(w, r)
+	}
+	if gantt != nil {
+		s.picture = picture(o.Policies[p].String(), w, o.Nodes, r, gantt)
+	}
+	return s, nil
+}
+
+// Violations returns an error that tells what the independent checkers found wrong with a run, or nil.
+func Violations(rec *check.Recorder, c sim.Config, r *sim.Result) error {
+	tb := *c.Workload.Table
+	if c.Estimates != nil {
+		tb.Estimates = c.Estimates
+	}
+	bad := rec.Check(check.Case{
+		Table: &tb, Run: c.Workload.Run, RunOn: c.Workload.RunOn, Nodes: c.Nodes, Restart: c.Restart,
+		KillAtEstimate: c.KillAtEstimate, Overhead: c.Overhead,
+	}, r.Outcome)
+	if len(bad) == 0 {
+		return nil
+	}
+	lines := []string{fmt.Sprintf("the schedule breaks %d promises (a bug of schedlab or of the policy):", len(bad))}
+	for _, v := range bad[:min(5, len(bad))] {
+		lines = append(lines, "  "+v.String())
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+// Measure computes the metrics of a run. bound is the lower bound of the makespan in seconds, NaN if unknown.
+func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound float64) metrics.Row {
+	return metrics.Compute(metrics.Input{
+		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
+		GPUSeconds: r.GPUSeconds, CPUSeconds: r.CPUSeconds, LostGPUSeconds: r.LostGPUSeconds, LostCPUSeconds: r.LostCPUSeconds,
+		Preemptions: r.Preemptions, Restarts: r.Restarts, CauseSeconds: r.CauseSeconds, FragmentationGPUs: r.FragmentationGPUs,
+		LowerBound: bound, Wall: r.Wall,
+	})
+}
+
+// batchedWait returns the interval of the mean wait by batch means over the finished tasks in the order of submission.
+func batchedWait(w *traces.Workload, r *sim.Result) stats.Interval {
+	var waits []float64
+	for t := range w.Tasks {
+		if o := r.Outcome(sched.TaskID(t)); o.Phase == sched.Done {
+			waits = append(waits, o.Wait().Seconds())
+		}
+	}
+	iv, err := stats.BatchMeans(waits, report.Level)
+	if err != nil {
+		return stats.Interval{Low: math.NaN(), High: math.NaN()}
+	}
+	return iv
+}
+
+// progress adds up the shares of the runs.
+type progress struct {
+	mu     sync.Mutex
+	shares []float64
+	sum    float64
+	told   time.Time
+	tell   func(done, total float64)
+}
+
+func newProgress(n int, tell func(done, total float64)) *progress {
+	return &progress{shares: make([]float64, n), tell: tell}
+}
+
+func (p *progress) at(i int, share float64) {
+	if p.tell == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.sum += share - p.shares[i]
+	p.shares[i] = share
+	if now := time.Now(); now.Sub(p.told) > 50*time.Millisecond {
+		p.told = now
+		p.tell(p.sum, float64(len(p.shares)))
+	}
+}
+
+func (p *progress) end() {
+	if p.tell != nil {
+		p.tell(float64(len(p.shares)), float64(len(p.shares)))
+	}
+}

@@ -1,0 +1,108 @@
+package verify
+
+import (
+	"fmt"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+var backfillParts = []part{
+	{group: "backfill", name: "unit cases of pyss", source: "references/backfill/pyss_unit_cases.csv", run: pyss},
+	{group: "backfill", name: "SDSC SP2 under FCFS", source: "references/backfill/sdsc_sp2_5k_*.csv", run: sdsc},
+}
+
+// pyss compares the finish of every job of the unit tests of pyss, the simulator of D. Feitelson's group, 100 processors each. Its
+// conservative and look-ahead policies are not in the catalogue.
+func pyss(b *bench) error {
+	all, err := b.rows(b.source)
+	if err != nil {
+		return err
+	}
+	for _, as := range [][2]string{
+		{"fcfs", "fifo"}, {"easy", "easy"}, {"easy_sjbf", "easy{scan=sjbf}"}, {"easy_reverse_order", "easy{scan=reverse}"},
+		{"easy_perfect_estimates", "easy{estimates=perfect}"},
+	} {
+		var t tally
+		for from := 0; from < len(all); {
+			to := from
+			for to < len(all) && all[to].text("policy") == all[from].text("policy") && all[to].text("case") == all[from].text("case") {
+				to++
+			}
+			group := all[from:to]
+			from = to
+			if group[0].text("policy") != as[0] {
+				continue
+			}
+			w, err := rigid(group)
+			if err != nil {
+				return err
+			}
+			res, err := b.run(w, "pool:100cpu", as[1])
+			if err != nil {
+				return err
+			}
+			for i, task := range inputOrder(w) {
+				got, want := res.Outcome(task).End, group[i].seconds("expected_finish")
+				t.see(got == want, "line %d ends at %g s, not %g", group[i].line, got.Seconds(), want.Seconds())
+			}
+		}
+		if err := bad(all); err != nil {
+			return err
+		}
+		b.exact(fmt.Sprintf("%s: finish of every job of pyss' %s cases", as[1], as[0]), "jobs", &t)
+	}
+	return nil
+}
+
+// sdsc compares the start of each of 4961 jobs of SDSC SP2 and the summary of the run.
+func sdsc(b *bench) error {
+	jobs, err := b.rows("references/backfill/sdsc_sp2_5k_workload.csv")
+	if err != nil {
+		return err
+	}
+	starts, err := b.rows("references/backfill/sdsc_sp2_5k_fcfs_starts.csv")
+	if err != nil {
+		return err
+	}
+	summary, err := b.rows("references/backfill/sdsc_sp2_5k_fcfs_summary.csv")
+	if err != nil {
+		return err
+	}
+	w, err := rigid(jobs)
+	if err != nil {
+		return err
+	}
+	if len(starts) != len(w.Tasks) {
+		return fmt.Errorf("%d starts for %d jobs", len(starts), len(w.Tasks))
+	}
+	res, err := b.run(w, "pool:128cpu", "fifo")
+	if err != nil {
+		return err
+	}
+	var t tally
+	wait, slow, last := 0.0, 0.0, sched.Time(0)
+	for i, task := range inputOrder(w) {
+		o, want := res.Outcome(task), starts[i].seconds("start")
+		t.see(o.Start == want, "job %s starts at %g s, not %g", starts[i].text("job_id"), o.Start.Seconds(), want.Seconds())
+		wait += o.Wait().Seconds()
+		slow += boundedSlowdown(o)
+		last = max(last, o.End)
+	}
+	n, s := float64(t.all), summary[0]
+	b.exact("fifo: start of every job of SDSC SP2", "jobs", &t)
+	b.near("fifo: mean wait on SDSC SP2, s", s.number("mean_wait_s"), wait/n, 1e-6)
+	b.near("fifo: mean bounded slowdown on SDSC SP2", s.number("mean_bounded_slowdown10"), slow/n, 1e-6)
+	b.near("fifo: last finish on SDSC SP2, s", s.number("last_finish"), last.Seconds(), 0)
+	span := last.Sub(w.Tasks[0].Submit).Seconds()
+	b.near("fifo: utilization on SDSC SP2", s.number("utilization"), res.CPUSeconds/span/128, 1e-5)
+	if err := bad(starts); err != nil {
+		return err
+	}
+	return bad(summary)
+}
+
+// boundedSlowdown is Feitelson's, with 10 s, of what a job held.
+func boundedSlowdown(o sched.Outcome) float64 {
+	run := o.Held.Seconds()
+	return max(1, (o.Wait().Seconds()+run)/max(run, 10))
+}

@@ -1,0 +1,275 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/benchmarks/experiment"
+	"github.com/schedlab/schedlab/benchmarks/report"
+	"github.com/schedlab/schedlab/benchmarks/waits"
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/policytest/check"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/graph"
+	"github.com/schedlab/schedlab/traces/journal"
+	"github.com/schedlab/schedlab/traces/metrics"
+)
+
+func runCommand() *cobra.Command {
+	var f simFlags
+	var o runOutputs
+	var name, load, output string
+	var seed int64
+	cmd := &cobra.Command{
+		Use:   "run [TRACE]",
+		Short: "Simulate one policy and write what the flags name",
+		Long: `Simulates one policy, prints its row, and writes only the files that the flags name. TRACE is as for schedlab compare.
+
+--wait-profile writes a pprof profile of waiting: who waited for what. Look at it with
+  go tool pprof -http=: waits.pb.gz`,
+		Example: `  schedlab run --policy critical-path --wait-profile waits.pb.gz
+  schedlab run trace.csv --cluster 8x8xA100 --policy easy --tasks-csv tasks.csv --journal run.journal`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			opt, err := f.options()
+			if err != nil {
+				return err
+			}
+			spec, err := parsePolicies(name)
+			if err != nil {
+				return err
+			}
+			if len(spec) != 1 {
+				return usagef("run takes one policy; schedlab compare takes several")
+			}
+			loads, err := parseLoads(load)
+			if err != nil {
+				return err
+			}
+			if len(loads) > 1 {
+				return usagef("run takes one load; schedlab compare takes several")
+			}
+			if seed < 0 {
+				return usagef("--seed must not be negative")
+			}
+			path := ""
+			if len(args) == 1 {
+				path = args[0]
+			}
+			_, w, nodes, clusterName, err := f.source(path, seed)
+			if err != nil {
+				return err
+			}
+			if w, err = w.Expand(0); err != nil {
+				return err
+			}
+			if len(loads) == 1 {
+				if w, err = w.ScaleLoad(nodes, loads[0]); err != nil {
+					return err
+				}
+			}
+			opt.Nodes = nodes
+			row, err := o.simulate(cmd, opt, w, spec[0], seed)
+			if err != nil {
+				return err
+			}
+			run := report.Run{Policy: spec[0].String(), Seed: seed, Load: nan, Row: row}
+			if len(loads) == 1 {
+				run.Load = loads[0]
+			}
+			res := &experiment.Result{Runs: []report.Run{run}, Summary: report.Summarise([]report.Run{run}), Workload: w}
+			if f.check && f.horizon == 0 {
+				res.Checked = 1
+			}
+			return show(cmd.OutOrStdout(), comparison(w, clusterName, nodes, res), output)
+		},
+	}
+	f.add(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&name, "policy", "fifo", "the policy, as name{key=value,...}+placement")
+	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload")
+	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
+	fl.StringVar(&o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where")
+	fl.StringVar(&o.journal, "journal", "", "write all facts and orders, for schedlab replay")
+	fl.StringVar(&o.metrics, "metrics", "", "write the metrics as JSON")
+	fl.StringVar(&o.waits, "wait-profile", "", "write who waited for what as a pprof profile")
+	outputFlag(cmd, &output, "table", "json", "csv")
+	return cmd
+}
+
+// runOutputs are the files that run writes; "" = not.
+type runOutputs struct{ tasks, journal, metrics, waits string }
+
+// simulate runs the policy and writes the files.
+func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *traces.Workload, spec policies.Spec, seed int64) (row metrics.Row, err error) {
+	if err := o.distinct(); err != nil {
+		return row, err
+	}
+	c, err := opt.Config(w, spec)
+	if err != nil {
+		return row, err
+	}
+	c.FragMix = metrics.NewFragMix(w.Table)
+	c.Waits = o.waits != ""
+	bar := newBar(os.Stderr)
+	c.Progress = func(done, total int) { bar.at(float64(done), float64(total)) }
+	var taps []func(sched.Time, []sched.Event, []sched.Command) error
+	var rec check.Recorder
+	if opt.Check {
+		taps = append(taps, func(now sched.Time, in []sched.Event, out []sched.Command) error {
+			rec.Tap(now, in, out)
+			return nil
+		})
+	}
+	var last lastPlacements
+	if o.tasks != "" {
+		taps = append(taps, last.tap)
+	}
+	simulate := func() (*sim.Result, error) {
+		if len(taps) > 0 {
+			c.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
+				for _, tap := range taps {
+					if err := tap(now, in, out); err != nil {
+						return err
+					}
+				}
+				return nil
+			}
+		}
+		return sim.Run(cmd.Context(), c)
+	}
+	var res *sim.Result
+	if o.journal != "" {
+		res, err = o.journaled(w, c, spec, seed, func(tap func(sched.Time, []sched.Event, []sched.Command) error) (*sim.Result, error) {
+			taps = append(taps, tap)
+			return simulate()
+		})
+	} else {
+		res, err = simulate()
+	}
+	bar.clear()
+	if err != nil {
+		return row, fmt.Errorf("%s: %w", spec, err)
+	}
+	if opt.Check && c.Horizon == 0 {
+		if err := experiment.Violations(&rec, c, res); err != nil {
+			return row, err
+		}
+	}
+	bound, err := graph.LowerBound(w.Table, w.Run, w.RunOn, c.Nodes)
+	if err != nil {
+		return row, err
+	}
+	row = experiment.Measure(c, res, opt.Sim.WarmUp, bound.Makespan.Seconds())
+	if o.tasks != "" {
+		err = writeFile(o.tasks, func(out io.Writer) error { return metrics.WriteTasks(out, w, c.Nodes, res.Outcome, last.of) })
+		if err != nil {
+			return row, err
+		}
+	}
+	if o.metrics != "" {
+		err = writeFile(o.metrics, func(out io.Writer) error {
+			b, err := row.MarshalJSON()
+			if err != nil {
+				return err
+			}
+			_, err = out.Write(append(b, '\n'))
+			return err
+		})
+		if err != nil {
+			return row, err
+		}
+	}
+	if o.waits != "" {
+		err = writeFile(o.waits, func(out io.Writer) error {
+			return waits.Write(out, waits.FromKernel(w.Table, res.Waits), res.Last.Sub(res.First))
+		})
+		if err != nil {
+			return row, err
+		}
+	}
+	return row, nil
+}
+
+func (o *runOutputs) distinct() error {
+	seen := map[string]bool{}
+	for _, path := range []string{o.tasks, o.journal, o.metrics, o.waits} {
+		if path != "" && seen[path] {
+			return usagef("%s is named for two outputs", path)
+		}
+		seen[path] = true
+	}
+	return nil
+}
+
+// journaled simulates with a journal that takes its place when it is whole.
+func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.Spec, seed int64,
+	simulate func(tap func(sched.Time, []sched.Event, []sched.Command) error) (*sim.Result, error),
+) (res *sim.Result, err error) {
+	tb := *w.Table
+	if c.Estimates != nil {
+		tb.Estimates = c.Estimates
+	}
+	settings, err := journalConfig(c)
+	if err != nil {
+		return nil, err
+	}
+	err = writeFile(o.journal, func(out io.Writer) error {
+		buffered := bufio.NewWriterSize(out, 1<<20)
+		jw, err := journal.NewWriter(buffered, journal.Header{Policy: spec.String(), Seed: seed, Config: settings, Nodes: c.Nodes}, &tb)
+		if err != nil {
+			return err
+		}
+		if res, err = simulate(jw.Batch); err != nil {
+			_ = jw.Close()
+			return err
+		}
+		return errors.Join(jw.Close(), buffered.Flush())
+	})
+	return res, err
+}
+
+// lastPlacements keeps where the last attempt of each task ran. One placement a task is the usual case.
+type lastPlacements struct {
+	one  []sched.Placement
+	more map[sched.TaskID][]sched.Placement
+}
+
+func (l *lastPlacements) tap(_ sched.Time, _ []sched.Event, out []sched.Command) error {
+	for i := range out {
+		c := &out[i]
+		if c.Kind != sched.Start {
+			continue
+		}
+		for len(l.one) <= int(c.Task) {
+			l.one = append(l.one, sched.Placement{Node: sched.NoNode})
+		}
+		l.one[c.Task] = c.On[0]
+		if len(c.On) > 1 {
+			if l.more == nil {
+				l.more = map[sched.TaskID][]sched.Placement{}
+			}
+			l.more[c.Task] = append([]sched.Placement(nil), c.On...)
+		} else if l.more != nil {
+			delete(l.more, c.Task)
+		}
+	}
+	return nil
+}
+
+func (l *lastPlacements) of(t sched.TaskID) []sched.Placement {
+	if on, ok := l.more[t]; ok {
+		return on
+	}
+	if int(t) >= len(l.one) || l.one[t].Node == sched.NoNode {
+		return nil
+	}
+	return l.one[t : t+1]
+}
