@@ -27,6 +27,7 @@ type List struct {
 	Place Place // nil: first fit
 	Skip  bool  // pass over what does not fit
 	Evict Evictable
+	Turns bool                             // Evict goes by the time of start: the first running task that may not be stopped ends the search
 	Wake  func(*sched.Round, sched.TaskID) // called with a task that found no room, so that a preemptive policy can ask to be woken
 
 	line    heap.Heap   // strict
@@ -162,38 +163,59 @@ func (l *List) try(r *sched.Round, t sched.TaskID) bool {
 // that need not go.
 func (l *List) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
 	l.victims = l.victims[:0]
-	for v := range r.RunningTasks() {
-		if r.Phase(v) == sched.Running {
-			if rank, ok := l.Evict(r.State, v, t); ok {
-				l.victims = append(l.victims, victim{rank, v})
+	on, ok := l.buf, false
+	if l.Turns { // they come in the order in which they would be stopped: no more of them than needed are looked at
+		for v := range r.RunningTasks() {
+			if r.Phase(v) != sched.Running {
+				continue
+			}
+			rank, may := l.Evict(r.State, v, t)
+			if !may {
+				break
+			}
+			if len(l.victims) == 0 {
+				l.plan.CopyFrom(r.Room())
+			}
+			l.victims = append(l.victims, victim{rank, v})
+			give(r.State, &l.plan, v)
+			if on, ok = place(r.State, &l.plan, t, on[:0]); ok {
+				break
 			}
 		}
-	}
-	if len(l.victims) == 0 {
-		return false
-	}
-	slices.SortFunc(l.victims, func(a, b victim) int {
-		if a.rank != b.rank {
-			if a.rank > b.rank {
-				return -1
+	} else {
+		for v := range r.RunningTasks() {
+			if r.Phase(v) == sched.Running {
+				if rank, may := l.Evict(r.State, v, t); may {
+					l.victims = append(l.victims, victim{rank, v})
+				}
 			}
-			return 1
 		}
-		return int(b.task - a.task)
-	})
-	l.plan.CopyFrom(r.Room())
-	n, ok := 0, false
-	on := l.buf
-	for ; n < len(l.victims) && !ok; n++ {
-		give(r.State, &l.plan, l.victims[n].task)
-		on, ok = place(r.State, &l.plan, t, on[:0])
+		if len(l.victims) == 0 {
+			return false
+		}
+		slices.SortFunc(l.victims, func(a, b victim) int {
+			if a.rank != b.rank {
+				if a.rank > b.rank {
+					return -1
+				}
+				return 1
+			}
+			return int(b.task - a.task)
+		})
+		l.plan.CopyFrom(r.Room())
+		for n := 0; n < len(l.victims) && !ok; n++ {
+			give(r.State, &l.plan, l.victims[n].task)
+			if on, ok = place(r.State, &l.plan, t, on[:0]); ok {
+				l.victims = l.victims[:n+1]
+			}
+		}
 	}
 	l.buf = on[:0]
 	if !ok {
 		return false
 	}
 	l.ids = l.ids[:0]
-	for i := n - 1; i >= 0; i-- {
+	for i := len(l.victims) - 1; i >= 0; i-- {
 		v := l.victims[i].task
 		take(r.State, &l.plan, v)
 		// The victim's own devices may be free only once: whether it fits beside t is seen by placing t without them.

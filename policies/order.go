@@ -49,7 +49,7 @@ func overtakes(key Key) Evictable {
 // whose head blocks, so that each waits at most a slice for its turn. A running task may be stopped once it has run for the quantum, and
 // is only if that makes room for the head of the line. quantum must be positive.
 func NewRoundRobin(quantum time.Duration) *List {
-	l := &List{Key: func(s *sched.State, t sched.TaskID) int64 { return int64(s.ReadySince(t)) }}
+	l := &List{Turns: true, Key: func(s *sched.State, t sched.TaskID) int64 { return int64(s.ReadySince(t)) }}
 	l.Evict = func(s *sched.State, running, _ sched.TaskID) (int64, bool) {
 		started := s.StartedAt(running)
 		return -int64(started), s.Now().Sub(started) >= quantum

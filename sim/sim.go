@@ -208,7 +208,7 @@ func (r *run) loop(ctx context.Context) error {
 				at = min(at, max(wake, now))
 			}
 		}
-		if at == sched.Never || at > r.Horizon {
+		if at == sched.Never || at > r.Horizon || next == total && r.k.Open() == 0 {
 			break
 		}
 		if at < r.k.Now() {
@@ -224,7 +224,7 @@ func (r *run) loop(ctx context.Context) error {
 				return err
 			}
 			if r.Progress != nil {
-				r.Progress(r.over(next), total)
+				r.Progress(next-r.k.Open(), total)
 			}
 		}
 		stops := len(r.stops)
@@ -291,10 +291,6 @@ func (r *run) loop(ctx context.Context) error {
 		r.Progress(total, total)
 	}
 	return nil
-}
-
-func (r *run) over(arrived int) int {
-	return max(0, arrived-r.k.Queued()-r.k.Running()-r.k.Blocked())
 }
 
 // runOn returns the true run time of a whole task on its placements: that of the slowest node.

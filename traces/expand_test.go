@@ -204,7 +204,7 @@ func TestInfoAddsUp(t *testing.T) {
 		t.Errorf("%+v", o)
 	}
 	var s strings.Builder
-	if err := in.Text(&s); err != nil || !strings.Contains(s.String(), "load 0.500") || !strings.Contains(s.String(), "1 dependencies") {
+	if err := in.Text(&s); err != nil || !strings.Contains(s.String(), "load 0.500") || !strings.Contains(s.String(), "1 dependency\n") {
 		t.Error(s.String(), err)
 	}
 }
@@ -216,8 +216,10 @@ func TestCheckFindsWhatFitsNoNode(t *testing.T) {
 	for _, p := range w.Check(nodes) {
 		got += fmt.Sprintf("%s %v;", p, p.Fatal)
 	}
-	want := "all nodes together do not hold the gang: 1 tasks, first wide true;no node holds one replica: 2 tasks, first big true;" +
-		"no node of an allowed GPU type, with the labels and without a taint: 1 tasks, first type true;the estimate is below the run time: 1 tasks, first low false;"
+	want := "all nodes together do not hold the gang: 1 task, first wide, which asks for 3x(4 GPU) true;" +
+		"no node holds one replica: 2 tasks, first big, which asks for 9 GPU true;" +
+		"no node of an allowed GPU type, with the labels and without a taint: 1 task, first type, which asks for 1 GPU of H100 true;" +
+		"the estimate is below the run time: 1 task, first low false;"
 	if got != want {
 		t.Fatalf("\n%s\n%s", got, want)
 	}

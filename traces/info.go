@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -57,8 +58,10 @@ type Offered struct {
 
 // Info is what `schedlab trace info` says of a workload.
 type Info struct {
+	Schema           string    `json:"schema"` // schedlab/trace-info/v1
 	Source           string    `json:"source"`
 	Format           string    `json:"format"`
+	Cluster          string    `json:"cluster,omitempty"` // the nodes that loads are of, in words; the caller's to set
 	Tasks            int       `json:"tasks"`
 	Jobs             int       `json:"jobs"`
 	Edges            int       `json:"edges"`
@@ -88,9 +91,9 @@ func (w *Workload) Info(nodes []sched.NodeSpec) *Info {
 	first, last := w.span()
 	n := len(w.Tasks)
 	in := &Info{
-		Source: w.Source, Format: w.Format, Tasks: n, Jobs: int(w.Jobs), Edges: len(w.Succ), Classes: len(w.Classes),
+		Schema: "schedlab/trace-info/v1", Source: w.Source, Format: w.Format, Tasks: n, Jobs: int(w.Jobs), Edges: len(w.Succ), Classes: len(w.Classes),
 		Recurring: len(w.Every), MissingEstimates: w.MissingEstimates, FirstSubmit: first.Seconds(), LastSubmit: last.Seconds(),
-		Span: last.Sub(first).Seconds(), Notes: w.Notes,
+		Span: last.Sub(first).Seconds(), Notes: append([]Note{}, w.Notes...), Offered: []Offered{},
 	}
 	tenants, queues, kinds := make([]Share, len(w.Tenants)), make([]Share, len(w.Queues)), make([]Share, len(w.Kinds))
 	run, gpus, cpus, mem := make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n)
@@ -141,7 +144,7 @@ func (w *Workload) Info(nodes []sched.NodeSpec) *Info {
 }
 
 func shares(list []Share, names []string) []Share {
-	var out []Share
+	out := []Share{}
 	for i, s := range list {
 		if s.Name = names[i]; s.Tasks > 0 && s.Name != "" {
 			out = append(out, s)
@@ -172,11 +175,25 @@ func (w *Workload) longestPath() time.Duration {
 func (in *Info) Text(out io.Writer) error {
 	var s strings.Builder
 	line := func(key, format string, args ...any) {
-		fmt.Fprintf(&s, "%-18s %s\n", key, fmt.Sprintf(format, args...))
+		col := 14
+		fmt.Fprintf(&s, "%-14s", key)
+		for _, word := range strings.Fields(fmt.Sprintf(format, args...)) { // at most 80 columns
+			if n := 1 + utf8.RuneCountInString(word); col > 14 && col+n > 79 {
+				fmt.Fprintf(&s, "\n%-15s%s", "", word)
+				col = 14 + n
+			} else {
+				s.WriteString(" " + word)
+				col += n
+			}
+		}
+		s.WriteByte('\n')
 	}
 	line("trace", "%s (%s)", in.Source, in.Format)
-	line("tasks", "%d in %d jobs, %d dependencies", in.Tasks, in.Jobs, in.Edges)
-	line("submitted", "%s to %s s on the trace's axis, span %s", number(in.FirstSubmit), number(in.LastSubmit), people(in.Span))
+	if in.Cluster != "" {
+		line("cluster", "%s", in.Cluster)
+	}
+	line("tasks", "%d in %s, %s", in.Tasks, plural(in.Jobs, "job"), strings.Replace(plural(in.Edges, "dependency"), "dependencys", "dependencies", 1))
+	line("submitted", "%s to %s s on the trace's axis, span %s", full(in.FirstSubmit), full(in.LastSubmit), people(in.Span))
 	if in.Periodic+in.Recurring > 0 {
 		line("recurring", "%d periodic tasks, %d recurring jobs", in.Periodic, in.Recurring)
 	}
@@ -186,14 +203,18 @@ func (in *Info) Text(out io.Writer) error {
 	if in.Edges > 0 {
 		line("longest path", "%s", people(in.LongestPath))
 	}
-	fmt.Fprintf(&s, "\n%-18s %10s %10s %10s %10s %10s %10s %10s %10s\n", "per task", "min", "p25", "median", "p75", "p90", "p99", "max", "mean")
+	fmt.Fprintf(&s, "\n%-14s", "per task")
+	for _, name := range []string{"min", "p25", "median", "p75", "p90", "p99", "max", "mean"} {
+		fmt.Fprintf(&s, " %7s", name)
+	}
+	s.WriteByte('\n')
 	row := func(name string, q Quantiles) {
 		if q.Max == 0 {
 			return
 		}
-		fmt.Fprintf(&s, "%-18s", name)
+		fmt.Fprintf(&s, "%-14s", name)
 		for _, v := range []float64{q.Min, q.P25, q.Median, q.P75, q.P90, q.P99, q.Max, q.Mean} {
-			fmt.Fprintf(&s, " %10s", number(v))
+			fmt.Fprintf(&s, " %7s", short(v))
 		}
 		s.WriteByte('\n')
 	}
@@ -207,9 +228,9 @@ func (in *Info) Text(out io.Writer) error {
 	s.WriteByte('\n')
 	for _, o := range in.Offered {
 		unit := map[string]string{"gpu": "GPU-h", "cpu": "CPU-h", "memory": "GiB-h"}[o.Resource]
-		text := fmt.Sprintf("%s %s", number(o.Work/3600), unit)
+		text := fmt.Sprintf("%s %s", full(o.Work/3600), unit)
 		if o.Capacity != nil {
-			text += fmt.Sprintf(" on a capacity of %s", number(*o.Capacity))
+			text += fmt.Sprintf(" on a capacity of %s", full(*o.Capacity))
 		}
 		if o.Load != nil {
 			text += fmt.Sprintf(": load %.3f", *o.Load)
@@ -229,7 +250,7 @@ func (in *Info) Text(out io.Writer) error {
 				top = append(top, "...")
 				break
 			}
-			top = append(top, fmt.Sprintf("%s (%d tasks)", x.Name, x.Tasks))
+			top = append(top, fmt.Sprintf("%s (%s)", x.Name, plural(x.Tasks, "task")))
 		}
 		line(g.name, "%d: %s", len(g.list), strings.Join(top, ", "))
 	}
@@ -256,35 +277,61 @@ func (n Note) String() string {
 	return s
 }
 
-// number prints four significant digits, and whole numbers in full up to 10^9.
-func number(v float64) string {
-	if v == math.Trunc(v) && math.Abs(v) < 1e9 {
+// full prints four significant digits, and never fewer than all before the point.
+func full(v float64) string {
+	if math.Abs(v) >= 1000 && math.Abs(v) < 1e15 {
 		return strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return strconv.FormatFloat(v, 'g', 4, 64)
+}
+
+func plural(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
+}
+
+// short prints at most seven characters: whole numbers below a million in full, all else to four digits.
+func short(v float64) string {
+	switch a := math.Abs(v); {
+	case a == 0 || a >= 0.001 && a < 1e6:
+		if a >= 1000 {
+			return strconv.FormatFloat(v, 'f', 0, 64)
+		}
+		return strconv.FormatFloat(v, 'g', 4, 64)
+	case a >= 1e6 && a < 1e9:
+		return strconv.FormatFloat(v/1e6, 'g', 4, 64) + "M"
+	}
+	return strconv.FormatFloat(v, 'e', 1, 64)
 }
 
 // people prints seconds in the unit that suits them.
 func people(s float64) string {
 	switch {
 	case s >= 2*86400:
-		return number(s) + " s (" + strconv.FormatFloat(s/86400, 'f', 1, 64) + " days)"
+		return full(s) + " s (" + strconv.FormatFloat(s/86400, 'f', 1, 64) + " days)"
 	case s >= 2*3600:
-		return number(s) + " s (" + strconv.FormatFloat(s/3600, 'f', 1, 64) + " h)"
+		return full(s) + " s (" + strconv.FormatFloat(s/3600, 'f', 1, 64) + " h)"
 	}
-	return number(s) + " s"
+	return full(s) + " s"
 }
 
 // Problem is something that `schedlab trace check` found in a workload that could be read.
 type Problem struct {
 	Text  string `json:"text"`
 	Count int    `json:"count"`
-	First string `json:"first"` // id of the first task that it concerns
-	Fatal bool   `json:"fatal"` // the workload cannot be run to its end on the cluster
+	First string `json:"first"`          // id of the first task that it concerns
+	Asks  string `json:"asks,omitempty"` // what that task asks for, where that is the problem
+	Fatal bool   `json:"fatal"`          // the workload cannot be run to its end on the cluster
 }
 
 func (p Problem) String() string {
-	return fmt.Sprintf("%s: %d tasks, first %s", p.Text, p.Count, p.First)
+	s := fmt.Sprintf("%s: %s, first %s", p.Text, plural(p.Count, "task"), p.First)
+	if p.Asks != "" {
+		s += ", which asks for " + p.Asks
+	}
+	return s
 }
 
 // Check looks for what is allowed and yet likely to be wrong, and, where nodes are given, for tasks that no node can hold.
@@ -297,7 +344,11 @@ func (w *Workload) Check(nodes []sched.NodeSpec) []Problem {
 				return
 			}
 		}
-		list = append(list, Problem{text, 1, w.TaskNames.At(t), fatal})
+		p := Problem{Text: text, Count: 1, First: w.TaskNames.At(t), Fatal: fatal}
+		if fatal {
+			p.Asks = w.DemandOf(sched.TaskID(t)).String()
+		}
+		list = append(list, p)
 	}
 	fits := make([]string, len(w.Demands))
 	for i := range w.Demands {

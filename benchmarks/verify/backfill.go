@@ -19,7 +19,10 @@ func pyss(b *bench) error {
 		return err
 	}
 	for _, as := range [][2]string{
-		{"fcfs", "fifo"}, {"easy", "easy"}, {"easy_sjbf", "easy{scan=sjbf}"}, {"easy_reverse_order", "easy{scan=reverse}"},
+		{"fcfs", "fifo"},
+		{"easy", "easy"},
+		{"easy_sjbf", "easy{scan=sjbf}"},
+		{"easy_reverse_order", "easy{scan=reverse}"},
 		{"easy_perfect_estimates", "easy{estimates=perfect}"},
 	} {
 		var t tally

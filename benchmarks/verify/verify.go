@@ -72,7 +72,6 @@ func Groups() []string {
 // part is a set of checks that need the same files.
 type part struct {
 	group, name, source string
-	long                bool // left out of the short form
 	run                 func(b *bench) error
 }
 
@@ -104,7 +103,7 @@ func Run(ctx context.Context, data string, w io.Writer, opt Options) ([]Check, e
 	}
 	b := &bench{ctx: ctx, data: data, opt: opt, progress: w, queues: newQueues(opt.Workers)}
 	for _, p := range parts {
-		if opt.Groups != nil && !slices.Contains(opt.Groups, p.group) || opt.Short && p.long {
+		if opt.Groups != nil && !slices.Contains(opt.Groups, p.group) {
 			continue
 		}
 		b.source, b.since = p.source, time.Now()
@@ -316,7 +315,7 @@ func (b *bench) near(name string, want, got, rel float64) {
 	}
 	b.add(Check{
 		Name: name, Expected: num(want), Got: fmt.Sprintf("%s (%+.2g %%)", num(got), 100*off),
-		Tolerance: fmt.Sprintf("%g %%", 100*rel), OK: abs(got-want) <= rel*abs(want),
+		Tolerance: fmt.Sprintf("%.4g %%", 100*rel), OK: abs(got-want) <= rel*abs(want),
 	})
 }
 

@@ -1,5 +1,142 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
 
-func analyzeCommand() *cobra.Command { return &cobra.Command{Use: "analyze"} }
+	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/policies/realtime"
+	"github.com/schedlab/schedlab/traces"
+)
+
+func analyzeCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "analyze",
+		Short:   "Analyze a workload without running it",
+		Long:    "Analyze a workload without running it.",
+		Example: "  schedlab analyze rt tasks.csv",
+		Args:    cobra.NoArgs,
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	narrow(cmd)
+	cmd.AddCommand(analyzeRTCommand())
+	return cmd
+}
+
+func analyzeRTCommand() *cobra.Command {
+	var order, format, output string
+	cmd := &cobra.Command{
+		Use:   "rt FILE",
+		Short: "Say whether periodic tasks always meet their deadlines",
+		Long: `Say whether periodic tasks on one preemptive processor always meet their
+deadlines: priorities, utilization, the Liu-Layland bound n(2^(1/n)-1), the
+hyperbolic bound, exact worst-case response times, and the verdict under fixed
+priorities and under EDF.
+
+FILE (- is standard input) is a CSV with the columns
+  name, c, t and, where wanted, d, j, b, priority
+(run time, period, relative deadline, release jitter, blocking; as 2ms, 1.5s or a
+number of seconds; a larger priority is more important), or a trace whose tasks
+have a period_s, as "schedlab trace generate periodic=uunifast" makes it: run
+times are then its estimates, which should be the worst case.
+
+Exit code 0 means that the analysis was made, whatever the verdict.`,
+		Example: `  schedlab analyze rt set.csv
+  schedlab analyze rt set.csv --order dm -o json
+  printf 'name,c,t\nT1,2ms,10ms\nT2,5ms,25ms\nT3,8ms,50ms\n' | schedlab analyze rt -`,
+		Args: arguments("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o, err := realtime.ParseOrder(order)
+			if err != nil {
+				return usagef("--order: %w", err)
+			}
+			f := traceFlags{format: format}
+			if err := f.check(); err != nil {
+				return err
+			}
+			var report *realtime.Report
+			err = await(cmd.Context(), func() error {
+				set, name, err := readSet(args[0], format)
+				if err != nil {
+					return err
+				}
+				if report, err = realtime.Analyze(set, o); err != nil {
+					return fmt.Errorf("%s: %w", name, err)
+				}
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			return toStdout(cmd, func(w io.Writer) error {
+				if output == "json" {
+					return report.JSON(w)
+				}
+				return report.Text(w)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&order, "order", "rm", "priorities: rm (shorter period first), dm (shorter relative deadline first) or given (larger priority first)")
+	cmd.Flags().StringVar(&format, "format", "", "format of a trace (default: told by its content); one of "+strings.Join(formatNames(false), ", "))
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
+}
+
+// readSet reads a task set in its own CSV, told by the columns c and t, or a trace.
+func readSet(path, format string) (realtime.Set, string, error) {
+	in, name := io.Reader(os.Stdin), "stdin"
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, path, err
+		}
+		defer f.Close()
+		in, name = f, path
+	}
+	unpacked, err := traces.Unpack(in)
+	if err != nil {
+		return nil, name, fmt.Errorf("%s: %w", name, err)
+	}
+	defer unpacked.Close()
+	br := bufio.NewReaderSize(unpacked, 64<<10)
+	head, err := br.Peek(64 << 10)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, name, fmt.Errorf("%s: %w", name, err)
+	}
+	if format == "" && ownColumns(head) {
+		set, err := realtime.Read(br, name)
+		return set, name, err
+	}
+	w, err := traces.Read(br, name, format)
+	if err != nil {
+		return nil, name, err
+	}
+	set := realtime.FromTable(w.Table)
+	if len(set) == 0 {
+		return nil, name, fmt.Errorf("%s: none of its %s is periodic (column period_s, or a CSV with columns name,c,t)", name, count(w.Len(), "task"))
+	}
+	return set, name, nil
+}
+
+// ownColumns reports whether the first line that is no comment is the header of realtime's CSV.
+func ownColumns(head []byte) bool {
+	for line := range bytes.Lines(head) {
+		line = bytes.TrimSpace(line)
+		if len(line) == 0 || line[0] == '#' {
+			continue
+		}
+		cells := strings.Split(strings.ToLower(string(line)), ",")
+		for i := range cells {
+			cells[i] = strings.TrimSpace(cells[i])
+		}
+		return slices.Contains(cells, "c") && slices.Contains(cells, "t")
+	}
+	return false
+}

@@ -1,5 +1,219 @@
 package main
 
-import "github.com/spf13/cobra"
+import (
+	"fmt"
+	"io"
+	"strings"
 
-func policyCommand() *cobra.Command { return &cobra.Command{Use: "policy"} }
+	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/benchmarks/experiment"
+	"github.com/schedlab/schedlab/policies"
+)
+
+func policyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "List and explain the scheduling policies",
+		Long: `List and explain the scheduling policies. A policy is named as
+  name{key=value,...}+placement
+with the brackets and the placement left out for the defaults, as in fifo,
+rr{quantum=30s} or sjf{skip=false}+best-fit. Quote brackets from the shell.`,
+		Example: `  schedlab policy list
+  schedlab policy show easy`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	narrow(cmd)
+	cmd.AddCommand(policyListCommand(), policyShowCommand())
+	return cmd
+}
+
+// policyJSON is a policy for programs.
+type policyJSON struct {
+	Name       string      `json:"name"`
+	Canonical  string      `json:"canonical,omitempty"` // show: the policy as it prints and parses back
+	Summary    string      `json:"summary"`
+	About      string      `json:"about"`
+	Source     string      `json:"source"`
+	Parameters []paramJSON `json:"parameters"`
+	Placements []string    `json:"placements"` // what may follow a +; empty: it chooses its nodes itself
+}
+
+type paramJSON struct {
+	Name    string   `json:"name"`
+	Default string   `json:"default"`
+	Value   string   `json:"value,omitempty"` // show: as given
+	About   string   `json:"about"`
+	Choices []string `json:"choices,omitempty"`
+}
+
+func describe(e *policies.Entry, spec *policies.Spec) policyJSON {
+	p := policyJSON{Name: e.Name, Summary: e.Summary, About: e.About, Source: e.Source, Parameters: []paramJSON{}, Placements: []string{}}
+	given := map[string]string{}
+	if spec != nil {
+		p.Canonical = spec.String()
+		for _, kv := range spec.Set {
+			given[kv.Key] = kv.Value
+		}
+		if spec.Estimates != "" {
+			given[policies.Estimates] = spec.Estimates
+		}
+	}
+	list := append(append([]policies.Param{}, e.Params...), policies.Param{
+		Name: policies.Estimates, Default: "as --estimates says",
+		About: "run times that the policy sees: trace, perfect, or factor:x (x times the true ones)",
+	})
+	for _, q := range list {
+		p.Parameters = append(p.Parameters, paramJSON{q.Name, q.Default, given[q.Name], q.About, q.Choices})
+	}
+	if e.Placed {
+		p.Placements = policies.PlacementNames()
+	}
+	return p
+}
+
+func policyListCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List the policies",
+		Long:    "List the policies, each in a sentence.",
+		Example: "  schedlab policy list\n  schedlab policy list -o json | jq -r '.[].name'",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return toStdout(cmd, func(w io.Writer) error {
+				if output == "json" {
+					list := []policyJSON{}
+					for i := range policies.Catalogue {
+						list = append(list, describe(&policies.Catalogue[i], nil))
+					}
+					return writeJSON(w, list)
+				}
+				wide := 0
+				for _, name := range policies.Names() {
+					wide = max(wide, len(name)+2)
+				}
+				for _, e := range policies.Catalogue {
+					entry(w, e.Name, wide, e.Summary)
+				}
+				_, err := fmt.Fprintf(w, "\nPlacements (policy+placement): %s.\n\"schedlab policy show NAME\" explains one with its parameters.\n",
+					strings.Join(policies.PlacementNames(), ", "))
+				return err
+			})
+		},
+	}
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
+}
+
+// entry writes a word and its explanation beside it, wrapped at 80 columns. Errors show at the flush.
+func entry(w io.Writer, key string, at int, text string) {
+	text = indent(wrap(text, 79-at), at)
+	if len(key) < at {
+		text = text[len(key):]
+	} else {
+		text = "\n" + text
+	}
+	_, _ = io.WriteString(w, key+text)
+}
+
+func policyShowCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "show NAME",
+		Short: "Explain a policy and its parameters",
+		Long: `Explain a policy: how it decides, what it does not promise, where it comes from,
+its parameters with their defaults, and its placements. NAME may carry parameters
+and a placement; they are checked, and the canonical form is printed.`,
+		Example: `  schedlab policy show critical-path
+  schedlab policy show 'rr{quantum=30s}+best-fit'`,
+		Args: arguments("NAME"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec, err := policies.Parse(args[0])
+			if err == nil && spec.Estimates != "" {
+				if _, err = experiment.ParseEstimates(spec.Estimates); err != nil {
+					err = fmt.Errorf("policy %q: %w", args[0], err)
+				}
+			}
+			if err == nil {
+				_, err = policies.Build(spec, policies.Hints{})
+			}
+			if err != nil {
+				return asUsage(err)
+			}
+			p := describe(policies.Find(spec.Name), &spec)
+			return toStdout(cmd, func(w io.Writer) error {
+				if output == "json" {
+					return writeJSON(w, p)
+				}
+				return p.text(w)
+			})
+		},
+	}
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
+}
+
+func (p *policyJSON) text(w io.Writer) error {
+	fmt.Fprintf(w, "%s\n\n%s\n\n%s\n\n", p.Canonical, wrap(p.Summary, 79), wrap(p.About, 79))
+	entry(w, "Source:", 9, p.Source)
+	fmt.Fprint(w, "\nParameters:\n")
+	wide := 0
+	for _, q := range p.Parameters {
+		wide = max(wide, len(q.Name)+4)
+	}
+	example := ""
+	for _, q := range p.Parameters {
+		about := q.About
+		if q.Choices != nil {
+			about += " (" + strings.Join(q.Choices, ", ") + ")"
+		}
+		value := "default " + q.Default
+		if q.Name == policies.Estimates {
+			value = "default: " + q.Default
+		}
+		if q.Value != "" {
+			value = q.Value + " here; " + value
+		}
+		entry(w, "  "+q.Name, wide, about+"; "+value)
+		if example == "" {
+			example = q.example()
+		}
+	}
+	if len(p.Placements) == 0 {
+		fmt.Fprint(w, "\nIt chooses its nodes itself and takes no +placement.\n")
+	} else {
+		fmt.Fprint(w, "\nPlacements:\n")
+		for _, name := range p.Placements {
+			wide = max(wide, len(name)+5)
+		}
+		for _, name := range p.Placements {
+			entry(w, "  +"+name, wide, policies.AboutPlacement(name))
+		}
+	}
+	example = p.Name + "{" + example + "}"
+	if p.Canonical != p.Name {
+		example = p.Canonical
+	}
+	_, err := fmt.Fprintf(w, "\nExample:\n  schedlab compare --policies '%s,%s'\n", map[bool]string{false: "fifo", true: "sjf"}[p.Name == "fifo"], example)
+	return err
+}
+
+// example sets the parameter to something else than its default.
+func (q *paramJSON) example() string {
+	v := "0.5"
+	switch {
+	case q.Choices != nil:
+		v = q.Choices[len(q.Choices)-1]
+	case q.Default == "true":
+		v = "false"
+	case q.Default == "false":
+		v = "true"
+	case q.Default == "auto":
+		v = "30s"
+	case q.Name == policies.Estimates:
+		v = "perfect"
+	}
+	return q.Name + "=" + v
+}

@@ -559,7 +559,7 @@ func TestReportSaysWhatWasFound(t *testing.T) {
 	if err := r.Text(&text); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"rank", "jitter", "0.5200", "does not apply", "not schedulable: b can miss a deadline", "edf"} {
+	for _, want := range []string{"priority", "jitter", "0.5200", "does not apply", "not schedulable: b can miss a deadline", "edf"} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("no %q in\n%s", want, text.String())
 		}

@@ -151,17 +151,17 @@ func (r *Report) Text(w io.Writer) error {
 	for _, t := range r.Tasks {
 		extra = extra || t.task.J > 0 || t.task.B > 0
 	}
-	head := "rank\ttask\trun\tperiod\tdeadline"
+	head := "priority\ttask\trun\tperiod\tdeadline"
 	if extra {
 		head += "\tjitter\tblocking"
 	}
 	head += "\tutilization\tresponse\tmeets"
 	if r.EDFResponses {
-		head += "\tresponse under edf"
+		head += "\tunder edf"
 	}
 	fmt.Fprintln(tw, head)
 	for _, t := range r.Tasks {
-		fmt.Fprintf(tw, "%d\t%s\t%s\t%s\t%s", t.Rank, t.Name, t.task.C, t.task.T, t.task.Deadline())
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s", place(t.Rank, len(r.Tasks)), t.Name, t.task.C, t.task.T, t.task.Deadline())
 		if extra {
 			fmt.Fprintf(tw, "\t%s\t%s", t.task.J, t.task.B)
 		}
@@ -182,7 +182,7 @@ func (r *Report) Text(w io.Writer) error {
 			op, word = ">", "fails, which proves nothing"
 		}
 		if !x.Applies {
-			word = "does not apply (wants rate-monotonic priorities, deadlines not before the period's end, no jitter or blocking)"
+			word = "does not apply"
 		}
 		fmt.Fprintf(&b, "%-14s %.4f %s %.4f: %s\n", name, x.Value, op, x.Limit, word)
 	}
@@ -197,6 +197,9 @@ func (r *Report) Text(w io.Writer) error {
 	default:
 		fmt.Fprintf(&b, "%-14s not schedulable\n", "edf")
 	}
+	if !r.LiuLayland.Applies {
+		b.WriteString("\nThe two bounds want rate-monotonic priorities, deadlines not before the ends of\nthe periods, and no jitter or blocking.\n")
+	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
@@ -206,6 +209,21 @@ func (r *Report) JSON(w io.Writer) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	return e.Encode(r)
+}
+
+// place says a rank of n: "1 highest".
+func place(rank, n int) string {
+	s := strconv.Itoa(rank)
+	switch {
+	case n == 1:
+	case rank == 1:
+		s += " highest"
+	case rank == n:
+		s += " lowest"
+	case n == 3:
+		s += " middle"
+	}
+	return s
 }
 
 func words(d time.Duration) string {
@@ -265,6 +283,10 @@ func Read(r io.Reader, name string) (Set, error) {
 			break
 		}
 		if err != nil {
+			var pe *csv.ParseError
+			if errors.As(err, &pe) {
+				return nil, fmt.Errorf("%s:%d: %w", name, pe.Line, pe.Err)
+			}
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		line, _ := cr.FieldPos(0)

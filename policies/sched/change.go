@@ -47,7 +47,13 @@ func (k *Kernel) hold(e Event) {
 		return
 	}
 	rw.flags &^= flagHold
-	if rw.phase == Held {
+	switch {
+	case rw.phase != Held:
+	case rw.waitsFor > 0: // an edge was added meanwhile
+		k.closeWait(e.Task, rw)
+		rw.phase, rw.cause = Blocked, Dependency
+		k.blocked++
+	default:
 		k.makeReady(e.Task, Order)
 	}
 }
@@ -107,6 +113,11 @@ func (k *Kernel) addEdge(e Event) {
 		k.refused++
 		return
 	}
+	for u := range k.Succs(e.Task) {
+		if u == e.Other {
+			return // known
+		}
+	}
 	if k.extra.succ == nil {
 		k.extra.succ, k.extra.pred = map[TaskID][]TaskID{}, map[TaskID][]TaskID{}
 	}
@@ -137,7 +148,11 @@ func (k *Kernel) profile(e *Event) {
 		return
 	}
 	next := *e.More.Profile
-	next.OtherCPU, next.OtherMem = max(next.OtherCPU, 0), max(next.OtherMem, 0)
+	next.OtherCPU, next.OtherMem = min(max(next.OtherCPU, 0), Unlimited), min(max(next.OtherMem, 0), Unlimited)
+	if !(next.GPULoad > 0) { // not a number
+		next.GPULoad = 0
+	}
+	next.GPULoad = min(next.GPULoad, 1)
 	k.room.occupy(e.Node, next.OtherCPU-p.OtherCPU, next.OtherMem-p.OtherMem)
 	*p = nodeProfile{next, true}
 	k.pol.Observe(&k.State, *e)
@@ -178,16 +193,31 @@ func (q *quotas) of(m map[string]*quotaUse, name string) *quotaUse {
 
 func (q *quotas) both(tb *Table, t TaskID) [2]*quotaUse {
 	c := tb.ClassOf(t)
-	return [2]*quotaUse{q.of(q.tenant, tb.Tenants[c.Tenant]), q.of(q.queue, tb.Queues[c.Queue])}
+	return [2]*quotaUse{q.of(q.tenant, nameOf(tb.Tenants, int(c.Tenant))), q.of(q.queue, nameOf(tb.Queues, int(c.Queue)))}
 }
 
-func (q *quotas) allows(tb *Table, t TaskID, d *Demand) bool {
+func nameOf(names []string, i int) string {
+	if i < 0 || i >= len(names) {
+		return ""
+	}
+	return names[i]
+}
+
+// allows reports whether t may hold its demand as well once the victims hold theirs no more.
+func (q *quotas) allows(tb *Table, t TaskID, victims []TaskID) bool {
+	for _, v := range victims {
+		q.give(tb, v, tb.DemandOf(v))
+	}
+	d, ok := tb.DemandOf(t), true
 	for _, u := range q.both(tb, t) {
 		if u.Quota.CPU >= 0 && u.CPU+d.CPUTotal() > u.Quota.CPU || u.GPUMilli >= 0 && u.GPU+d.GPUTotal() > u.GPUMilli {
-			return false
+			ok = false
 		}
 	}
-	return true
+	for _, v := range victims {
+		q.take(tb, v, tb.DemandOf(v))
+	}
+	return ok
 }
 
 func (q *quotas) take(tb *Table, t TaskID, d *Demand) {

@@ -20,7 +20,7 @@ const (
 	CheckpointDone // Task, Attempt; Done = work saved
 	Started        // Task, Attempt: it really runs (optional; room is taken by the order)
 	NodeDown       // Node
-	NodeUp         // Node (a known one that was down), or Spec (a new one)
+	NodeUp         // Node (a known one that was down), or Spec (a new one; the kernel sets Node)
 	NodeProfile    // Node, Profile
 	DependencyUp   // Name
 	DependencyDown // Name
@@ -37,7 +37,7 @@ const (
 
 	// Added by the kernel.
 	TaskReady   // Task may be started (again)
-	TaskBlocked // Task may no longer be started (an added edge, a hold, a claim undone)
+	TaskBlocked // Task may no longer be started (an added edge, a hold)
 	TaskDropped // Task is cancelled, or failed for good
 )
 
@@ -127,7 +127,8 @@ type Command struct {
 
 // Policy decides which ready tasks run, and where. It is driven by one goroutine and needs no locks. All it keeps must follow from
 // the facts it observed and the State, so that a kernel restored from a snapshot, whose policy is told the present as facts
-// (JobArrived, then TaskReady in the order of readiness), decides as the first one would have.
+// (JobArrived by TaskID, Started for what runs in the order of start, then TaskReady in the order of readiness), decides as the first one
+// would have.
 type Policy interface {
 	// Observe tells one fact, after the state has taken it in. It may update the policy's own indexes; it cannot act.
 	Observe(s *State, e Event)

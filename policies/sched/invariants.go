@@ -6,6 +6,27 @@ import "fmt"
 // over all tasks and nodes a Step.
 func (k *Kernel) checkInvariants() {
 	var ready, running, blocked, claims int
+	waits := map[TaskID]int32{}
+	var last Time
+	for i, first := k.runs[0].next, true; i != 0; i = k.runs[i].next {
+		r := &k.runs[i]
+		if k.rows[r.task].slot != i {
+			panic(fmt.Sprintf("task %d: slot %d holds it, its row says %d", r.task, i, k.rows[r.task].slot))
+		}
+		if r.claimant != Nobody {
+			waits[r.claimant]++
+			if k.rows[r.task].phase != Stopping {
+				panic(fmt.Sprintf("task %d is a victim and %v", r.task, k.rows[r.task].phase))
+			}
+		}
+		if k.rows[r.task].phase == Claiming {
+			continue
+		}
+		if !first && r.start < last {
+			panic(fmt.Sprintf("task %d started at %d, after one that started at %d in the ring", r.task, r.start, last))
+		}
+		first, last = false, r.start
+	}
 	for t := range k.rows {
 		rw := &k.rows[t]
 		switch rw.phase {
@@ -17,6 +38,10 @@ func (k *Kernel) checkInvariants() {
 			blocked++
 		case Claiming:
 			claims++
+			if n := k.runs[rw.slot].wait; n != waits[TaskID(t)] || n == 0 {
+				panic(fmt.Sprintf("task %d claims from %d victims, %d know of it", t, n, waits[TaskID(t)]))
+			}
+			delete(waits, TaskID(t))
 		}
 		holds := rw.phase == Running || rw.phase == Stopping || rw.phase == Claiming
 		if holds != (rw.slot >= 0) {
@@ -25,6 +50,12 @@ func (k *Kernel) checkInvariants() {
 		if rw.phase == Ready && rw.waitsFor > 0 {
 			panic(fmt.Sprintf("task %d is ready and waits for %d", t, rw.waitsFor))
 		}
+	}
+	if len(waits) > 0 {
+		panic(fmt.Sprintf("victims of tasks that claim nothing: %v", waits))
+	}
+	if k.quotas != nil {
+		k.checkQuotas()
 	}
 	if ready != k.ready || running != k.running || blocked != k.blocked || claims != k.claims {
 		panic(fmt.Sprintf("counts: ready %d/%d running %d/%d blocked %d/%d claims %d/%d", ready, k.ready, running, k.running, blocked, k.blocked, claims, k.claims))
@@ -72,5 +103,20 @@ func (k *Kernel) checkInvariants() {
 	}
 	if fresh.usedGPUMilli != k.room.usedGPUMilli || fresh.usedCPU != k.room.usedCPU {
 		panic("sums of booked room differ")
+	}
+}
+
+// checkQuotas recounts what tenants and queues hold.
+func (k *Kernel) checkQuotas() {
+	fresh := &quotas{tenant: map[string]*quotaUse{}, queue: map[string]*quotaUse{}}
+	for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+		fresh.take(k.tb, k.runs[i].task, k.Demand(k.runs[i].task))
+	}
+	for _, pair := range [2][2]map[string]*quotaUse{{k.quotas.tenant, fresh.tenant}, {k.quotas.queue, fresh.queue}} {
+		for name, u := range pair[0] {
+			if v := fresh.of(pair[1], name); u.CPU != v.CPU || u.GPU != v.GPU {
+				panic(fmt.Sprintf("quota %q: %+v, recount %+v", name, *u, *v))
+			}
+		}
 	}
 }

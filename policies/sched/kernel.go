@@ -1,6 +1,8 @@
 package sched
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,10 +28,11 @@ type Kernel struct {
 	backoffs backoffs
 	waits    waits
 	stack    []TaskID // scratch of drop
+	given    int      // nodes that the kernel started with; later ones were added by facts
+	vetted   vetted   // what of the table is known to be well-formed
 	claims   int      // tasks in Claiming
 	late     int64    // reports of old attempts that were dropped
 	refused  int64    // facts that could not be taken in (an edge into a started task, a cycle)
-	checked  int      // tasks below this ID are known to be free of cycles
 	starts   []TaskID // claims whose last victim has stopped in this batch
 	book     Books
 }
@@ -42,9 +45,36 @@ type Books struct {
 	CauseSeconds           [NumCauses]float64
 }
 
-// New returns a kernel. It refuses a table with a cycle of dependencies, and names it.
+// vetted counts the entries of the table that have been looked at: tasks below it are free of cycles.
+type vetted struct{ tasks, classes, demands int }
+
+// New returns a kernel. It refuses a table that is not well-formed, and one with a cycle of dependencies, which it names.
 func New(c Config) (*Kernel, error) {
-	k := &Kernel{pol: c.Policy, wake: Never}
+	k, err := empty(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.vet(0, len(c.Table.Tasks)); err != nil {
+		return nil, err
+	}
+	if cycle := c.Table.Cycle(0, len(c.Table.Tasks)); cycle != nil {
+		return nil, fmt.Errorf("dependency cycle: %s", c.Table.Path(cycle))
+	}
+	k.vetted.tasks = len(c.Table.Tasks)
+	return k, nil
+}
+
+// empty returns a kernel that has seen nothing, of a table that nobody has looked at.
+func empty(c Config) (*Kernel, error) {
+	if c.Table == nil || c.Policy == nil {
+		return nil, errors.New("a kernel needs a table and a policy")
+	}
+	for i := range c.Nodes {
+		if err := c.Nodes[i].check(); err != nil {
+			return nil, err
+		}
+	}
+	k := &Kernel{pol: c.Policy, wake: Never, given: len(c.Nodes)}
 	k.tb, k.now = c.Table, c.Start
 	k.room = NewRoom(c.Nodes, &c.Table.Demands)
 	k.runs = make([]run, 1, 64) // slot 0 is the ring's anchor
@@ -57,11 +87,54 @@ func New(c Config) (*Kernel, error) {
 		k.waits.lacking = map[TaskID]Resource{}
 		k.waits.last = map[TaskID]TaskID{}
 	}
-	if cycle := c.Table.Cycle(0, len(c.Table.Tasks)); cycle != nil {
-		return nil, fmt.Errorf("dependency cycle: %s", c.Table.Path(cycle))
-	}
-	k.checked = len(c.Table.Tasks)
 	return k, nil
+}
+
+// vet looks at the tasks from..end-1, and at classes and demands that have not been looked at: what would break the kernel later is an
+// error now.
+func (k *Kernel) vet(from, end int) error {
+	tb := k.tb
+	for i := k.vetted.demands; i < len(tb.Demands); i++ {
+		if err := tb.Demands[i].check(); err != nil {
+			return fmt.Errorf("demand %d: %w", i, err)
+		}
+	}
+	k.vetted.demands = len(tb.Demands)
+	for i := k.vetted.classes; i < len(tb.Classes); i++ {
+		if d := tb.Classes[i].Demand; d < 0 || int(d) >= len(tb.Demands) {
+			return fmt.Errorf("class %d: there is no demand %d", i, d)
+		}
+	}
+	k.vetted.classes = len(tb.Classes)
+	if len(tb.Estimates) < end || tb.SuccOff != nil && (len(tb.SuccOff) <= end || len(tb.PredOff) <= end) {
+		return fmt.Errorf("the table has %d tasks, but fewer estimates or edges", end)
+	}
+	for t := from; t < end; t++ {
+		if c := tb.Tasks[t].Class; c < 0 || int(c) >= len(tb.Classes) {
+			return fmt.Errorf("task %s: there is no class %d", tb.TaskNames.At(t), c)
+		}
+	}
+	return nil
+}
+
+func (d *Demand) check() error {
+	n := d.Need
+	switch {
+	case d.Gang < 1:
+		return fmt.Errorf("a gang of %d", d.Gang)
+	case n.CPU < 0 || n.Mem < 0 || n.VRAM < 0 || n.GPUs < 0:
+		return errors.New("negative need")
+	case n.GPUs > 0 && (n.GPUMilli < 1 || n.GPUMilli > Whole || n.GPUMilli < Whole && n.GPUs > 1):
+		return fmt.Errorf("%d GPUs of %d/1000 each", n.GPUs, n.GPUMilli)
+	}
+	return nil
+}
+
+func (n *NodeSpec) check() error {
+	if n.CPU < 0 || n.Mem < 0 || n.VRAM < 0 || n.GPUs < 0 || n.SpeedMilli < 0 {
+		return fmt.Errorf("node %s: negative capacity or speed", n.Name)
+	}
+	return nil
 }
 
 // Path prints tasks as a -> b -> c.
@@ -203,8 +276,8 @@ func (k *Kernel) change(e *Event) {
 		switch e.Kind {
 		case Finished:
 			k.release(e.Task, rw)
-			k.keep(e.Task, e.Done)
-			rw.phase, rw.end = Done, k.now
+			rw.phase, rw.mark = Done, k.now
+			k.open--
 			k.pol.Observe(&k.State, *e)
 			k.unblock(e.Task)
 		case Killed:
@@ -224,6 +297,10 @@ func (k *Kernel) change(e *Event) {
 		k.nodeDown(e)
 	case NodeUp:
 		if e.More != nil && e.More.Spec != nil {
+			if e.More.Spec.check() != nil {
+				k.refused++
+				return
+			}
 			e.Node = k.room.add(*e.More.Spec)
 		} else if int(e.Node) < k.room.Len() && e.Node >= 0 {
 			k.room.setUp(e.Node, true)
@@ -235,11 +312,17 @@ func (k *Kernel) change(e *Event) {
 	case NodeProfile:
 		k.profile(e)
 	case DependencyUp, DependencyDown:
-		if k.down == nil {
-			k.down = map[string]bool{}
+		if e.More == nil {
+			k.refused++
+			return
 		}
-		if e.More != nil {
-			k.down[e.More.Name] = e.Kind == DependencyDown
+		if e.Kind == DependencyUp {
+			delete(k.down, e.More.Name)
+		} else {
+			if k.down == nil {
+				k.down = map[string]bool{}
+			}
+			k.down[e.More.Name] = true
 		}
 		k.pol.Observe(&k.State, *e)
 	case Cancelled:
@@ -247,21 +330,22 @@ func (k *Kernel) change(e *Event) {
 	case Hold, Release:
 		k.hold(*e)
 	case Updated:
-		if int(e.Task) < len(k.rows) && e.Task >= 0 && e.Value >= 0 {
-			k.tb.Estimates[e.Task] = time.Duration(e.Value)
-			k.pol.Observe(&k.State, *e)
-		}
+		k.update(e)
 	case QuotaSet:
-		if e.More != nil && e.More.Quota != nil {
-			k.setQuota(*e.More.Quota)
+		if e.More == nil || e.More.Quota == nil || (e.More.Quota.Tenant == "") == (e.More.Quota.Queue == "") {
+			k.refused++
+			return
 		}
+		k.setQuota(*e.More.Quota)
 		k.pol.Observe(&k.State, *e)
 	case PolicySet:
-		if e.More != nil && e.More.Policy != nil {
-			k.pol = e.More.Policy
-			k.wake = Never
-			k.tellPresent()
+		if e.More == nil || e.More.Policy == nil {
+			k.refused++
+			return
 		}
+		k.pol = e.More.Policy
+		k.wake = Never
+		k.tellPresent()
 	}
 }
 
@@ -275,12 +359,12 @@ func (k *Kernel) tellPresent() {
 			n++
 		}
 		if k.rows[t].phase != Unknown {
-			k.pol.Observe(s, Event{Kind: JobArrived, Task: TaskID(t), N: int32(n)})
+			k.pol.Observe(s, Event{Kind: JobArrived, Task: TaskID(t), N: int32(n), Node: NoNode})
 		}
 		t += n
 	}
 	for t := range s.RunningTasks() {
-		k.pol.Observe(s, Event{Kind: Started, Task: t, Attempt: k.rows[t].attempt})
+		k.pol.Observe(s, Event{Kind: Started, Task: t, Attempt: k.rows[t].attempt, Node: NoNode})
 	}
 	var ready []TaskID
 	for t := range k.rows {
@@ -288,33 +372,46 @@ func (k *Kernel) tellPresent() {
 			ready = append(ready, TaskID(t))
 		}
 	}
-	slices.SortStableFunc(ready, func(a, b TaskID) int { return int(min(max(k.rows[a].since-k.rows[b].since, -1), 1)) })
+	slices.SortStableFunc(ready, func(a, b TaskID) int { return cmp.Compare(k.rows[a].mark, k.rows[b].mark) })
 	for _, t := range ready {
-		k.pol.Observe(s, Event{Kind: TaskReady, Task: t})
+		k.pol.Observe(s, Event{Kind: TaskReady, Task: t, Node: NoNode})
 	}
 }
 
 // arrive makes the tasks of a JobArrived known.
 func (k *Kernel) arrive(e Event) {
 	first, end := int(e.Task), int(e.Task)+int(e.N)
-	if first < 0 || e.N <= 0 || end > len(k.tb.Tasks) || first < len(k.rows) && k.rows[first].phase != Unknown {
+	if first < 0 || e.N <= 0 || end > len(k.tb.Tasks) {
 		k.refused++
 		return
 	}
-	if end > k.checked {
-		if k.tb.Cycle(first, end) != nil {
+	for t := first; t < min(end, len(k.rows)); t++ {
+		if k.rows[t].phase != Unknown {
 			k.refused++
 			return
 		}
 	}
+	if end > k.vetted.tasks {
+		if k.vet(first, end) != nil || k.tb.Cycle(first, end) != nil {
+			k.refused++
+			return
+		}
+		if first <= k.vetted.tasks {
+			k.vetted.tasks = end
+		}
+	}
 	for len(k.rows) < end {
-		k.rows = append(k.rows, row{slot: -1, node: NoNode, ready: Never, first: Never, end: Never})
+		k.rows = append(k.rows, row{slot: -1, node: NoNode, ready: Never, first: Never, mark: Never})
 	}
 	edges := k.tb.SuccOff != nil
 	for t := first; t < end; t++ {
 		rw := &k.rows[t]
-		rw.phase, rw.cause, rw.since = Blocked, Dependency, k.now
+		// What a decision window took since the submission is waiting too.
+		rw.phase, rw.cause, rw.since = Blocked, Window, min(k.tb.Tasks[t].Submit, k.now)
+		k.closeWait(TaskID(t), rw)
+		rw.cause = Dependency
 		k.blocked++
+		k.open++
 		if edges {
 			for _, p := range k.tb.Preds(TaskID(t)) {
 				if k.Phase(p) != Done {
@@ -357,7 +454,7 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 		rw.phase, rw.cause = Held, Order
 		return
 	}
-	rw.phase = Ready
+	rw.phase, rw.mark = Ready, k.now
 	k.ready++
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 }
@@ -386,26 +483,59 @@ func (k *Kernel) lessOne(t, u TaskID) {
 	if rw.waitsFor > 0 {
 		return
 	}
-	if k.waits.rows != nil {
-		k.waits.last[u] = t
-	}
 	if rw.phase == Blocked {
+		if k.waits.rows != nil {
+			k.waits.last[u] = t
+		}
 		k.makeReady(u, Order)
 	}
 }
 
 // keep records work kept of a task.
 func (k *Kernel) keep(t TaskID, done time.Duration) {
-	if done <= 0 && (k.kept == nil || int(t) >= len(k.kept)) {
-		return
-	}
-	if k.rows[t].phase.Over() {
-		return
-	}
-	for len(k.kept) <= int(t) {
-		k.kept = append(k.kept, make([]time.Duration, max(int(t)+1, len(k.rows))-len(k.kept))...)
+	done = max(done, 0)
+	if int(t) >= len(k.kept) {
+		if done == 0 {
+			return
+		}
+		k.kept = append(k.kept, make([]time.Duration, len(k.tb.Tasks)-len(k.kept))...)
 	}
 	k.kept[t] = done
+}
+
+// update takes in a new estimate; that of a running attempt changes with it.
+func (k *Kernel) update(e *Event) {
+	if ph := k.Phase(e.Task); ph == Unknown || ph.Over() || e.Value < 0 {
+		k.refused++
+		return
+	}
+	if k.updated == nil {
+		k.updated = map[TaskID]time.Duration{}
+	}
+	k.updated[e.Task] = time.Duration(e.Value)
+	if rw := &k.rows[e.Task]; rw.phase == Running || rw.phase == Stopping {
+		r := &k.runs[rw.slot]
+		r.est = k.attempt(e.Task, r)
+	}
+	k.pol.Observe(&k.State, *e)
+}
+
+// attempt returns the estimated time of an attempt on its slowest node.
+func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
+	whole := k.Estimate(t)
+	var most time.Duration
+	for _, p := range r.on {
+		spec := &k.room.specs[p.Node]
+		est := whole
+		if k.tb.EstimateOn != nil || !spec.Reference() {
+			est = estimateOn(k.tb, t, spec, whole)
+		}
+		if r.kept > 0 && whole > 0 {
+			est = MulDiv(est, int64(max(whole-r.kept, 0)), int64(whole), true)
+		}
+		most = max(most, est)
+	}
+	return most
 }
 
 // slot returns a free slot of runs, at the end of the ring.
@@ -418,11 +548,21 @@ func (k *Kernel) slot() int32 {
 		k.runs = append(k.runs, run{})
 		i = int32(len(k.runs) - 1)
 	}
+	k.link(i)
+	return i
+}
+
+// link puts a slot at the end of the ring, unlink takes it out.
+func (k *Kernel) link(i int32) {
 	last := k.runs[0].prev
 	k.runs[i].prev, k.runs[i].next = last, 0
 	k.runs[last].next = i
 	k.runs[0].prev = i
-	return i
+}
+
+func (k *Kernel) unlink(i int32) {
+	r := &k.runs[i]
+	k.runs[r.prev].next, k.runs[r.next].prev = r.next, r.prev
 }
 
 // leave takes a task off its slot and gives its room back.
@@ -432,8 +572,7 @@ func (k *Kernel) leave(rw *row) {
 	for _, p := range r.on {
 		k.room.Give(need, p)
 	}
-	k.runs[r.prev].next = r.next
-	k.runs[r.next].prev = r.prev
+	k.unlink(rw.slot)
 	k.free = append(k.free, rw.slot)
 	rw.slot = -1
 }
@@ -464,13 +603,10 @@ func (k *Kernel) release(t TaskID, rw *row) {
 
 // start carries out Start (victims nil) and Claim.
 func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
-	if int(t) >= len(k.rows) || t < 0 {
+	if k.Phase(t) != Ready {
 		return false
 	}
 	rw := &k.rows[t]
-	if rw.phase != Ready || len(on) == 0 {
-		return false
-	}
 	cl := &k.tb.Classes[k.tb.Tasks[t].Class]
 	d := &k.tb.Demands[cl.Demand]
 	var gang int32
@@ -480,14 +616,14 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	if gang != d.Gang {
 		return false
 	}
-	if k.quotas != nil && !k.quotas.allows(k.tb, t, d) {
-		k.round.Skip(t, Order)
-		return false
-	}
 	for i, v := range victims {
-		if int(v) >= len(k.rows) || v < 0 || k.rows[v].phase != Running || slices.Contains(victims[:i], v) {
+		if k.Phase(v) != Running || slices.Contains(victims[:i], v) {
 			return false
 		}
+	}
+	if k.quotas != nil && !k.quotas.allows(k.tb, t, victims) {
+		k.round.Skip(t, Order)
+		return false
 	}
 	// Victims' room counts as free while the placements are checked and booked; afterwards it is booked twice until they stop.
 	for _, v := range victims {
@@ -504,7 +640,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 			for _, q := range r.on {
 				k.room.Give(&d.Need, q)
 			}
-			k.runs[r.prev].next, k.runs[r.next].prev = r.next, r.prev
+			k.unlink(i)
 			k.free = append(k.free, i)
 			for _, v := range victims {
 				k.bookAll(v, k.room.Take)
@@ -553,34 +689,18 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 	if rw.first == Never {
 		rw.first = k.now
 	}
-	r.start, r.wait = k.now, 0
-	r.est = 0
-	left := k.tb.Estimates[t]
-	var kept time.Duration
-	if int(t) < len(k.kept) {
-		kept = k.kept[t]
-	}
-	for _, p := range r.on {
-		spec := &k.room.specs[p.Node]
-		est := left
-		if k.tb.EstimateOn != nil || spec.SpeedMilli != Whole && spec.SpeedMilli != 0 {
-			est = EstimateOn(k.tb, t, spec)
-		}
-		if kept > 0 && left > 0 {
-			est = MulDiv(est, int64(max(left-kept, 0)), int64(left), true)
-		}
-		r.est = max(r.est, est)
-	}
+	r.start, r.wait, r.kept = k.now, 0, k.keptOf(t)
+	r.est = k.attempt(t, r)
 	k.running++
 	k.cmds = append(k.cmds, Command{Kind: Start, Task: t, Attempt: rw.attempt, On: r.on})
 }
 
 // evict orders a running task to stop.
 func (k *Kernel) evict(t TaskID) bool {
-	rw := &k.rows[t]
-	if rw.phase != Running {
+	if k.Phase(t) != Running {
 		return false
 	}
+	rw := &k.rows[t]
 	rw.flags |= flagEvict
 	k.stop(t, rw)
 	return true
@@ -608,6 +728,7 @@ func (k *Kernel) stopped(e *Event, rw *row) {
 	} else {
 		k.book.Preemptions++
 	}
+	rw.phase, rw.cause = Backoff, cause // it runs no more, and is not ready yet
 	k.pol.Observe(&k.State, *e)
 	k.makeReady(t, cause)
 }
@@ -628,19 +749,18 @@ func (k *Kernel) failed(e *Event, rw *row) {
 	k.keep(t, e.Done)
 	rw.fails++
 	k.book.Restarts++
-	rw.cause = FailureDelay
+	rw.phase, rw.cause = Backoff, FailureDelay
 	k.pol.Observe(&k.State, *e)
 	if cl.Backoff <= 0 {
 		k.makeReady(t, FailureDelay)
 		return
 	}
-	rw.phase = Backoff
 	k.backoffs.push(k.now.Add(RetryBackoff(cl.Backoff, int(rw.fails))), t)
 }
 
 // RetryBackoff returns the wait before the n-th retry (n from 1): base doubled each time, at most 64 times base.
 func RetryBackoff(base time.Duration, n int) time.Duration {
-	return MulDiv(base, 1<<min(max(n-1, 0), 6), 1, false)
+	return MulDiv(max(base, 0), 1<<min(max(n-1, 0), 6), 1, false)
 }
 
 // finish ends a task that does not run, for good, and cancels its successors.
@@ -686,7 +806,8 @@ func (k *Kernel) end(t TaskID, as Phase) {
 		k.ready--
 	}
 	k.closeWait(t, rw)
-	rw.phase, rw.end = as, k.now
+	rw.phase, rw.mark = as, k.now
+	k.open--
 }
 
 // nodeDown takes in the loss of a node: what ran there ends at once; a gang that also runs elsewhere is ordered to stop there.
@@ -730,13 +851,6 @@ func (k *Kernel) nodeDown(e *Event) {
 	}
 }
 
-func (k *Kernel) keptOf(t TaskID) time.Duration {
-	if int(t) < len(k.kept) {
-		return k.kept[t]
-	}
-	return 0
-}
-
 // startClaim orders the start of a claim whose room is free.
 func (k *Kernel) startClaim(t TaskID) {
 	rw := &k.rows[t]
@@ -744,6 +858,8 @@ func (k *Kernel) startClaim(t TaskID) {
 		return
 	}
 	k.claims--
+	k.unlink(rw.slot) // the ring is in the order of start, and a claim starts now
+	k.link(rw.slot)
 	k.run(t, rw, &k.runs[rw.slot])
 }
 

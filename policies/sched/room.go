@@ -207,6 +207,9 @@ func (r *Room) CopyFrom(src *Room) {
 		r.allowed = map[string]bitset{}
 	}
 	r.demands, r.specs = src.demands, src.specs
+	if r.allowed == nil {
+		r.allowed = map[string]bitset{}
+	}
 	r.nodes = append(r.nodes[:0], src.nodes...)
 	r.milli = append(r.milli[:0], src.milli...)
 	r.vram = append(r.vram[:0], src.vram...)
@@ -429,7 +432,7 @@ func (r *Room) fitsOn(need *Need, id NodeID, limit int32) int32 {
 }
 
 // Devices chooses GPU indexes for replicas of the demand on a node on which they fit: the lowest wholly free GPUs, or for a share the
-// device with the least room that fits, the lowest of equals. Several shares of one gang on a node take one device each call.
+// device with the least room that holds them all, the lowest of equals. It returns none where the node has no such devices.
 func (r *Room) Devices(d DemandID, n NodeID, replicas int32) Devices {
 	return r.devices(&(*r.demands)[d].Need, n, replicas)
 }
@@ -452,11 +455,18 @@ func (r *Room) devices(need *Need, id NodeID, replicas int32) Devices {
 		}
 		return set
 	}
+	share := need.GPUMilli
+	if replicas > 1 {
+		if replicas > Whole {
+			return 0
+		}
+		share *= replicas
+	}
 	best, least := -1, int32(Whole+1)
 	for i := range r.specs[id].GPUs {
 		at := n.dev + i
 		free := Whole - r.milli[at]
-		if free >= need.GPUMilli && free < least && (need.VRAM == 0 || r.specs[id].VRAM-r.vram[at] >= need.VRAM) {
+		if free >= share && free < least && (need.VRAM == 0 || (r.specs[id].VRAM-r.vram[at])/need.VRAM >= int64(max(replicas, 1))) {
 			best, least = int(i), free
 		}
 	}
@@ -737,7 +747,7 @@ func (r *Room) fits(d DemandID, p Placement) bool {
 		return false
 	}
 	at := n.dev + i
-	return Whole-r.milli[at] >= dem.Need.GPUMilli*p.Replicas && (dem.Need.VRAM == 0 || r.specs[p.Node].VRAM-r.vram[at] >= dem.Need.VRAM*int64(p.Replicas))
+	return Whole-r.milli[at] >= dem.Need.GPUMilli*p.Replicas && (dem.Need.VRAM == 0 || (r.specs[p.Node].VRAM-r.vram[at])/dem.Need.VRAM >= int64(p.Replicas))
 }
 
 // Lacks says what keeps one replica of the demand out: the first of GPUs, VRAM, CPU, memory that no node of the right kind has,

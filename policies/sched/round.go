@@ -25,10 +25,10 @@ func (r *Round) Claim(t TaskID, on []Placement, victims ...TaskID) bool {
 // Skip says why a ready task waits from now on. A task that has been preempted keeps that cause until it starts. The last task skipped
 // for NoRoom counts as the head of the line, the one that the tasks held back by Order wait behind.
 func (r *Round) Skip(t TaskID, c Cause) {
-	rw := &r.rows[t]
-	if rw.phase != Ready {
+	if r.Phase(t) != Ready {
 		return
 	}
+	rw := &r.rows[t]
 	if c == NoRoom {
 		r.k.waits.head = t
 	}
@@ -43,9 +43,10 @@ func (r *Round) Skip(t TaskID, c Cause) {
 
 // Reject refuses a ready task for good; its successors are cancelled.
 func (r *Round) Reject(t TaskID, c Cause) bool {
-	if r.rows[t].phase != Ready {
+	if r.Phase(t) != Ready {
 		return false
 	}
+	r.k.closeWait(t, &r.rows[t])
 	r.rows[t].cause = c
 	r.k.cmds = append(r.k.cmds, Command{Kind: Reject, Cause: c, Task: t, Attempt: r.rows[t].attempt})
 	r.k.finish(t, Rejected)
@@ -54,7 +55,7 @@ func (r *Round) Reject(t TaskID, c Cause) bool {
 
 // Checkpoint orders a running task to save its work.
 func (r *Round) Checkpoint(t TaskID) bool {
-	if r.rows[t].phase != Running {
+	if r.Phase(t) != Running {
 		return false
 	}
 	r.k.cmds = append(r.k.cmds, Command{Kind: Checkpoint, Task: t, Attempt: r.rows[t].attempt})

@@ -18,15 +18,18 @@ type State struct {
 	kept  []time.Duration // work kept from earlier attempts, per task; nil until something is kept
 	extra edges           // dependencies added after their tasks arrived
 
+	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
+
 	profiles []nodeProfile // by node; nil until a profile arrives
 	quotas   *quotas       // nil until a quota is set
 	down     map[string]bool
 
+	open                    int // tasks that arrived and are not over
 	ready, running, blocked int // numbers of tasks in these phases; running counts Stopping too
 }
 
 // row is a task's state. Invariants: slot >= 0 exactly in Claiming, Running and Stopping; waitsFor counts predecessors that are not
-// Done; since is when the present segment of waiting began.
+// Done; since is when the present segment of waiting began (while it runs: when it started).
 type row struct {
 	phase    Phase
 	cause    Cause
@@ -39,7 +42,7 @@ type row struct {
 	since    Time
 	ready    Time // first ready; Never before
 	first    Time // first start; Never before
-	end      Time // Never before
+	mark     Time // over: when it ended; ready: since when, this time. One word for both, so that a row fills a cache line
 	held     time.Duration
 }
 
@@ -59,6 +62,7 @@ type run struct {
 	claimant TaskID // the task whose Claim waits for this one to stop; Nobody
 	start    Time
 	est      time.Duration // estimated time of this attempt on its slowest node
+	kept     time.Duration // work kept from earlier attempts when it started
 	on       []Placement   // reused with the slot
 }
 
@@ -97,7 +101,7 @@ func (s *State) Known() int { return len(s.rows) }
 
 // Phase returns where t stands.
 func (s *State) Phase(t TaskID) Phase {
-	if int(t) >= len(s.rows) {
+	if uint32(t) >= uint32(len(s.rows)) {
 		return Unknown
 	}
 	return s.rows[t].phase
@@ -106,6 +110,9 @@ func (s *State) Phase(t TaskID) Phase {
 // Queued returns the number of ready tasks that do not run, Running of those that hold room, Blocked of those that wait for others.
 func (s *State) Queued() int { return s.ready }
 
+// Open returns the number of tasks that have arrived and are not over.
+func (s *State) Open() int { return s.open }
+
 // Running returns the number of tasks that hold resources.
 func (s *State) Running() int { return s.running }
 
@@ -113,21 +120,33 @@ func (s *State) Running() int { return s.running }
 func (s *State) Blocked() int { return s.blocked }
 
 // Estimate returns the estimated run time of t on a node of reference speed.
-func (s *State) Estimate(t TaskID) time.Duration { return s.tb.Estimates[t] }
+func (s *State) Estimate(t TaskID) time.Duration {
+	if s.updated != nil {
+		if d, ok := s.updated[t]; ok {
+			return d
+		}
+	}
+	return s.tb.Estimates[t]
+}
 
 // EstimateOn returns the estimated run time of t, from its beginning, on node n.
 func (s *State) EstimateOn(t TaskID, n NodeID) time.Duration {
-	return EstimateOn(s.tb, t, &s.room.specs[n])
+	return estimateOn(s.tb, t, &s.room.specs[n], s.Estimate(t))
 }
 
-// EstimateOn returns the estimated run time of t on a node: by its name, by its GPU type, or by its speed.
+// EstimateOn returns the estimated run time of t on a node by the table: by the node's name, by its GPU type, or by its speed. It does not
+// know of estimates that facts have replaced since; State.EstimateOn does.
 func EstimateOn(tb *Table, t TaskID, n *NodeSpec) time.Duration {
+	return estimateOn(tb, t, n, tb.Estimates[t])
+}
+
+func estimateOn(tb *Table, t TaskID, n *NodeSpec, reference time.Duration) time.Duration {
 	if costs := tb.EstimateOn[t]; costs != nil {
 		if d, ok := CostFor(costs, n); ok {
 			return d
 		}
 	}
-	return OnSpeed(tb.Estimates[t], n.SpeedMilli)
+	return OnSpeed(reference, n.SpeedMilli)
 }
 
 // CostFor returns the run time given for the node's name, else for its GPU type.
@@ -153,7 +172,8 @@ func OnSpeed(work time.Duration, speedMilli int64) time.Duration {
 	return MulDiv(work, Whole, speedMilli, true)
 }
 
-// MulDiv returns d x mul / div without overflow on the way, rounded down or up, at most the largest Duration. All must be >= 0, div > 0.
+// MulDiv returns d x mul / div without overflow on the way, rounded down or up, at most the largest Duration. d and mul must be >= 0,
+// div > 0.
 func MulDiv(d time.Duration, mul, div int64, up bool) time.Duration {
 	hi, lo := bits.Mul64(uint64(d), uint64(mul))
 	if up {
@@ -180,17 +200,17 @@ func (s *State) Attained(t TaskID) time.Duration {
 // Remaining returns the estimated work left of t on a node of reference speed: its estimate less the work kept and the work of the
 // running attempt, not below 0.
 func (s *State) Remaining(t TaskID) time.Duration {
-	left := s.tb.Estimates[t]
-	if s.kept != nil && int(t) < len(s.kept) {
-		left -= s.kept[t]
-	}
+	left := s.Estimate(t)
 	if rw := &s.rows[t]; rw.phase == Running || rw.phase == Stopping {
+		// By the work kept when the attempt started: what it has saved itself since is part of its running time.
 		r := &s.runs[rw.slot]
+		left -= r.kept
 		if r.est > 0 {
 			left -= MulDiv(min(s.now.Sub(r.start), r.est), int64(max(left, 0)), int64(r.est), false)
 		}
+		return max(left, 0)
 	}
-	return max(left, 0)
+	return max(left-s.keptOf(t), 0)
 }
 
 // ExpectedEnd returns when a running task is expected to end by its estimate; one that is past it, in one second from now.
@@ -209,8 +229,23 @@ func (s *State) StartedAt(t TaskID) Time { return s.runs[s.rows[t].slot].start }
 // Attempt returns the number of attempts of t so far.
 func (s *State) Attempt(t TaskID) int32 { return s.rows[t].attempt }
 
-// ReadySince returns since when a ready task has been ready (this time), or when any task's present segment of waiting began.
-func (s *State) ReadySince(t TaskID) Time { return s.rows[t].since }
+// keptOf returns the work kept of t.
+func (s *State) keptOf(t TaskID) time.Duration {
+	if int(t) < len(s.kept) {
+		return s.kept[t]
+	}
+	return 0
+}
+
+// ReadySince returns since when a task that is ready has been so, this time; of one that waits otherwise, when the present segment of its
+// waiting began.
+func (s *State) ReadySince(t TaskID) Time {
+	rw := &s.rows[t]
+	if rw.phase == Ready {
+		return rw.mark
+	}
+	return rw.since
+}
 
 // FirstReady returns when t was first ready; Never if it has not been.
 func (s *State) FirstReady(t TaskID) Time { return s.rows[t].ready }
@@ -266,7 +301,7 @@ func (s *State) Preds(t TaskID) iter.Seq[TaskID] {
 
 // WaitsFor returns the number of predecessors of t that are not done; 0 while t has not arrived.
 func (s *State) WaitsFor(t TaskID) int {
-	if int(t) >= len(s.rows) {
+	if uint32(t) >= uint32(len(s.rows)) {
 		return 0
 	}
 	return int(s.rows[t].waitsFor)
@@ -308,9 +343,13 @@ func (s *State) DataReady(t TaskID, n NodeID) Time {
 
 // Outcome returns what became of t so far.
 func (s *State) Outcome(t TaskID) Outcome {
-	if int(t) >= len(s.rows) {
+	if uint32(t) >= uint32(len(s.rows)) {
 		return Outcome{Ready: Never, Start: Never, End: Never, Node: NoNode}
 	}
 	rw := &s.rows[t]
-	return Outcome{Phase: rw.phase, Attempts: rw.attempt, Ready: rw.ready, Start: rw.first, End: rw.end, Held: rw.held, Node: rw.node}
+	end := Never
+	if rw.phase.Over() {
+		end = rw.mark
+	}
+	return Outcome{Phase: rw.phase, Attempts: rw.attempt, Ready: rw.ready, Start: rw.first, End: end, Held: rw.held, Node: rw.node}
 }

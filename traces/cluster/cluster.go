@@ -39,15 +39,14 @@ func Parse(spec string) ([]sched.NodeSpec, error) {
 	if trimmed == "" {
 		return nil, fmt.Errorf("no cluster given: %s", Usage)
 	}
-	if IsShorthand(trimmed) {
+	if isShorthand(trimmed) {
 		return parseShorthand(trimmed)
 	}
 	return Open(spec)
 }
 
-// IsShorthand reports whether the text begins as a shorthand does, "pool:" or a number and an x; Parse takes all else for a path.
-func IsShorthand(s string) bool {
-	s = strings.TrimSpace(s)
+// isShorthand reports whether the text begins as a shorthand does: "pool:" or a number and an x.
+func isShorthand(s string) bool {
 	if len(s) >= 5 && strings.EqualFold(s[:5], "pool:") {
 		return true
 	}

@@ -61,7 +61,9 @@ func encodeYAML(nodes []sched.NodeSpec, counted bool) ([]byte, error) {
 			}
 			switch {
 			case base == "node-":
-				e.Name, e.Count = "", n
+				if e.Name = ""; n > 1 {
+					e.Count = n
+				}
 			case first == 1 && strings.HasSuffix(base, "-") && len(base) > 1 && len(digits) == max(3, len(strconv.Itoa(n))):
 				e.Name, e.Count = base[:len(base)-1], n
 			default:

@@ -49,6 +49,20 @@ a,1,0,0,0.5,11,1,node-001*2;node-002,0-3;0+2,1
 	}
 }
 
+func TestTasksCSVCountsTheGPUsOfAPool(t *testing.T) {
+	w := newWorld()
+	w.add(0, 0, second, done(0, 0, second, time.Second))
+	w.wl.Demands[0] = sched.Demand{Gang: 3, Need: sched.Need{GPUs: 8, GPUMilli: sched.Whole}}
+	var b strings.Builder
+	err := WriteTasks(&b, w.wl, []sched.NodeSpec{{Name: "pool", GPUs: 1000}, {Name: "small", GPUs: 8}}, func(t sched.TaskID) sched.Outcome { return w.out[t] },
+		func(sched.TaskID) []sched.Placement {
+			return []sched.Placement{{Node: 0, Replicas: 2}, {Node: 1, Replicas: 1, GPUs: 0xff}}
+		})
+	if want := ",pool*2;small,#16;0-7,1\n"; err != nil || !strings.HasSuffix(b.String(), want) {
+		t.Errorf("%v: %q does not end in %q", err, b.String(), want)
+	}
+}
+
 func TestTasksCSVReportsAFullDisk(t *testing.T) {
 	w := newWorld()
 	w.add(0, 0, 1, done(0, 0, 1, 1))

@@ -1,0 +1,47 @@
+# make alone lists the targets.
+GO ?= go
+FUZZTIME ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build check test race fuzz bench verify demo clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## fetch the modules and build the tools that check uses
+	$(GO) mod download
+	$(GO) build -o bin/ honnef.co/go/tools/cmd/staticcheck mvdan.cc/gofumpt
+
+build: ## build bin/schedlab
+	$(GO) build -trimpath -o bin/schedlab ./cmd/schedlab
+
+check: deps ## format, vet, staticcheck, tidy modules
+	@out=$$(bin/gofumpt -l .); if [ -n "$$out" ]; then echo "not formatted (bin/gofumpt -w .):"; echo "$$out"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags invariants ./...
+	bin/staticcheck ./...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+
+test: ## all tests, the kernel counting its books again after every step
+	$(GO) test -tags invariants ./...
+
+race: ## all tests under the race detector
+	$(GO) test -race ./...
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@set -e; for pkg in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+bench: ## speed and memory of the simulator, a policy a line
+	$(GO) run ./benchmarks/speed
+
+verify: build ## every check against published results and closed forms (needs the public references; about 10 minutes)
+	bin/schedlab verify
+
+demo: build ## compare three policies on the built-in example; plots in out/
+	bin/schedlab compare --out out
+
+clean: ## remove what the other targets made
+	rm -rf bin out
