@@ -33,13 +33,14 @@ import (
 // No starvation: a task that has waited for Patience gets a reservation as in EASY, the oldest such task first: from then on only tasks
 // that leave its reservation feasible may overtake it. With estimates that are never too short it starts no later than its shadow time,
 // when the tasks that run at that moment have ended; so a task waits at most Patience plus, for each overdue task that was
-// ready before it, one longest run.
+// ready before it, one longest run. Where Patience is 0 it is 20 x the mean estimate (of A's tasks) + 4 x the time in which the whole
+// cluster could do what is ready at the moment, so that a burst that needs its time does not turn the order into FIFO.
 //
 // Node choice: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms) among at most Score nodes on
 // which the task fits. Load is the allocated share, or the sampled one where a profile younger than 10 s says more.
 type CriticalPath struct {
 	W        Weights
-	Patience time.Duration // 0: 20 x the mean estimate of the tasks that had arrived when their number last reached a power of two
+	Patience time.Duration // 0: as above
 	Score    int           // nodes scored at most; 0: all
 	First    bool          // first fit instead of the node score
 
@@ -57,6 +58,7 @@ type CriticalPath struct {
 	meanE   float64
 	asked   []int64 // by demand: ready tasks
 	wants   wants
+	backlog int64 // sum of a over the ready tasks: ns of the whole cluster, whole so that the order of summing does not matter
 	buf     []sched.Placement
 	nodes   []sched.NodeID
 	scored  []scoredNode
@@ -104,7 +106,7 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 		p.lines.Push(d, heap.Item{Key: p.key(s, e.Task), Task: e.Task})
 		p.fresh = append(p.fresh, e.Task)
 		p.oldest.Push(heap.Item{Key: int64(s.FirstReady(e.Task)), Task: e.Task})
-		p.ask(s, d, 1)
+		p.ask(s, e.Task, 1)
 	case sched.TaskBlocked:
 		p.left(s, e.Task)
 	case sched.TaskDropped:
@@ -121,8 +123,8 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 }
 
 func (p *CriticalPath) left(s *sched.State, t sched.TaskID) {
-	if d := s.DemandID(t); p.lines.Remove(d, t) {
-		p.ask(s, d, -1)
+	if p.lines.Remove(s.DemandID(t), t) {
+		p.ask(s, t, -1)
 	}
 }
 
@@ -366,6 +368,16 @@ func (p *CriticalPath) keyAs(s *sched.State, t sched.TaskID, last bool) int64 {
 	return key
 }
 
+// due returns when t, which is ready, is overdue.
+func (p *CriticalPath) due(s *sched.State, t sched.TaskID) sched.Time {
+	d := p.patience()
+	if p.Patience <= 0 {
+		d += time.Duration(4 * p.backlog)
+	}
+	return s.FirstReady(t).Add(d)
+}
+
+// patience is the patience without what stands for the backlog; the age term counts in it too.
 func (p *CriticalPath) patience() time.Duration {
 	if p.Patience > 0 {
 		return p.Patience
@@ -373,8 +385,10 @@ func (p *CriticalPath) patience() time.Duration {
 	return max(time.Duration(20*p.meanE*1e9), time.Second)
 }
 
-// ask keeps what ready tasks of a demand ask for together.
-func (p *CriticalPath) ask(s *sched.State, d sched.DemandID, sign int64) {
+// ask keeps what ready tasks ask for together.
+func (p *CriticalPath) ask(s *sched.State, t sched.TaskID, sign int64) {
+	d := s.DemandID(t)
+	p.backlog += sign * int64(math.Round(min(p.areaOf(s, t), 1e6)*1e9))
 	for len(p.asked) <= int(d) {
 		p.asked = append(p.asked, 0)
 	}
@@ -475,7 +489,7 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 				p.aside = append(p.aside, it)
 				continue
 			}
-			p.ask(r.State, d, -1)
+			p.ask(r.State, t, -1)
 			if p.holder != sched.Nobody {
 				p.reserve.started(r.State, t, on)
 			}
@@ -505,7 +519,7 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 			p.oldest.Pop()
 			continue
 		}
-		due := r.FirstReady(t).Add(p.patience())
+		due := p.due(r.State, t)
 		if r.Now() < due {
 			r.WakeAt(due)
 			return
@@ -518,9 +532,8 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 			p.reserve.keepFor(t, FirstFit)
 			return
 		}
-		d := r.DemandID(t)
-		p.lines.Remove(d, t)
-		p.ask(r.State, d, -1)
+		p.lines.Remove(r.DemandID(t), t)
+		p.ask(r.State, t, -1)
 		p.oldest.Pop()
 	}
 }

@@ -75,10 +75,11 @@ type run struct {
 	tb       *sched.Table
 	k        *sched.Kernel
 	ends     ends
-	kept     []time.Duration        // true work kept of preempted tasks; nil until one is
-	paying   map[sched.TaskID]int32 // the attempt that pays the overhead of a preemption
-	cut      map[sched.TaskID]int32 // the attempt that will be cut at its estimate
-	lost     map[sched.TaskID]int32 // the last attempt that lost a node
+	kept     []time.Duration            // true work kept of preempted tasks; nil until one is
+	paying   map[sched.TaskID]int32     // the attempt that pays the overhead of a preemption
+	spent    map[sched.TaskID]allowance // with KillAtEstimate
+	cut      map[sched.TaskID]int32     // the attempt that will be cut at its estimate
+	lost     map[sched.TaskID]int32     // the last attempt that lost a node
 	faults   []Fault
 	taskFail map[taskAttempt]time.Duration
 	in       []sched.Event
@@ -110,7 +111,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err := Placeable(w, c.Nodes); err != nil {
 		return nil, err
 	}
-	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, cut: map[sched.TaskID]int32{}, lost: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
+	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, cut: map[sched.TaskID]int32{}, spent: map[sched.TaskID]allowance{}, lost: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
 	for _, n := range c.Nodes {
 		r.hetero = r.hetero || n.SpeedMilli != 0 && n.SpeedMilli != sched.Whole
 	}
@@ -185,10 +186,13 @@ func cmpTime(a, b sched.Time) int {
 // maxSameInstant bounds the batches of one instant: beyond it the policy gives orders in a circle.
 func (r *run) maxSameInstant() int { return 1000 + 8*len(r.tb.Tasks) }
 
+// maxQuiet bounds the decisions in which no task comes or ends: beyond it tasks preempt each other for ever.
+func (r *run) maxQuiet() int { return 1_000_000 + 100*len(r.tb.Tasks) }
+
 func (r *run) loop(ctx context.Context) error {
 	next, total := 0, len(r.tb.Tasks)
 	now, same := sched.Time(math.MinInt64), 0
-	batches := 0
+	batches, over, quiet := 0, 0, 0
 	for {
 		at := sched.Never
 		if len(r.stops) > 0 {
@@ -218,6 +222,11 @@ func (r *run) loop(ctx context.Context) error {
 			now, same = at, 0
 		} else if same++; same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
+		}
+		if open := next - r.k.Open(); open != over {
+			over, quiet = open, 0
+		} else if quiet++; quiet > r.maxQuiet() {
+			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption leaves no time for work (is a time slice shorter than the overhead?)", quiet, now.Seconds())
 		}
 		if batches++; batches&1023 == 0 {
 			if err := ctx.Err(); err != nil {
@@ -331,7 +340,8 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 	}
 	delete(r.cut, t)
 	if r.KillAtEstimate {
-		if limit := r.limit(t, c); limit < d {
+		// Where the estimate covers the run, rounding alone must not cut it.
+		if limit := r.limit(t, c); limit < d && r.estimateOn(t, c.On) < whole {
 			d = limit
 			r.cut[t] = c.Attempt
 		}
@@ -352,17 +362,30 @@ func (r *run) overheadOf(t sched.TaskID, attempt int32) time.Duration {
 	return 0
 }
 
-// limit returns after how long this attempt is cut.
+// limit returns after how long this attempt is cut: what earlier attempts left of the estimate, as a share of it where nodes differ.
 func (r *run) limit(t sched.TaskID, c *sched.Command) time.Duration {
+	est := r.estimateOn(t, c.On)
+	u := r.spent[t]
+	return max(est-u.on(est), 0) + r.overheadOf(t, c.Attempt)
+}
+
+func (r *run) estimateOn(t sched.TaskID, on []sched.Placement) time.Duration {
 	var est time.Duration
-	for _, p := range c.On {
+	for _, p := range on {
 		est = max(est, sched.EstimateOn(r.tb, t, r.k.Room().Spec(p.Node)))
 	}
-	if k := r.keptOf(t); k > 0 {
-		// What earlier attempts did counts as the time that it would have taken here.
-		est = max(est-sched.MulDiv(r.runOn(t, c.On), int64(k), int64(max(r.Workload.Run[t], 1)), false), 0)
+	return est
+}
+
+// allowance is how much of an estimate the attempts of a preempted task have used up.
+type allowance struct{ spent, of time.Duration }
+
+// on returns the time spent, had it been on nodes for which the estimate is est.
+func (a allowance) on(est time.Duration) time.Duration {
+	if a.of == est || a.of <= 0 {
+		return a.spent
 	}
-	return est + r.overheadOf(t, c.Attempt)
+	return sched.MulDiv(a.spent, int64(est), int64(a.of), false)
 }
 
 // ended makes the fact of a scheduled end.
@@ -419,6 +442,10 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 	default:
 		r.lose(t, min(held, r.overheadOf(t, c.Attempt)))
 		ev.Done = r.workDone(now, t)
+		if r.KillAtEstimate {
+			est := r.estimateOn(t, r.k.Placements(t))
+			r.spent[t] = allowance{r.spent[t].on(est) + max(held-r.overheadOf(t, c.Attempt), 0), est}
+		}
 		for len(r.kept) < len(r.tb.Tasks) {
 			r.kept = append(r.kept, make([]time.Duration, len(r.tb.Tasks)-len(r.kept))...)
 		}

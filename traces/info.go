@@ -292,12 +292,15 @@ func plural(n int, what string) string {
 	return strconv.Itoa(n) + " " + what
 }
 
-// short prints at most seven characters: whole numbers below a million in full, all else to four digits.
+// short prints at most seven characters: whole numbers below a million in full, all else to three or four digits.
 func short(v float64) string {
 	switch a := math.Abs(v); {
 	case a == 0 || a >= 0.001 && a < 1e6:
 		if a >= 1000 {
 			return strconv.FormatFloat(v, 'f', 0, 64)
+		}
+		if a < 0.1 {
+			return strconv.FormatFloat(v, 'g', 3, 64)
 		}
 		return strconv.FormatFloat(v, 'g', 4, 64)
 	case a >= 1e6 && a < 1e9:

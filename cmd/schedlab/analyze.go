@@ -42,15 +42,15 @@ priorities and under EDF.
 
 FILE (- is standard input) is a CSV with the columns
   name, c, t and, where wanted, d, j, b, priority
-(run time, period, relative deadline, release jitter, blocking; as 2ms, 1.5s or a
-number of seconds; a larger priority is more important), or a trace whose tasks
-have a period_s, as "schedlab trace generate periodic=uunifast" makes it: run
-times are then its estimates, which should be the worst case.
+(run time, period, relative deadline, release jitter, blocking; as 2ms, 1.5s or
+a number of seconds; a larger priority is more important), or a trace whose
+tasks have a period_s, as "schedlab trace generate periodic=uunifast" makes it:
+run times are then its estimates, which should be the worst case.
 
 Exit code 0 means that the analysis was made, whatever the verdict.`,
 		Example: `  schedlab analyze rt set.csv
   schedlab analyze rt set.csv --order dm -o json
-  printf 'name,c,t\nT1,2ms,10ms\nT2,5ms,25ms\nT3,8ms,50ms\n' | schedlab analyze rt -`,
+  printf 'name,c,t\nT1,2ms,10ms\nT2,5ms,25ms\n' | schedlab analyze rt -`,
 		Args: arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := realtime.ParseOrder(order)

@@ -69,6 +69,7 @@ Start with:
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand())
+	narrow(root)
 	for _, c := range root.Commands() {
 		markUsage(c)
 	}

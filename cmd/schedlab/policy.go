@@ -124,8 +124,8 @@ func policyShowCommand() *cobra.Command {
 		Use:   "show NAME",
 		Short: "Explain a policy and its parameters",
 		Long: `Explain a policy: how it decides, what it does not promise, where it comes from,
-its parameters with their defaults, and its placements. NAME may carry parameters
-and a placement; they are checked, and the canonical form is printed.`,
+its parameters with their defaults, and its placements. NAME may carry
+parameters and a placement; they are checked, and the canonical form is printed.`,
 		Example: `  schedlab policy show critical-path
   schedlab policy show 'rr{quantum=30s}+best-fit'`,
 		Args: arguments("NAME"),

@@ -249,8 +249,8 @@ func traceInfoCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "info TRACE",
 		Short: "Say what is in a trace",
-		Long: `Say what is in a trace: tasks, jobs and dependencies, quantiles of run times (s),
-GPUs, CPUs and memory (GiB) per task, the work offered and its load on the
+		Long: `Say what is in a trace: tasks, jobs and dependencies, quantiles of run times
+(s), GPUs, CPUs and memory (GiB) per task, the work offered and its load on the
 cluster, tenants, queues and kinds, and what the reader dropped or mended and
 why, with the number of records and the first line.`,
 		Example: `  schedlab trace info philly.csv.gz --cluster 80x8xV100

@@ -27,11 +27,11 @@ func traceCheckCommand() *cobra.Command {
 		Long: `Read a trace and report what was dropped, what is allowed and yet likely wrong
 (warning), and, with a cluster, tasks that no node can ever hold (error).
 
-With --tasks, check a run by the tasks CSV that "schedlab run --tasks-csv" wrote:
-capacity of every node and GPU at every instant, constraints, precedence, gangs
-together, service given = run time, waits. The checker shares no code with the
-simulator. Of tasks that were started more than once the CSV has only the last
-attempt, so that their capacity and service are not checked.
+With --tasks, check a run by the tasks CSV that "schedlab run --tasks-csv"
+wrote: capacity of every node and GPU at every instant, constraints, precedence,
+gangs together, service given = run time, waits. The checker shares no code
+with the simulator. Of tasks that were started more than once the CSV has only
+the last attempt, so that their capacity and service are not checked.
 
 Exit code 0: no error found; 1: errors, all of which are listed.`,
 		Example: `  schedlab trace check jobs.csv --cluster 8x8xA100
@@ -114,9 +114,9 @@ func checkTrace(out *strings.Builder, w *traces.Workload, nodes []sched.NodeSpec
 		return fmt.Errorf("%s: %s can never start on this cluster", w.Source, count(tasks, "task"))
 	}
 	if nodes == nil {
-		fmt.Fprintln(out, "ok, as far as can be told without a cluster (--cluster)")
+		fmt.Fprintln(out, "trace: ok, as far as can be told without a cluster (--cluster)")
 	} else {
-		fmt.Fprintln(out, "ok")
+		fmt.Fprintln(out, "trace: ok")
 	}
 	return nil
 }
@@ -168,6 +168,6 @@ func checkTasks(out *strings.Builder, w *traces.Workload, nodes []sched.NodeSpec
 	if len(list) > 0 {
 		return fmt.Errorf("%s: %s", name, count(len(list), "broken promise")), nil
 	}
-	fmt.Fprintln(out, "ok: every promise that the CSV tells of is kept")
+	fmt.Fprintln(out, "run: ok, every promise that the CSV tells of is kept")
 	return nil, nil
 }

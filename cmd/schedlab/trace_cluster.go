@@ -140,6 +140,12 @@ func clusterTable(w io.Writer, nodes []sched.NodeSpec) error {
 		{"disk ms", func(k *kind) string { return positive(float64(k.spec.StorageLatency) / 1e6) }, false},
 		{"disk MB/s", func(k *kind) string { return positive(k.spec.StorageMBps) }, false},
 		{"net Mb/s", func(k *kind) string { return positive(k.spec.NetworkMbps) }, false},
+		{"names", func(k *kind) string {
+			if k.count == 1 {
+				return k.first
+			}
+			return k.first + " .. " + k.last
+		}, true},
 		{"labels and taints", func(k *kind) string {
 			var s []string
 			for _, l := range k.spec.Labels {
@@ -153,12 +159,6 @@ func clusterTable(w io.Writer, nodes []sched.NodeSpec) error {
 			}
 			return strings.Join(s, " ")
 		}, false},
-		{"names", func(k *kind) string {
-			if k.count == 1 {
-				return k.first
-			}
-			return k.first + " .. " + k.last
-		}, true},
 	}
 	var shown []column
 	for _, c := range columns {

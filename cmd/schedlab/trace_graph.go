@@ -21,9 +21,9 @@ func traceGraphCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "graph TRACE",
 		Short: "Draw the DAG of one job",
-		Long: `Draw the DAG of one job with the run times of its tasks (s) and its longest path:
-as a tree for the terminal, as DOT for Graphviz, or as an SVG picture. Without
---job it is the job with the most tasks.`,
+		Long: `Draw the DAG of one job with the run times of its tasks (s) and its longest
+path: as a tree for the terminal, as DOT for Graphviz, or as an SVG picture.
+Without --job it is the job with the most tasks.`,
 		Example: `  schedlab trace graph montage.json.gz
   schedlab trace graph jobs.csv --job job-17 --out job-17.svg
   schedlab trace graph jobs.csv -o dot | dot -Tpdf > job.pdf`,

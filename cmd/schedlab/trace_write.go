@@ -123,17 +123,17 @@ func traceGenerateCommand() *cobra.Command {
 		Use:   "generate SPEC",
 		Short: "Make a workload from published distributions, by seed",
 		Long: `Make a workload from published distributions. The same SPEC and seed give the
-same workload on every machine. SPEC is key=value,... with these keys (all may be
-left out; times are seconds, or like 10m), or the word example: the workload that
-"schedlab compare" runs by default, whose cluster is
+same workload on every machine. SPEC is key=value,... with these keys (all may
+be left out; times are seconds, or like 10m), or the word example: the workload
+that "schedlab compare" runs by default, whose cluster is
   ` + gen.ExampleCluster + `
 
 ` + generateHelp(),
 		Example: `  schedlab trace generate example --out example.csv
   schedlab trace generate jobs=1000,gpus=philly,load=0.9 --cluster 8x8xA100
-  schedlab trace generate "jobs=200,dag=layered(tasks=12,width=4),tenants=4" --seed 7
-  schedlab trace generate "jobs=500,arrival=bursty(factor=10),duration=pareto(alpha=1.1)"
-  schedlab trace generate "periodic=uunifast(tasks=5,utilization=0.7)" --out set.csv`,
+  schedlab trace generate "jobs=200,dag=chain(tasks=5)" --seed 7
+  schedlab trace generate "arrival=bursty,duration=pareto(alpha=1.1)"
+  schedlab trace generate "periodic=uunifast(tasks=5)" --out set.csv`,
 		Args: arguments("SPEC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(); err != nil {

@@ -118,11 +118,7 @@ func (k *Kernel) addEdge(e Event) {
 			return // known
 		}
 	}
-	if k.extra.succ == nil {
-		k.extra.succ, k.extra.pred = map[TaskID][]TaskID{}, map[TaskID][]TaskID{}
-	}
-	k.extra.succ[e.Task] = append(k.extra.succ[e.Task], e.Other)
-	k.extra.pred[e.Other] = append(k.extra.pred[e.Other], e.Task)
+	k.extra.add(e.Task, e.Other)
 	rw := &k.rows[e.Other]
 	if k.Phase(e.Task) != Done {
 		rw.waitsFor++

@@ -68,6 +68,16 @@ type run struct {
 
 type edges struct {
 	succ, pred map[TaskID][]TaskID
+	list       [][2]TaskID // in the order in which they were added, for snapshots
+}
+
+func (x *edges) add(from, to TaskID) {
+	if x.succ == nil {
+		x.succ, x.pred = map[TaskID][]TaskID{}, map[TaskID][]TaskID{}
+	}
+	x.succ[from] = append(x.succ[from], to)
+	x.pred[to] = append(x.pred[to], from)
+	x.list = append(x.list, [2]TaskID{from, to})
 }
 
 type nodeProfile struct {

@@ -1,6 +1,9 @@
 package sched
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // waits keeps why tasks wait. The sums by cause are always kept (Books); the rows only where Config.Waits asks for them.
 type waits struct {
@@ -78,22 +81,16 @@ func (k *Kernel) Waits() []WaitRow {
 		rows = append(rows, WaitRow{key.cause, key.lack, key.blocker, key.class, s.ns, s.tasks})
 	}
 	slices.SortFunc(rows, func(a, b WaitRow) int {
-		switch {
-		case a.Wait != b.Wait:
-			if a.Wait > b.Wait {
-				return -1
-			}
-			return 1
-		case a.Cause != b.Cause:
-			return int(a.Cause) - int(b.Cause)
-		case a.Lack != b.Lack:
-			return int(a.Lack) - int(b.Lack)
-		case a.Class != b.Class:
-			return int(a.Class - b.Class)
+		if c := cmp.Compare(b.Wait, a.Wait); c != 0 {
+			return c
 		}
-		return int(a.Blocker - b.Blocker)
+		return waitKey{a.Class, a.Blocker, a.Cause, a.Lack}.compare(waitKey{b.Class, b.Blocker, b.Cause, b.Lack})
 	})
 	return rows
+}
+
+func (a waitKey) compare(b waitKey) int {
+	return cmp.Or(cmp.Compare(a.cause, b.cause), cmp.Compare(a.lack, b.lack), cmp.Compare(a.class, b.class), cmp.Compare(a.blocker, b.blocker))
 }
 
 // backoffs is a binary heap of tasks by the end of their backoff, ties to the lower TaskID.

@@ -61,6 +61,13 @@ func seconds(d time.Duration) string {
 	return strconv.FormatFloat(float64(d.Round(time.Millisecond))/1e9, 'f', -1, 64) + " s"
 }
 
+func plural(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return strconv.Itoa(n) + " " + what
+}
+
 // DOT writes the tasks and the edges among them for Graphviz. Tasks on the critical path of their job are not marked: a trace may
 // have many jobs.
 func DOT(w io.Writer, tb *sched.Table, tasks []sched.TaskID, p Picture) error {
@@ -144,7 +151,7 @@ func Tree(w io.Writer, tb *sched.Table, job sched.JobID, p Picture) error {
 		title = tb.JobName.At(int(job))
 	}
 	b := bufio.NewWriter(w)
-	fmt.Fprintf(b, "%s: %d tasks, %d edges, depth %d, longest path %s (* = on it)\n", clean(title), len(d.ids), edges, d.levels, seconds(length))
+	fmt.Fprintf(b, "%s: %s, %s, depth %d, longest path %s (* = on it)\n", clean(title), plural(len(d.ids), "task"), plural(edges, "edge"), d.levels, seconds(length))
 	lines := p.Lines
 	if lines == 0 {
 		lines = 200
@@ -370,7 +377,7 @@ func SVG(w io.Writer, tb *sched.Table, job sched.JobID, p Picture) error {
 	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%.0f" height="%.0f" viewBox="0 0 %.0f %.0f" font-family="DejaVu Sans Mono, Menlo, Consolas, monospace" font-size="11">`+"\n", width, height, width, height)
 	fmt.Fprintf(b, `<rect width="100%%" height="100%%" fill="#ffffff"/>`+"\n")
 	fmt.Fprintf(b, `<text x="%.0f" y="18" font-size="14" fill="#1a1a1a">%s</text>`+"\n", margin, html.EscapeString(clean(title)))
-	fmt.Fprintf(b, `<text x="%.0f" y="34" fill="#555555">%d tasks, %d edges; bold orange: longest path, %s</text>`+"\n", margin, n, len(edges), seconds(length))
+	fmt.Fprintf(b, `<text x="%.0f" y="34" fill="#555555">%s, %s; bold orange: longest path, %s</text>`+"\n", margin, plural(n, "task"), plural(len(edges), "edge"), seconds(length))
 	draw := func(e *edge, bold bool) {
 		stroke, wide := "#8a96a3", 1.0
 		if bold {
