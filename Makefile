@@ -3,10 +3,10 @@ GO ?= go
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test race fuzz bench verify demo clean
+.PHONY: help deps build check test race fuzz bench verify demo pictures clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## fetch the modules and build the tools that check uses
 	$(GO) mod download
@@ -42,6 +42,10 @@ verify: build ## every check against published results and closed forms (needs t
 
 demo: build ## compare three policies on the built-in example; plots in out/
 	bin/schedlab compare --out out
+
+pictures: build ## draw the README's pictures again
+	bin/schedlab compare --policies fifo,rr,sjf,easy,critical-path --out out >/dev/null
+	cp out/wait-cdf.png out/gantt-critical-path.png benchmarks/pictures/
 
 clean: ## remove what the other targets made
 	rm -rf bin out

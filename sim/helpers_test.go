@@ -81,6 +81,8 @@ func run(t testing.TB, c sim.Config) *sim.Result {
 	return res
 }
 
+func runErr(c sim.Config) (*sim.Result, error) { return sim.Run(context.Background(), c) }
+
 // evicter is FIFO that also evicts tasks at given times.
 type evicter struct {
 	policies.List

@@ -125,7 +125,11 @@ func (f *fragMeter) until(now sched.Time, s *sched.State) {
 	for i := range room.Len() {
 		n := sched.NodeID(i)
 		spec := room.Spec(n)
-		if spec.GPUs == 0 || !room.Up(n) || spec.GPUs > sched.MaxDevices {
+		if spec.GPUs == 0 || !room.Up(n) {
+			continue
+		}
+		if spec.GPUs > sched.MaxDevices {
+			f.value += f.mix.PoolFrag(room.FreeCPU(n), int64(room.FreeGPUs(n)), spec.GPUType)
 			continue
 		}
 		f.milli = f.milli[:0]

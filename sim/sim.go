@@ -75,10 +75,10 @@ type run struct {
 	tb       *sched.Table
 	k        *sched.Kernel
 	ends     ends
-	kept     []time.Duration            // true work kept of preempted tasks; nil until one is
+	kept     []keptWork                 // of preempted tasks; nil until one is
 	paying   map[sched.TaskID]int32     // the attempt that pays the overhead of a preemption
 	spent    map[sched.TaskID]allowance // with KillAtEstimate
-	cut      map[sched.TaskID]int32     // the attempt that will be cut at its estimate
+	fates    map[sched.TaskID]fate      // attempts whose scheduled end is not a finish
 	lost     map[sched.TaskID]int32     // the last attempt that lost a node
 	faults   []Fault
 	taskFail map[taskAttempt]time.Duration
@@ -89,6 +89,16 @@ type run struct {
 	series   seriesBuilder
 	frag     fragMeter
 	hetero   bool // run times differ by node
+	batches  int64
+}
+
+// keptWork is what a preempted task keeps of its earlier attempts: the true work at reference speed, and the time that it held for it.
+type keptWork struct{ work, held time.Duration }
+
+// fate says how an attempt will end: FailedAttempt or Killed.
+type fate struct {
+	kind    sched.EventKind
+	attempt int32
 }
 
 type taskAttempt struct {
@@ -111,7 +121,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err := Placeable(w, c.Nodes); err != nil {
 		return nil, err
 	}
-	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, cut: map[sched.TaskID]int32{}, spent: map[sched.TaskID]allowance{}, lost: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
+	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, fates: map[sched.TaskID]fate{}, spent: map[sched.TaskID]allowance{}, lost: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
 	for _, n := range c.Nodes {
 		r.hetero = r.hetero || n.SpeedMilli != 0 && n.SpeedMilli != sched.Whole
 	}
@@ -192,7 +202,7 @@ func (r *run) maxQuiet() int { return 1_000_000 + 100*len(r.tb.Tasks) }
 func (r *run) loop(ctx context.Context) error {
 	next, total := 0, len(r.tb.Tasks)
 	now, same := sched.Time(math.MinInt64), 0
-	batches, over, quiet := 0, 0, 0
+	over, quiet := 0, 0
 	for {
 		at := sched.Never
 		if len(r.stops) > 0 {
@@ -228,7 +238,7 @@ func (r *run) loop(ctx context.Context) error {
 		} else if quiet++; quiet > r.maxQuiet() {
 			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption leaves no time for work (is a time slice shorter than the overhead?)", quiet, now.Seconds())
 		}
-		if batches++; batches&1023 == 0 {
+		if r.batches&1023 == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -236,6 +246,7 @@ func (r *run) loop(ctx context.Context) error {
 				r.Progress(next-r.k.Open(), total)
 			}
 		}
+		r.batches++
 		stops := len(r.stops)
 		r.in = append(r.in[:0], r.stops...)
 		r.stops = r.stops[:0]
@@ -322,7 +333,7 @@ func (r *run) runOn(t sched.TaskID, on []sched.Placement) time.Duration {
 
 func (r *run) keptOf(t sched.TaskID) time.Duration {
 	if int(t) < len(r.kept) {
-		return r.kept[t]
+		return r.kept[t].work
 	}
 	return 0
 }
@@ -338,17 +349,17 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 	if c.Attempt > 1 {
 		d += r.overheadOf(t, c.Attempt)
 	}
-	delete(r.cut, t)
 	if r.KillAtEstimate {
 		// Where the estimate covers the run, rounding alone must not cut it.
 		if limit := r.limit(t, c); limit < d && r.estimateOn(t, c.On) < whole {
 			d = limit
-			r.cut[t] = c.Attempt
+			r.fates[t] = fate{sched.Killed, c.Attempt}
 		}
 	}
 	if len(r.taskFail) > 0 {
 		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
 			d = after
+			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
 		}
 	}
 	r.ends.push(end{now.Add(d), t, c.Attempt})
@@ -393,16 +404,13 @@ func (r *run) ended(e end) sched.Event {
 	t := e.task
 	held := e.at.Sub(r.k.StartedAt(t))
 	ev := sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
-	if len(r.taskFail) > 0 {
-		if after, ok := r.taskFail[taskAttempt{t, e.attempt}]; ok && held == after {
-			ev.Kind, ev.Done = sched.FailedAttempt, r.keptOf(t)
-			r.lose(t, held)
-			return ev
-		}
-	}
-	if r.cut[t] == e.attempt {
-		ev.Kind, ev.Done = sched.Killed, 0
+	if f, ok := r.fates[t]; ok && f.attempt == e.attempt {
+		delete(r.fates, t)
 		r.lose(t, held)
+		ev.Kind, ev.Done = f.kind, 0
+		if f.kind == sched.FailedAttempt {
+			ev.Done = r.keptOf(t)
+		}
 		return ev
 	}
 	if e.attempt > 1 {
@@ -433,23 +441,24 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 	t := c.Task
 	held := now.Sub(r.k.StartedAt(t))
 	ev := sched.Event{Kind: sched.Stopped, Task: t, Attempt: c.Attempt, Node: sched.NoNode, Done: r.keptOf(t)}
-	lost := slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return !r.k.Room().Up(p.Node) })
+	lost := r.lost[t] == c.Attempt // a node of it: that may be up again by now
 	switch {
 	case lost: // losses has counted it
 	case r.Restart:
 		ev.Done = 0
 		r.lose(t, held)
 	default:
-		r.lose(t, min(held, r.overheadOf(t, c.Attempt)))
+		wasted := min(held, r.overheadOf(t, c.Attempt))
+		r.lose(t, wasted)
 		ev.Done = r.workDone(now, t)
 		if r.KillAtEstimate {
 			est := r.estimateOn(t, r.k.Placements(t))
-			r.spent[t] = allowance{r.spent[t].on(est) + max(held-r.overheadOf(t, c.Attempt), 0), est}
+			r.spent[t] = allowance{r.spent[t].on(est) + held - wasted, est}
 		}
-		for len(r.kept) < len(r.tb.Tasks) {
-			r.kept = append(r.kept, make([]time.Duration, len(r.tb.Tasks)-len(r.kept))...)
+		if r.kept == nil {
+			r.kept = make([]keptWork, len(r.tb.Tasks))
 		}
-		r.kept[t] = ev.Done
+		r.kept[t] = keptWork{ev.Done, r.kept[t].held + held - wasted}
 	}
 	if !lost && r.Overhead > 0 {
 		r.paying[t] = c.Attempt + 1
@@ -457,13 +466,14 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 	return ev
 }
 
-// losses counts the work that the loss of a node destroys.
+// losses counts the work that the loss of a node destroys. An attempt whose end is told in the same batch, before it, loses nothing.
 func (r *run) losses(n sched.NodeID, now sched.Time) {
 	if !r.k.Room().Up(n) {
 		return
 	}
 	for t := range r.k.RunningTasks() {
-		if r.lost[t] != r.k.Attempt(t) && slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) {
+		if r.lost[t] != r.k.Attempt(t) && slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) &&
+			!slices.ContainsFunc(r.in, func(e sched.Event) bool { return e.Kind <= sched.Stopped && e.Task == t }) {
 			r.lost[t] = r.k.Attempt(t) // a gang that loses a second node loses nothing more
 			r.lose(t, now.Sub(r.k.StartedAt(t)))
 		}
@@ -477,32 +487,40 @@ func (r *run) lose(t sched.TaskID, held time.Duration) {
 }
 
 func (r *run) result(first sched.Time, began time.Time) *Result {
+	end := r.k.Now()
+	if r.Horizon != sched.Never {
+		end = max(end, r.Horizon)
+	}
 	b := r.k.Books()
 	res := &Result{
 		Outcome: r.k.Outcome, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
-		LostGPUSeconds: r.lostGPU, LostCPUSeconds: r.lostCPU, Preemptions: b.Preemptions, Restarts: b.Restarts,
-		CauseSeconds: b.CauseSeconds, FragmentationGPUs: r.frag.mean(), First: first, Last: first,
+		Preemptions: b.Preemptions, Restarts: b.Restarts, CauseSeconds: b.CauseSeconds, FragmentationGPUs: r.frag.mean(),
+		First: first, Last: first, Batches: r.batches,
 	}
 	if r.Waits {
 		res.Waits = r.k.Waits()
 	}
 	for t := range r.k.RunningTasks() { // cut by the horizon: what they hold counts
-		held := r.k.Now().Sub(r.k.StartedAt(t)).Seconds()
-		if r.Horizon != sched.Never {
-			held = r.Horizon.Sub(r.k.StartedAt(t)).Seconds()
-		}
+		held := end.Sub(r.k.StartedAt(t))
 		d := r.tb.DemandOf(t)
-		res.GPUSeconds += held * float64(d.GPUTotal()) / sched.Whole
-		res.CPUSeconds += held * float64(d.CPUTotal()) / 1000
+		res.GPUSeconds += held.Seconds() * float64(d.GPUTotal()) / sched.Whole
+		res.CPUSeconds += held.Seconds() * float64(d.CPUTotal()) / 1000
+		r.lose(t, min(held, r.overheadOf(t, r.k.Attempt(t))))
 	}
 	for t := range r.tb.Tasks {
-		switch o := r.k.Outcome(sched.TaskID(t)); {
-		case !o.Phase.Over():
+		o := r.k.Outcome(sched.TaskID(t))
+		if !o.Phase.Over() {
 			res.Unfinished++
-		case o.Attempts > 0:
+			continue
+		}
+		if o.Attempts > 0 {
 			res.Last = max(res.Last, o.End)
 		}
+		if o.Phase != sched.Done && t < len(r.kept) { // what it had kept of earlier attempts serves nobody
+			r.lose(sched.TaskID(t), r.kept[t].held)
+		}
 	}
+	res.LostGPUSeconds, res.LostCPUSeconds = r.lostGPU, r.lostCPU
 	res.Wall = time.Since(began)
 	return res
 }

@@ -114,7 +114,8 @@ func TestTheReferencesAgree(t *testing.T) {
 	}
 }
 
-// only copies the references that match into a folder of their own, changed: old is replaced once by text in the file that changed names.
+// only copies the references that match into a folder of their own, changed: old is replaced once by text in the file that changed names. Of a
+// table of queues it keeps just the line of old, which saves the simulation of the others.
 func only(t *testing.T, data string, files []string, changed, old, text string) string {
 	t.Helper()
 	to := t.TempDir()
@@ -135,6 +136,11 @@ func only(t *testing.T, data string, files []string, changed, old, text string) 
 			if rel == filepath.FromSlash(changed) {
 				if !bytes.Contains(body, []byte(old)) {
 					t.Fatalf("%s does not contain %q", rel, old)
+				}
+				if strings.Contains(rel, "queueing") {
+					lines := bytes.SplitAfter(body, []byte("\n"))
+					i := slices.IndexFunc(lines, func(l []byte) bool { return bytes.Contains(l, []byte(old)) })
+					body = slices.Concat(lines[0], lines[i])
 				}
 				body = bytes.Replace(body, []byte(old), []byte(text), 1)
 			}
@@ -235,7 +241,7 @@ func TestAReferenceThatCannotBeReadFailsAndNamesThePlace(t *testing.T) {
 }
 
 func TestTheVerdictsDoNotDependOnTheWorkers(t *testing.T) {
-	data := only(t, shared(t), []string{"references/queueing/mg1.csv"}, "", "", "")
+	data := only(t, shared(t), []string{"references/queueing/mg1.csv"}, "references/queueing/mg1.csv", "1.406431", "1.406431")
 	var got [2]string
 	for i, workers := range []int{1, 3} {
 		checks, err := Run(context.Background(), data, nil, Options{Short: true, Groups: []string{"queueing"}, Workers: workers})

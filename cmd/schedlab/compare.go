@@ -282,7 +282,7 @@ func comparison(w *traces.Workload, clusterName string, nodes []sched.NodeSpec, 
 		c.Notes = append(c.Notes, n.String())
 	}
 	if res.Checked > 0 {
-		c.Notes = append(c.Notes, fmt.Sprintf("checked: %d schedules break no promise", res.Checked))
+		c.Notes = append(c.Notes, fmt.Sprintf("checked: no promise broken in %d of %d schedules", res.Checked, len(res.Runs)))
 	}
 	return c
 }

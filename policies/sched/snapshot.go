@@ -96,8 +96,10 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 	e.bool(k.quotas != nil)
 	if k.quotas != nil {
 		for _, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
-			e.uint(uint64(len(m)))
-			for _, name := range slices.Sorted(maps.Keys(m)) {
+			// What is not bounded has an entry only to count its use.
+			names := slices.DeleteFunc(slices.Sorted(maps.Keys(m)), func(name string) bool { return m[name].Quota.CPU < 0 && m[name].GPUMilli < 0 })
+			e.uint(uint64(len(names)))
+			for _, name := range names {
 				e.text(name)
 				e.int(m[name].Quota.CPU)
 				e.int(m[name].GPUMilli)
@@ -239,7 +241,7 @@ func (e *encoder) spec(n *NodeSpec) {
 	e.text(n.Name)
 	e.int(n.CPU)
 	e.int(n.Mem)
-	e.int(int64(n.GPUs))
+	e.uint(uint64(n.GPUs))
 	e.text(n.GPUType)
 	e.int(n.VRAM)
 	e.int(n.SpeedMilli)
@@ -536,10 +538,10 @@ func (d *decoder) snapshot(k *Kernel) {
 		}
 		k.down[d.text()] = true
 	})
-	d.many("backoffs", math.MaxInt32, func(int) {
-		at := Time(d.int())
-		if t := TaskID(d.below(known, "task")); d.err == nil {
-			k.backoffs.push(at, t)
+	d.many("backoffs", math.MaxInt32, func(i int) {
+		k.backoffs = append(k.backoffs, backoffEntry{Time(d.int()), TaskID(d.below(known, "task"))})
+		if i > 0 && k.backoffs.less(i, (i-1)/2) {
+			d.fail("the backoffs are no heap")
 		}
 	})
 	b := &k.book

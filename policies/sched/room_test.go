@@ -1,0 +1,343 @@
+package sched
+
+import (
+	"fmt"
+	"math/bits"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+// slowRoom is the ledger without an index: what is booked stands in a list, and every question walks over it.
+type slowRoom struct {
+	specs   []NodeSpec
+	demands []Demand
+	booked  []slowBooking
+	down    map[NodeID]bool
+	others  map[NodeID][2]int64 // CPU and memory used by others
+}
+
+type slowBooking struct {
+	d DemandID
+	p Placement
+}
+
+func (r *slowRoom) allowed(d *Demand, n *NodeSpec) bool {
+	ok := true
+	if d.Need.GPUs > 0 {
+		ok = n.GPUs > 0 && n.VRAM >= d.Need.VRAM && (d.Need.GPUMilli == Whole || n.GPUs <= MaxDevices)
+		if len(d.GPUTypes) > 0 {
+			ok = ok && slices.Contains(d.GPUTypes, n.GPUType)
+		}
+	}
+	for _, l := range d.Labels {
+		ok = ok && slices.Contains(n.Labels, l)
+	}
+	for _, t := range n.Taints {
+		ok = ok && slices.ContainsFunc(d.Tolerations, func(x Toleration) bool { return x.Tolerates(t) })
+	}
+	return ok
+}
+
+// left returns free CPU, memory, share and VRAM of each device (of a pool: one entry with all of it).
+func (r *slowRoom) left(n NodeID) (cpu, mem int64, milli, vram []int64) {
+	s := &r.specs[n]
+	cpu, mem = s.CPU-r.others[n][0], s.Mem-r.others[n][1]
+	devices := int(s.GPUs)
+	if s.GPUs > MaxDevices {
+		devices = 1
+	}
+	for range devices {
+		milli, vram = append(milli, Whole), append(vram, s.VRAM)
+	}
+	if s.GPUs > MaxDevices {
+		milli[0] = int64(s.GPUs) * Whole
+	}
+	for _, b := range r.booked {
+		if b.p.Node != n {
+			continue
+		}
+		need := &r.demands[b.d].Need
+		cpu -= int64(b.p.Replicas) * need.CPU
+		mem -= int64(b.p.Replicas) * need.Mem
+		switch {
+		case need.GPUs == 0:
+		case s.GPUs > MaxDevices:
+			milli[0] -= int64(b.p.Replicas) * int64(need.GPUs) * Whole
+		case need.GPUMilli == Whole:
+			for i := range milli {
+				if b.p.GPUs>>i&1 == 1 {
+					milli[i] -= Whole
+				}
+			}
+		default:
+			i := bits.TrailingZeros64(uint64(b.p.GPUs))
+			milli[i] -= int64(b.p.Replicas) * int64(need.GPUMilli)
+			vram[i] -= int64(b.p.Replicas) * need.VRAM
+		}
+	}
+	return cpu, mem, milli, vram
+}
+
+// fitsOn puts one replica after the other.
+func (r *slowRoom) fitsOn(d DemandID, n NodeID, limit int32) int32 {
+	dem := &r.demands[d]
+	if r.down[n] || !r.allowed(dem, &r.specs[n]) {
+		return 0
+	}
+	cpu, mem, milli, vram := r.left(n)
+	need := &dem.Need
+	count := int32(0)
+	for ; count < limit; count++ {
+		if need.CPU > 0 && cpu < need.CPU || need.Mem > 0 && mem < need.Mem {
+			break
+		}
+		got := int32(0)
+		for i := range milli {
+			for got < need.GPUs && milli[i] >= int64(need.GPUMilli) && (need.GPUMilli < Whole || r.specs[n].GPUs > MaxDevices || milli[i] == Whole) && (need.GPUMilli == Whole || vram[i] >= need.VRAM) {
+				milli[i] -= int64(need.GPUMilli)
+				if need.GPUMilli < Whole {
+					vram[i] -= need.VRAM
+				}
+				got++
+			}
+		}
+		if got < need.GPUs {
+			break
+		}
+		cpu -= need.CPU
+		mem -= need.Mem
+	}
+	return count
+}
+
+// TestRoomIndexAgreesWithAScan holds the index against a loop over all nodes, through bookings, profiles, losses and added nodes.
+func TestRoomIndexAgreesWithAScan(t *testing.T) {
+	found, refused := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		n := func(label string, from, to int) int { return rapid.IntRange(from, to).Draw(rt, label) }
+		shape := func(i int) NodeSpec {
+			s := NodeSpec{
+				Name: fmt.Sprint("n", i), CPU: rapid.SampledFrom([]int64{1000, 2500, 8000, 64000, Unlimited}).Draw(rt, "cpu"), Mem: rapid.SampledFrom([]int64{4, 16, Unlimited}).Draw(rt, "mem"),
+				GPUs: rapid.SampledFrom([]int32{0, 1, 2, 8, 16, 17, 64, 65}).Draw(rt, "gpus"), GPUType: rapid.SampledFrom([]string{"A", "B"}).Draw(rt, "type"), VRAM: int64(n("vram", 1, 4)),
+			}
+			if n("labelled", 0, 2) == 0 {
+				s.Labels = []Label{{"zone", "x"}}
+			}
+			if n("tainted", 0, 4) == 0 {
+				s.Taints = []Taint{{"edge", "true", "NoSchedule"}}
+			}
+			return s
+		}
+		slow := &slowRoom{down: map[NodeID]bool{}, others: map[NodeID][2]int64{}}
+		nodes := rapid.SampledFrom([]int{1, 3, 63, 64, 65, 130}).Draw(rt, "nodes")
+		shapes := []NodeSpec{shape(0), shape(1), shape(2)}
+		for i := range nodes {
+			slow.specs = append(slow.specs, shapes[i*7%5%3])
+		}
+		for range n("demands", 1, 6) {
+			d := Demand{Gang: int32(n("gang", 1, 5))}
+			d.Need.CPU, d.Need.Mem = rapid.SampledFrom([]int64{0, 500, 1000, 2500, 9000}).Draw(rt, "need cpu"), int64(n("need mem", 0, 5))
+			if d.Need.GPUs = rapid.SampledFrom([]int32{0, 0, 1, 1, 2, 8, 20}).Draw(rt, "need gpus"); d.Need.GPUs > 0 {
+				d.Need.GPUMilli, d.Need.VRAM = Whole, int64(n("need vram", 0, 3))
+				if d.Need.GPUs == 1 {
+					d.Need.GPUMilli = rapid.SampledFrom([]int32{Whole, 100, 300, 500, 999}).Draw(rt, "milli")
+				}
+				if n("typed", 0, 2) == 0 {
+					d.GPUTypes = []string{"B"}
+				}
+			}
+			if n("labels", 0, 3) == 0 {
+				d.Labels = []Label{{"zone", "x"}}
+			}
+			if n("tolerates", 0, 1) == 0 {
+				d.Tolerations = []Toleration{{Key: "edge", Exists: true}}
+			}
+			slow.demands = append(slow.demands, d)
+		}
+		room := NewRoom(slow.specs, &slow.demands)
+		var plan Room
+		for range n("acts", 1, 30) {
+			d := DemandID(n("demand", 0, len(slow.demands)-1))
+			id := NodeID(n("node", 0, len(slow.specs)-1))
+			switch n("act", 0, 9) {
+			case 0:
+				if len(slow.booked) > 0 {
+					i := n("which", 0, len(slow.booked)-1)
+					room.Give(&slow.demands[slow.booked[i].d].Need, slow.booked[i].p)
+					slow.booked = slices.Delete(slow.booked, i, i+1)
+				}
+			case 1:
+				slow.down[id] = !slow.down[id]
+				room.setUp(id, !slow.down[id])
+			case 2:
+				was, now := slow.others[id], [2]int64{int64(n("other cpu", 0, 3000)), int64(n("other mem", 0, 3))}
+				room.occupy(id, now[0]-was[0], now[1]-was[1])
+				slow.others[id] = now
+			case 3:
+				if len(slow.specs) < 140 {
+					s := shape(len(slow.specs))
+					slow.specs = append(slow.specs, s)
+					room.add(s)
+				}
+			default:
+				on := checkFirstFit(rt, slow, room, d)
+				if on == nil {
+					refused++
+					continue
+				}
+				found++
+				for _, p := range on {
+					room.Take(&slow.demands[d].Need, p)
+					slow.booked = append(slow.booked, slowBooking{d, p})
+				}
+			}
+			plan.CopyFrom(room)
+			for _, r := range []*Room{room, &plan} {
+				checkRoom(rt, slow, r, d, id)
+			}
+		}
+	})
+	if found == 0 || refused == 0 {
+		t.Errorf("%d found room, %d did not: nothing was checked", found, refused)
+	}
+}
+
+// checkFirstFit compares FirstFit and FirstFitWhere with the scan and returns placements, nil if there is no room. That the devices can be
+// had is seen by fits.
+func checkFirstFit(rt *rapid.T, slow *slowRoom, room *Room, d DemandID) []Placement {
+	dem := &slow.demands[d]
+	for _, odd := range []bool{true, false} {
+		var limit func(NodeID, int32) int32
+		if odd {
+			limit = func(n NodeID, fits int32) int32 { return fits * int32(n&1) }
+		}
+		left := dem.Gang
+		want := map[NodeID]int32{}
+		for i := range slow.specs {
+			k := slow.fitsOn(d, NodeID(i), left)
+			if odd {
+				k *= int32(i & 1)
+			}
+			if k > 0 {
+				want[NodeID(i)] = k
+				left -= k
+			}
+		}
+		before := fmt.Sprint(room.nodes, room.milli, room.vram)
+		front := []Placement{{Node: 77}}
+		got, ok := room.FirstFitWhere(d, front, limit)
+		if !odd && left == 0 { // the short way of one replica
+			short, ok := room.FirstFit(d, nil)
+			if !ok || !slices.Equal(short, got[1:]) {
+				rt.Fatalf("demand %v: FirstFit %v behind something, %v alone", dem, got[1:], short)
+			}
+		}
+		if before != fmt.Sprint(room.nodes, room.milli, room.vram) {
+			rt.Fatal("FirstFit changed the room")
+		}
+		if ok != (left == 0) || got[0].Node != 77 {
+			rt.Fatalf("demand %v: FirstFit says %v, the scan leaves %d replicas", dem, ok, left)
+		}
+		if !ok {
+			if len(got) != 1 {
+				rt.Fatalf("no room, and %v", got)
+			}
+			if !odd {
+				return nil
+			}
+			continue
+		}
+		sum := map[NodeID]int32{}
+		for i, p := range got[1:] {
+			if !room.fits(d, p) {
+				rt.Fatalf("demand %v: placement %d of %v does not fit", dem, i, got)
+			}
+			room.Take(&dem.Need, p)
+			sum[p.Node] += p.Replicas
+		}
+		for _, p := range got[1:] {
+			room.Give(&dem.Need, p)
+		}
+		if fmt.Sprint(sum) != fmt.Sprint(want) {
+			rt.Fatalf("demand %v: FirstFit %v, the scan %v", dem, sum, want)
+		}
+		if !odd {
+			return got[1:]
+		}
+	}
+	return nil
+}
+
+func checkRoom(rt *rapid.T, slow *slowRoom, room *Room, d DemandID, id NodeID) {
+	dem := &slow.demands[d]
+	for _, limit := range []int32{1, 2, 50} {
+		if got, want := room.FitsOn(d, id, limit), slow.fitsOn(d, id, limit); got != want {
+			rt.Fatalf("demand %v on node %d: FitsOn %d of %d, the scan %d", dem, id, got, limit, want)
+		}
+	}
+	var all []NodeID
+	for i := range slow.specs {
+		n := NodeID((int(id) + i) % len(slow.specs))
+		if slow.fitsOn(d, n, 1) == 1 {
+			all = append(all, n)
+		}
+	}
+	front := []NodeID{77}
+	if got := room.Candidates(d, id, 0, front); !slices.Equal(got[1:], all) {
+		rt.Fatalf("demand %v: candidates from %d: %v, the scan %v", dem, id, got[1:], all)
+	}
+	if got := room.Candidates(d, id, 2, nil); !slices.Equal(got, all[:min(2, len(all))]) {
+		rt.Fatalf("demand %v: two candidates from %d: %v, the scan %v", dem, id, got, all)
+	}
+	cpu, mem, milli, _ := slow.left(id)
+	free := int64(0)
+	for _, m := range milli {
+		free += m
+	}
+	if room.FreeCPU(id) != cpu || room.FreeMem(id) != mem || room.FreeGPUMilli(id) != free || room.Up(id) == slow.down[id] || room.Allowed(d, id) != slow.allowed(dem, &slow.specs[id]) {
+		rt.Fatalf("node %d: %d, %d and %d free, the scan %d, %d and %d", id, room.FreeCPU(id), room.FreeMem(id), room.FreeGPUMilli(id), cpu, mem, free)
+	}
+	var usedGPU, usedCPU int64
+	for _, b := range slow.booked {
+		n := &slow.demands[b.d].Need
+		usedGPU += int64(b.p.Replicas) * int64(n.GPUs) * int64(n.GPUMilli)
+		if slow.specs[b.p.Node].CPU < Unlimited {
+			usedCPU += int64(b.p.Replicas) * n.CPU
+		}
+	}
+	byType := int64(0)
+	for i := range room.GPUTypes() {
+		_, used := room.GPUs(i)
+		byType += used
+	}
+	if room.UsedGPUMilli() != usedGPU || byType != usedGPU || room.UsedCPU() != usedCPU {
+		rt.Fatalf("booked GPUs %d (by type %d), CPU %d; the list says %d and %d", room.UsedGPUMilli(), byType, room.UsedCPU(), usedGPU, usedCPU)
+	}
+}
+
+// TestLacksNamesWhatIsShort checks the words that explain a wait.
+func TestLacksNamesWhatIsShort(t *testing.T) {
+	demands := []Demand{
+		{Gang: 1, Need: Need{CPU: 2000}}, {Gang: 1, Need: Need{Mem: 3}}, {Gang: 1, Need: Need{GPUs: 1, GPUMilli: Whole}},
+		{Gang: 1, Need: Need{GPUs: 1, GPUMilli: Whole}, GPUTypes: []string{"B"}}, {Gang: 1, Need: Need{CPU: 1000, GPUs: 1, GPUMilli: 500, VRAM: 3}},
+	}
+	room := NewRoom([]NodeSpec{{Name: "a", CPU: 1000, Mem: 2, VRAM: 4, GPUs: 1, GPUType: "A"}, {Name: "b", CPU: 500, Mem: 9}}, &demands)
+	room.Take(&Need{GPUs: 1, GPUMilli: 100}, Placement{Node: 0, Replicas: 1, GPUs: 1})
+	for d, want := range []Resource{CPU, NoResource, GPU, Constraint, NoResource} {
+		if want == NoResource {
+			if room.FitsOn(DemandID(d), 0, 1)+room.FitsOn(DemandID(d), 1, 1) == 0 {
+				t.Errorf("demand %d does not fit", d)
+			}
+			continue
+		}
+		if got := room.Lacks(DemandID(d)); got != want {
+			t.Errorf("demand %d lacks %v, want %v", d, got, want)
+		}
+	}
+	room.setUp(1, false)
+	if got := room.Lacks(1); got != Memory {
+		t.Errorf("lacks %v, want memory", got)
+	}
+}
