@@ -91,7 +91,7 @@ func (p *Param) check(v string) error {
 			return fmt.Errorf("%s must be a positive duration such as 30s, or auto, not %q", p.Name, v)
 		}
 	default:
-		if f, err := strconv.ParseFloat(v, 64); err != nil || f < 0 || f > 1e9 {
+		if f, err := strconv.ParseFloat(v, 64); err != nil || !(f >= 0 && f <= 1e9) {
 			return fmt.Errorf("%s must be a number from 0 to 1e9, not %q", p.Name, v)
 		}
 	}

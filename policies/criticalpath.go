@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
 	"slices"
@@ -18,9 +19,9 @@ import (
 // and the largest goes first; what does not fit is passed over. Each term lies in 0..1:
 //
 //	rank     (r/R)^8: r the upward rank of the task (Topcuoglu, Hariri & Wu 2002, section 4.1, without communication), R the largest among
-//	         the tasks of its job that are not done. 1 on what is left of the job's critical path; the power makes what is far from
+//	         the tasks of its job that are not over, rounded up to a twentieth of the job's longest path. 1 on what is left of the job's critical path; the power makes what is far from
 //	         it equal, so that there the short tasks go first (on the WfInstances set: a tenth less wait at the same makespan than r/R).
-//	         The ready tasks of a job are looked at again each time R has fallen by a twentieth of the job's longest path.
+//	         The ready tasks of a job are looked at again each time R has fallen. The only task of a job has 1.
 //	latency  the task's criticality, or upward rank / (deadline - time of readiness) if that is more, at most 1.
 //	share    1 / (1 + a/A): a = the task's dominant share of the cluster x its estimate, A = the mean of a over the tasks that had
 //	         arrived when their number last reached a power of two. Small tasks first.
@@ -47,13 +48,18 @@ type CriticalPath struct {
 	lines   lines.Lines
 	fresh   []sched.TaskID
 	aside   []heap.Item
+	crowded []sched.DemandID // lines given up in this decision
 	bias    []int64
-	oldest  heap.Heap // ready tasks by first readiness; those that left are skipped
-	ranks   []int64   // upward rank, ns; 0 = not computed
-	jobs    map[sched.JobID]*jobPath
-	count   int64   // tasks that arrived
-	area    float64 // sum of a over them
-	est     float64 // sum of their estimates, s
+	oldest  heap.Heap                // ready tasks by first readiness; those that left are skipped
+	ranks   []int64                  // upward rank, ns; 0 = not computed
+	jobs    map[sched.JobID]*jobPath // of several tasks
+	only    []sched.TaskID           // by JobID: the one task of it that has arrived; Nobody
+	changed []*jobPath               // scratch of rerank
+	touched []sched.TaskID           // scratch of rerank
+	stale   bool                     // estimates or capacities changed: sums and keys are taken anew at the next decision
+	count   int64                    // tasks that arrived
+	area    float64                  // sum of a over them
+	est     float64                  // sum of their estimates, s
 	meanA   float64
 	meanE   float64
 	asked   []int64 // by demand: ready tasks
@@ -76,7 +82,8 @@ var DefaultWeights = Weights{Rank: 0.25, Latency: 0.1, Share: 0.45, Preds: 0.1, 
 type jobPath struct {
 	byRank []sched.TaskID // largest upward rank first
 	top    int            // first of them that is not over
-	keyed  int64          // largest rank when the ready tasks were last keyed
+	keyed  int64          // R: the largest rank of those left, rounded up; 0 = not known
+	dirty  bool           // in CriticalPath.changed
 	whole  int64          // longest path of the job
 }
 
@@ -100,7 +107,14 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 	case sched.JobArrived:
 		p.arrived(s, e)
 	case sched.EdgeAdded:
-		p.raise(s, e.Task, e.Other)
+		p.rerank(s, e.Task)
+		p.rekeyPreds(s, e.Other)
+	case sched.Updated:
+		p.rerank(s, e.Task)
+		p.stale = true
+	case sched.NodeUp:
+		p.stale = p.stale || e.More != nil && e.More.Spec != nil
+		p.lines.Reopen()
 	case sched.TaskReady:
 		d := s.DemandID(e.Task)
 		p.lines.Push(d, heap.Item{Key: p.key(s, e.Task), Task: e.Task})
@@ -115,7 +129,11 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 	case sched.Finished:
 		p.lines.Reopen()
 		p.over(s, e.Task)
-		p.soleWaiters(s, e.Task)
+		for u := range s.Succs(e.Task) {
+			if s.WaitsFor(u) == 1 {
+				p.rekeyPreds(s, u)
+			}
+		}
 	case sched.Started, sched.CheckpointDone:
 	default:
 		p.lines.Reopen()
@@ -128,56 +146,122 @@ func (p *CriticalPath) left(s *sched.State, t sched.TaskID) {
 	}
 }
 
-// arrived computes upward ranks within the job and takes the tasks into the means.
+// arrived computes upward ranks and takes the tasks into their job and the means. All that it keeps is what the tasks that have arrived
+// make it, in whatever groups they did.
 func (p *CriticalPath) arrived(s *sched.State, e sched.Event) {
 	first, end := e.Task, e.Task+sched.TaskID(e.N)
-	for len(p.ranks) < int(end) {
-		p.ranks = append(p.ranks, 0)
+	if grow := s.Known() - len(p.ranks); grow > 0 {
+		p.ranks = append(slices.Grow(p.ranks, len(s.Table().Tasks)-len(p.ranks)), make([]int64, grow)...)
 	}
 	for t := first; t < end; t++ {
 		p.rank(s, t)
 	}
-	if e.N > 1 || s.Table().SuccOff != nil && len(s.Table().Succs(first))+len(s.Table().Preds(first)) > 0 {
-		if p.jobs == nil {
-			p.jobs = map[sched.JobID]*jobPath{}
+	for t := first; t < end; t++ {
+		p.join(s, t)
+		for u := range s.Preds(t) {
+			if u < first || u >= end {
+				p.rerank(s, u)
+			}
 		}
-		j := p.jobs[s.Task(first).Job]
-		if j == nil {
-			j = &jobPath{}
-			p.jobs[s.Task(first).Job] = j
+		if s.WaitsFor(t) == 1 {
+			p.rekeyPreds(s, t)
 		}
-		for t := first; t < end; t++ {
-			j.byRank = append(j.byRank, t)
-		}
-		p.sortJob(j)
 	}
+	p.rekeyChanged(s)
 	before := p.count
 	for t := first; t < end; t++ {
-		p.area += p.areaOf(s, t)
-		p.est += s.Estimate(t).Seconds()
-		p.count++
-		if p.count&(p.count-1) == 0 {
-			p.meanA, p.meanE = p.area/float64(p.count), p.est/float64(p.count)
-		}
+		p.take(s, t)
 	}
 	if bits.Len64(uint64(before)) != bits.Len64(uint64(p.count)) {
 		p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
 	}
 }
 
-func (p *CriticalPath) sortJob(j *jobPath) {
-	slices.SortFunc(j.byRank, func(a, b sched.TaskID) int {
-		if x, y := p.ranks[a], p.ranks[b]; x != y {
-			if x > y {
-				return -1
-			}
-			return 1
+// take counts a task into the means.
+func (p *CriticalPath) take(s *sched.State, t sched.TaskID) {
+	p.area += p.areaOf(s, t)
+	p.est += s.Estimate(t).Seconds()
+	p.count++
+	if p.count&(p.count-1) == 0 {
+		p.meanA, p.meanE = p.area/float64(p.count), p.est/float64(p.count)
+	}
+}
+
+// refresh takes sums and keys anew.
+func (p *CriticalPath) refresh(s *sched.State) {
+	p.stale = false
+	p.count, p.area, p.est, p.meanA, p.meanE = 0, 0, 0, 0, 0
+	p.backlog, p.wants = 0, wants{gpu: p.wants.gpu[:0]}
+	clear(p.asked)
+	for t := range sched.TaskID(s.Known()) {
+		if s.Phase(t) != sched.Unknown {
+			p.take(s, t)
 		}
-		return int(a - b)
-	})
-	j.top = 0
-	j.whole = max(p.ranks[j.byRank[0]], 1)
-	j.keyed = j.whole
+		if s.Phase(t) == sched.Ready {
+			p.ask(s, t, 1)
+		}
+	}
+	p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
+}
+
+// join adds t to the path of its job; a job has one from its second task on.
+func (p *CriticalPath) join(s *sched.State, t sched.TaskID) {
+	id := s.Task(t).Job
+	if len(p.only) <= int(id) {
+		p.only = slices.Grow(p.only, max(int(id)+1, int(s.Table().Jobs))-len(p.only))
+	}
+	for len(p.only) <= int(id) {
+		p.only = append(p.only, sched.Nobody)
+	}
+	j := p.jobs[id]
+	if j == nil {
+		if p.only[id] == sched.Nobody {
+			p.only[id] = t
+			return
+		}
+		if p.jobs == nil {
+			p.jobs = map[sched.JobID]*jobPath{}
+		}
+		j = &jobPath{byRank: []sched.TaskID{p.only[id]}}
+		p.jobs[id] = j
+	}
+	j.byRank = append(j.byRank, t)
+	p.change(j)
+}
+
+func (p *CriticalPath) change(j *jobPath) {
+	if !j.dirty {
+		j.dirty = true
+		p.changed = append(p.changed, j)
+	}
+}
+
+// rekeyChanged puts the jobs whose ranks have changed in order again.
+func (p *CriticalPath) rekeyChanged(s *sched.State) {
+	for _, j := range p.changed {
+		j.dirty = false
+		slices.SortFunc(j.byRank, func(a, b sched.TaskID) int { return cmp.Or(cmp.Compare(p.ranks[b], p.ranks[a]), cmp.Compare(a, b)) })
+		j.top, j.keyed = 0, 0
+		p.settle(s, j)
+	}
+	p.changed = p.changed[:0]
+}
+
+// settle finds R of what is left of a job, and keys its ready tasks by it if it has changed.
+func (p *CriticalPath) settle(s *sched.State, j *jobPath) {
+	for j.top < len(j.byRank) && s.Phase(j.byRank[j.top]).Over() {
+		j.top++
+	}
+	if j.top == len(j.byRank) {
+		return
+	}
+	step := max(p.ranks[j.byRank[0]]/20, 1)
+	if now := (p.ranks[j.byRank[j.top]] + step - 1) / step * step; now != j.keyed {
+		j.keyed = now
+		for _, t := range j.byRank[j.top:] {
+			p.rekey(s, t)
+		}
+	}
 }
 
 // rank computes the upward rank of t and of what follows from it, without recursion.
@@ -185,12 +269,12 @@ func (p *CriticalPath) rank(s *sched.State, t sched.TaskID) {
 	if p.ranks[t] != 0 {
 		return
 	}
-	stack := []sched.TaskID{t}
+	stack := append(p.touched[:0], t)
 	for len(stack) > 0 {
 		u := stack[len(stack)-1]
 		deepest, waiting := int64(0), false
 		for v := range s.Succs(u) {
-			if int(v) >= len(p.ranks) {
+			if s.Phase(v) == sched.Unknown {
 				continue // submitted later; it counts when it is there
 			}
 			if p.ranks[v] == 0 {
@@ -205,68 +289,46 @@ func (p *CriticalPath) rank(s *sched.State, t sched.TaskID) {
 		p.ranks[u] = max(int64(s.Estimate(u)), 1) + deepest
 		stack = stack[:len(stack)-1]
 	}
+	p.touched = stack
 }
 
-// raise takes in an added edge: the ranks of its ancestors may grow.
-func (p *CriticalPath) raise(s *sched.State, from, to sched.TaskID) {
-	stack := []sched.TaskID{from}
-	deepest := p.ranks[to]
+// rerank computes the upward rank of t anew, and those of its ancestors where that changes them.
+func (p *CriticalPath) rerank(s *sched.State, t sched.TaskID) {
+	stack := append(p.touched[:0], t)
 	for len(stack) > 0 {
 		t := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
-		r := max(int64(s.Estimate(t)), 1) + deepest
-		if t != from {
-			deepest := int64(0)
-			for u := range s.Succs(t) {
+		if int(t) >= len(p.ranks) || p.ranks[t] == 0 {
+			continue // not told of yet; its rank is computed when it is
+		}
+		deepest := int64(0)
+		for u := range s.Succs(t) {
+			if s.Phase(u) != sched.Unknown {
 				deepest = max(deepest, p.ranks[u])
 			}
-			r = max(int64(s.Estimate(t)), 1) + deepest
 		}
-		if r <= p.ranks[t] {
+		r := max(int64(s.Estimate(t)), 1) + deepest
+		if r == p.ranks[t] {
 			continue
 		}
 		p.ranks[t] = r
+		if j := p.jobs[s.Task(t).Job]; j != nil {
+			p.change(j)
+		} else {
+			p.rekey(s, t)
+		}
 		for u := range s.Preds(t) {
 			stack = append(stack, u)
 		}
 	}
-	for _, t := range []sched.TaskID{from, to} {
-		if j := p.jobs[s.Task(t).Job]; j != nil {
-			p.sortJob(j)
-			p.skipOver(s, j)
-			p.rekeyJob(s, j)
-		}
-	}
+	p.touched = stack
+	p.rekeyChanged(s)
 }
 
 // over takes in that a task is over: what is left of its job's critical path may be shorter.
 func (p *CriticalPath) over(s *sched.State, t sched.TaskID) {
-	j := p.jobs[s.Task(t).Job]
-	if j == nil {
-		return
-	}
-	p.skipOver(s, j)
-	if j.top == len(j.byRank) {
-		return
-	}
-	if now := p.ranks[j.byRank[j.top]]; j.keyed-now > j.whole/20 {
-		p.rekeyJob(s, j)
-	}
-}
-
-func (p *CriticalPath) skipOver(s *sched.State, j *jobPath) {
-	for j.top < len(j.byRank) && s.Phase(j.byRank[j.top]).Over() {
-		j.top++
-	}
-}
-
-func (p *CriticalPath) rekeyJob(s *sched.State, j *jobPath) {
-	if j.top == len(j.byRank) {
-		return
-	}
-	j.keyed = p.ranks[j.byRank[j.top]]
-	for _, t := range j.byRank[j.top:] {
-		p.rekey(s, t)
+	if j := p.jobs[s.Task(t).Job]; j != nil {
+		p.settle(s, j)
 	}
 }
 
@@ -276,23 +338,10 @@ func (p *CriticalPath) rekey(s *sched.State, t sched.TaskID) {
 	}
 }
 
-// soleWaiters looks again at tasks that have become the last one which a successor waits for.
-func (p *CriticalPath) soleWaiters(s *sched.State, done sched.TaskID) {
-	for u := range s.Succs(done) {
-		if s.Phase(u) != sched.Blocked || s.WaitsFor(u) != 2 { // told before the kernel counts this end
-			continue
-		}
-		for t := range s.Preds(u) {
-			if t != done && s.Phase(t) == sched.Ready {
-				p.rekeyAs(s, t, true)
-			}
-		}
-	}
-}
-
-func (p *CriticalPath) rekeyAs(s *sched.State, t sched.TaskID, last bool) {
-	if p.lines.Remove(s.DemandID(t), t) {
-		p.lines.Push(s.DemandID(t), heap.Item{Key: p.keyAs(s, t, last), Task: t})
+// rekeyPreds looks again at the ready predecessors of t: one of them may have become the last that t waits for, or be so no more.
+func (p *CriticalPath) rekeyPreds(s *sched.State, t sched.TaskID) {
+	for u := range s.Preds(t) {
+		p.rekey(s, u)
 	}
 }
 
@@ -323,6 +372,7 @@ func dominantShare(room *sched.Room, d *sched.Demand) float64 {
 	return share
 }
 
+// key returns the part of the priority that does not depend on the moment, as a key: smallest first.
 func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 	last := false
 	for u := range s.Succs(t) {
@@ -331,11 +381,6 @@ func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 			break
 		}
 	}
-	return p.keyAs(s, t, last)
-}
-
-// keyAs returns the part of the priority that does not depend on the moment, as a key: smallest first.
-func (p *CriticalPath) keyAs(s *sched.State, t sched.TaskID, last bool) int64 {
 	rank := 1.0
 	if j := p.jobs[s.Task(t).Job]; j != nil {
 		rank = min(float64(p.ranks[t])/float64(max(j.keyed, 1)), 1)
@@ -448,6 +493,9 @@ func (p *CriticalPath) heat(s *sched.State, d sched.DemandID) float64 {
 
 // Decide starts ready tasks in the order of their priority, past what does not fit, beside the reservation of the oldest overdue task.
 func (p *CriticalPath) Decide(r *sched.Round) {
+	if p.stale {
+		p.refresh(r.State)
+	}
 	p.reserveForOldest(r)
 	if p.W.Heat > 0 {
 		for len(p.bias) < len(r.Table().Demands) {
@@ -482,6 +530,7 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 			p.aside = append(p.aside, p.lines.Pop(d))
 			if crowded++; crowded%crowdedTries == 0 {
 				p.lines.Shut(d)
+				p.crowded = append(p.crowded, d)
 			}
 		default:
 			it := p.lines.Pop(d)
@@ -499,6 +548,10 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 		p.lines.Push(r.DemandID(it.Task), it)
 	}
 	p.aside = p.aside[:0]
+	for _, d := range p.crowded {
+		p.lines.Unshut(d) // given up for this decision only: what would delay the reservation now may not do so later
+	}
+	p.crowded = p.crowded[:0]
 	for _, t := range p.fresh {
 		if r.Phase(t) == sched.Ready && p.lines.IsShut(r.DemandID(t)) {
 			r.Skip(t, sched.NoRoom)
@@ -529,7 +582,7 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 		if !ok || !r.Start(t, on...) {
 			r.Skip(t, sched.NoRoom)
 			p.holder = t
-			p.reserve.keepFor(t, FirstFit)
+			p.reserve.keepFor(t, FirstFit, true)
 			return
 		}
 		p.lines.Remove(r.DemandID(t), t)
@@ -545,7 +598,7 @@ func (p *CriticalPath) place(r *sched.Round, t sched.TaskID) (on []sched.Placeme
 		p.buf = on[:0]
 		return on, ok, ok
 	}
-	on, ok, fits = p.reserve.backfill(r.State, t, p.buf[:0], false)
+	on, ok, fits = p.reserve.backfill(r.State, FirstFit, t, p.buf[:0], false)
 	p.buf = on[:0]
 	return on, ok, fits
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// Key orders ready tasks: smallest first, ties to the lower TaskID. It is asked once, when a task becomes ready, so it must not change
-// while the task waits.
+// Key orders ready tasks: smallest first, ties to the lower TaskID. It is asked when a task becomes ready and when its estimate is updated,
+// so it must not change otherwise while the task waits.
 type Key func(*sched.State, sched.TaskID) int64
 
 // Place looks for room for the whole gang in room (the real one, or a plan) and appends the placements to buf. It must depend on the
@@ -36,6 +36,7 @@ type List struct {
 	aside   []heap.Item
 	buf     []sched.Placement
 	victims []victim
+	leaving []sched.TaskID
 	ids     []sched.TaskID
 	plan    sched.Room
 }
@@ -57,32 +58,47 @@ func FirstFit(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Plac
 func (l *List) Observe(s *sched.State, e sched.Event) {
 	switch e.Kind {
 	case sched.TaskReady:
-		key := l.Key
-		if key == nil {
-			key = ReadyTime
-		}
-		it := heap.Item{Key: key(s, e.Task), Task: e.Task}
-		if l.Skip {
-			d := s.DemandID(e.Task)
-			l.lines.Push(d, it)
-			if l.Evict != nil && l.lines.First(d) == it {
-				l.lines.Unshut(d) // it may stop tasks that the others of its demand may not
-			}
-			l.fresh = append(l.fresh, e.Task)
-		} else {
-			l.line.Push(it)
-		}
+		l.push(s, e.Task)
 	case sched.TaskBlocked, sched.TaskDropped:
-		// Tasks that were started have left their line already.
-		if l.Skip {
-			l.lines.Remove(s.DemandID(e.Task), e.Task)
-		} else {
-			l.line.Remove(e.Task)
+		// Tasks that were started have left their line already; if one is blocked, its claim was undone and room came free.
+		if !l.remove(s, e.Task) && e.Kind == sched.TaskBlocked {
+			l.lines.Reopen()
 		}
+	case sched.Updated:
+		if l.remove(s, e.Task) {
+			l.push(s, e.Task)
+		}
+		l.lines.Reopen()
 	case sched.JobArrived, sched.Started, sched.CheckpointDone:
 	default:
 		l.lines.Reopen()
 	}
+}
+
+func (l *List) push(s *sched.State, t sched.TaskID) {
+	key := l.Key
+	if key == nil {
+		key = ReadyTime
+	}
+	it := heap.Item{Key: key(s, t), Task: t}
+	if !l.Skip {
+		l.line.Push(it)
+		return
+	}
+	d := s.DemandID(t)
+	l.lines.Push(d, it)
+	if l.Evict != nil && l.lines.First(d) == it {
+		l.lines.Unshut(d) // it may stop tasks that the others of its demand may not
+	}
+	l.fresh = append(l.fresh, t)
+}
+
+// remove takes t out of its line and reports whether it was there.
+func (l *List) remove(s *sched.State, t sched.TaskID) bool {
+	if l.Skip {
+		return l.lines.Remove(s.DemandID(t), t)
+	}
+	return l.line.Remove(t)
 }
 
 // Decide starts tasks in the order of their keys as long as there is room.
@@ -160,23 +176,28 @@ func (l *List) try(r *sched.Round, t sched.TaskID) bool {
 }
 
 // preempt looks for the victims without which t fits: the largest ranks first until it does, then spares, from the smallest rank on, those
-// that need not go.
+// that need not go. What is being stopped already counts as gone, so that nobody is stopped for room that comes anyway; t then waits for it.
 func (l *List) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
-	l.victims = l.victims[:0]
+	l.victims, l.leaving = l.victims[:0], l.leaving[:0]
 	on, ok := l.buf, false
 	if l.Turns { // they come in the order in which they would be stopped: no more of them than needed are looked at
 		for v := range r.RunningTasks() {
-			if r.Phase(v) != sched.Running {
-				continue
+			stops := r.Phase(v) == sched.Stopping
+			rank, may := int64(0), true
+			if !stops {
+				rank, may = l.Evict(r.State, v, t)
 			}
-			rank, may := l.Evict(r.State, v, t)
 			if !may {
 				break
 			}
-			if len(l.victims) == 0 {
+			if len(l.victims)+len(l.leaving) == 0 {
 				l.plan.CopyFrom(r.Room())
 			}
-			l.victims = append(l.victims, victim{rank, v})
+			if stops {
+				l.leaving = append(l.leaving, v)
+			} else {
+				l.victims = append(l.victims, victim{rank, v})
+			}
 			give(r.State, &l.plan, v)
 			if on, ok = place(r.State, &l.plan, t, on[:0]); ok {
 				break
@@ -184,10 +205,10 @@ func (l *List) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
 		}
 	} else {
 		for v := range r.RunningTasks() {
-			if r.Phase(v) == sched.Running {
-				if rank, may := l.Evict(r.State, v, t); may {
-					l.victims = append(l.victims, victim{rank, v})
-				}
+			if r.Phase(v) == sched.Stopping {
+				l.leaving = append(l.leaving, v)
+			} else if rank, may := l.Evict(r.State, v, t); may {
+				l.victims = append(l.victims, victim{rank, v})
 			}
 		}
 		if len(l.victims) == 0 {
@@ -203,12 +224,21 @@ func (l *List) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
 			return int(b.task - a.task)
 		})
 		l.plan.CopyFrom(r.Room())
-		for n := 0; n < len(l.victims) && !ok; n++ {
-			give(r.State, &l.plan, l.victims[n].task)
-			if on, ok = place(r.State, &l.plan, t, on[:0]); ok {
-				l.victims = l.victims[:n+1]
-			}
+		for _, v := range l.leaving {
+			give(r.State, &l.plan, v)
 		}
+		n := 0
+		if len(l.leaving) > 0 {
+			on, ok = place(r.State, &l.plan, t, on[:0])
+		}
+		for ; n < len(l.victims) && !ok; n++ {
+			give(r.State, &l.plan, l.victims[n].task)
+			on, ok = place(r.State, &l.plan, t, on[:0])
+		}
+		l.victims = l.victims[:n]
+	}
+	if len(l.victims) == 0 {
+		ok = false // nothing is to be stopped
 	}
 	l.buf = on[:0]
 	if !ok {
@@ -228,7 +258,14 @@ func (l *List) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
 	}
 	on, ok = place(r.State, &l.plan, t, on[:0])
 	l.buf = on[:0]
-	return ok && r.Claim(t, on, l.ids...)
+	if !ok || len(l.ids) == 0 {
+		return false
+	}
+	if r.Claim(t, on, l.ids...) {
+		return true
+	}
+	// Where it needs room that is only being left, it waits. Otherwise a quota refused it, and it is passed over as one whose start was refused.
+	return len(l.leaving) == 0
 }
 
 func give(s *sched.State, room *sched.Room, t sched.TaskID) {

@@ -110,6 +110,9 @@ func (h *hand) carryOut(orders []sched.Command) {
 			}
 			h.due = append(h.due, due{h.now.Add(left), report})
 		case sched.Stop:
+			if h.k.Phase(o.Task) != sched.Stopping || h.k.Attempt(o.Task) != o.Attempt {
+				continue // the loss of another node ended it in the same batch
+			}
 			h.kept[o.Task] += max(h.now.Sub(h.k.StartedAt(o.Task)), 0)
 			report.Kind, report.Done = sched.Stopped, min(h.kept[o.Task], h.c.Run[o.Task])
 			h.due = append(h.due, due{h.now.Add(time.Duration(o.Task%3) * 250 * time.Millisecond), report})

@@ -29,8 +29,6 @@ type seriesBuilder struct {
 	edge    sched.Time // end of the present bucket
 	width   time.Duration
 	buckets []sums // integrals, value x ns
-	now     sums
-	have    bool
 }
 
 func (b *seriesBuilder) start(from sched.Time, span time.Duration) {

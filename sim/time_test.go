@@ -57,6 +57,38 @@ func TestStopsAreTheNextBatchOfTheSameInstant(t *testing.T) {
 	)
 }
 
+func TestReportsOfOneInstantComeByTaskWhateverTheirKind(t *testing.T) {
+	var x script
+	// At 2 the GPU comes free for task 1, which takes no time, and task 3 overtakes task 2.
+	w := workload(t, gpus(0, 2*s, 1), gpus(0, 0, 1), cpus(0, 10*s, 1), cpus(2, 3*s, 1))
+	key := func(_ *sched.State, t sched.TaskID) int64 { return map[sched.TaskID]int64{0: 0, 1: 1, 2: 9, 3: 2}[t] }
+	p := &policies.List{Skip: true, Key: key, Evict: func(s *sched.State, v, t sched.TaskID) (int64, bool) { return key(s, v), key(s, v) > key(s, t) }}
+	run(t, sim.Config{Workload: w, Nodes: nodes(1, 1, 1), Policy: p, Tap: x.tap})
+	x.wants(
+		t,
+		"0: arrived 0, arrived 1, arrived 2 -> start 0#1, start 2#1",
+		"2: finished 0, arrived 3 -> start 1#1, stop 2#1",
+		"2: finished 1, stopped 2 -> start 3#1",
+		"5: finished 3 -> start 2#2",
+		"13: finished 2 ->",
+	)
+}
+
+func TestTheEndOfAStoppedAttemptIsNotTold(t *testing.T) {
+	var x script
+	// Task 1 starts over at 3; at 10, when its first attempt would have ended, task 0 ends.
+	w := workload(t, cpus(0, 10*s, 1), cpus(0, 10*s, 1))
+	run(t, sim.Config{Workload: w, Nodes: nodes(1, 2, 0), Policy: &evicter{evict: []eviction{{at(3), 1}}}, Restart: true, Tap: x.tap})
+	x.wants(
+		t,
+		"0: arrived 0, arrived 1 -> start 0#1, start 1#1",
+		"3:  -> stop 1#1",
+		"3: stopped 1 -> start 1#2",
+		"10: finished 0 ->",
+		"13: finished 1 ->",
+	)
+}
+
 func TestTheHorizonCutsAfterItsOwnInstant(t *testing.T) {
 	w := workload(t, gpus(0, 10*s, 1), gpus(0, 10*s, 1), gpus(30, 10*s, 1))
 	cfg := sim.Config{Workload: w, Nodes: nodes(1, 0, 1), Policy: named(t, "fifo")}
@@ -107,7 +139,13 @@ func bucket(x sim.Series, i int, end sched.Time) time.Duration {
 func TestTimesBeforeZeroAreTimesLikeOthers(t *testing.T) {
 	// Philly's first row is 0 and others are earlier.
 	w := workload(t, gpus(0, 10*s, 1), gpus(-100, 50*s, 1), gpus(-90, 20*s, 1))
-	res := run(t, sim.Config{Workload: w, Nodes: nodes(1, 0, 1), Policy: named(t, "fifo"), Faults: []sim.Fault{{At: at(-500), Node: 0}, {At: at(-95), Node: 0, Up: true}}})
+	var x script
+	res := run(t, sim.Config{
+		Workload: w, Nodes: nodes(1, 0, 1), Policy: named(t, "fifo"), Faults: []sim.Fault{{At: at(-500), Node: 0}, {At: at(-95), Node: 0, Up: true}}, Tap: x.tap,
+	})
+	if want := "-100: node-down n0, arrived 0 ->"; x.lines[0] != want { // time begins with the first submit
+		t.Errorf("first batch %q, wanted %q", x.lines[0], want)
+	}
 	if res.First != at(-100) || res.Last != at(10) {
 		t.Errorf("from %v to %v, wanted -100 to 10", res.First.Seconds(), res.Last.Seconds())
 	}

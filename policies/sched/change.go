@@ -38,7 +38,8 @@ func (k *Kernel) hold(e Event) {
 	if e.Kind == Hold {
 		rw.flags |= flagHold
 		if rw.phase == Claiming {
-			k.undoClaim(e.Task) // held now
+			k.undoClaim(e.Task) // held now; the policy hears of it because room came free
+			k.pol.Observe(&k.State, Event{Kind: TaskBlocked, Task: e.Task, Node: NoNode})
 			return
 		}
 		if rw.phase == Ready {

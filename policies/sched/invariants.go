@@ -5,7 +5,7 @@ import "fmt"
 // checkInvariants panics where the kernel's own books disagree: built in with -tags invariants, which the tests use. It costs a walk
 // over all tasks and nodes a Step.
 func (k *Kernel) checkInvariants() {
-	var ready, running, blocked, claims int
+	var ready, running, blocked, claims, open int
 	waits := map[TaskID]int32{}
 	var last Time
 	for i, first := k.runs[0].next, true; i != 0; i = k.runs[i].next {
@@ -29,6 +29,9 @@ func (k *Kernel) checkInvariants() {
 	}
 	for t := range k.rows {
 		rw := &k.rows[t]
+		if rw.phase != Unknown && !rw.phase.Over() {
+			open++
+		}
 		switch rw.phase {
 		case Ready:
 			ready++
@@ -56,6 +59,9 @@ func (k *Kernel) checkInvariants() {
 	}
 	if k.quotas != nil {
 		k.checkQuotas()
+	}
+	if open != k.open {
+		panic(fmt.Sprintf("%d tasks are open, counted %d", open, k.open))
 	}
 	if ready != k.ready || running != k.running || blocked != k.blocked || claims != k.claims {
 		panic(fmt.Sprintf("counts: ready %d/%d running %d/%d blocked %d/%d claims %d/%d", ready, k.ready, running, k.running, blocked, k.blocked, claims, k.claims))

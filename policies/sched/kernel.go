@@ -278,6 +278,7 @@ func (k *Kernel) change(e *Event) {
 			k.release(e.Task, rw)
 			rw.phase, rw.mark = Done, k.now
 			k.open--
+			k.countDone(e.Task)
 			k.pol.Observe(&k.State, *e)
 			k.unblock(e.Task)
 		case Killed:
@@ -459,36 +460,40 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 }
 
-// unblock tells the successors of a done task.
-func (k *Kernel) unblock(t TaskID) {
-	if k.tb.SuccOff != nil {
-		for _, u := range k.tb.Succs(t) {
-			k.lessOne(t, u)
-		}
+// countDone takes a done task off what its successors wait for, all of them before anyone is told.
+func (k *Kernel) countDone(t TaskID) {
+	for _, u := range k.tb.Succs(t) {
+		k.lessOne(u)
 	}
 	for _, u := range k.extra.succ[t] {
-		k.lessOne(t, u)
+		k.lessOne(u)
 	}
 }
 
-func (k *Kernel) lessOne(t, u TaskID) {
-	if int(u) >= len(k.rows) {
-		return // its job has not arrived
+func (k *Kernel) lessOne(u TaskID) {
+	if ph := k.Phase(u); ph != Unknown && !ph.Over() { // else its job has not arrived, or it does not wait any more
+		k.rows[u].waitsFor--
 	}
-	rw := &k.rows[u]
-	if rw.phase == Unknown || rw.phase.Over() {
+}
+
+// unblock makes the successors of a done task ready that wait for nothing more.
+func (k *Kernel) unblock(t TaskID) {
+	for _, u := range k.tb.Succs(t) {
+		k.unblockOne(t, u)
+	}
+	for _, u := range k.extra.succ[t] {
+		k.unblockOne(t, u)
+	}
+}
+
+func (k *Kernel) unblockOne(t, u TaskID) {
+	if k.Phase(u) != Blocked || k.rows[u].waitsFor > 0 {
 		return
 	}
-	rw.waitsFor--
-	if rw.waitsFor > 0 {
-		return
+	if k.waits.rows != nil {
+		k.waits.last[u] = t
 	}
-	if rw.phase == Blocked {
-		if k.waits.rows != nil {
-			k.waits.last[u] = t
-		}
-		k.makeReady(u, Order)
-	}
+	k.makeReady(u, Order)
 }
 
 // keep records work kept of a task.

@@ -320,8 +320,11 @@ func checkRoom(rt *rapid.T, slow *slowRoom, room *Room, d DemandID, id NodeID) {
 // TestLacksNamesWhatIsShort checks the words that explain a wait.
 func TestLacksNamesWhatIsShort(t *testing.T) {
 	demands := []Demand{
-		{Gang: 1, Need: Need{CPU: 2000}}, {Gang: 1, Need: Need{Mem: 3}}, {Gang: 1, Need: Need{GPUs: 1, GPUMilli: Whole}},
-		{Gang: 1, Need: Need{GPUs: 1, GPUMilli: Whole}, GPUTypes: []string{"B"}}, {Gang: 1, Need: Need{CPU: 1000, GPUs: 1, GPUMilli: 500, VRAM: 3}},
+		{Gang: 1, Need: Need{CPU: 2000}},
+		{Gang: 1, Need: Need{Mem: 3}},
+		{Gang: 1, Need: Need{GPUs: 1, GPUMilli: Whole}},
+		{Gang: 1, Need: Need{GPUs: 1, GPUMilli: Whole}, GPUTypes: []string{"B"}},
+		{Gang: 1, Need: Need{CPU: 1000, GPUs: 1, GPUMilli: 500, VRAM: 3}},
 	}
 	room := NewRoom([]NodeSpec{{Name: "a", CPU: 1000, Mem: 2, VRAM: 4, GPUs: 1, GPUType: "A"}, {Name: "b", CPU: 500, Mem: 9}}, &demands)
 	room.Take(&Need{GPUs: 1, GPUMilli: 100}, Placement{Node: 0, Replicas: 1, GPUs: 1})

@@ -651,6 +651,9 @@ func (k *Kernel) sound() error {
 		case Claiming:
 			k.claims++
 		}
+		if !rw.phase.Over() {
+			k.open++
+		}
 		if (rw.phase == Running || rw.phase == Stopping || rw.phase == Claiming) != (rw.slot >= 0) {
 			return fmt.Errorf("task %d is %v, and holds no room", t, rw.phase)
 		}

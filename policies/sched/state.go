@@ -223,14 +223,21 @@ func (s *State) Remaining(t TaskID) time.Duration {
 	return max(left-s.keptOf(t), 0)
 }
 
-// ExpectedEnd returns when a running task is expected to end by its estimate; one that is past it, in one second from now.
+// ExpectedEnd returns when a running task is expected to end by its estimate; one that is past it, in one second from now. One that
+// starts at this very moment and is estimated to take no time is not past it.
 func (s *State) ExpectedEnd(t TaskID) Time {
 	r := &s.runs[s.rows[t].slot]
 	end := r.start.Add(r.est)
-	if end <= s.now {
+	if end <= s.now && r.start < s.now {
 		return s.now.Add(time.Second)
 	}
 	return end
+}
+
+// EstimatedEnd returns start plus estimate of a running task, which may be past.
+func (s *State) EstimatedEnd(t TaskID) Time {
+	r := &s.runs[s.rows[t].slot]
+	return r.start.Add(r.est)
 }
 
 // StartedAt returns when the present attempt of a running task started.

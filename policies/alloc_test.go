@@ -1,0 +1,96 @@
+package policies_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// belt is a driver for a steady state: every step one job arrives, and what should have ended has. Its memory is given out beforehand.
+type belt struct {
+	k     *sched.Kernel
+	tb    *sched.Table
+	now   sched.Time
+	next  int
+	in    []sched.Event
+	ends  [64][]sched.Event // by step of the end, modulo
+	steps int
+	over  int
+}
+
+// newBelt makes single tasks of four demands that together ask for a little more than the cluster has, now and then, and run 1 to 40 steps.
+func newBelt(tb testing.TB, p sched.Policy, tasks int) *belt {
+	table := &sched.Table{
+		Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: int32(tasks),
+		Demands: []sched.Demand{
+			{Gang: 1, Need: sched.Need{CPU: 1000, Mem: 1 << 30}},
+			{Gang: 1, Need: sched.Need{CPU: 2000, GPUs: 1, GPUMilli: sched.Whole}},
+			{Gang: 1, Need: sched.Need{CPU: 500, GPUs: 1, GPUMilli: 250}},
+			{Gang: 3, Need: sched.Need{CPU: 1000, GPUs: 2, GPUMilli: sched.Whole}},
+		},
+	}
+	for d := range table.Demands {
+		table.Classes = append(table.Classes, sched.Class{Demand: sched.DemandID(d)})
+	}
+	for i := range tasks {
+		table.Tasks = append(table.Tasks, sched.Task{Submit: sched.Time(i) * 1e9, Deadline: sched.Never, Job: sched.JobID(i), Class: sched.ClassID((i * 7 / 3) % 4)})
+		table.Estimates = append(table.Estimates, time.Duration(1+i*i%41)*time.Second)
+	}
+	var nodes []sched.NodeSpec
+	for range 7 {
+		nodes = append(nodes, sched.NodeSpec{Name: "n", CPU: 16000, Mem: 64 << 30, VRAM: sched.Unlimited, GPUs: 8, GPUType: "A"})
+	}
+	k, err := sched.New(sched.Config{Table: table, Nodes: nodes, Policy: p})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	b := &belt{k: k, tb: table, in: make([]sched.Event, 0, 256)}
+	for i := range b.ends {
+		b.ends[i] = make([]sched.Event, 0, 256)
+	}
+	return b
+}
+
+func (b *belt) step() {
+	b.now += 1e9
+	b.steps++
+	slot := b.steps % len(b.ends)
+	b.in = append(b.in[:0], b.ends[slot]...)
+	b.ends[slot] = b.ends[slot][:0]
+	b.over += len(b.in)
+	b.in = append(b.in, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(b.next), N: 1})
+	b.next++
+	for _, o := range b.k.Step(b.now, b.in) {
+		if o.Kind == sched.Start {
+			at := (b.steps + int(b.tb.Estimates[o.Task]/time.Second)) % len(b.ends)
+			b.ends[at] = append(b.ends[at], sched.Event{Kind: sched.Finished, Task: o.Task, Attempt: o.Attempt})
+		}
+	}
+}
+
+// TestSteadyStateAllocatesNothing steps kernels on which tasks come, wait and go, long after all slices have their size.
+func TestSteadyStateAllocatesNothing(t *testing.T) {
+	for _, name := range []string{"fifo", "fjf", "sjf", "sjf{skip=false}", "easy", "easy{scan=sjbf}", "critical-path", "critical-path{patience=20s}", "fjf+best-fit"} {
+		t.Run(name, func(t *testing.T) {
+			const warm, measured = 4000, 2000
+			b := newBelt(t, build(t, name)(), warm+2*measured)
+			waited := 0
+			for range warm {
+				b.step()
+				waited += b.k.Queued()
+			}
+			if waited == 0 || b.k.Running() < 10 || b.over < warm/2 {
+				t.Fatalf("%d waited, %d run, %d are over: this is no steady state", waited, b.k.Running(), b.over)
+			}
+			many := func() {
+				for range measured {
+					b.step()
+				}
+			}
+			if n := testing.AllocsPerRun(1, many); n != 0 {
+				t.Errorf("%g allocations in %d steps", n, measured)
+			}
+		})
+	}
+}

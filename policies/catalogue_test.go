@@ -1,0 +1,214 @@
+package policies_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/schedlab/schedlab/policies"
+)
+
+// drawSpec draws a way to write a policy of the catalogue: parameters in any order, spaces here and there.
+func drawSpec(t *rapid.T, e policies.Entry) (text string, set map[string]string, placement, estimates string) {
+	space := rapid.SampledFrom([]string{"", "", " ", "\t "})
+	set = map[string]string{}
+	var pairs []string
+	for _, p := range e.Params {
+		if !rapid.Bool().Draw(t, "give "+p.Name) {
+			continue
+		}
+		var v string
+		switch {
+		case len(p.Choices) > 0:
+			v = rapid.SampledFrom(p.Choices).Draw(t, p.Name)
+		case p.Default == "true" || p.Default == "false":
+			v = rapid.SampledFrom([]string{"true", "false"}).Draw(t, p.Name)
+		case p.Default == "auto":
+			v = rapid.SampledFrom([]string{"auto", "1ns", "30s", "1h2m3s", "0.5ms"}).Draw(t, p.Name)
+		default:
+			v = fmt.Sprint(rapid.SampledFrom([]float64{0, 1, 0.25, 12, 1e9, 1e-3}).Draw(t, p.Name))
+			if strings.Contains(v, "+") {
+				v = "1000000000"
+			}
+		}
+		set[p.Name] = v
+		pairs = append(pairs, p.Name+space.Draw(t, "space")+"="+space.Draw(t, "space")+v)
+	}
+	if rapid.Bool().Draw(t, "estimates") {
+		estimates = rapid.SampledFrom([]string{"perfect", "trace", "factor:2.5"}).Draw(t, "how")
+		pairs = append(pairs, "estimates="+estimates)
+	}
+	pairs = rapid.Permutation(pairs).Draw(t, "order")
+	text = space.Draw(t, "space") + e.Name
+	if len(pairs) > 0 || rapid.Bool().Draw(t, "brackets") {
+		text += "{" + strings.Join(pairs, ","+space.Draw(t, "space")) + "}"
+	}
+	if e.Placed && rapid.Bool().Draw(t, "placed") {
+		placement = rapid.SampledFrom(policies.PlacementNames()).Draw(t, "placement")
+		text += "+" + placement
+	}
+	return text + space.Draw(t, "space"), set, placement, estimates
+}
+
+func TestEveryPolicyPrintsAsItParses(t *testing.T) {
+	for _, e := range policies.Catalogue {
+		t.Run(e.Name, func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) {
+				text, set, placement, estimates := drawSpec(rt, e)
+				spec, err := policies.Parse(text)
+				if err != nil {
+					rt.Fatalf("%q: %v", text, err)
+				}
+				if spec.Name != e.Name || spec.Placement != placement || spec.Estimates != estimates || len(spec.Set) != len(set) {
+					rt.Fatalf("%q is read as %+v", text, spec)
+				}
+				for _, kv := range spec.Set {
+					if set[kv.Key] != kv.Value {
+						rt.Fatalf("%q: %s is read as %q", text, kv.Key, kv.Value)
+					}
+				}
+				again, err := policies.Parse(spec.String())
+				if err != nil || again.String() != spec.String() || fmt.Sprintf("%+v", again) != fmt.Sprintf("%+v", spec) {
+					rt.Fatalf("%q prints as %q, which is read as %+v (%v)", text, spec.String(), again, err)
+				}
+				if p, err := policies.Build(spec, policies.Hints{}); err != nil || p == nil {
+					rt.Fatalf("%q: %v", text, err)
+				}
+				if list := policies.Split(spec.String() + ", " + text); len(list) != 2 || list[0] != spec.String() {
+					rt.Fatalf("a list of %q and %q splits into %q", spec.String(), text, list)
+				}
+			})
+		})
+	}
+}
+
+func TestDefaultsAreValuesThatTheirParametersTake(t *testing.T) {
+	for _, e := range policies.Catalogue {
+		if e.Summary == "" || e.About == "" || e.Source == "" {
+			t.Errorf("%s explains itself badly", e.Name)
+		}
+		for _, p := range e.Params {
+			if _, err := policies.Parse(e.Name + "{" + p.Name + "=" + p.Default + "}"); err != nil {
+				t.Errorf("%s: the default of %s is refused: %v", e.Name, p.Name, err)
+			}
+			if p.About == "" {
+				t.Errorf("%s: %s is not explained", e.Name, p.Name)
+			}
+		}
+	}
+	if len(policies.Names()) != len(policies.Catalogue) || policies.Find("no such") != nil {
+		t.Error("Names or Find")
+	}
+	for _, name := range policies.PlacementNames() {
+		if policies.AboutPlacement(name) == "" {
+			t.Errorf("placement %s is not explained", name)
+		}
+	}
+}
+
+func TestErrorsOfParseSayWhatIsKnown(t *testing.T) {
+	for text, parts := range map[string][]string{
+		"":                                   {"unknown policy", "fifo", "critical-path"},
+		"fifoo":                              {`"fifoo"`, "fifo", "easy"},
+		"rr{quantumm=3s}":                    {`"quantumm"`, "quantum", "estimates"},
+		"rr{quantum=3}":                      {"quantum", "30s", `"3"`},
+		"rr{quantum=0s}":                     {"quantum", "positive"},
+		"rr{quantum=-3s}":                    {"quantum", "positive"},
+		"rr{quantum=3s":                      {"not closed"},
+		"rr{quantum=3s}x":                    {"not closed"},
+		"rr{quantum}":                        {`"quantum"`, "key=value"},
+		"rr{=3s}":                            {"key=value"},
+		"rr{quantum=}":                       {"key=value"},
+		"rr{quantum=3s,quantum=4s}":          {"twice"},
+		"rr{estimates=perfect,estimates=no}": {"twice"},
+		"easy{scan=sjf}":                     {"arrival, sjbf, reverse", `"sjf"`},
+		"srtf{preempt=yes}":                  {"true or false", `"yes"`},
+		"critical-path{rank=-1}":             {"rank", "number"},
+		"critical-path{rank=NaN}":            {"rank", "number"},
+		"critical-path{rank=Inf}":            {"rank", "number"},
+		"critical-path{rank=much}":           {"rank", "number"},
+		"critical-path+seed":                 {"chooses its nodes itself"},
+		"fifo+besst-fit":                     {`"besst-fit"`, "best-fit", "first-fit", "worst-fit", "seed"},
+		"fifo+":                              {"placement", "best-fit"},
+		"fifo{skip=true}":                    {`"skip"`},
+	} {
+		_, err := policies.Parse(text)
+		if err == nil {
+			t.Errorf("%q is accepted", text)
+			continue
+		}
+		for _, part := range parts {
+			if !strings.Contains(err.Error(), part) {
+				t.Errorf("%q: the error %q does not say %q", text, err, part)
+			}
+		}
+	}
+}
+
+func TestSplitCutsOutsideBracketsOnly(t *testing.T) {
+	for list, want := range map[string][]string{
+		"fifo":                            {"fifo"},
+		"fifo,easy{scan=sjbf}, rr":        {"fifo", "easy{scan=sjbf}", "rr"},
+		"rr{quantum=3s,estimates=x},fifo": {"rr{quantum=3s,estimates=x}", "fifo"},
+		"expr: f(a,b), fifo":              {"expr: f(a,b)", "fifo"},
+		"a,,b":                            {"a", "", "b"},
+		"":                                {""},
+	} {
+		if got := policies.Split(list); !slices.Equal(got, want) {
+			t.Errorf("%q splits into %q, wanted %q", list, got, want)
+		}
+	}
+}
+
+func TestTheDefaultQuantumIsATenthOfTheMeanEstimate(t *testing.T) {
+	// Two tasks of 10 s share a core: with slices of 2 s the first stops at 2.
+	w := workload(t, cores(0, 10, 1), cores(0, 10, 1))
+	spec, err := policies.Parse("rr")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := policies.Build(spec, policies.Hints{MeanEstimate: 20 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	tap, text := orders()
+	simulate(t, config(w, machines(1, 1, 0), p, tap))
+	if want := "0 start 0@0, 2 stop 0, 2 start 1@0, 4 stop 1, 4 start 0@0"; !strings.HasPrefix(text(), want) {
+		t.Errorf("orders %s, wanted %s first", text(), want)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	for _, e := range policies.Catalogue {
+		f.Add(e.Name)
+		for _, p := range e.Params {
+			f.Add(e.Name + "{" + p.Name + "=" + p.Default + "}")
+		}
+	}
+	f.Add("easy{scan=sjbf,estimates=factor:2}+best-fit")
+	f.Add("rr{quantum=1s,}+{}")
+	f.Add("critical-path{rank=0x1p-2,age=1e3}")
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, part := range policies.Split(text) {
+			spec, err := policies.Parse(part)
+			if err != nil {
+				if !strings.Contains(err.Error(), "policy") {
+					t.Fatalf("%q: the error %q does not say what it is about", part, err)
+				}
+				continue
+			}
+			printed := spec.String()
+			again, err := policies.Parse(printed)
+			if err != nil || again.String() != printed {
+				t.Fatalf("%q prints as %q, which is read as %q (%v)", part, printed, again, err)
+			}
+			if _, err := policies.Build(spec, policies.Hints{}); err != nil {
+				t.Fatalf("%q: %v", part, err)
+			}
+		}
+	})
+}

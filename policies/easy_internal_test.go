@@ -1,0 +1,50 @@
+package policies
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/schedlab/schedlab/policies/policytest"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces"
+)
+
+func orders(t testing.TB, c policytest.Case, p sched.Policy) []string {
+	var out []string
+	cfg := sim.Config{
+		Workload: &traces.Workload{Table: c.Table, Run: c.Run, RunOn: c.RunOn}, Nodes: c.Nodes, Policy: p, Restart: c.Restart,
+		KillAtEstimate: c.KillAtEstimate, Overhead: c.Overhead,
+		Tap: func(now sched.Time, _ []sched.Event, cmds []sched.Command) error {
+			for _, cmd := range cmds {
+				out = append(out, fmt.Sprint(now, cmd.Kind, cmd.Task, cmd.On))
+			}
+			return nil
+		},
+	}
+	for _, f := range c.Faults {
+		cfg.Faults = append(cfg.Faults, sim.Fault{At: f.At, Node: f.Node, Up: f.Up, Task: f.Task, Attempt: f.Attempt, After: f.After})
+	}
+	if _, err := sim.Run(context.Background(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// The index of expected ends, the lines that find the next task by its estimate, and the lazy reservation give what trying every task
+// against a copy of the room gives.
+func TestEasyIsTheSameWithItsIndexesAndWithout(t *testing.T) {
+	gen := policytest.Cases(policytest.Gen{})
+	rapid.Check(t, func(rt *rapid.T) {
+		c := gen.Draw(rt, "case")
+		tb := policytest.TB(t, rt)
+		fast, plain := orders(tb, c, &Easy{}), orders(tb, c, &Easy{plain: true})
+		if !slices.Equal(fast, plain) {
+			rt.Fatalf("orders differ:\nfast  %q\nplain %q", fast, plain)
+		}
+	})
+}

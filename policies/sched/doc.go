@@ -1,0 +1,126 @@
+// Package sched is the core of schedlab: a kernel that takes facts and returns orders, and the contract of the policies that plug into
+// it. It does no I/O, asks no clock, starts no goroutine and imports the standard library only. This comment is the manual of the architecture.
+//
+// # Facts in, orders out
+//
+// A Kernel knows what tasks there are, where each stands, who holds what, and nothing of how a task is run. A driver tells it what
+// happened (an Event is a fact: a job arrived, an attempt ended, a node was lost) and carries out what it returns (a Command is an
+// order: start, stop, checkpoint, scale, reject). There are two drivers, sim in virtual time and live in real time. A policy sees neither,
+// so the same policy code schedules a simulated trace and a real cluster, and a recorded run can be replayed to equal decisions. The
+// main loop of any driver is
+//
+//	k, err := sched.New(sched.Config{Table: table, Nodes: nodes, Policy: policy})
+//	...
+//	for {
+//		wake, ok := k.NextWake()          // what the policy or a backoff waits for
+//		now, facts := next(wake, ok)      // sleep, or jump: the first of a report, an arrival, the wake
+//		sched.SortBatch(facts)            // one history, one order of facts
+//		orders := k.Step(now, facts)
+//		journal(now, facts)               // live: durable before an order leaves
+//		for _, o := range orders {
+//			switch o.Kind {
+//			case sched.Start:
+//				start(o.Task, o.Attempt, o.On) // later reports Finished, FailedAttempt or Killed with o.Attempt
+//			case sched.Stop:
+//				stop(o.Task, o.Attempt)        // later reports Stopped with the work kept
+//			}
+//		}
+//	}
+//
+// # The batch
+//
+// Step takes in all facts of one instant and then asks the policy once. In it come first the ends and the changes in the order given, then the
+// backoffs that are over, then arrivals and added edges in the order given; then a Wake if the policy's wish has come, then the claims
+// whose last victim has stopped start, then the policy decides. Facts that the orders cause at once (a stop that costs no time) form the next batch of the
+// same instant. SortBatch is the tie rule of both drivers: reports on tasks by TaskID, other changes as given, arrivals by TaskID. Time
+// never goes back: a batch older than the last one counts as of now.
+//
+// The policy is told each fact (Observe) when the state has taken it in, and what it brings about right behind it: TaskReady for a task that
+// may be started, TaskBlocked for one that no longer may, TaskDropped for one that is over without being done. Everything ugly (a
+// crash, a lost node, an eviction) ends in another TaskReady, so a policy that knows TaskReady only is already right under failure. What a
+// successor waits for is counted down before Finished is told.
+//
+// # The life of a task
+//
+//	          JobArrived                 Start                      Finished
+//	 Unknown -----------> Blocked   +------------> Running -----------------------> Done
+//	                       |   ^    |               |   ^ |
+//	    predecessors done  |   |    |         Evict |   | | no retries left, Killed
+//	                       v   |    |               v   | +-----------------------> Failed
+//	           Held <----> Ready ---+          Stopping |
+//	    Hold, Release       ^  ^  \                | |  +--- last victim gone ---+
+//	                        |  |   \ Claim         | +-- cancelled --> Dropped  |
+//	                        |  |    +-------------------------> Claiming -------+
+//	                        |  +-------- Stopped --+                |
+//	                        |  +-------- its node is lost, a hold --+
+//	                   Backoff <--- FailedAttempt, retries left (from Running and Stopping)
+//
+// Not drawn: an edge added to a Ready task makes it Blocked; Reject makes a Ready task Rejected; Cancelled makes what does not run
+// Dropped at once and what runs Stopping; when a task ends as Failed, Dropped or Rejected its successors are Dropped. Finished and
+// FailedAttempt count in Stopping as well: the end came before the order. Done, Failed, Dropped and Rejected are final.
+//
+// A failed attempt is tried again while Class.Retries last, after Class.Backoff, doubled each time up to 64 times. The loss of a node costs no retry and
+// has no backoff. A task that is held runs on; the hold counts when it would be ready again.
+//
+// # Attempts
+//
+// Every Start makes a new attempt, numbered from 1, and every order and report carries the number. A report of any other attempt than the
+// running one is dropped and counted (Late). That one rule is the simulator's lazy cancellation and the fence of the live mode: whatever
+// an old attempt says late, twice or wrongly changes nothing. A gang is one attempt: its replicas start and end together. When one of its nodes is lost, the
+// rest is ordered to stop; when none of its nodes is left, it is over without a report, and an order to stop it that is already in the
+// batch is void. Facts that cannot be true, of unknown tasks and nodes, are dropped and counted too (Refused).
+//
+// # Room, placements and claims
+//
+// The kernel owns devices. A Placement names the node, the replicas and the GPU indexes; Start takes room at once, all or nothing: CPU,
+// RAM, GPUs and VRAM of all replicas or none. Where a placement leaves the GPUs open the kernel chooses them: the lowest free ones, or
+// the fullest device that holds all of the placement's shares. On a node with more than MaxDevices GPUs they are only counted. Room is free again when an end
+// is reported, not when the order to stop is given. A NodeProfile can only lower what the ledger offers, quotas bound what tenants and
+// queues hold together; Start refuses what does not fit, and no policy can overbook.
+//
+// Claim is preemption without a thief: it orders victims to stop, books the placements over them, so that what they leave is
+// nobody else's, and starts the claimant by itself once the last has ended, whichever way. Until then free room on the nodes can be
+// negative. A claim is undone, and the task ready again, when a node of it is lost or the task is held or cancelled; its victims stop all the same.
+//
+// # Why a task waits
+//
+// From its submission to its end a task either holds room or waits for exactly one Cause, so that the causes add up to submit-to-end
+// less holding. Window: from the submission to the batch that took it in. Dependency: while Blocked. Order: ready and not spoken of, held by a
+// user, or refused by a quota. NoRoom, Staging, Order: what the policy last said with Skip. Preempted: from an eviction to the next
+// start, whatever is said. FailureDelay: backoff, and on until the policy's next word. Books has the sums; with Config.Waits the kernel
+// also keeps them by class and by what stood in the way (Waits).
+//
+// # Who owns what
+//
+// The Table belongs to the driver and is append-only; kernels that run beside each other may share it, and none writes to it: an
+// estimate that Updated replaces lives in the State. Event slices belong to the caller and may be reused after Step (Step writes the new NodeID into
+// a NodeUp that brings a Spec); what Detail points to must not change. The commands and their placements belong to the kernel and
+// are valid until the next Step. What State and Room return is for reading and valid until the state changes; a policy that wants to plan
+// copies the Room (CopyFrom) and books on the copy. One goroutine owns a kernel. In a steady state Step allocates nothing.
+//
+// # What a policy may keep
+//
+// Anything that follows from the facts it was told and the State: lines, ranks, sums. It indexes by TaskID only after growing in Observe,
+// for tasks, nodes and edges may be added at any Step. It keeps no time of its own, draws no random numbers but from a seed of its own, and decides by a
+// total order, ties to the lower TaskID, never by the order of a map. Keys made from floats are rounded.
+//
+// The test of that is the snapshot. Snapshot writes the kernel's state without the policy; Restore makes a kernel that goes on, and tells
+// a new policy the present as facts: JobArrived by TaskID, Started for what runs in the order of start, TaskReady in the order of
+// readiness. From there on it must decide as the first one would have. PolicySet changes the policy of a running kernel the same way.
+//
+// # What a driver owes
+//
+//   - Every attempt that was started ends once in a report with its number: Finished, FailedAttempt, Killed, or Stopped where a stop was ordered.
+//     A node's loss is told as NodeDown; the attempts that it took with it need no report, and a late one is harmless.
+//   - Stopped and FailedAttempt say in Done what work is kept, in time on a node of reference speed, all attempts together; 0 means that all
+//     is lost.
+//   - It calls Step no later than NextWake, with no facts if there are none.
+//   - A job's tasks, and their estimates, classes and edges, are in the Table before its JobArrived, and its dependencies have no cycle; a
+//     job that breaks this is refused.
+//   - It carries orders out in the order given, and lets one pass that has become void in its own batch.
+//
+// # Checks
+//
+// Built with -tags invariants, the kernel recounts its books after each Step and panics where they disagree. Promises that can be seen from outside
+// are checked by the package policytest, which shares no code with this one.
+package sched
