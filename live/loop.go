@@ -87,7 +87,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		l.in = l.in[:0]
 		l.mu.Unlock()
 		sched.SortBatch(batch)
-		now := l.Now()
+		now := max(l.Now(), l.Kernel.Now()) // time never falls, whatever the clock does
 		out := l.Kernel.Step(now, batch)
 		if l.Tap != nil {
 			if err := l.Tap(now, batch, out); err != nil {

@@ -15,6 +15,7 @@ import (
 type agenda struct {
 	runs   [][]nodeRun                     // by node, by end
 	gangs  map[sched.TaskID][]sched.NodeID // nodes of running tasks that have more than one placement
+	spare  [][]sched.NodeID                // for gangs, reused
 	log    []sched.NodeID                  // nodes that changed, oldest first
 	begun  int                             // number of entries that were dropped from the front of log
 	byDem  []*whenFits                     // by demand; nil = never asked for
@@ -39,7 +40,13 @@ type whenFits struct {
 	late []sched.Time // by node: from when on a task whose end it takes is past its estimate
 }
 
-func (a *agenda) touch(n sched.NodeID) { a.log = append(a.log, n) }
+func (a *agenda) touch(n sched.NodeID) {
+	if len(a.log) > 4*len(a.runs)+1024 { // who has not asked for so long starts afresh
+		a.begun += len(a.log)
+		a.log = a.log[:0]
+	}
+	a.log = append(a.log, n)
+}
 
 func (a *agenda) grow(s *sched.State) {
 	for len(a.runs) < s.Room().Len() {
@@ -59,6 +66,11 @@ func (a *agenda) observe(s *sched.State, e sched.Event) {
 		a.add(s, e.Task)
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
 		a.remove(s, e.Task)
+	case sched.Updated: // its expected end has moved
+		if ph := s.Phase(e.Task); ph == sched.Running || ph == sched.Stopping {
+			a.remove(s, e.Task)
+			a.add(s, e.Task)
+		}
 	case sched.NodeUp, sched.NodeDown, sched.NodeProfile:
 		a.touch(e.Node)
 	}
@@ -92,7 +104,10 @@ func (a *agenda) add(s *sched.State, t sched.TaskID) {
 		if a.gangs == nil {
 			a.gangs = map[sched.TaskID][]sched.NodeID{}
 		}
-		nodes := make([]sched.NodeID, 0, len(on))
+		var nodes []sched.NodeID
+		if last := len(a.spare) - 1; last >= 0 {
+			nodes, a.spare = a.spare[last][:0], a.spare[:last]
+		}
 		for _, p := range on {
 			nodes = append(nodes, p.Node)
 		}
@@ -106,6 +121,7 @@ func (a *agenda) remove(s *sched.State, t sched.TaskID) {
 			a.removeFrom(n, t)
 		}
 		delete(a.gangs, t)
+		a.spare = append(a.spare, nodes)
 		return
 	}
 	if n := s.Outcome(t).Node; n != sched.NoNode {
@@ -195,10 +211,6 @@ func (a *agenda) upToDate(s *sched.State, d sched.DemandID) *whenFits {
 		}
 	}
 	w.seen = a.begun + len(a.log)
-	if len(a.log) > 4*nodes+1024 { // who has not asked for so long starts afresh
-		a.begun += len(a.log)
-		a.log = a.log[:0]
-	}
 	return w
 }
 

@@ -1,3 +1,5 @@
+//go:build !invariants && !race
+
 package policies_test
 
 import (

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
@@ -33,8 +34,8 @@ import (
 //
 // No starvation: a task that has waited for Patience gets a reservation as in EASY, the oldest such task first: from then on only tasks
 // that leave its reservation feasible may overtake it. With estimates that are never too short it starts no later than its shadow time,
-// when the tasks that run at that moment have ended; so a task waits at most Patience plus, for each overdue task that was
-// ready before it, one longest run. Where Patience is 0 it is 20 x the mean estimate (of A's tasks) + 4 x the time in which the whole
+// when the tasks that run at that moment have ended; so a task waits at most Patience plus one longest run, and one more for each
+// overdue task that was ready before it. Where Patience is 0 it is 20 x the mean estimate (of A's tasks) + 4 x the time in which the whole
 // cluster could do what is ready at the moment, so that a burst that needs its time does not turn the order into FIFO.
 //
 // Node choice: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms) among at most Score nodes on
@@ -51,6 +52,7 @@ type CriticalPath struct {
 	crowded []sched.DemandID // lines given up in this decision
 	bias    []int64
 	oldest  heap.Heap                // ready tasks by first readiness; those that left are skipped
+	passed  []heap.Item              // scratch of reserveForOldest
 	ranks   []int64                  // upward rank, ns; 0 = not computed
 	jobs    map[sched.JobID]*jobPath // of several tasks
 	only    []sched.TaskID           // by JobID: the one task of it that has arrived; Nobody
@@ -84,7 +86,6 @@ type jobPath struct {
 	top    int            // first of them that is not over
 	keyed  int64          // R: the largest rank of those left, rounded up; 0 = not known
 	dirty  bool           // in CriticalPath.changed
-	whole  int64          // longest path of the job
 }
 
 // wants sums what ready tasks ask for.
@@ -449,10 +450,15 @@ func (p *CriticalPath) ask(s *sched.State, t sched.TaskID, sign int64) {
 		if len(p.wants.gpu) <= i {
 			p.wants.gpu = append(p.wants.gpu, 0)
 		}
-		if len(dem.GPUTypes) == 0 || slices.Contains(dem.GPUTypes, typ) {
+		if takes(dem, typ) {
 			p.wants.gpu[i] += sign * dem.GPUTotal()
 		}
 	}
+}
+
+// takes reports whether the demand may use GPUs of a type: as placing does, whatever the case of the letters.
+func takes(d *sched.Demand, typ string) bool {
+	return len(d.GPUTypes) == 0 || slices.ContainsFunc(d.GPUTypes, func(t string) bool { return strings.EqualFold(t, typ) })
 }
 
 // heat returns the heat of the resource that the demand asks most of, 0..1.
@@ -481,7 +487,7 @@ func (p *CriticalPath) heat(s *sched.State, d sched.DemandID) float64 {
 	if dem.Need.GPUs > 0 {
 		var want, capacity, used int64
 		for i, typ := range room.GPUTypes() {
-			if i < len(p.wants.gpu) && (len(dem.GPUTypes) == 0 || slices.Contains(dem.GPUTypes, typ)) {
+			if i < len(p.wants.gpu) && takes(dem, typ) {
 				cc, uu := room.GPUs(i)
 				want, capacity, used = max(want, p.wants.gpu[i]), capacity+cc, used+uu
 			}
@@ -563,11 +569,13 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 // crowdedTries bounds how many tasks that would delay the reservation a decision looks at before it gives up the line at hand.
 const crowdedTries = 16
 
-// reserveForOldest starts the oldest ready tasks that have waited for the patience, and reserves for the first that finds no room.
+// reserveForOldest starts the oldest ready tasks that have waited for the patience, and reserves for the first that finds no room. One that
+// a quota holds back, or that no running task's end lets start because a node is down, is passed over: others must not starve behind it.
 func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 	p.holder = sched.Nobody
 	for len(p.oldest) > 0 {
-		t := p.oldest[0].Task
+		it := p.oldest[0]
+		t := it.Task
 		if r.Phase(t) != sched.Ready {
 			p.oldest.Pop()
 			continue
@@ -575,20 +583,44 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 		due := p.due(r.State, t)
 		if r.Now() < due {
 			r.WakeAt(due)
-			return
+			break
 		}
 		on, ok := p.choose(r.State, r.Room(), t, p.buf[:0])
 		p.buf = on[:0]
-		if !ok || !r.Start(t, on...) {
+		if ok && r.Start(t, on...) {
+			p.lines.Remove(r.DemandID(t), t)
+			p.ask(r.State, t, -1)
+			p.oldest.Pop()
+			continue
+		}
+		if !ok {
 			r.Skip(t, sched.NoRoom)
 			p.holder = t
 			p.reserve.keepFor(t, FirstFit, true)
-			return
+			if !someDown(r.Room()) {
+				break
+			}
+			if p.reserve.ready(r.State); p.reserve.shadow != sched.Never {
+				break
+			}
+			p.holder = sched.Nobody
 		}
-		p.lines.Remove(r.DemandID(t), t)
-		p.ask(r.State, t, -1)
+		p.passed = append(p.passed, it)
 		p.oldest.Pop()
 	}
+	for _, it := range p.passed {
+		p.oldest.Push(it)
+	}
+	p.passed = p.passed[:0]
+}
+
+func someDown(room *sched.Room) bool {
+	for n := range room.Len() {
+		if !room.Up(sched.NodeID(n)) {
+			return true
+		}
+	}
+	return false
 }
 
 // place looks for room for t, beside the reservation if there is one.
@@ -657,7 +689,7 @@ func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID,
 	return room.FirstFit(d, buf[:start])
 }
 
-// freshProfile is the age up to which a sampled load counts.
+// freshProfile is the age from which on a sampled load no longer counts.
 const freshProfile = 10 * time.Second
 
 // NodeScore is the node score of S7, 0..1: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms). A
@@ -675,7 +707,7 @@ func NodeScore(s *sched.State, room *sched.Room, n sched.NodeID) float64 {
 	case spec.CPU > 0 && spec.CPU < sched.Unlimited:
 		load = 1 - float64(max(room.FreeCPU(n), 0))/float64(spec.CPU)
 	}
-	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) <= freshProfile {
+	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
 		load = max(load, p.GPULoad)
 	}
 	score := 0.5*mem + 0.4*(1-load) + 0.1/(1+float64(spec.StorageLatency)/float64(time.Millisecond))

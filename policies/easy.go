@@ -58,7 +58,7 @@ func (p *Easy) Observe(s *sched.State, e sched.Event) {
 	case sched.TaskReady:
 		d := s.DemandID(e.Task)
 		for len(p.queues) <= int(d) {
-			p.queues, p.isLive, p.fits = append(p.queues, lines.Waiting{}), append(p.isLive, false), append(p.fits, demandFit{})
+			p.queues, p.isLive, p.fits = append(p.queues, lines.Waiting{}), append(p.isLive, false), append(p.fits, demandFit{stamp: -1})
 		}
 		if !p.isLive[d] {
 			p.isLive[d] = true
@@ -70,6 +70,10 @@ func (p *Easy) Observe(s *sched.State, e sched.Event) {
 	case sched.TaskBlocked, sched.TaskDropped:
 		if d := s.DemandID(e.Task); int(d) < len(p.queues) {
 			p.queues[d].Remove(e.Task)
+		}
+	case sched.Updated:
+		if d := s.DemandID(e.Task); int(d) < len(p.queues) && p.queues[d].Remove(e.Task) {
+			p.queues[d].Insert(e.Task, int64(s.Remaining(e.Task)), func(a, b sched.TaskID) bool { return comesBefore(s, a, b) })
 		}
 	}
 }

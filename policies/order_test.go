@@ -82,6 +82,28 @@ func TestPreemptiveOrdersStopWhatComesLaterOnly(t *testing.T) {
 	}
 }
 
+func TestVictimsAreTheLargestRanksThatMustGo(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		cores      int64
+		rows       []traces.Row
+	}{
+		{"of equals the higher number", "0 start 0@0, 0 start 1@0, 1 stop 1, 1 start 2@0", 2, []traces.Row{cores(0, 10, 1), cores(0, 10, 1), cores(1, 2, 1)}},
+		{"the largest does", "0 start 0@0, 0 start 1@0, 1 stop 1, 1 start 2@0", 2, []traces.Row{cores(0, 10, 1), cores(0, 11, 1), cores(1, 2, 1)}},
+		{"the largest alone does not, and is spared", "0 start 0@0, 0 start 1@0, 1 stop 0, 1 start 2@0", 5, []traces.Row{cores(0, 40, 4), cores(0, 50, 1), cores(1, 2, 4)}},
+		{"both must go", "0 start 0@0, 0 start 1@0, 1 stop 0, 1 stop 1, 1 start 2@0", 5, []traces.Row{cores(0, 40, 4), cores(0, 50, 1), cores(1, 2, 5)}},
+		{"not even both", "0 start 0@0, 0 start 1@0, 0 start 2@0", 6, []traces.Row{cores(0, 1.5, 1), cores(0, 40, 4), cores(0, 50, 1), cores(1, 2, 6)}},
+	} {
+		tap, text := orders()
+		cfg := config(workload(t, c.rows...), machines(1, c.cores, 0), build(t, "srtf")(), tap)
+		cfg.Horizon = second(1.2)
+		simulate(t, cfg)
+		if text() != c.want {
+			t.Errorf("%s: %s, wanted %s", c.name, text(), c.want)
+		}
+	}
+}
+
 func TestASliceEndsOnlyWhereAReadyTaskCouldUseTheRoom(t *testing.T) {
 	for _, c := range []struct {
 		name  string

@@ -105,10 +105,13 @@ func (v *reservation) beside(s *sched.State, d sched.DemandID, buf []sched.Place
 	if v.shadow == sched.Never {
 		return s.Room().FirstFit(d, buf) // room that never comes by itself (a node is down): there is nothing to delay
 	}
+	need := &s.Table().Demands[d].Need
 	if !v.single {
+		if need.GPUs > 0 && need.GPUMilli < sched.Whole {
+			return v.sharesBeside(s, d, buf)
+		}
 		return s.Room().FirstFitWhere(d, buf, func(n sched.NodeID, fits int32) int32 { return v.after.FitsOn(d, n, fits) })
 	}
-	need := &s.Table().Demands[d].Need
 	return s.Room().FirstFitWhere(d, buf, func(n sched.NodeID, fits int32) int32 {
 		if n != v.node {
 			return fits
@@ -125,6 +128,38 @@ func (v *reservation) beside(s *sched.State, d sched.DemandID, buf []sched.Place
 		}
 		return int32(max(k, 0))
 	})
+}
+
+// sharesBeside is beside for a share of a GPU: which device it takes matters, so each replica gets one that has room for it now and at the
+// shadow time, the one with the least room now, no two the same.
+func (v *reservation) sharesBeside(s *sched.State, d sched.DemandID, buf []sched.Placement) ([]sched.Placement, bool) {
+	room, start := s.Room(), len(buf)
+	both := func(n sched.NodeID, i int) bool { return room.ShareFits(d, n, i) && v.after.ShareFits(d, n, i) }
+	on, ok := room.FirstFitWhere(d, buf, func(n sched.NodeID, fits int32) int32 {
+		devices := int32(0)
+		for i := range room.BookedMilli(n) {
+			if both(n, i) {
+				devices++
+			}
+		}
+		return min(fits, devices, v.after.FitsOn(d, n, fits))
+	})
+	var taken sched.Devices
+	for j := start; j < len(on); j++ {
+		p := &on[j]
+		if j == start || on[j-1].Node != p.Node {
+			taken = 0
+		}
+		booked, best := room.BookedMilli(p.Node), -1
+		for i, b := range booked {
+			if taken>>i&1 == 0 && (best < 0 || b > booked[best]) && both(p.Node, i) {
+				best = i
+			}
+		}
+		p.GPUs = 1 << best // there are as many as replicas: the limit has counted them
+		taken |= p.GPUs
+	}
+	return on, ok
 }
 
 // endsInTime reports whether t, started now on these placements, is expected to end no later than the shadow time.
@@ -181,7 +216,9 @@ func (v *reservation) started(s *sched.State, t sched.TaskID, on []sched.Placeme
 		return
 	}
 	for _, p := range on {
-		p.GPUs = v.after.Devices(s.DemandID(t), p.Node, p.Replicas) // devices are interchangeable at the shadow time
+		if need.GPUMilli >= sched.Whole { // whole devices are interchangeable at the shadow time; sharesBeside has looked at shares
+			p.GPUs = v.after.Devices(s.DemandID(t), p.Node, p.Replicas)
+		}
 		v.after.Take(need, p)
 	}
 }

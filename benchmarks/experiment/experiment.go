@@ -43,7 +43,10 @@ type Options struct {
 	Check     bool // verify every schedule with the independent checkers
 	Pictures  bool // gather what plots need, of the first seed and load
 	Workers   int  // 0: one a processor
-	Progress  func(done, total float64)
+	Shard     Shard
+	// Begin, if any, is told the first workload once, before anything is simulated.
+	Begin    func(*traces.Workload)
+	Progress func(done, total float64)
 }
 
 // Settings are the simulator's settings that are common to all runs.
@@ -106,6 +109,14 @@ func ParseEstimates(s string) (Estimates, error) {
 	return Estimates{}, fmt.Errorf("estimates must be trace, perfect or factor:x with 0 < x <= 1e6, not %q", s)
 }
 
+// String is how ParseEstimates reads it.
+func (e Estimates) String() string {
+	if e.Kind == "factor" {
+		return "factor:" + strconv.FormatFloat(e.Factor, 'g', -1, 64)
+	}
+	return e.Kind
+}
+
 // of returns the estimates, nil for the workload's own.
 func (e Estimates) of(w *traces.Workload) []time.Duration {
 	switch e.Kind {
@@ -124,11 +135,14 @@ func (e Estimates) of(w *traces.Workload) []time.Duration {
 // Result is what an experiment found.
 type Result struct {
 	Runs     []report.Run // in the order of loads, seeds, policies
-	Summary  []report.Summary
+	Summary  []report.Summary // empty for a shard
 	Notes    []string
-	Workload *traces.Workload // of the first seed and load
+	Workload *traces.Workload // of the first seed and load (of the shard); nil if the shard is empty
 	Pictures []Picture        // by policy, if asked for
 	Checked  int              // schedules that the checkers looked at
+
+	index []int            // of each of Runs in the whole experiment
+	waits []stats.Interval // of the mean wait by batch means, by run, for an experiment of one run a policy; nil for others
 }
 
 // work is one (load, seed): its workload is made once and shared by the policies.
@@ -148,25 +162,32 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if len(o.Policies) == 0 {
 		return nil, errors.New("no policies")
 	}
-	seeds, notes := o.Seeds, []string(nil)
-	if o.Source.Fixed && len(seeds) > 1 {
-		notes = append(notes, "seeds change nothing here: the trace is recorded and none of the policies is random; one run each")
-		seeds = seeds[:1]
-	}
-	loads := o.Loads
-	if len(loads) == 0 {
-		loads = []float64{math.NaN()}
-	}
-	var works []*work
-	for _, load := range loads {
-		for _, seed := range seeds {
-			works = append(works, &work{load: load, seed: seed})
-			works[len(works)-1].left.Store(int32(len(o.Policies)))
+	plan := newPlan(o.Source.Fixed, len(o.Policies), o.Seeds, o.Loads)
+	mine := plan.shard(o.Shard)
+	works := make([]*work, plan.groups()) // nil: not of this shard
+	var first *work
+	for _, run := range mine {
+		group, load, seed, _ := plan.at(run)
+		if works[group] == nil {
+			works[group] = &work{load: load, seed: seed}
+		}
+		works[group].left.Add(1)
+		if first == nil {
+			first = works[group]
 		}
 	}
-	res := &Result{Runs: make([]report.Run, len(works)*len(o.Policies)), Notes: notes}
+	res := &Result{Runs: make([]report.Run, len(mine)), Notes: plan.notes, index: mine}
 	if o.Pictures {
 		res.Pictures = make([]Picture, len(o.Policies))
+	}
+	if first != nil {
+		first.once.Do(func() { first.prepare(&o) })
+		if first.err != nil {
+			return nil, first.err
+		}
+		if o.Begin != nil {
+			o.Begin(first.w)
+		}
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -174,25 +195,28 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if workers <= 0 {
 		workers = runtime.GOMAXPROCS(0)
 	}
-	progress := newProgress(len(res.Runs), o.Progress)
-	waits := make([]stats.Interval, len(o.Policies))
+	progress := newProgress(len(mine), o.Progress)
+	if plan.single() {
+		res.waits = make([]stats.Interval, len(mine))
+	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
 	var checked atomic.Int64
-	for range min(workers, len(res.Runs)) {
+	for range min(workers, len(mine)) {
 		wg.Go(func() {
 			for ctx.Err() == nil {
 				i := int(next.Add(1) - 1)
-				if i >= len(res.Runs) {
+				if i >= len(mine) {
 					return
 				}
-				wk, p := works[i/len(o.Policies)], i%len(o.Policies)
+				group, _, _, p := plan.at(mine[i])
+				wk := works[group]
 				wk.once.Do(func() { wk.prepare(&o) })
 				if wk.err != nil {
 					cancel(wk.err)
 					return
 				}
-				one, err := o.one(ctx, wk, p, i < len(o.Policies), func(share float64) { progress.at(i, share) })
+				one, err := o.one(ctx, wk, p, group == 0, func(share float64) { progress.at(i, share) })
 				if err != nil {
 					cancel(fmt.Errorf("%s: %w", o.Policies[p], err))
 					return
@@ -201,13 +225,13 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 				if o.Check {
 					checked.Add(1)
 				}
-				if i < len(o.Policies) { // the first seed and load
-					if o.Pictures {
-						res.Pictures[p] = one.picture
-					}
-					waits[p] = one.wait
+				if group == 0 && o.Pictures {
+					res.Pictures[p] = one.picture
 				}
-				if wk.left.Add(-1) == 0 && wk != works[0] {
+				if res.waits != nil {
+					res.waits[i] = one.wait
+				}
+				if wk.left.Add(-1) == 0 && wk != first {
 					wk.w = nil // its memory is free for the next
 				}
 			}
@@ -218,13 +242,22 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		return nil, err
 	}
 	progress.end()
-	res.Workload = works[0].w
+	if first != nil {
+		res.Workload = first.w
+	}
 	res.Checked = int(checked.Load())
-	res.Summary = report.Summarise(res.Runs)
-	if len(seeds) == 1 && len(loads) == 1 {
-		res.batchMeans(waits)
+	if !o.Shard.Parted() {
+		res.summarise()
 	}
 	return res, nil
+}
+
+// summarise makes the summary of a whole experiment.
+func (r *Result) summarise() {
+	r.Summary = report.Summarise(r.Runs)
+	if r.waits != nil {
+		r.batchMeans(r.waits)
+	}
 }
 
 // batchMeans gives the mean wait of a single run its interval by batch means.

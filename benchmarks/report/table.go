@@ -140,22 +140,40 @@ func trim(s string) string { return strings.TrimSuffix(strings.TrimRight(s, "0")
 // Table writes the summary as a table, one row a policy; with several loads, one table a load. The best value of each column is marked
 // with an asterisk. In a narrow terminal the less important columns are dropped.
 func (c *Comparison) Table(w io.Writer, opt TableOptions) error {
-	var b strings.Builder
+	if err := c.Heading(w, opt); err != nil {
+		return err
+	}
+	return c.Body(w, opt)
+}
+
+func (opt TableOptions) styles() (bold, faint lipgloss.Style) {
 	look := lipgloss.NewRenderer(io.Discard)
 	look.SetColorProfile(termenv.Ascii)
-	if opt.Color {
-		look.SetColorProfile(termenv.ANSI)
-	}
-	faint, bold := look.NewStyle().Faint(true), look.NewStyle().Bold(true)
 	if !opt.Color {
-		faint, bold = look.NewStyle(), look.NewStyle()
+		return look.NewStyle(), look.NewStyle()
 	}
+	look.SetColorProfile(termenv.ANSI)
+	return look.NewStyle().Bold(true), look.NewStyle().Faint(true)
+}
+
+// Heading writes the table's first lines, trace and cluster: what is known before there are results.
+func (c *Comparison) Heading(w io.Writer, opt TableOptions) error {
+	var b strings.Builder
+	bold, _ := opt.styles()
 	for i, line := range wrap(c.heading(), opt.Width) {
 		if i == 0 {
 			line = bold.Render(line)
 		}
 		b.WriteString(line + "\n")
 	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// Body writes what follows the heading.
+func (c *Comparison) Body(w io.Writer, opt TableOptions) error {
+	var b strings.Builder
+	bold, faint := opt.styles()
 	done := 0
 	var dropped []string
 	for done < len(c.Summary) {

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -76,7 +78,9 @@ func (f *simFlags) source(path string, seed int64) (src experiment.Source, w *tr
 	switch spec, generated := strings.CutPrefix(path, genPrefix); {
 	case path == "":
 		if nodes == nil {
-			_, nodes = gen.Example(1)
+			if nodes, err = cluster.Parse(gen.ExampleCluster); err != nil {
+				return src, nil, nil, "", err
+			}
 			clusterName = gen.ExampleCluster
 		}
 		src.Load = func(seed int64) (*traces.Workload, error) {
@@ -102,6 +106,13 @@ func (f *simFlags) source(path string, seed int64) (src experiment.Source, w *tr
 	}
 	if w, err = src.Load(seed); err != nil {
 		return src, nil, nil, "", err
+	}
+	load := src.Load
+	src.Load = func(s int64) (*traces.Workload, error) {
+		if s == seed {
+			return w, nil // made once: a workload is read-only
+		}
+		return load(s)
 	}
 	if len(w.Tasks) == 0 {
 		return src, nil, nil, "", fmt.Errorf("%s: there are no tasks in it", w.Source)
@@ -184,7 +195,7 @@ func parseLoads(s string) ([]float64, error) {
 
 func compareCommand() *cobra.Command {
 	var f simFlags
-	var names, seeds, load, out, output string
+	var names, seeds, load, out, output, shard string
 	var pdf bool
 	var workers int
 	cmd := &cobra.Command{
@@ -195,7 +206,12 @@ func compareCommand() *cobra.Command {
 TRACE is a file in any known format (see schedlab trace --help; .gz and .zst are fine), - for standard input, or gen:SPEC for a
 generated workload (see schedlab trace generate --help). Without TRACE: a built-in workload of GPU DAG jobs of four teams.
 
-Policies are written name{key=value,...}+placement; schedlab policy list explains them. What each column means: README, Metrics.`,
+Policies are written name{key=value,...}+placement; schedlab policy list explains them. What each column means: README, Metrics.
+
+With --shard i/n it runs the i-th of n parts of the experiment and writes a partial result, to the file --out or else to standard
+output; schedlab merge joins the parts. auto reads i and n from JOB_COMPLETION_INDEX and JOB_COMPLETIONS (Kubernetes) or from
+SLURM_ARRAY_TASK_ID and its kin (Slurm), auto/n the index alone, from 0. All policies of a load and seed go to the same part,
+unless there are more parts than loads times seeds; then runs are dealt one by one.`,
 		Example: `  schedlab compare --out out
   schedlab compare trace.csv --cluster 8x8xA100 --policies 'fifo,rr{quantum=30s},critical-path'
   schedlab compare log.swf.gz --policies fifo,easy,easy{estimates=perfect}
@@ -232,16 +248,28 @@ Policies are written name{key=value,...}+placement; schedlab policy list explain
 			if pdf && out == "" {
 				return usagef("--pdf needs --out")
 			}
+			if o.Shard, err = parseShard(shard, pdf, output, cmd.Flags().Changed("output")); err != nil {
+				return err
+			}
 			src, w, nodes, clusterName, err := f.source(path, o.Seeds[0])
 			if err != nil {
 				return err
 			}
 			o.Source, o.Nodes, o.Pictures, o.Workers = src, nodes, out != "", workers
+			if o.Shard.Parted() {
+				return compareShard(cmd, &o, w, clusterName, out)
+			}
+			var headErr error
+			if output == "table" { // the first line at once, since the rest may take a while
+				o.Begin = func(first *traces.Workload) {
+					headErr = heading(w, first, clusterName, nodes).Heading(cmd.OutOrStdout(), tableOptions(cmd.OutOrStdout()))
+				}
+			}
 			bar := newBar(os.Stderr)
 			o.Progress = bar.at
 			res, err := experiment.Run(cmd.Context(), o)
 			bar.clear()
-			if err != nil {
+			if err = errors.Join(err, headErr); err != nil {
 				return err
 			}
 			c := comparison(w, clusterName, nodes, res)
@@ -252,6 +280,9 @@ Policies are written name{key=value,...}+placement; schedlab policy list explain
 				}
 				c.Notes = append(c.Notes, fmt.Sprintf("%d files in %s", files, out))
 			}
+			if output == "table" {
+				return c.Body(cmd.OutOrStdout(), tableOptions(cmd.OutOrStdout()))
+			}
 			return show(cmd.OutOrStdout(), c, output)
 		},
 	}
@@ -259,7 +290,8 @@ Policies are written name{key=value,...}+placement; schedlab policy list explain
 	cmd.Flags().StringVar(&names, "policies", "fifo,rr,critical-path", "policies, separated by commas; the first is what the others are compared with")
 	cmd.Flags().StringVar(&seeds, "seeds", "", "seeds: N for 1..N, or a-b (default: 5 for generated workloads, 1 for a trace)")
 	cmd.Flags().StringVar(&load, "load", "", "offered loads to scale the trace to: all submit times divided by one factor (default: as it is)")
-	cmd.Flags().StringVar(&out, "out", "", "folder for plots (SVG, PNG), compare.json and compare.csv")
+	cmd.Flags().StringVar(&out, "out", "", "folder for plots (SVG, PNG), compare.json and compare.csv; with --shard the file to write,\nor a folder for part-i-of-n.json")
+	cmd.Flags().StringVar(&shard, "shard", "", "run one part of the experiment, for schedlab merge: i/n (1/4 is the first of four), auto or auto/n")
 	cmd.Flags().BoolVar(&pdf, "pdf", false, "plots as PDF too")
 	cmd.Flags().IntVar(&workers, "workers", 0, "simulations at a time (default: one a processor)")
 	outputFlag(cmd, &output, "table", "json", "csv")
@@ -268,23 +300,42 @@ Policies are written name{key=value,...}+placement; schedlab policy list explain
 
 // comparison puts together what the report prints.
 func comparison(w *traces.Workload, clusterName string, nodes []sched.NodeSpec, res *experiment.Result) *report.Comparison {
-	c := &report.Comparison{
+	c := heading(w, res.Workload, clusterName, nodes)
+	c.Runs, c.Summary = res.Runs, res.Summary
+	c.Notes = notes(res, traceNotes(w))
+	return c
+}
+
+// heading is the part of a comparison that is known before anything is simulated: w is the trace as loaded, first what is replayed of it.
+func heading(w, first *traces.Workload, clusterName string, nodes []sched.NodeSpec) *report.Comparison {
+	return &report.Comparison{
 		Trace: report.Trace{
-			Source: w.Source, Format: w.Format, Recorded: w.Recorded, Tasks: len(res.Workload.Tasks), Jobs: int(res.Workload.Jobs),
+			Source: w.Source, Format: w.Format, Recorded: w.Recorded, Tasks: len(first.Tasks), Jobs: int(first.Jobs),
 			MissingEstimates: w.MissingEstimates,
 		},
-		Cluster: report.ClusterOf(clusterName, nodes), Runs: res.Runs, Summary: res.Summary, Notes: res.Notes,
+		Cluster: report.ClusterOf(clusterName, nodes),
 	}
+}
+
+// traceNotes is what is to be said of a trace.
+func traceNotes(w *traces.Workload) []string {
+	var out []string
 	if w.MissingEstimates > 0 {
-		c.Notes = append(c.Notes, fmt.Sprintf("%d of %d tasks have no estimate: policies see their true run time", w.MissingEstimates, len(w.Tasks)))
+		out = append(out, fmt.Sprintf("%d of %d tasks have no estimate: policies see their true run time", w.MissingEstimates, len(w.Tasks)))
 	}
 	for _, n := range w.Notes {
-		c.Notes = append(c.Notes, n.String())
+		out = append(out, n.String())
 	}
+	return out
+}
+
+// notes is what stands below the table.
+func notes(res *experiment.Result, ofTrace []string) []string {
+	out := append(slices.Clone(res.Notes), ofTrace...)
 	if res.Checked > 0 {
-		c.Notes = append(c.Notes, fmt.Sprintf("checked: no promise broken in %d of %d schedules", res.Checked, len(res.Runs)))
+		out = append(out, fmt.Sprintf("checked: no promise broken in %d of %d schedules", res.Checked, len(res.Runs)))
 	}
-	return c
+	return out
 }
 
 // show prints a comparison on standard output.
@@ -295,6 +346,11 @@ func show(w io.Writer, c *report.Comparison, output string) error {
 	case "csv":
 		return c.CSV(w)
 	}
+	return c.Table(w, tableOptions(w))
+}
+
+// tableOptions says how a table on w may look.
+func tableOptions(w io.Writer) report.TableOptions {
 	opt := report.TableOptions{}
 	if file, ok := w.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		opt.Color = report.ColorWanted(true)
@@ -302,7 +358,7 @@ func show(w io.Writer, c *report.Comparison, output string) error {
 			opt.Width = width
 		}
 	}
-	return c.Table(w, opt)
+	return opt
 }
 
 // writeOut writes the plots and the numbers into a folder and returns the number of files.
@@ -376,6 +432,9 @@ func writeOut(dir string, c *report.Comparison, res *experiment.Result, pdf bool
 		if err := draw("gantt-"+fileName(p.Policy), fig, err); err != nil {
 			return n, err
 		}
+	}
+	if res.Workload == nil { // merged from parts
+		return n, nil
 	}
 	if title, nodes, edges, ok := experiment.JobGraph(res.Workload); ok {
 		fig, err = plots.DAG(title, nodes, edges)

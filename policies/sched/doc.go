@@ -32,7 +32,7 @@
 // Step takes in all facts of one instant and then asks the policy once. In it come first the ends and the changes in the order given, then the
 // backoffs that are over, then arrivals and added edges in the order given; then a Wake if the policy's wish has come, then the claims
 // whose last victim has stopped start, then the policy decides. Facts that the orders cause at once (a stop that costs no time) form the next batch of the
-// same instant. SortBatch is the tie rule of both drivers: reports on tasks by TaskID, other changes as given, arrivals by TaskID. Time
+// same instant. SortBatch is the tie rule of both drivers: reports on tasks by TaskID, other changes as given, arrivals by TaskID, added edges as given. Time
 // never goes back: a batch older than the last one counts as of now.
 //
 // The policy is told each fact (Observe) when the state has taken it in, and what it brings about right behind it: TaskReady for a task that
@@ -42,25 +42,30 @@
 //
 // # The life of a task
 //
-//	          JobArrived                 Start                      Finished
-//	 Unknown -----------> Blocked   +------------> Running -----------------------> Done
-//	                       |   ^    |               |   ^ |
-//	    predecessors done  |   |    |         Evict |   | | no retries left, Killed
-//	                       v   |    |               v   | +-----------------------> Failed
-//	           Held <----> Ready ---+          Stopping |
-//	    Hold, Release       ^  ^  \                | |  +--- last victim gone ---+
-//	                        |  |   \ Claim         | +-- cancelled --> Dropped  |
-//	                        |  |    +-------------------------> Claiming -------+
-//	                        |  +-------- Stopped --+                |
-//	                        |  +-------- its node is lost, a hold --+
-//	                   Backoff <--- FailedAttempt, retries left (from Running and Stopping)
+//	                      +--------- Held
+//	                      |            |  ^
+//	                      v            v  |
+//	Unknown ---------> Blocked -----> Ready --------------> Running ----> Done, Failed
+//	                                  ^ ^ \                  |  ^  |
+//	                                  | |  +---> Claiming ---)--+  |
+//	                                  | +---- Stopping <-----+     |
+//	                                  +------- Backoff <-----------+
 //
-// Not drawn: an edge added to a Ready task makes it Blocked; Reject makes a Ready task Rejected; Cancelled makes what does not run
-// Dropped at once and what runs Stopping; when a task ends as Failed, Dropped or Rejected its successors are Dropped. Finished and
-// FailedAttempt count in Stopping as well: the end came before the order. Done, Failed, Dropped and Rejected are final.
+//	Unknown   JobArrived -> Blocked, and Ready in the same batch where nothing is to be waited for
+//	Blocked   the last predecessor Finished -> Ready
+//	Ready     Start -> Running; Claim -> Claiming; Reject -> Rejected; EdgeAdded -> Blocked; Hold -> Held
+//	Held      Release -> Ready, or Blocked if an edge was added meanwhile
+//	Claiming  the last victim ended -> Running; a node of the claim lost -> Ready; Hold -> Held
+//	Running   Finished -> Done; Killed -> Failed; FailedAttempt -> Backoff, Ready (no backoff) or Failed (no retries left);
+//	          Evict, Cancelled, one of its nodes lost -> Stopping; its last node lost -> Ready
+//	Stopping  Stopped -> Ready, or Dropped if it was cancelled; an end that came before the order counts as in Running
+//	Backoff   its time has come -> Ready
+//	any       Cancelled, or a predecessor that is over and not Done -> Dropped (what runs stops first)
+//
+// Done, Failed, Dropped and Rejected are final. Blocked, Running, Stopping, Backoff: a hold counts when the task would be ready (again).
 //
 // A failed attempt is tried again while Class.Retries last, after Class.Backoff, doubled each time up to 64 times. The loss of a node costs no retry and
-// has no backoff. A task that is held runs on; the hold counts when it would be ready again.
+// has no backoff.
 //
 // # Attempts
 //
@@ -87,7 +92,7 @@
 // From its submission to its end a task either holds room or waits for exactly one Cause, so that the causes add up to submit-to-end
 // less holding. Window: from the submission to the batch that took it in. Dependency: while Blocked. Order: ready and not spoken of, held by a
 // user, or refused by a quota. NoRoom, Staging, Order: what the policy last said with Skip. Preempted: from an eviction to the next
-// start, whatever is said. FailureDelay: backoff, and on until the policy's next word. Books has the sums; with Config.Waits the kernel
+// start, whatever Skip says. FailureDelay: backoff, and on until the policy's next word. Books has the sums; with Config.Waits the kernel
 // also keeps them by class and by what stood in the way (Waits).
 //
 // # Who owns what

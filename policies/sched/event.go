@@ -18,7 +18,7 @@ const (
 	Killed         // Task, Attempt: over, for good, whatever retries are left (a run cut at its limit)
 	Stopped        // Task, Attempt; Done = work kept: the order to stop was carried out
 	CheckpointDone // Task, Attempt; Done = work saved
-	Started        // Task, Attempt: it really runs (optional; room is taken by the order)
+	Started        // Task, Attempt: it really runs (optional; room is taken by the order). The kernel adds one when a claim starts
 	NodeDown       // Node
 	NodeUp         // Node (a known one that was down), or Spec (a new one; the kernel sets Node)
 	NodeProfile    // Node, Profile
@@ -138,13 +138,13 @@ type Policy interface {
 }
 
 // SortBatch puts the facts of one instant in the order in which drivers tell them: reports on tasks by TaskID, then the other changes in
-// the order given, then arrivals by TaskID. Both drivers use it, so that one history gives one sequence of facts.
+// the order given, then arrivals by TaskID, then added edges in the order given. Both drivers use it, so that one history gives one sequence of facts.
 func SortBatch(in []Event) {
 	slices.SortStableFunc(in, func(a, b Event) int {
 		if sa, sb := stage(a.Kind), stage(b.Kind); sa != sb {
 			return sa - sb
 		}
-		if stage(a.Kind) == 1 {
+		if s := stage(a.Kind); s == 1 || s == 3 {
 			return 0
 		}
 		return cmp.Compare(a.Task, b.Task)
@@ -157,6 +157,8 @@ func stage(k EventKind) int {
 		return 0
 	case k < EdgeAdded:
 		return 1
+	case k == EdgeAdded: // behind the arrivals: it may be of a job that arrives in this batch
+		return 3
 	}
 	return 2
 }

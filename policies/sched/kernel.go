@@ -866,6 +866,7 @@ func (k *Kernel) startClaim(t TaskID) {
 	k.unlink(rw.slot) // the ring is in the order of start, and a claim starts now
 	k.link(rw.slot)
 	k.run(t, rw, &k.runs[rw.slot])
+	k.pol.Observe(&k.State, Event{Kind: Started, Task: t, Attempt: rw.attempt, Node: NoNode})
 }
 
 // undoClaim gives a claim's room back and makes its task ready again.

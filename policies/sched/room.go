@@ -431,6 +431,12 @@ func (r *Room) fitsOn(need *Need, id NodeID, limit int32) int32 {
 	return int32(max(k, 0))
 }
 
+// ShareFits reports whether GPU i of a node, whose GPUs are told apart, has room for one replica of a demand for a share of a GPU.
+func (r *Room) ShareFits(d DemandID, n NodeID, i int) bool {
+	need, at := &(*r.demands)[d].Need, r.nodes[n].dev+int32(i)
+	return Whole-r.milli[at] >= need.GPUMilli && (need.VRAM == 0 || r.specs[n].VRAM-r.vram[at] >= need.VRAM)
+}
+
 // Devices chooses GPU indexes for replicas of the demand on a node on which they fit: the lowest wholly free GPUs, or for a share the
 // device with the least room that holds them all, the lowest of equals. It returns none where the node has no such devices.
 func (r *Room) Devices(d DemandID, n NodeID, replicas int32) Devices {
@@ -755,9 +761,11 @@ func (r *Room) fits(d DemandID, p Placement) bool {
 func (r *Room) Lacks(d DemandID) Resource {
 	dem := &(*r.demands)[d]
 	kinds := r.kinds(d)
-	any, cpu, mem, gpu := false, false, false, false
+	any, cpu, mem, gpu, share := false, false, false, false, false
 	bare := dem.Need
 	bare.CPU, bare.Mem = 0, 0
+	thin := bare
+	thin.VRAM = 0
 	for i := range r.nodes {
 		if !r.nodes[i].up || !kinds.has(i) {
 			continue
@@ -765,12 +773,15 @@ func (r *Room) Lacks(d DemandID) Resource {
 		any = true
 		g := r.fitsOn(&bare, NodeID(i), 1) == 1
 		gpu = gpu || g
+		share = share || r.fitsOn(&thin, NodeID(i), 1) == 1
 		cpu = cpu || g && r.nodes[i].cpu >= dem.Need.CPU
 		mem = mem || g && r.nodes[i].mem >= dem.Need.Mem
 	}
 	switch {
 	case !any:
 		return Constraint
+	case !gpu && share:
+		return VRAM
 	case !gpu:
 		return GPU
 	case !cpu:

@@ -328,7 +328,8 @@ func TestLacksNamesWhatIsShort(t *testing.T) {
 	}
 	room := NewRoom([]NodeSpec{{Name: "a", CPU: 1000, Mem: 2, VRAM: 4, GPUs: 1, GPUType: "A"}, {Name: "b", CPU: 500, Mem: 9}}, &demands)
 	room.Take(&Need{GPUs: 1, GPUMilli: 100}, Placement{Node: 0, Replicas: 1, GPUs: 1})
-	for d, want := range []Resource{CPU, NoResource, GPU, Constraint, NoResource} {
+	room.Take(&Need{GPUs: 1, GPUMilli: 100, VRAM: 2}, Placement{Node: 0, Replicas: 1, GPUs: 1})
+	for d, want := range []Resource{CPU, NoResource, GPU, Constraint, VRAM} {
 		if want == NoResource {
 			if room.FitsOn(DemandID(d), 0, 1)+room.FitsOn(DemandID(d), 1, 1) == 0 {
 				t.Errorf("demand %d does not fit", d)
