@@ -243,7 +243,7 @@ func (a *agenda) when(s *sched.State, d sched.DemandID, n sched.NodeID) (at, lat
 	if !room.Up(n) || len(a.runs[n]) == 0 || !room.Allowed(d, n) {
 		return sched.Never, sched.Never
 	}
-	gap := a.gap(s, d, n)
+	gap := gapOn(s, d, n)
 	late = sched.Never
 	for _, r := range a.runs[n] {
 		late = min(late, r.late)
@@ -256,7 +256,7 @@ func (a *agenda) when(s *sched.State, d sched.DemandID, n sched.NodeID) (at, lat
 
 // whenLate is when at a time at which some ends on the node are overdue: these come soon.
 func (a *agenda) whenLate(s *sched.State, d sched.DemandID, n sched.NodeID, soon sched.Time) sched.Time {
-	gap := a.gap(s, d, n)
+	gap := gapOn(s, d, n)
 	overdue := func() {
 		for _, r := range a.runs[n] {
 			if r.late <= s.Now() {
@@ -293,7 +293,8 @@ type gap struct {
 	gpus     int32
 }
 
-func (a *agenda) gap(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
+// gapOn returns what a task of the demand, all its replicas together, lacks on a node now.
+func gapOn(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
 	room, dem := s.Room(), &s.Table().Demands[d]
 	k := int64(dem.Gang) // 1, or all on the only node
 	g := gap{math.MinInt64 / 2, math.MinInt64 / 2, math.MinInt32 / 2}

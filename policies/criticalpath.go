@@ -580,10 +580,8 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 			p.oldest.Pop()
 			continue
 		}
-		due := p.due(r.State, t)
-		if r.Now() < due {
-			r.WakeAt(due)
-			break
+		if r.Now() < p.due(r.State, t) {
+			break // when it is, nothing starts for that alone; the next fact's decision sees it
 		}
 		on, ok := p.choose(r.State, r.Room(), t, p.buf[:0])
 		p.buf = on[:0]

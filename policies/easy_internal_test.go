@@ -48,3 +48,28 @@ func TestEasyIsTheSameWithItsIndexesAndWithout(t *testing.T) {
 		}
 	})
 }
+
+// Whom a preemptive policy stops is the same by the gaps of the nodes as by trying every victim on a copy of the room.
+func TestPreemptiveListsStopTheSameTasksByGapsAndByPlan(t *testing.T) {
+	gen := policytest.Cases(policytest.Gen{NoRestart: true, NoOverhead: true})
+	lists := map[string]func() *List{
+		"srtf": func() *List {
+			return &List{Key: ShortestRemaining, Skip: true, Evict: overtakes(ShortestRemaining)}
+		},
+		"edf": func() *List { return &List{Key: ByDeadline, Evict: overtakes(ByDeadline)} },
+		"rr":  func() *List { return NewRoundRobin(2e9) },
+	}
+	for name, list := range lists {
+		t.Run(name, func(t *testing.T) {
+			rapid.Check(t, func(rt *rapid.T) {
+				c := gen.Draw(rt, "case")
+				tb := policytest.TB(t, rt)
+				quick, slow := list(), list()
+				slow.plain = true
+				if a, b := orders(tb, c, quick), orders(tb, c, slow); !slices.Equal(a, b) {
+					rt.Fatalf("orders differ:\ngaps %q\nplan %q", a, b)
+				}
+			})
+		})
+	}
+}

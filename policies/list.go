@@ -39,6 +39,8 @@ type List struct {
 	leaving []sched.TaskID
 	ids     []sched.TaskID
 	plan    sched.Room
+	near    near
+	plain   bool // work out whom to stop the slow way (tests compare)
 }
 
 type victim struct {
@@ -172,7 +174,13 @@ func (l *List) try(r *sched.Round, t sched.TaskID) bool {
 		r.Start(t, on...)
 		return true
 	}
-	return l.Evict != nil && l.preempt(r, t, place)
+	if l.Evict == nil {
+		return false
+	}
+	if l.Place == nil && !l.plain && l.near.serves(r.State, t) {
+		return l.preemptNear(r, t)
+	}
+	return l.preempt(r, t, place)
 }
 
 // preempt looks for the victims without which t fits: the largest ranks first until it does, then spares, from the smallest rank on, those
@@ -260,6 +268,11 @@ func (l *List) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
 	l.buf = on[:0]
 	if !ok || len(l.ids) == 0 {
 		return false
+	}
+	if l.Place == nil && r.Demand(t).Need.GPUMilli >= sched.Whole {
+		for i := range on {
+			on[i].GPUs = 0 // the kernel chooses among those that are really free: what is leaving may keep others busy
+		}
 	}
 	if r.Claim(t, on, l.ids...) {
 		return true

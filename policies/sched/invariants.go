@@ -2,6 +2,16 @@ package sched
 
 import "fmt"
 
+// sampleInvariants checks after every step while there are few tasks, and with many tasks now and then, so that the walk costs each step about
+// the same.
+func (k *Kernel) sampleInvariants() {
+	const few = 2000
+	if k.sinceCheck++; len(k.rows) <= few || k.sinceCheck >= len(k.rows)/8 {
+		k.sinceCheck = 0
+		k.checkInvariants()
+	}
+}
+
 // checkInvariants panics where the kernel's own books disagree: built in with -tags invariants, which the tests use. It costs a walk
 // over all tasks and nodes a Step.
 func (k *Kernel) checkInvariants() {

@@ -3,6 +3,7 @@ package sched
 import (
 	"iter"
 	"math/bits"
+	"strings"
 	"time"
 )
 
@@ -167,7 +168,7 @@ func CostFor(costs []CostOn, n *NodeSpec) (time.Duration, bool) {
 		}
 	}
 	for _, c := range costs {
-		if c.On == n.GPUType && c.On != "" {
+		if c.On != "" && strings.EqualFold(c.On, n.GPUType) { // as Demand.GPUTypes are compared
 			return c.Run, true
 		}
 	}

@@ -70,6 +70,13 @@ type Names struct {
 	end  []uint32
 }
 
+// NamesOf returns the list whose item i is blob[end[i-1]:end[i]] (from 0 for the first). It takes both slices over: the caller must not
+// change them again. Lists may be made of the same two slices.
+func NamesOf(blob []byte, end []uint32) Names {
+	// Without spare room an Append to one list cannot write into another's.
+	return Names{blob[:len(blob):len(blob)], end[:len(end):len(end)]}
+}
+
 // Append adds a name. A list that starts with Append must name every item. It reports false when the list is full (4 GiB).
 func (n *Names) Append(s string) bool {
 	if len(n.blob)+len(s) > 1<<32-1 {

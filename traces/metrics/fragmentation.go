@@ -113,15 +113,16 @@ func MixOf(kinds []FragKind) *FragMix {
 		total += kinds[i].Share
 		m.types = append(m.types, kinds[i].Types...)
 	}
-	slices.Sort(m.types)
-	m.types = slices.Compact(m.types)
+	// Types are compared without regard to case, as placement does.
+	slices.SortFunc(m.types, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
+	m.types = slices.CompactFunc(m.types, strings.EqualFold)
 	for i := range kinds {
 		k := &kinds[i]
 		f := fragKind{cpu: k.CPU, milli: k.GPUMilli, gpus: k.GPUs, any: len(k.Types) == 0, share: k.Share / total}
 		if !f.any {
 			f.allowed = make([]uint64, (len(m.types)+63)/64)
 			for _, name := range k.Types {
-				t, _ := slices.BinarySearch(m.types, name)
+				t := m.typeIndex(name)
 				f.allowed[t/64] |= 1 << (t % 64)
 			}
 		}
@@ -144,13 +145,8 @@ func (m *FragMix) Kinds() []FragKind {
 	return out
 }
 
-func (m *FragMix) typeIndex(gpuType string) int {
-	for i, name := range m.types {
-		if name == gpuType {
-			return i
-		}
-	}
-	return -1
+func (m *FragMix) typeIndex(name string) int {
+	return slices.IndexFunc(m.types, func(t string) bool { return strings.EqualFold(t, name) })
 }
 
 func (k *fragKind) takes(gpuType int) bool {

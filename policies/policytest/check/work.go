@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -44,7 +45,7 @@ func oneNode(run time.Duration, by []sched.CostOn, node *sched.NodeSpec) (lo, hi
 		}
 	}
 	for _, x := range by {
-		if x.On == node.GPUType {
+		if x.On != "" && strings.EqualFold(x.On, node.GPUType) {
 			return x.Run, x.Run
 		}
 	}
