@@ -78,7 +78,7 @@ type CriticalPath struct {
 type Weights struct{ Rank, Latency, Share, Preds, Heat, Age float64 }
 
 // DefaultWeights are the weights of `critical-path` without parameters.
-var DefaultWeights = Weights{Rank: 0.25, Latency: 0.1, Share: 0.45, Preds: 0.1, Heat: 0.1, Age: 0.1}
+var DefaultWeights = Weights{Rank: 0.5, Latency: 0.1, Share: 0.6, Preds: 0.1, Heat: 0.1, Age: 0.1}
 
 // jobPath follows what is left of the longest path of a job of several tasks.
 type jobPath struct {
