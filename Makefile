@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test race fuzz bench verify demo pictures clean
+.PHONY: help deps build check test race fuzz bench verify slurm demo pictures clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,8 +37,11 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 bench: ## speed and memory of the simulator, a policy a line
 	$(GO) run ./benchmarks/speed
 
-verify: build ## every check against published results and closed forms (needs the public references; about 10 minutes)
+verify: build ## compare with published results (needs the references; 10 minutes)
 	bin/schedlab verify
+
+slurm: build ## a sweep as a Slurm job array (skips without slurm-wlm, munge)
+	benchmarks/cluster/slurm-test.sh
 
 demo: build ## compare three policies on the built-in example; plots in out/
 	bin/schedlab compare --out out

@@ -154,6 +154,7 @@ func (p *CriticalPath) arrived(s *sched.State, e sched.Event) {
 	if grow := s.Known() - len(p.ranks); grow > 0 {
 		p.ranks = append(slices.Grow(p.ranks, len(s.Table().Tasks)-len(p.ranks)), make([]int64, grow)...)
 	}
+	p.lines.Index(max(len(s.Table().Tasks), int(end))) // keys change often, so tasks leave their lines from anywhere
 	for t := first; t < end; t++ {
 		p.rank(s, t)
 	}

@@ -37,7 +37,7 @@ type Builder struct {
 	nJobs    int32
 	jobs     map[string]int32 // named jobs only
 	named    []namedJob       // the same, by number
-	isNamed  []bool           // by number, once all rows are there
+	isNamed  []bool           // by number, once all rows are there; nil if no job is
 	every    map[int32]Recurrence
 	lastName string // cache of one: tasks of a job stand together
 	lastJob  int32
@@ -114,8 +114,12 @@ func (b *Builder) note(reason string, line int, dropped bool) {
 // SetCluster says which nodes the trace itself names.
 func (b *Builder) SetCluster(nodes []sched.NodeSpec) { b.cluster = nodes }
 
-// Grow makes room for n more tasks.
+// Grow makes room for n more tasks like those so far.
 func (b *Builder) Grow(n int) {
+	if rows := len(b.ids.end); rows > 0 {
+		b.ids.end = slices.Grow(b.ids.end, n)
+		b.ids.blob = slices.Grow(b.ids.blob, int(min(float64(len(b.ids.blob))/float64(rows)*float64(n), math.MaxUint32)))
+	}
 	b.tasks, b.est, b.run = slices.Grow(b.tasks, n), slices.Grow(b.est, n), slices.Grow(b.run, n)
 }
 
@@ -385,9 +389,11 @@ func (b *Builder) Build() (*Workload, error) {
 	if err := b.joinJobs(); err != nil {
 		return nil, err
 	}
-	b.isNamed = make([]bool, b.nJobs)
-	for _, j := range b.named {
-		b.isNamed[j.number] = true
+	if len(b.named) > 0 {
+		b.isNamed = make([]bool, b.nJobs)
+		for _, j := range b.named {
+			b.isNamed[j.number] = true
+		}
 	}
 	var byID index
 	// Ids that count 1..n are unique, and need no table unless somebody refers to them.
@@ -497,7 +503,8 @@ func (b *Builder) order() []int32 {
 	}
 	sorted := true
 	for i := 1; i < len(b.tasks) && sorted; i++ {
-		sorted = compare(int32(i-1), int32(i)) < 0
+		x, y := &b.tasks[i-1], &b.tasks[i]
+		sorted = x.Submit < y.Submit || x.Submit == y.Submit && x.Job <= y.Job
 	}
 	if sorted {
 		return nil
@@ -519,19 +526,36 @@ func (b *Builder) number(w *Workload, order []int32) error {
 		return int(order[t])
 	}
 	plain := b.ids.counts() && order == nil
-	final := make([]int32, b.nJobs)
-	jobs := int32(0)
-	for t := range w.Tasks {
+	named := len(b.named) > 0 || !plain
+	// Where every job is one task and is called as it, the jobs' names are the tasks' names.
+	shared := !plain && len(b.named) == 0
+	if !plain {
+		var ok bool
+		if w.TaskNames, ok = b.ids.inOrder(order); !ok {
+			return b.Errorf(0, "more than 4 GiB of ids")
+		}
+	}
+	if shared {
+		w.JobName = w.TaskNames
+	}
+	var final []int32 // by job, + 1; nil = as they stand
+	jobs, tasks := b.nJobs, w.Tasks
+	if len(b.named) == 0 && order == nil {
+		tasks = nil // every job is a task and has its number
+	} else {
+		final, jobs = make([]int32, b.nJobs), 0
+	}
+	for t := range tasks {
 		old := int32(w.Tasks[t].Job)
 		if final[old] == 0 {
 			jobs++
 			final[old] = jobs
-			if !plain || len(b.named) > 0 {
+			if named && !shared {
 				name := ""
 				if i := b.namedAt(old); i >= 0 {
 					name = b.named[i].name
 				} else {
-					name = b.ids.at(input(t))
+					name = w.TaskNames.At(t)
 				}
 				if !w.JobName.Append(name) {
 					return b.Errorf(0, "more than 4 GiB of job names")
@@ -539,9 +563,6 @@ func (b *Builder) number(w *Workload, order []int32) error {
 			}
 		}
 		w.Tasks[t].Job = sched.JobID(final[old] - 1)
-		if !plain && !w.TaskNames.Append(b.ids.at(input(t))) {
-			return b.Errorf(0, "more than 4 GiB of ids")
-		}
 	}
 	w.Jobs = jobs // joined jobs leave numbers unused
 	if b.titles.len() > 0 {
@@ -559,7 +580,10 @@ func (b *Builder) number(w *Workload, order []int32) error {
 	if b.every != nil {
 		w.Every = make(map[sched.JobID]Recurrence, len(b.every))
 		for old, rec := range b.every {
-			w.Every[sched.JobID(final[old]-1)] = rec
+			if final != nil {
+				old = final[old] - 1
+			}
+			w.Every[sched.JobID(old)] = rec
 		}
 	}
 	return nil
@@ -808,8 +832,9 @@ func (n *intern) all() []string {
 type nameList struct {
 	blob   []byte
 	end    []uint32
-	count  int  // items, where nothing is stored
-	rising bool // ids: all are numbers, each larger than the one before
+	count  int    // items, where nothing is stored
+	next   []byte // what the next id is called if the ids go on counting; nil before the first
+	rising bool   // ids: all are numbers, each larger than the one before
 	last   uint64
 }
 
@@ -829,16 +854,15 @@ func (l *nameList) add(s []byte) bool {
 
 // addID adds an id; "" is the 1-based number of the item.
 func (l *nameList) addID(s []byte) bool {
-	var buf [20]byte
-	var next []byte
-	if len(s) == 0 || l.end == nil {
-		next = strconv.AppendInt(buf[:0], int64(l.len())+1, 10)
-	}
-	if l.end == nil && (len(s) == 0 || bytes.Equal(s, next)) {
-		l.count++
-		return true
-	}
 	if l.end == nil {
+		if l.next == nil {
+			l.next = strconv.AppendInt(make([]byte, 0, 20), int64(l.count)+1, 10)
+		}
+		if len(s) == 0 || string(s) == string(l.next) {
+			l.count++
+			l.next = increment(l.next)
+			return true
+		}
 		l.rising = true
 		l.last = uint64(l.count)
 		l.end = make([]uint32, 0, l.count+1)
@@ -849,8 +873,9 @@ func (l *nameList) addID(s []byte) bool {
 			l.end = append(l.end, uint32(len(l.blob)))
 		}
 	}
+	var buf [20]byte
 	if len(s) == 0 {
-		s = next
+		s = strconv.AppendInt(buf[:0], int64(len(l.end))+1, 10)
 	}
 	if l.rising {
 		v, ok := canonical(s)
@@ -863,6 +888,47 @@ func (l *nameList) addID(s []byte) bool {
 	l.blob = append(l.blob, s...)
 	l.end = append(l.end, uint32(len(l.blob)))
 	return true
+}
+
+// increment adds 1 to a decimal number in place.
+func increment(s []byte) []byte {
+	for i := len(s) - 1; i >= 0; i-- {
+		if s[i]++; s[i] <= '9' {
+			return s
+		}
+		s[i] = '0'
+	}
+	s = append(s, '0')
+	s[0] = '1'
+	return s
+}
+
+// inOrder turns the list into names in the order given (positions in the list; nil = as they stand). The list must not be used
+// afterwards. It reports false when they are too long together.
+func (l *nameList) inOrder(order []int32) (sched.Names, bool) {
+	if order == nil {
+		return sched.NamesOf(l.blob, l.end), true
+	}
+	end := make([]uint32, len(order))
+	var blob []byte
+	if l.end == nil {
+		blob = make([]byte, 0, 10*len(order))
+	} else {
+		blob = make([]byte, 0, len(l.blob))
+	}
+	for i, from := range order {
+		if l.end == nil {
+			blob = strconv.AppendInt(blob, int64(from)+1, 10)
+		} else {
+			blob = append(blob, l.bytesAt(int(from))...)
+		}
+		if len(blob) > math.MaxUint32 {
+			return sched.Names{}, false
+		}
+		end[i] = uint32(len(blob))
+	}
+	*l = nameList{}
+	return sched.NamesOf(blob, end), true
 }
 
 // canonical returns the number that s is, if s is how it prints.
@@ -900,7 +966,7 @@ func (l *nameList) at(i int) string {
 const ownJob sched.JobID = -1
 
 func (b *Builder) jobKey(i int32) sched.JobID {
-	if j := b.tasks[i].Job; b.isNamed[j] {
+	if j := b.tasks[i].Job; b.isNamed != nil && b.isNamed[j] {
 		return j
 	}
 	return ownJob

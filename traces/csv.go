@@ -3,8 +3,10 @@ package traces
 import (
 	"bufio"
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -43,60 +45,70 @@ func detectCSV(head []byte, _ string) bool {
 // maxCached bounds the cache of classes by their cells, for files in which every row differs.
 const maxCached = 1 << 15
 
-// readCSV reads the native CSV. Only the cells of a task's own are parsed for each row; the rest is looked up by its bytes.
+// nativeCSV reads the native CSV. Only the cells of a task's own are parsed for each row; those of its class are looked up by their bytes.
+type nativeCSV struct {
+	*sheet
+	cols []int        // the column of each position
+	at   [numCols]int // the position of each column, -1 = not there
+	rare []int        // positions of cells that few rows have
+	// Positions of cells that make the class, as runs of neighbours, so that a run's cells can be taken as one slice of the line.
+	runs   []span
+	commas int // in a key: cells less runs
+
+	cached map[string]knownClass
+	near   [1024]knownClass // a part of cached, by a quick hash
+	key    []byte
+	r      Row
+}
+
+type knownClass struct {
+	key   string
+	class sched.ClassID // + 1; 0 = none
+}
+
+// nearKey mixes the length and the first and last eight bytes. It need not be good: a miss costs a look into the big table.
+func nearKey(key []byte) uint64 {
+	h := uint64(len(key))
+	if len(key) >= 8 {
+		h += binary.LittleEndian.Uint64(key)*0x9e3779b97f4a7c15 ^ bits.RotateLeft64(binary.LittleEndian.Uint64(key[len(key)-8:]), 20)
+	} else {
+		for _, c := range key {
+			h = h<<8 | uint64(c)
+		}
+	}
+	return h * 0xbf58476d1ce4e5b9 >> (64 - 10)
+}
+
 func readCSV(in io.Reader, b *Builder) error {
-	s, err := newSheet(in, b)
+	sh, err := newSheet(in, b)
 	if err != nil {
 		return err
 	}
-	cols := make([]int, len(s.head))
-	var at [numCols]int
-	for c := range at {
-		at[c] = -1
+	s := &nativeCSV{sheet: sh, cols: make([]int, len(sh.head)), cached: map[string]knownClass{}}
+	for c := range s.at {
+		s.at[c] = -1
 	}
-	var common, rare []int // positions of cells that make the class, and of those that few rows have
 	for i, name := range s.head {
 		c := columnOf(name)
 		if c < 0 {
 			return b.Errorf(s.line, "unknown column %q (known: %s)", clip(name), strings.Join(columnNames[:], ", "))
 		}
-		cols[i], at[c] = c, i
+		s.cols[i], s.at[c] = c, i
 		switch {
 		case c >= colOther:
-			common = append(common, i)
+			if n := len(s.runs); n > 0 && int(s.runs[n-1].to) == i {
+				s.runs[n-1].to++
+				s.commas++
+			} else {
+				s.runs = append(s.runs, span{int32(i), int32(i + 1)})
+			}
 		case c == colName || c >= colAfter:
-			rare = append(rare, i)
+			s.rare = append(s.rare, i)
 		}
 	}
-	if at[colRun] < 0 && at[colRunOn] < 0 {
+	if s.at[colRun] < 0 && s.at[colRunOn] < 0 {
 		return b.Errorf(s.line, "no column run_s or run_on")
 	}
-	cached := map[string]sched.ClassID{}
-	var key []byte
-	var lastKey []byte
-	last := sched.ClassID(-1)
-	var r Row
-	cell := func(c int) []byte {
-		if at[c] < 0 {
-			return nil
-		}
-		return s.cell(at[c])
-	}
-	seconds := func(c int) (int64, error) {
-		t := bytes.TrimSpace(cell(c))
-		if len(t) == 0 {
-			return 0, nil
-		}
-		v, err := parseFixed(t, 9)
-		if err == nil && v < 0 && c != colSubmit {
-			err = fmt.Errorf("%s is negative", clip(string(t)))
-		}
-		if err != nil {
-			err = b.Errorf(s.line, "%s: %w", columnNames[c], err)
-		}
-		return v, err
-	}
-	const sep = 0x1f
 	for {
 		ok, err := s.next()
 		if err != nil {
@@ -108,75 +120,202 @@ func readCSV(in io.Reader, b *Builder) error {
 		if b.Len() == 4096 && b.size > 0 {
 			b.Grow(int(min(float64(b.size)/float64(s.read)*4096*1.02, maxTasks/16)))
 		}
-		submit, err := seconds(colSubmit)
-		if err != nil {
+		if err := s.task(); err != nil {
 			return err
-		}
-		run, err := seconds(colRun)
-		if err != nil {
-			return err
-		}
-		est := int64(-1)
-		if len(bytes.TrimSpace(cell(colEstimate))) > 0 {
-			if est, err = seconds(colEstimate); err != nil {
-				return err
-			}
-		}
-
-		key = key[:0]
-		for _, i := range common {
-			key = append(append(key, s.cell(i)...), sep)
-		}
-		class := last
-		if last < 0 || !bytes.Equal(key, lastKey) {
-			sound := bytes.Count(key, []byte{sep}) == len(common) // a cell that holds the separator could look like two
-			if class, ok = cached[string(key)]; !ok || !sound {
-				r = Row{Line: s.line}
-				for _, i := range common {
-					if err := setColumn(&r, cols[i], s.cell(i)); err != nil {
-						return b.Errorf(s.line, "%s: %w", s.head[i], err)
-					}
-				}
-				if class, err = b.class(&r); err != nil {
-					return err
-				}
-				if len(cached) < maxCached && sound {
-					cached[string(key)] = class
-				}
-			}
-			if lastKey, last = append(lastKey[:0], key...), class; !sound {
-				last = -1
-			}
-		}
-
-		few := false
-		for _, i := range rare {
-			few = few || len(s.cell(i)) > 0
-		}
-		hasRun := len(bytes.TrimSpace(cell(colRun))) > 0
-		if few || !hasRun {
-			r = Row{Line: s.line, After: r.After[:0]}
-			for _, i := range rare {
-				if err := setColumn(&r, cols[i], s.cell(i)); err != nil {
-					return b.Errorf(s.line, "%s: %w", s.head[i], err)
-				}
-			}
-			r.Run = time.Duration(run)
-			if err := settle(&r, hasRun); err != nil {
-				return b.Errorf(s.line, "%w", err)
-			}
-			run = int64(r.Run)
-		}
-		if err := b.push(sched.Time(submit), time.Duration(run), time.Duration(est), class, bytes.TrimSpace(cell(colID)), bytes.TrimSpace(cell(colJob)), s.line); err != nil {
-			return err
-		}
-		if few {
-			if err := b.extras(&r); err != nil {
-				return err
-			}
 		}
 	}
 }
+
+// own returns the cell of a column of a task's own, trimmed; nil if there is no such column.
+func (s *nativeCSV) own(c int) []byte {
+	if s.at[c] < 0 {
+		return nil
+	}
+	return trim(s.cell(s.at[c]))
+}
+
+// seconds returns the cell of a column of seconds in ns, and whether there is anything in it.
+func (s *nativeCSV) seconds(c int) (ns int64, given bool, err error) {
+	if s.at[c] < 0 {
+		return 0, false, nil
+	}
+	at := s.spans[s.at[c]]
+	if at.from == at.to {
+		return 0, false, nil
+	}
+	if ns, ok := quickSeconds(s.row, int(at.from), int(at.to)); ok {
+		return ns, true, nil
+	}
+	cell := trim(s.row[at.from:at.to])
+	if len(cell) == 0 {
+		return 0, false, nil
+	}
+	ns, err = parseFixed(cell, 9)
+	if err == nil && ns < 0 && c != colSubmit {
+		err = fmt.Errorf("%s is negative", clip(string(cell)))
+	}
+	if err != nil {
+		return 0, false, s.b.Errorf(s.line, "%s: %w", columnNames[c], err)
+	}
+	return ns, true, nil
+}
+
+// quickSeconds is parseFixed with 9 digits for row[from:to] that is what nearly all cells are: at most 8 digits, with or without a point and
+// at most 9 digits after it, at least 8 bytes into the row. It takes eight bytes at a time, since a loop that ends at an unforeseeable
+// digit costs more than all else.
+func quickSeconds(row []byte, from, to int) (int64, bool) {
+	if to < 8 || to > len(row) || from < 0 {
+		return 0, false
+	}
+	const points = '.' * ones
+	last := binary.LittleEndian.Uint64(row[to-8:])
+	x := last ^ points
+	zero := ^((x&low + low) | x | low)
+	n, after, ninth := to-from, 0, int64(0)
+	zero &= ^uint64(0) << (64 - 8*min(n, 8)) // of the cell
+	if zero == 0 {
+		switch {
+		case n <= 8:
+			v, ok := digits8(last, n)
+			return v * 1e9, ok
+		case row[to-9] == '.':
+			after = 8
+		case n > 9 && row[to-10] == '.' && row[to-1]-'0' <= 9:
+			after, ninth, last = 8, int64(row[to-1]-'0'), binary.LittleEndian.Uint64(row[to-9:])
+			to--
+		default:
+			return 0, false
+		}
+	} else {
+		after = bits.LeadingZeros64(zero) >> 3
+	}
+	if to -= after + 1; to < 8 || to-from > 8 || to == from {
+		return 0, false
+	}
+	frac, ok := digits8(last, after)
+	whole, ok2 := digits8(binary.LittleEndian.Uint64(row[to-8:]), to-from)
+	return whole*1e9 + frac*pow10[9-after] + ninth, ok && ok2
+}
+
+const (
+	ones = 0x0101010101010101
+	low  = 0x7f * ones
+)
+
+// digits8 returns the number whose n <= 8 digits are the last bytes of x.
+func digits8(x uint64, n int) (int64, bool) {
+	const zeros = '0' * ones
+	x ^= zeros
+	x &= ^uint64(0) << (64 - 8*n) // the bytes before them count as the digit 0
+	if (x&low+(0x80-10)*ones|x)&^low != 0 {
+		return 0, false
+	}
+	x = x * (10<<8 + 1) >> 8 & 0x00ff00ff00ff00ff
+	x = x * (100<<16 + 1) >> 16 & 0x0000ffff0000ffff
+	return int64(x * (10000<<32 + 1) >> 32), true
+}
+
+// task adds the task of the row read last.
+func (s *nativeCSV) task() error {
+	submit, _, err := s.seconds(colSubmit)
+	if err != nil {
+		return err
+	}
+	run, hasRun, err := s.seconds(colRun)
+	if err != nil {
+		return err
+	}
+	est, given, err := s.seconds(colEstimate)
+	if err != nil {
+		return err
+	}
+	if !given {
+		est = -1
+	}
+	class, err := s.class()
+	if err != nil {
+		return err
+	}
+	few := !hasRun
+	for _, i := range s.rare {
+		few = few || s.spans[i].from < s.spans[i].to
+	}
+	if few {
+		s.r = Row{Line: s.line, After: s.r.After[:0]}
+		for _, i := range s.rare {
+			if err := setColumn(&s.r, s.cols[i], s.cell(i)); err != nil {
+				return s.b.Errorf(s.line, "%s: %w", s.head[i], err)
+			}
+		}
+		s.r.Run = time.Duration(run)
+		if err := settle(&s.r, hasRun); err != nil {
+			return s.b.Errorf(s.line, "%w", err)
+		}
+		run = int64(s.r.Run)
+	}
+	if err := s.b.push(sched.Time(submit), time.Duration(run), time.Duration(est), class, s.own(colID), s.own(colJob), s.line); err != nil {
+		return err
+	}
+	if few {
+		return s.b.extras(&s.r)
+	}
+	return nil
+}
+
+// class returns the class of the row read last.
+func (s *nativeCSV) class() (sched.ClassID, error) {
+	// The key is the cells with commas between neighbours and a line end between runs. A line without quotes has neither inside a cell, so
+	// that its key says for certain which cells they are; one with quotes may, and is then looked up anew each time.
+	var key []byte
+	sound := true
+	if len(s.runs) == 1 && !s.unquoted {
+		r := s.runs[0]
+		key = s.row[s.spans[r.from].from:s.spans[r.to-1].to]
+	} else {
+		key = s.key[:0]
+		for _, r := range s.runs {
+			for i := r.from; i < r.to; i++ {
+				if i > r.from {
+					key = append(key, ',')
+				}
+				key = append(key, s.cell(int(i))...)
+			}
+			key = append(key, '\n')
+		}
+		s.key = key
+		if len(s.runs) == 1 { // as above
+			key = key[:len(key)-1]
+		}
+		sound = !s.unquoted || bytes.Count(key, comma) == s.commas && bytes.Count(s.key, newline) == len(s.runs)
+	}
+	near := &s.near[nearKey(key)]
+	if sound && near.class > 0 && near.key == string(key) {
+		return near.class - 1, nil
+	}
+	if known, ok := s.cached[string(key)]; ok && sound {
+		*near = known
+		return known.class - 1, nil
+	}
+	s.r = Row{Line: s.line}
+	for _, r := range s.runs {
+		for i := r.from; i < r.to; i++ {
+			if err := setColumn(&s.r, s.cols[i], s.cell(int(i))); err != nil {
+				return 0, s.b.Errorf(s.line, "%s: %w", s.head[i], err)
+			}
+		}
+	}
+	class, err := s.b.class(&s.r)
+	if err != nil {
+		return 0, err
+	}
+	if len(s.cached) < maxCached && sound {
+		*near = knownClass{string(key), class + 1}
+		s.cached[near.key] = *near
+	}
+	return class, nil
+}
+
+var comma, newline = []byte{','}, []byte{'\n'}
 
 // writeCSV writes the native CSV: the columns in use, rows in input order.
 func writeCSV(out io.Writer, wl *Workload) error {

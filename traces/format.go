@@ -70,6 +70,9 @@ func Open(path, format string) (*Workload, error) {
 		return nil, err
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, fmt.Errorf("%s: is a folder", path)
+	}
 	return Read(f, path, format)
 }
 

@@ -1,7 +1,6 @@
 package traces
 
 import (
-	"errors"
 	"fmt"
 	"math"
 
@@ -53,21 +52,25 @@ func (w *Workload) span() (first, last sched.Time) {
 func (w *Workload) Load(nodes []sched.NodeSpec) (float64, error) {
 	first, last := w.span()
 	if first == last {
-		return 0, errors.New("the load has no meaning: all tasks are submitted at once")
+		return 0, fmt.Errorf("%s: the load has no meaning: all tasks are submitted at once", w.Source)
 	}
 	have, want := capacity(nodes), w.work()
 	span, load := last.Sub(first).Seconds(), 0.0
 	if want.gpu > 0 {
 		if have.gpu == 0 {
-			return 0, errors.New("the workload asks for GPUs and the cluster has none")
+			return 0, fmt.Errorf("%s: the workload asks for GPUs and the cluster has none", w.Source)
 		}
 		load = want.gpu / (have.gpu * span)
 	}
 	if want.cpu > 0 && have.cpu > 0 {
 		load = max(load, want.cpu/(have.cpu*span)) // 0 where CPUs are not modelled
 	}
-	if load == 0 {
-		return 0, errors.New("the load has no meaning: no work, or the cluster states neither GPUs nor CPUs")
+	switch {
+	case load > 0:
+	case want.gpu == 0 && want.cpu == 0:
+		return 0, fmt.Errorf("%s: the load has no meaning: the tasks ask for no GPU and no CPU time", w.Source)
+	default:
+		return 0, fmt.Errorf("%s: the load has no meaning: the tasks ask for CPUs alone, and the cluster states none, as 4x(16cpu,8xA100) does", w.Source)
 	}
 	return load, nil
 }
@@ -90,7 +93,7 @@ func (w *Workload) ScaleLoad(nodes []sched.NodeSpec, load float64) (*Workload, e
 	for t, task := range w.Tasks {
 		at := math.Round(float64(task.Submit) / factor)
 		if math.Abs(at) > float64(maxDuration) {
-			return nil, fmt.Errorf("load %v: the submit times would pass 73 years", load)
+			return nil, fmt.Errorf("%s: load %v: the submit times would pass 73 years", w.Source, load)
 		}
 		if task.Deadline != sched.Never {
 			task.Deadline = sched.Time(at).Add(task.Deadline.Sub(task.Submit))

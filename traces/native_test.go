@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -67,6 +68,20 @@ func TestSecondsAreExactToTheNanosecond(t *testing.T) {
 		text := appendFixed(nil, v, digits)
 		if back, err := parseFixed(text, digits); err != nil || back != v {
 			t.Fatalf("%d -> %s -> %d, %v", v, text, back, err)
+		}
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		cell := rapid.StringMatching(`[0-9]{0,9}(\.[0-9]{0,10})?|[-+0-9.e ]{0,18}`).Draw(t, "cell")
+		row := []byte(rapid.StringMatching(`[0-9.,]{0,12}`).Draw(t, "before") + cell + ",7")
+		from := len(row) - 2 - len(cell)
+		if cell == "" {
+			return // the reader asks for it by itself
+		}
+		v, ok := quickSeconds(row, from, len(row)-2)
+		if want, err := parseFixed([]byte(cell), 9); ok && (err != nil || v != want) {
+			t.Fatalf("%q: %d, want %d (%v)", row, v, want, err)
+		} else if plain := regexp.MustCompile(`^[0-9]{1,8}(\.[0-9]{0,9})?$`).MatchString(cell); !ok && plain && from >= 8 {
+			t.Fatalf("%q is not taken", row)
 		}
 	})
 	for _, bad := range []string{"", "-", ".", "+.", "1..2", "0x10", "1_0", "inf", "NaN", "1 2", "--1", "9e99", "5e18", "2305843009213693953"} {
@@ -195,10 +210,15 @@ func TestRowsAreReadWithoutAllocation(t *testing.T) {
 	}
 }
 
-func TestACellWithTheCacheSeparatorIsNotTakenForTwo(t *testing.T) {
-	w := read(t, "id,run_s,tenant,queue\na,1,x\x1f,y\nb,1,x,\x1fy\n", "csv")
-	if len(w.Classes) != 2 || w.Tenants[w.Classes[1].Tenant] != "x" {
-		t.Fatalf("%q %q", w.Tenants, w.Queues)
+func TestACellWithASeparatorIsNotTakenForTwo(t *testing.T) {
+	for _, text := range []string{
+		"id,run_s,tenant,queue\na,1,\"x,\",y\nb,1,x,\",y\"\nc,1,x,\",y\"\nd,1,\"x,\",y\n",
+		"id,tenant,run_s,queue\na,\"x\nz\",1,y\nb,x,1,\"z\ny\"\nc,x,1,\"z\ny\"\nd,\"x\nz\",1,y\n",
+	} {
+		w := read(t, text, "csv")
+		if len(w.Classes) != 2 || w.Tenants[w.ClassOf(1).Tenant] != "x" || w.Tasks[2].Class != w.Tasks[1].Class || w.Tasks[3].Class != w.Tasks[0].Class {
+			t.Fatalf("%q %q", w.Tenants, w.Queues)
+		}
 	}
 }
 
@@ -218,14 +238,19 @@ func TestTolerationsPrintAndParseBack(t *testing.T) {
 	}
 }
 
-func BenchmarkReadCSV(b *testing.B) {
+// benchCSV is a trace of n rows as benchmarks read it.
+func benchCSV(n int) string {
 	var s strings.Builder
 	s.WriteString("id,submit_s,run_s,estimate_s,cpu,mem_gb,gpus,tenant\n")
-	const n = 200_000
 	for i := range n {
 		fmt.Fprintf(&s, "%d,%d.125,%d,%d,4,16,%d,user%d\n", i+1, i, i%1000+1, i%2000+1, i%8+1, i%50)
 	}
-	text := s.String()
+	return s.String()
+}
+
+func BenchmarkReadCSV(b *testing.B) {
+	const n = 200_000
+	text := benchCSV(n)
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {

@@ -219,7 +219,7 @@ func TestForeignReadersNameThePlaceOfBadNumbers(t *testing.T) {
 		{"openb", "name,cpu_milli,memory_mib,num_gpu,gpu_milli,creation_time,deletion_time\na,1,1,1,500,9,1\n", "t:2: deleted before"},
 		{"muri", "job_id,num_gpu,submit_time,iterations,iteration_time\n0,1,0,999999999999,999999999999\n", "t:2: iteration_time:"},
 		{"tiresias", "job_id,num_gpu,submit_time,duration\n0,1,0,-5\n", "t:2: negative run time"},
-		{"swf", "1 2 3\n", "t:1: 3 columns, SWF has 18"},
+		{"swf", "1 2 3\n", "t:1: SWF has 18 columns, not 3"},
 		{"swf", "1 x -1 10 4 -1 -1 -1 -1 -1 1 7 -1 3 2 -1 -1 -1\n", `t:1: column 2: "x"`},
 		{"swf", "1 0 -1 10 4 -1 -1 3000000000 -1 -1 1 7 -1 3 2 -1 -1 -1\n", "t:1: 3000000000 processors"},
 		{"nosuch", "x", "unknown trace format"},

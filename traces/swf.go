@@ -109,7 +109,7 @@ func readSWF(in io.Reader, b *Builder) error {
 			s = s[end:]
 		}
 		if n != swfColumns {
-			return b.Errorf(l.line, "%d columns, SWF has 18", n)
+			return b.Errorf(l.line, "SWF has 18 columns, not %d", n)
 		}
 		bad := error(nil)
 		number := func(col, digits int) int64 {

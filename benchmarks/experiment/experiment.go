@@ -90,6 +90,15 @@ func (u WarmUp) before(w *traces.Workload) sched.Time {
 	return w.Tasks[0].Submit.Add(u.After)
 }
 
+// Leaves returns an error if no task of w is left to count.
+func (u WarmUp) Leaves(w *traces.Workload) error {
+	if n := len(w.Tasks); n > 0 && u.After > 0 && w.Tasks[n-1].Submit < u.before(w) {
+		return fmt.Errorf("%s: a warm-up of %v leaves no task to count: the last one is submitted after %v",
+			w.Source, u.After, w.Tasks[n-1].Submit.Sub(w.Tasks[0].Submit))
+	}
+	return nil
+}
+
 // Estimates says what run-time estimates the policies see.
 type Estimates struct {
 	Kind   string  // "trace", "perfect" or "factor"
@@ -134,7 +143,7 @@ func (e Estimates) of(w *traces.Workload) []time.Duration {
 
 // Result is what an experiment found.
 type Result struct {
-	Runs     []report.Run // in the order of loads, seeds, policies
+	Runs     []report.Run     // in the order of loads, seeds, policies
 	Summary  []report.Summary // empty for a shard
 	Notes    []string
 	Workload *traces.Workload // of the first seed and load (of the shard); nil if the shard is empty
@@ -222,7 +231,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 					return
 				}
 				res.Runs[i] = report.Run{Policy: o.Policies[p].String(), Seed: wk.seed, Load: wk.load, Row: one.row}
-				if o.Check {
+				if o.checks() {
 					checked.Add(1)
 				}
 				if group == 0 && o.Pictures {
@@ -246,6 +255,9 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 		res.Workload = first.w
 	}
 	res.Checked = int(checked.Load())
+	if o.Check && !o.checks() {
+		res.Notes = append(res.Notes, NothingChecked)
+	}
 	if !o.Shard.Parted() {
 		res.summarise()
 	}
@@ -293,6 +305,9 @@ func (wk *work) prepare(o *Options) {
 	if wk.err = sim.Placeable(w, o.Nodes); wk.err != nil {
 		return
 	}
+	if wk.err = o.Sim.WarmUp.Leaves(w); wk.err != nil {
+		return
+	}
 	b, err := graph.LowerBound(w.Table, w.Run, w.RunOn, o.Nodes)
 	if err != nil {
 		wk.err = fmt.Errorf("%s: %w", w.Source, err)
@@ -300,6 +315,9 @@ func (wk *work) prepare(o *Options) {
 	}
 	wk.w, wk.bound, wk.mix = w, b.Makespan.Seconds(), metrics.NewFragMix(w.Table)
 }
+
+// checks reports whether schedules are verified: the checkers want them whole.
+func (o *Options) checks() bool { return o.Check && o.Sim.Horizon == 0 }
 
 // single is what one run gave.
 type single struct {
@@ -354,7 +372,7 @@ func (o *Options) one(ctx context.Context, wk *work, p int, first bool, progress
 	c.Progress = func(done, total int) { progress(float64(done) / float64(max(total, 1))) }
 	var rec *check.Recorder
 	var gantt *ganttRecorder
-	if o.Check {
+	if o.checks() {
 		rec = &check.Recorder{}
 	}
 	if o.Pictures && first {
@@ -375,22 +393,30 @@ func (o *Options) one(ctx context.Context, wk *work, p int, first bool, progress
 	if err != nil {
 		return nil, err
 	}
-	if rec != nil && c.Horizon == 0 {
+	if rec != nil {
 		if err := Violations(rec, c, r); err != nil {
 			return nil, err
 		}
 	}
 	if r.Unfinished > 0 && c.Horizon == 0 {
-		return nil, fmt.Errorf("%d of %d tasks were never finished: the policy left them waiting though nothing else could happen", r.Unfinished, len(w.Tasks))
+		return nil, Unfinished(r, len(w.Tasks))
 	}
 	s := &single{row: Measure(c, r, o.Sim.WarmUp, wk.bound)}
 	if first {
-		s.wait = batchedWait(w, r)
+		s.wait = batchedWait(w, r, o.Sim.WarmUp)
 	}
 	if gantt != nil {
 		s.picture = picture(o.Policies[p].String(), w, o.Nodes, r, gantt)
 	}
 	return s, nil
+}
+
+// NothingChecked is the note of a run whose schedules were to be checked and could not be.
+const NothingChecked = "nothing was checked: the checkers cannot judge a schedule that --horizon cuts"
+
+// Unfinished is the error of a run, without a horizon, that did not finish all of n tasks.
+func Unfinished(r *sim.Result, n int) error {
+	return fmt.Errorf("%d of %d tasks were never finished: the policy left them waiting though nothing else could happen", r.Unfinished, n)
 }
 
 // Violations returns an error that tells what the independent checkers found wrong with a run, or nil.
@@ -413,8 +439,12 @@ func Violations(rec *check.Recorder, c sim.Config, r *sim.Result) error {
 	return errors.New(strings.Join(lines, "\n"))
 }
 
-// Measure computes the metrics of a run. bound is the lower bound of the makespan in seconds, NaN if unknown.
+// Measure computes the metrics of a run. bound is the lower bound of the makespan in seconds, NaN if unknown; it is not in the row of a
+// run that was cut.
 func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound float64) metrics.Row {
+	if r.Unfinished > 0 {
+		bound = math.NaN() // it is one of the time for all tasks
+	}
 	return metrics.Compute(metrics.Input{
 		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
 		GPUSeconds: r.GPUSeconds, CPUSeconds: r.CPUSeconds, LostGPUSeconds: r.LostGPUSeconds, LostCPUSeconds: r.LostCPUSeconds,
@@ -423,10 +453,15 @@ func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound float64) metrics.Ro
 	})
 }
 
-// batchedWait returns the interval of the mean wait by batch means over the finished tasks in the order of submission.
-func batchedWait(w *traces.Workload, r *sim.Result) stats.Interval {
+// batchedWait returns the interval of the mean wait by batch means over the finished tasks in the order of submission, without those
+// that the mean leaves out.
+func batchedWait(w *traces.Workload, r *sim.Result, warm WarmUp) stats.Interval {
 	var waits []float64
+	from := warm.before(w)
 	for t := range w.Tasks {
+		if w.Tasks[t].Submit < from {
+			continue
+		}
 		if o := r.Outcome(sched.TaskID(t)); o.Phase == sched.Done {
 			waits = append(waits, o.Wait().Seconds())
 		}
@@ -435,6 +470,7 @@ func batchedWait(w *traces.Workload, r *sim.Result) stats.Interval {
 	if err != nil {
 		return stats.Interval{Low: math.NaN(), High: math.NaN()}
 	}
+	iv.Low = max(iv.Low, 0) // nobody waits less
 	return iv
 }
 

@@ -260,8 +260,8 @@ func (s *Setup) differs(other *Setup) (what, mine, theirs string) {
 }
 
 func brief(b []byte) string {
-	if len(b) > 60 {
-		return string(b[:57]) + "..."
+	if len(b) > 80 {
+		return string(b[:77]) + "..."
 	}
 	return string(b)
 }

@@ -56,9 +56,25 @@ func (f *Figure) Write(w io.Writer, format string) error {
 	default:
 		return fmt.Errorf("unknown picture format %q: %s", format, strings.Join(Formats, ", "))
 	}
-	f.draw(draw.NewCanvas(c, width, height))
+	var on vg.Canvas = c
+	if format != "svg" { // an SVG is shown with the viewer's fonts
+		on = boxed{c}
+	}
+	f.draw(draw.NewCanvas(on, width, height))
 	_, err := c.WriteTo(w)
 	return err
+}
+
+// boxed draws a box for what the font has no sign for, such as Chinese, in the place of nothing at all.
+type boxed struct{ vg.Canvas }
+
+func (b boxed) FillString(f font.Face, at vg.Point, s string) {
+	b.Canvas.FillString(f, at, strings.Map(func(r rune) rune {
+		if i, err := f.Face.GlyphIndex(nil, r); err == nil && i == 0 {
+			return '\u25A1'
+		}
+		return r
+	}, s))
 }
 
 func (f *Figure) draw(c draw.Canvas) {

@@ -123,6 +123,7 @@ func Summarise(runs []Run) []Summary {
 				}
 			}
 			interval := stats.T(values, Level)
+			interval.Low = max(interval.Low, 0) // no metric is negative; NaN stays
 			mean := interval.Mean
 			if metric.Count() && !math.IsNaN(mean) {
 				mean = math.Round(mean)

@@ -121,7 +121,7 @@ func TestTheTableSaysWhenNobodyWaitedAndMarksNoBestAmongEquals(t *testing.T) {
 		c.Summary[i].CI = nil
 	}
 	b := string(c.table(t, TableOptions{Width: 80}))
-	if !strings.Contains(b, "nobody waited under any policy") || strings.Count(b, Best) != 1 {
+	if !strings.Contains(b, "nobody waited under any policy") || strings.Contains(b, Best) {
 		t.Error(b)
 	}
 	c.Summary[0].Mean.WaitMean = 1

@@ -176,6 +176,7 @@ func (c *Comparison) Body(w io.Writer, opt TableOptions) error {
 	bold, faint := opt.styles()
 	done := 0
 	var dropped []string
+	marked := false
 	for done < len(c.Summary) {
 		first := c.Summary[done].Load
 		n := done
@@ -186,16 +187,21 @@ func (c *Comparison) Body(w io.Writer, opt TableOptions) error {
 		if !math.IsNaN(first) {
 			fmt.Fprintf(&b, "load %s\n", strconv.FormatFloat(first, 'g', -1, 64))
 		}
-		left := section(&b, c.Summary[done:n], opt.Width, bold, faint)
+		left, some := section(&b, c.Summary[done:n], opt.Width, bold, faint)
+		marked = marked || some
 		if dropped == nil {
 			dropped = left
 		}
 		done = n
 	}
-	foot := []string{Best + " best of its column"}
-	if len(dropped) > 0 {
-		foot[0] += "; not shown for lack of width: " + strings.Join(dropped, ", ")
+	var foot []string
+	if marked {
+		foot = append(foot, Best+" best of its column")
 	}
+	if len(dropped) > 0 {
+		foot = append(foot, "not shown for lack of width: "+strings.Join(dropped, ", "))
+	}
+	foot = []string{strings.Join(foot, "; ")}
 	for _, line := range append(foot, c.Notes...) {
 		for _, l := range wrap(line, opt.Width) {
 			b.WriteString(faint.Render(l) + "\n")
@@ -210,10 +216,10 @@ func (c *Comparison) heading() string {
 	if c.Trace.Source != "" {
 		parts = append(parts, c.Trace.Source)
 	}
-	parts = append(parts, Human(float64(c.Trace.Tasks))+" tasks of "+Human(float64(c.Trace.Jobs))+" jobs")
-	on := plural(c.Cluster.Nodes, "node")
+	parts = append(parts, Plural(c.Trace.Tasks, "task")+" of "+Plural(c.Trace.Jobs, "job"))
+	on := Plural(c.Cluster.Nodes, "node")
 	if c.Cluster.GPUs > 0 {
-		on += ", " + plural(int(c.Cluster.GPUs), "GPU")
+		on += ", " + Plural(int(c.Cluster.GPUs), "GPU")
 	} else if c.Cluster.CPUs != nil {
 		on += ", " + Human(*c.Cluster.CPUs) + " CPUs"
 	}
@@ -223,15 +229,16 @@ func (c *Comparison) heading() string {
 	return strings.Join(append(parts, "on "+on), ", ")
 }
 
-func plural(n int, what string) string {
+// Plural writes a count of things: "1 task", "2,875 tasks".
+func Plural(n int, what string) string {
 	if n != 1 {
 		what += "s"
 	}
 	return Human(float64(n)) + " " + what
 }
 
-// section writes the rows of one load and returns the titles of the columns that did not fit.
-func section(b *strings.Builder, rows []Summary, width int, bold, faint lipgloss.Style) (dropped []string) {
+// section writes the rows of one load and returns the titles of the columns that did not fit, and whether a value is marked as the best.
+func section(b *strings.Builder, rows []Summary, width int, bold, faint lipgloss.Style) (dropped []string, marked bool) {
 	first := &rows[0]
 	// The policies' names, shortened in the middle where they would take more than a third of the line.
 	names := []string{"policy", ""}
@@ -261,6 +268,9 @@ func section(b *strings.Builder, rows []Summary, width int, bold, faint lipgloss
 			if c.cell != nil {
 				text := c.cell(&rows[i])
 				useful = useful || text != ""
+				if text == "" {
+					text = "-"
+				}
 				s.cells = append(s.cells, text+" ")
 				continue
 			}
@@ -323,6 +333,7 @@ func section(b *strings.Builder, rows []Summary, width int, bold, faint lipgloss
 			}
 			cell := strings.Repeat(" ", 1+s.width-lipgloss.Width(s.cells[line])) + s.cells[line]
 			if s.best[line] {
+				marked = true
 				cell = bold.Render(cell)
 			}
 			l.WriteString(cell)
@@ -332,6 +343,10 @@ func section(b *strings.Builder, rows []Summary, width int, bold, faint lipgloss
 			text = faint.Render(text)
 		}
 		b.WriteString(text + "\n")
+	}
+	unfinished := false
+	for i := range rows {
+		unfinished = unfinished || rows[i].Mean.Finished < rows[i].Mean.Tasks
 	}
 	if lb := first.Mean.LowerBound; !math.IsNaN(lb) {
 		for _, l := range wrap("no schedule ends before "+Human(lb)+" s (lower bound of the makespan)", width) {
@@ -346,6 +361,7 @@ func section(b *strings.Builder, rows []Summary, width int, bold, faint lipgloss
 	}
 	text := ""
 	switch {
+	case unfinished: // what is left may have waited
 	case len(nobody) == len(rows):
 		text = "nobody waited under any policy: the cluster had room for every task at once (try a smaller one, or --load)"
 	case len(nobody) > 0:
@@ -354,7 +370,7 @@ func section(b *strings.Builder, rows []Summary, width int, bold, faint lipgloss
 	for _, l := range wrap(text, width) {
 		b.WriteString(l + "\n")
 	}
-	return dropped
+	return dropped, marked
 }
 
 func elide(s string, most int) string {

@@ -1,17 +1,21 @@
 // Command speed measures how fast and how lean the simulator is: `make bench`. Each row runs in a process of its own, whose user CPU time
 // and peak memory the operating system reports. Costs are stated as ratios to the floor Ew, measured in the same run: a heap pop and a push
-// among 8000 running tasks and the reading and writing of a 64-byte record, the least that one task can cost.
+// among 8000 running tasks and the reading and writing of a 64-byte record, the least that one task can cost. Readers are measured against E, the
+// same with the records in random order.
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"math"
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -31,8 +35,10 @@ import (
 type row struct {
 	name   string
 	policy string
+	read   string // instead of a policy: the format of the trace that is read
+	named  bool   // its tasks have names instead of numbers
 	tasks  int
-	budget float64 // in Ew; 0 = none yet
+	budget float64 // in Ew, for readers in E; 0 = none yet
 	userS  float64 // bound on user seconds of the process; 0 = none
 	peakMB float64 // bound on its peak memory; 0 = none
 }
@@ -45,6 +51,8 @@ var table = []row{
 	{name: "rr", policy: "rr", tasks: 100_000},
 	{name: "srtf", policy: "srtf", tasks: 20_000},
 	{name: "easy, inexact estimates", policy: "easy", tasks: 1_000_000},
+	{name: "read csv, 1e6 rows", read: "csv", tasks: 1_000_000, peakMB: 90},
+	{name: "read csv, named ids", read: "csv", named: true, tasks: 1_000_000, peakMB: 120},
 }
 
 // measured is what a child reports.
@@ -53,10 +61,23 @@ type measured struct{ UserNS, BuildNS, WaitMeanS, PeakMB float64 }
 func main() {
 	child := flag.String("child", "", "measure one policy (used by the command itself)")
 	tasks := flag.Int("tasks", 0, "tasks of the child")
+	file := flag.String("file", "", "trace that the child reads or makes")
+	named := flag.Bool("named", false, "give the tasks of the trace names")
 	runs := flag.Int("runs", 3, "runs a row; the median counts")
 	flag.Parse()
 	if *child == "floor" {
 		fmt.Println(floor())
+		return
+	}
+	if *child == "read" || *child == "make" {
+		do := func() error { return measureRead(*file) }
+		if *child == "make" {
+			do = func() error { return makeTrace(*file, *tasks, *named) }
+		}
+		if err := do(); err != nil {
+			fmt.Fprintln(os.Stderr, "speed:", err)
+			os.Exit(1)
+		}
 		return
 	}
 	if *child != "" {
@@ -87,17 +108,34 @@ func bench(runs int) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("floor: %w", err)
 	}
-	var ew float64
-	if _, err := fmt.Sscan(string(out), &ew); err != nil {
+	var ew, e float64
+	if _, err := fmt.Sscan(string(out), &ew, &e); err != nil {
 		return false, fmt.Errorf("floor: %w", err)
 	}
-	fmt.Printf("floor Ew: %.0f ns of user CPU a task\n\n", ew)
-	fmt.Printf("%-40s %9s %8s %9s %9s %8s  %s\n", "workload", "tasks", "ns/task", "ratio Ew", "user s", "peak MB", "verdict")
+	fmt.Printf("floors: Ew %.0f, E %.0f ns of user CPU a task\n\n", ew, e)
+	fmt.Printf("%-40s %9s %8s %9s %9s %8s  %s\n", "workload", "tasks", "ns/task", "ratio", "user s", "peak MB", "verdict")
+	dir, err := os.MkdirTemp("", "schedlab-speed-")
+	if err != nil {
+		return false, err
+	}
+	defer os.RemoveAll(dir)
 	all := true
 	for _, r := range table {
 		var ns, user, peak []float64
+		floor, unit := ew, "Ew"
+		args := []string{"-child", r.policy, "-tasks", fmt.Sprint(r.tasks)}
+		if r.read != "" {
+			floor, unit = e, "E"
+			file := filepath.Join(dir, "trace."+r.read)
+			made := exec.Command(self, "-child", "make", "-file", file, "-tasks", fmt.Sprint(r.tasks), fmt.Sprintf("-named=%v", r.named))
+			made.Stderr = os.Stderr
+			if err := made.Run(); err != nil {
+				return false, fmt.Errorf("%s: %w", r.name, err)
+			}
+			args = []string{"-child", "read", "-file", file}
+		}
 		for range runs {
-			cmd := exec.Command(self, "-child", r.policy, "-tasks", fmt.Sprint(r.tasks))
+			cmd := exec.Command(self, args...)
 			cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 			cmd.Stderr = os.Stderr
 			out, err := cmd.Output()
@@ -123,7 +161,7 @@ func bench(runs int) (bool, error) {
 				kept = append(kept, fmt.Sprintf("%s within %g", what, bound))
 			}
 		}
-		judge("ratio", n/ew, r.budget)
+		judge("ratio", n/floor, r.budget)
 		judge("user s", u, r.userS)
 		judge("MB", p, r.peakMB)
 		verdict := strings.Join(append(broken, kept...), ", ")
@@ -132,7 +170,7 @@ func bench(runs int) (bool, error) {
 		} else if verdict != "" {
 			verdict = "ok: " + verdict
 		}
-		fmt.Printf("%-40s %9d %8.0f %9.1f %9.2f %8.0f  %s\n", r.name, r.tasks, n, n/ew, u, p, verdict)
+		fmt.Printf("%-40s %9d %8.0f %6.2f %-2s %9.2f %8.0f  %s\n", r.name, r.tasks, n, n/floor, unit, u, p, verdict)
 	}
 	return all, nil
 }
@@ -183,6 +221,52 @@ func measure(policy string, n int) error {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(measured{done - built, built - began, r.WaitMean, float64(u.Maxrss) / 1024})
+}
+
+// measureRead reads a trace and prints what it cost as JSON.
+func measureRead(file string) error {
+	before := userNS()
+	w, err := traces.Open(file, "")
+	if err != nil {
+		return err
+	}
+	done := userNS()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return err
+	}
+	if w.Len() == 0 {
+		return fmt.Errorf("%s: nothing read", file)
+	}
+	return json.NewEncoder(os.Stdout).Encode(measured{UserNS: done - before, PeakMB: float64(u.Maxrss) / 1024})
+}
+
+// makeTrace writes a trace as a cluster's log might be: the diurnal workload with times in milliseconds, two sizes of memory, 50 tenants.
+func makeTrace(file string, n int, named bool) error {
+	w := diurnal(n)
+	var b bytes.Buffer
+	b.WriteString("id,submit_s,run_s,estimate_s,cpu,mem_gb,gpus,tenant\n")
+	for t, task := range w.Tasks {
+		id := fmt.Sprint(t + 1)
+		if named {
+			id = fmt.Sprintf("job-%d", (t*7919)%n)
+		}
+		ms := func(d time.Duration) float64 { return math.Round(float64(d)/1e6) / 1e3 }
+		fmt.Fprintf(&b, "%s,%.3f,%.3f,%.3f,4,%d,%d,user%d\n", id, ms(time.Duration(task.Submit)), ms(w.Run[t]), ms(w.Estimates[t]), 16<<(t%2), w.DemandOf(sched.TaskID(t)).Need.GPUs, t*31%50)
+	}
+	format := strings.TrimPrefix(filepath.Ext(file), ".")
+	if format == "csv" {
+		return os.WriteFile(file, b.Bytes(), 0o600)
+	}
+	w, err := traces.Read(&b, file, "csv")
+	if err != nil {
+		return err
+	}
+	f, err := os.Create(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(traces.Write(f, w, format), f.Close())
 }
 
 // diurnal makes n independent tasks of 1 to 8 GPUs: lognormal run times (median 600 s, sigma 1.5), Poisson arrivals at a rate that swings by

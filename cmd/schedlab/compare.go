@@ -67,15 +67,30 @@ func (f *simFlags) options() (experiment.Options, error) {
 
 const genPrefix = "gen:"
 
+// atMostOneTrace wants no argument or one.
+func atMostOneTrace(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("%s takes one TRACE; %q is one argument too many", cmd.CommandPath(), args[1])
+	}
+	return nil
+}
+
 // source opens the trace: a file, "-", gen:SPEC, or the embedded example where path is empty. It returns the first workload and the nodes too.
-func (f *simFlags) source(path string, seed int64) (src experiment.Source, w *traces.Workload, nodes []sched.NodeSpec, clusterName string, err error) {
+func (f *simFlags) source(cmd *cobra.Command, path string, seed int64) (src experiment.Source, w *traces.Workload, nodes []sched.NodeSpec, clusterName string, err error) {
 	if f.cluster != "" {
 		if nodes, err = cluster.Parse(f.cluster); err != nil {
 			return src, nil, nil, "", asUsageUnlessFile(err, f.cluster)
 		}
 		clusterName = f.cluster
 	}
-	switch spec, generated := strings.CutPrefix(path, genPrefix); {
+	if err := (&traceFlags{format: f.format}).check(); err != nil {
+		return src, nil, nil, "", err
+	}
+	spec, generated := strings.CutPrefix(path, genPrefix)
+	if f.format != "" && (path == "" || generated) {
+		return src, nil, nil, "", usagef("--format says how to read a TRACE, and none is read")
+	}
+	switch {
 	case path == "":
 		if nodes == nil {
 			if nodes, err = cluster.Parse(gen.ExampleCluster); err != nil {
@@ -99,7 +114,11 @@ func (f *simFlags) source(path string, seed int64) (src experiment.Source, w *tr
 	default:
 		src.Fixed = true
 		var recorded *traces.Workload
-		if recorded, err = traces.Open(path, f.format); err != nil {
+		err = await(cmd.Context(), func() (err error) {
+			recorded, err = traces.Open(path, f.format)
+			return err
+		})
+		if err != nil {
 			return src, nil, nil, "", err
 		}
 		src.Load = func(int64) (*traces.Workload, error) { return recorded, nil }
@@ -203,20 +222,26 @@ func compareCommand() *cobra.Command {
 		Short: "Compare policies on a trace: a table, and plots with --out",
 		Long: `Simulates every policy on the same workload and prints one row a policy.
 
-TRACE is a file in any known format (see schedlab trace --help; .gz and .zst are fine), - for standard input, or gen:SPEC for a
-generated workload (see schedlab trace generate --help). Without TRACE: a built-in workload of GPU DAG jobs of four teams.
+TRACE is a file in any known format (see schedlab trace --help; .gz and .zst are
+fine), - for standard input, or gen:SPEC for a generated workload (see schedlab
+trace generate --help). Without TRACE: a built-in workload of GPU DAG jobs of
+four teams.
 
-Policies are written name{key=value,...}+placement; schedlab policy list explains them. What each column means: README, Metrics.
+Policies are written name{key=value,...}+placement; schedlab policy list
+explains them. The README says what each column means.
 
-With --shard i/n it runs the i-th of n parts of the experiment and writes a partial result, to the file --out or else to standard
-output; schedlab merge joins the parts. auto reads i and n from JOB_COMPLETION_INDEX and JOB_COMPLETIONS (Kubernetes) or from
-SLURM_ARRAY_TASK_ID and its kin (Slurm), auto/n the index alone, from 0. All policies of a load and seed go to the same part,
-unless there are more parts than loads times seeds; then runs are dealt one by one.`,
+With --shard i/n it runs the i-th of n parts of the experiment and writes a
+partial result, to the file --out or else to standard output; schedlab merge
+joins the parts. auto reads i and n from JOB_COMPLETION_INDEX and
+JOB_COMPLETIONS (Kubernetes) or from SLURM_ARRAY_TASK_ID and its kin (Slurm),
+auto/n the index alone, from 0. All policies of a load and seed go to the same
+part, unless there are more parts than loads times seeds; then runs are dealt
+one by one.`,
 		Example: `  schedlab compare --out out
-  schedlab compare trace.csv --cluster 8x8xA100 --policies 'fifo,rr{quantum=30s},critical-path'
-  schedlab compare log.swf.gz --policies fifo,easy,easy{estimates=perfect}
-  schedlab compare 'gen:jobs=500,gpus=philly' --cluster 10x8xV100 --seeds 10 --load 0.7,0.9`,
-		Args: cobra.MaximumNArgs(1),
+  schedlab compare jobs.csv --cluster 8x8xA100 --policies 'fifo,rr{quantum=30s}'
+  schedlab compare log.swf.gz --policies 'fifo,easy,easy{estimates=perfect}'
+  schedlab compare gen:jobs=500,gpus=philly --cluster 10x8xV100 --load 0.7,0.9`,
+		Args: atMostOneTrace,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := f.options()
 			if err != nil {
@@ -251,13 +276,18 @@ unless there are more parts than loads times seeds; then runs are dealt one by o
 			if o.Shard, err = parseShard(shard, pdf, output, cmd.Flags().Changed("output")); err != nil {
 				return err
 			}
-			src, w, nodes, clusterName, err := f.source(path, o.Seeds[0])
+			if out != "" && !o.Shard.Parted() {
+				if err := checkFolder(out); err != nil {
+					return err
+				}
+			}
+			src, w, nodes, clusterName, err := f.source(cmd, path, o.Seeds[0])
 			if err != nil {
 				return err
 			}
 			o.Source, o.Nodes, o.Pictures, o.Workers = src, nodes, out != "", workers
 			if o.Shard.Parted() {
-				return compareShard(cmd, &o, w, clusterName, out)
+				return compareShard(cmd, &o, w, clusterName, out, args)
 			}
 			var headErr error
 			if output == "table" { // the first line at once, since the rest may take a while
@@ -273,17 +303,19 @@ unless there are more parts than loads times seeds; then runs are dealt one by o
 				return err
 			}
 			c := comparison(w, clusterName, nodes, res)
+			var outErr error // the numbers are shown all the same: to find them may have taken hours
 			if out != "" {
-				files, err := writeOut(out, c, res, pdf)
-				if err != nil {
-					return err
+				var files int
+				if files, outErr = writeOut(out, c, res, pdf); outErr == nil {
+					c.Notes = append(c.Notes, fmt.Sprintf("%d files in %s", files, out))
 				}
-				c.Notes = append(c.Notes, fmt.Sprintf("%d files in %s", files, out))
 			}
 			if output == "table" {
-				return c.Body(cmd.OutOrStdout(), tableOptions(cmd.OutOrStdout()))
+				err = c.Body(cmd.OutOrStdout(), tableOptions(cmd.OutOrStdout()))
+			} else {
+				err = show(cmd.OutOrStdout(), c, output)
 			}
-			return show(cmd.OutOrStdout(), c, output)
+			return errors.Join(outErr, err)
 		},
 	}
 	f.add(cmd)
@@ -321,7 +353,11 @@ func heading(w, first *traces.Workload, clusterName string, nodes []sched.NodeSp
 func traceNotes(w *traces.Workload) []string {
 	var out []string
 	if w.MissingEstimates > 0 {
-		out = append(out, fmt.Sprintf("%d of %d tasks have no estimate: policies see their true run time", w.MissingEstimates, len(w.Tasks)))
+		have := "have no estimate: policies see their"
+		if w.MissingEstimates == 1 {
+			have = "has no estimate: policies see its"
+		}
+		out = append(out, fmt.Sprintf("%d of %s %s true run time", w.MissingEstimates, report.Plural(len(w.Tasks), "task"), have))
 	}
 	for _, n := range w.Notes {
 		out = append(out, n.String())
@@ -401,7 +437,7 @@ func writeOut(dir string, c *report.Comparison, res *experiment.Result, pdf bool
 	for _, p := range res.Pictures {
 		cdfs, util, queue, what = append(cdfs, p.Waits), append(util, p.Utilization), append(queue, p.Queue), p.What
 	}
-	where := fmt.Sprintf("%s, %s tasks", filepath.Base(c.Trace.Source), report.Human(float64(c.Trace.Tasks)))
+	where := filepath.Base(c.Trace.Source) + ", " + report.Plural(c.Trace.Tasks, "task")
 	if len(c.Runs) > len(res.Pictures) {
 		where += fmt.Sprintf(", seed %d", c.Runs[0].Seed)
 	}

@@ -19,12 +19,14 @@ func main() { os.Exit(run()) }
 func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := newRoot().ExecuteContext(ctx)
-	if err == nil {
-		return 0
-	}
+	context.AfterFunc(ctx, stop) // the second Ctrl-C ends it at once, whatever it does
+	var prof profiles
+	err := newProfiledRoot(&prof).ExecuteContext(ctx)
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
+	}
+	if err = errors.Join(err, prof.stop()); err == nil {
+		return 0
 	}
 	fmt.Fprintln(os.Stderr, "schedlab:", err)
 	var bad *usageError
@@ -51,28 +53,31 @@ func asUsage(err error) error {
 	return &usageError{err}
 }
 
-func newRoot() *cobra.Command {
+func newRoot() *cobra.Command { return newProfiledRoot(&profiles{}) }
+
+// newProfiledRoot makes the root command, which starts the profiles that its flags ask for. The caller stops them.
+func newProfiledRoot(prof *profiles) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "schedlab",
 		Short: "A workbench for scheduling policies of GPU, batch and DAG workloads",
-		Long: `schedlab replays recorded or generated workloads against scheduling policies in a discrete-event simulator and compares
-waiting, utilization and throughput.
+		Long: `schedlab replays recorded or generated workloads against scheduling policies in
+a discrete-event simulator and compares waiting, utilization and throughput.
 
 Start with:
-  schedlab compare                       the built-in example, three policies
+  schedlab compare                 the built-in example, three policies
   schedlab compare TRACE --cluster 8x8xA100 --policies fifo,easy,critical-path`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.PersistentPreRunE = func(_ *cobra.Command, args []string) error { return prof.start(args) }
+	prof.add(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand())
 	narrow(root)
-	for _, c := range root.Commands() {
-		markUsage(c)
-	}
+	markUsage(root)
 	return root
 }
 

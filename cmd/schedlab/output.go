@@ -16,8 +16,12 @@ import (
 
 // writeFile writes the file at path whole: under a temporary name in the same folder, synced, renamed. On an error there is no new file,
 // and one that was there is as before. A file that was there keeps its permissions; a link is followed. What is no regular file (a
-// device, a pipe) is written to directly. Errors of the file system name the path.
+// device, a pipe) is written to directly, and so is standard output under its names in /dev: it may be a file whose beginning is written
+// already. Errors of the file system name the path.
 func writeFile(path string, write func(io.Writer) error) (err error) {
+	if isStdout(path) {
+		return write(os.Stdout)
+	}
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real
 	}

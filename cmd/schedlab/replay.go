@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"math/bits"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,11 +49,13 @@ func replayCommand() *cobra.Command {
 	var policy string
 	cmd := &cobra.Command{
 		Use:   "replay JOURNAL",
-		Short: "Feed a recorded run's facts to its policy again and compare the orders",
-		Long: `Reads a journal written by schedlab run --journal, tells its facts to a fresh kernel and policy, and compares every order with the
-recorded one. It fails, exit code 1, on the first different order, and names it.`,
+		Short: "Decide a recorded run again and compare the orders",
+		Long: `Reads a journal written by schedlab run --journal, tells its facts to a fresh
+kernel and policy, and compares every order with the recorded one. It fails,
+exit code 1, on the first different order, and names it. Of a journal that was
+cut short it compares what is whole, and says so.`,
 		Example: "  schedlab run --policy easy --journal run.journal\n  schedlab replay run.journal",
-		Args:    cobra.ExactArgs(1),
+		Args:    arguments("JOURNAL"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			r, err := journal.Open(args[0])
 			if err != nil {
@@ -64,9 +68,12 @@ recorded one. It fails, exit code 1, on the first different order, and names it.
 			}
 			note := ""
 			if r.Truncated() {
+				if n == 0 {
+					return fmt.Errorf("%s: cut short before its first whole frame: nothing to compare", args[0])
+				}
 				note = " (the journal was cut short; this is up to its last whole frame)"
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %d batches, %d orders, all equal%s\n", args[0], n, orders, note)
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: %s, %s, all equal%s\n", args[0], counted(n, "batch", "batches"), counted(orders, "order", "orders"), note)
 			return err
 		},
 	}
@@ -95,12 +102,15 @@ func replay(r *journal.Reader, name, other string) (batches, orders int64, err e
 	}
 	p, err := build(other)
 	if err != nil {
+		if other == h.Policy { // not what the user typed
+			return 0, 0, fmt.Errorf("%s: %w", name, err)
+		}
 		return 0, 0, asUsage(err)
 	}
 	r.ParsePolicy = build
 	tb, err := r.Table()
 	if err != nil {
-		return 0, 0, fmt.Errorf("%s: %w", name, err)
+		return 0, 0, err // it names the journal
 	}
 	k, err := sched.New(sched.Config{Table: tb, Nodes: h.Nodes, Policy: p, Start: sched.Time(s.StartNS)})
 	if err != nil {
@@ -112,16 +122,16 @@ func replay(r *journal.Reader, name, other string) (batches, orders int64, err e
 			return batches, orders, nil
 		}
 		if err != nil {
-			return batches, orders, fmt.Errorf("%s: %w", name, err)
+			return batches, orders, err
 		}
 		got := k.Step(b.Now, b.In)
 		for i := range max(len(got), len(b.Out)) {
 			var want, have string
 			if i < len(b.Out) {
-				want = orderText(tb, b.Out[i])
+				want = orderText(tb, h.Nodes, b.Out[i])
 			}
 			if i < len(got) {
-				have = orderText(tb, got[i])
+				have = orderText(tb, h.Nodes, got[i])
 			}
 			if want != have || !sameOn(got, b.Out, i) {
 				return batches, orders, fmt.Errorf("%s: batch %d at %g s, order %d: recorded %s, now %s", name, b.No, b.Now.Seconds(), i+1, orNone(want), orNone(have))
@@ -143,13 +153,37 @@ func orNone(s string) string {
 	return s
 }
 
-func orderText(tb *sched.Table, c sched.Command) string {
+// counted writes "1 batch", "2 batches".
+func counted(n int64, one, many string) string {
+	if n == 1 {
+		many = one
+	}
+	return fmt.Sprintf("%d %s", n, many)
+}
+
+func orderText(tb *sched.Table, nodes []sched.NodeSpec, c sched.Command) string {
 	if c.Kind == sched.Scale {
 		return fmt.Sprintf("scale queue %d to %d", c.Queue, c.Replicas)
 	}
 	s := fmt.Sprintf("%v %s (attempt %d)", c.Kind, tb.TaskNames.At(int(c.Task)), c.Attempt)
-	if len(c.On) > 0 {
-		s += fmt.Sprintf(" on %v", c.On)
+	for i, p := range c.On {
+		s += map[bool]string{true: " on ", false: ", "}[i == 0]
+		if int(p.Node) < len(nodes) && nodes[p.Node].Name != "" {
+			s += nodes[p.Node].Name
+		} else {
+			s += fmt.Sprintf("node %d", p.Node)
+		}
+		if p.Replicas > 1 {
+			s += fmt.Sprintf(" x%d", p.Replicas)
+		}
+		if p.GPUs != 0 {
+			s += " GPU"
+			sep := " "
+			for set := p.GPUs; set != 0; set &= set - 1 {
+				s += sep + strconv.Itoa(bits.TrailingZeros64(uint64(set)))
+				sep = ","
+			}
+		}
 	}
 	return s
 }

@@ -30,13 +30,15 @@ func runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [TRACE]",
 		Short: "Simulate one policy and write what the flags name",
-		Long: `Simulates one policy, prints its row, and writes only the files that the flags name. TRACE is as for schedlab compare.
+		Long: `Simulates one policy, prints its row, and writes only the files that the flags
+name. TRACE is as for schedlab compare.
 
---wait-profile writes a pprof profile of waiting: who waited for what. Look at it with
+--wait-profile writes a pprof profile of waiting: who waited for what. Look at
+it with
   go tool pprof -http=: waits.pb.gz`,
 		Example: `  schedlab run --policy critical-path --wait-profile waits.pb.gz
-  schedlab run trace.csv --cluster 8x8xA100 --policy easy --tasks-csv tasks.csv --journal run.journal`,
-		Args: cobra.MaximumNArgs(1),
+  schedlab run trace.csv --cluster 8x8xA100 --policy easy --tasks-csv tasks.csv`,
+		Args: atMostOneTrace,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			opt, err := f.options()
 			if err != nil {
@@ -63,7 +65,10 @@ func runCommand() *cobra.Command {
 			if len(args) == 1 {
 				path = args[0]
 			}
-			_, w, nodes, clusterName, err := f.source(path, seed)
+			if err := checkOutputs([]string{path, f.cluster}, []string{o.tasks, o.journal, o.metrics, o.waits}); err != nil {
+				return err
+			}
+			_, w, nodes, clusterName, err := f.source(cmd, path, seed)
 			if err != nil {
 				return err
 			}
@@ -75,6 +80,12 @@ func runCommand() *cobra.Command {
 					return err
 				}
 			}
+			if err := sim.Placeable(w, nodes); err != nil {
+				return err
+			}
+			if err := opt.Sim.WarmUp.Leaves(w); err != nil {
+				return err
+			}
 			opt.Nodes = nodes
 			row, err := o.simulate(cmd, opt, w, spec[0], seed)
 			if err != nil {
@@ -85,8 +96,11 @@ func runCommand() *cobra.Command {
 				run.Load = loads[0]
 			}
 			res := &experiment.Result{Runs: []report.Run{run}, Summary: report.Summarise([]report.Run{run}), Workload: w}
-			if f.check && f.horizon == 0 {
+			switch {
+			case f.check && f.horizon == 0:
 				res.Checked = 1
+			case f.check:
+				res.Notes = append(res.Notes, experiment.NothingChecked)
 			}
 			return show(cmd.OutOrStdout(), comparison(w, clusterName, nodes, res), output)
 		},
@@ -96,7 +110,7 @@ func runCommand() *cobra.Command {
 	fl.StringVar(&name, "policy", "fifo", "the policy, as name{key=value,...}+placement")
 	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
-	fl.StringVar(&o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where")
+	fl.StringVar(&o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where (packed if the name ends in .gz or .zst)")
 	fl.StringVar(&o.journal, "journal", "", "write all facts and orders, for schedlab replay")
 	fl.StringVar(&o.metrics, "metrics", "", "write the metrics as JSON")
 	fl.StringVar(&o.waits, "wait-profile", "", "write who waited for what as a pprof profile")
@@ -109,9 +123,6 @@ type runOutputs struct{ tasks, journal, metrics, waits string }
 
 // simulate runs the policy and writes the files.
 func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *traces.Workload, spec policies.Spec, seed int64) (row metrics.Row, err error) {
-	if err := o.distinct(); err != nil {
-		return row, err
-	}
 	c, err := opt.Config(w, spec)
 	if err != nil {
 		return row, err
@@ -163,19 +174,22 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 			return row, err
 		}
 	}
+	if res.Unfinished > 0 && c.Horizon == 0 {
+		return row, fmt.Errorf("%s: %w", spec, experiment.Unfinished(res, len(w.Tasks)))
+	}
 	bound, err := graph.LowerBound(w.Table, w.Run, w.RunOn, c.Nodes)
 	if err != nil {
 		return row, err
 	}
 	row = experiment.Measure(c, res, opt.Sim.WarmUp, bound.Makespan.Seconds())
 	if o.tasks != "" {
-		err = writeFile(o.tasks, func(out io.Writer) error { return metrics.WriteTasks(out, w, c.Nodes, res.Outcome, last.of) })
+		err = writeTo(cmd, o.tasks, func(out io.Writer) error { return metrics.WriteTasks(out, w, c.Nodes, res.Outcome, last.of) })
 		if err != nil {
 			return row, err
 		}
 	}
 	if o.metrics != "" {
-		err = writeFile(o.metrics, func(out io.Writer) error {
+		err = writeTo(cmd, o.metrics, func(out io.Writer) error {
 			b, err := row.MarshalJSON()
 			if err != nil {
 				return err
@@ -196,17 +210,6 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 		}
 	}
 	return row, nil
-}
-
-func (o *runOutputs) distinct() error {
-	seen := map[string]bool{}
-	for _, path := range []string{o.tasks, o.journal, o.metrics, o.waits} {
-		if path != "" && seen[path] {
-			return usagef("%s is named for two outputs", path)
-		}
-		seen[path] = true
-	}
-	return nil
 }
 
 // journaled simulates with a journal that takes its place when it is whole.

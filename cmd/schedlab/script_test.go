@@ -3,8 +3,10 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
+	"github.com/google/pprof/profile"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -16,16 +18,22 @@ func TestMain(m *testing.M) {
 // `[!shared] skip` and finds them under $SHARED. With UPDATE_SCRIPTS set, the expected outputs are rewritten.
 func TestScripts(t *testing.T) {
 	shared := sharedFolder()
+	clusters, err := filepath.Abs(filepath.Join("..", "..", "benchmarks", "cluster"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
 		RequireExplicitExec: true,
 		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SHARED", shared)
+			e.Setenv("CLUSTERS", clusters)
 			e.Setenv("NO_COLOR", "1")
 			e.Setenv("SCHEDLAB_HOME", filepath.Join(e.WorkDir, "home"))
 			return nil
 		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"pprof": isProfile},
 		Condition: func(cond string) (bool, error) {
 			switch cond {
 			case "shared":
@@ -37,6 +45,21 @@ func TestScripts(t *testing.T) {
 			return false, nil
 		},
 	})
+}
+
+// isProfile is the command "pprof FUNCTION FILE": the file is a whole pprof profile, and the function is in it; a FUNCTION of "" need not be.
+func isProfile(ts *testscript.TestScript, _ bool, args []string) {
+	p, err := profile.ParseData([]byte(ts.ReadFile(args[1])))
+	ts.Check(err)
+	ts.Check(p.CheckValid())
+	for _, f := range p.Function {
+		if strings.Contains(f.Name, args[0]) {
+			return
+		}
+	}
+	if args[0] != "" {
+		ts.Fatalf("%s is not in %s", args[0], args[1])
+	}
 }
 
 // sharedFolder returns the folder of recorded traces and references, beside the module, or "".

@@ -29,10 +29,16 @@ func parseShard(text string, pdf bool, output string, outputGiven bool) (experim
 	return s, nil
 }
 
-// compareShard runs one part of the experiment and writes its partial result to out, or to standard output.
-func compareShard(cmd *cobra.Command, o *experiment.Options, w *traces.Workload, clusterName, out string) error {
+// compareShard runs one part of the experiment and writes its partial result to out, or to standard output. reads are the input files.
+func compareShard(cmd *cobra.Command, o *experiment.Options, w *traces.Workload, clusterName, out string, reads []string) error {
 	o.Pictures = false
-	path := partPath(out, o.Shard)
+	path, err := partPath(out, o.Shard)
+	if err != nil {
+		return err
+	}
+	if err := checkOutputs(reads, []string{path}); err != nil {
+		return err
+	}
 	bar := newBar(os.Stderr)
 	o.Progress = bar.at
 	res, err := experiment.Run(cmd.Context(), *o)
@@ -49,9 +55,6 @@ func compareShard(cmd *cobra.Command, o *experiment.Options, w *traces.Workload,
 	if path == "" {
 		return p.Write(cmd.OutOrStdout())
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
-		return err
-	}
 	if err := writeFile(path, p.Write); err != nil {
 		return err
 	}
@@ -59,16 +62,17 @@ func compareShard(cmd *cobra.Command, o *experiment.Options, w *traces.Workload,
 	return err
 }
 
-// partPath is where the partial result goes: out, or a file of its own in it if it is a folder or is written like one. "" stays "".
-func partPath(out string, s experiment.Shard) string {
+// partPath is where the partial result goes: out, or a file of its own in it if it is a folder or is written like one; the folder is made.
+// "" stays "".
+func partPath(out string, s experiment.Shard) (string, error) {
 	if out == "" {
-		return ""
+		return "", nil
 	}
 	st, err := os.Stat(out)
-	if os.IsPathSeparator(out[len(out)-1]) || err == nil && st.IsDir() {
-		return filepath.Join(out, fmt.Sprintf("part-%d-of-%d.json", s.Number, s.Of))
+	if !os.IsPathSeparator(out[len(out)-1]) && (err != nil || !st.IsDir()) {
+		return out, nil
 	}
-	return out
+	return filepath.Join(out, fmt.Sprintf("part-%d-of-%d.json", s.Number, s.Of)), os.MkdirAll(out, 0o777)
 }
 
 func mergeCommand() *cobra.Command {
@@ -77,11 +81,12 @@ func mergeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "merge PART...",
 		Short: "Join the parts that compare --shard wrote",
-		Long: `Joins the partial results of all shards of an experiment and prints what schedlab compare prints for the whole of it, byte for byte,
-but for sim_wall_s: the simulator's own time stays what the process measured that did the run.
+		Long: `Joins the partial results of all shards of an experiment and prints what
+schedlab compare prints for the whole of it, byte for byte, but for sim_wall_s:
+the simulator's own time stays what the process measured that did the run.
 
-A missing part, a part given twice, and parts of different experiments (another trace, cluster, policy, setting or revision of schedlab)
-are refused.`,
+A missing part, a part given twice, and parts of different experiments (another
+trace, cluster, policy, setting or revision of schedlab) are refused.`,
 		Example: `  schedlab compare --seeds 20 --shard 1/2 --out parts/
   schedlab compare --seeds 20 --shard 2/2 --out parts/
   schedlab merge parts/*.json`,

@@ -28,11 +28,15 @@ func verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Hold the simulator and the policies against published results",
-		Long: `verify simulates what others have published an answer for (closed forms of queueing theory, runs of other simulators, worked examples)
-and prints for each what was compared, where the answer comes from, what was expected and got, and within which tolerance.
+		Long: `Simulates what others have published an answer for (closed forms of queueing
+theory, runs of other simulators, worked examples) and prints for each what was
+compared, where the answer comes from, what was expected and got, and within
+which tolerance.
 
-The references are not part of the program: --data names their folder, which holds references/ and traces/. What is not there is
-skipped. The exit code is 1 if a check fails or, without --allow-skip, is skipped. The whole takes some minutes, --short seconds.`,
+The references are not part of the program: --data names their folder, which
+holds references/ and traces/. What is not there is skipped. The exit code is 1
+if a check fails or, without --allow-skip, is skipped. The whole takes some
+minutes, --short seconds.`,
 		Example: `  schedlab verify --data ../shared
   schedlab verify --short --only backfill,gpu`,
 		Args: cobra.NoArgs,

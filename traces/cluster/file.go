@@ -34,6 +34,9 @@ func Open(path string) ([]sched.NodeSpec, error) {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	defer f.Close()
+	if st, err := f.Stat(); err == nil && st.IsDir() {
+		return nil, fmt.Errorf("cluster: %s: is a folder", path)
+	}
 	return Read(f, path)
 }
 

@@ -49,6 +49,12 @@ func Open(path string) (*Reader, error) {
 		return nil, err
 	}
 	st, err := f.Stat()
+	switch {
+	case err == nil && st.IsDir():
+		err = fmt.Errorf("%s: is a folder", path)
+	case err == nil && !st.Mode().IsRegular():
+		err = fmt.Errorf("%s: is no regular file, and a journal is read from its end", path)
+	}
 	if err == nil {
 		var r *Reader
 		if r, err = newReader(f, st.Size(), path); err == nil {
@@ -74,10 +80,8 @@ func newReader(src io.ReaderAt, size int64, name string) (*Reader, error) {
 		r.scan()
 	}
 	if len(r.entries) == 0 {
-		if r.end == io.EOF || errors.Is(r.end, ErrTruncated) {
-			r.end = r.damage(0, errors.New("not a journal, or cut short before its header"))
-		}
-		return nil, r.end
+		// An empty journal, the beginning of one, and any other file: what the bytes say is no help to anybody.
+		return nil, fmt.Errorf("%s: not a journal, or cut short within its header", name)
 	}
 	head := r.entries[0]
 	r.entries = r.entries[1:]

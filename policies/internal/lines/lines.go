@@ -3,6 +3,8 @@
 package lines
 
 import (
+	"slices"
+
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -12,11 +14,22 @@ import (
 // A line is shut when its first task found no room; it stays shut until Reopen. Tasks that left the line by other ways (held, dropped) are
 // removed with Remove.
 type Lines struct {
-	heaps []heap.Heap      // by DemandID
-	shut  []bool           // by DemandID
-	open  []sched.DemandID // lines that are neither shut nor empty, in no special order
-	at    []int32          // by DemandID: index in open, or -1
-	n     int
+	indexed bool
+	pos     []int32          // by TaskID, when indexed: where in its heap it stands; -1 = in none
+	heaps   []heap.Heap      // by DemandID
+	shut    []bool           // by DemandID
+	open    []sched.DemandID // lines that are neither shut nor empty, in no special order
+	at      []int32          // by DemandID: index in open, or -1
+	n       int
+}
+
+// Index makes Remove take logarithmic instead of linear time, for a write a move and 4 bytes a task, for tasks below the number given; it
+// may be called again with more. The first call must come before the first Push.
+func (l *Lines) Index(tasks int) {
+	l.indexed = true
+	if more := tasks - len(l.pos); more > 0 {
+		l.pos = append(l.pos, slices.Repeat([]int32{-1}, more)...)
+	}
 }
 
 // Len returns the number of tasks.
@@ -33,7 +46,7 @@ func (l *Lines) grow(d sched.DemandID) {
 // Push adds a task with its key to the line of its demand.
 func (l *Lines) Push(d sched.DemandID, it heap.Item) {
 	l.grow(d)
-	l.heaps[d].Push(it)
+	l.push(d, it)
 	l.n++
 	l.reopen(d)
 }
@@ -104,7 +117,8 @@ func (l *Lines) First(d sched.DemandID) heap.Item { return l.heaps[d][0] }
 
 // Pop removes the first task of a line.
 func (l *Lines) Pop(d sched.DemandID) heap.Item {
-	it := l.heaps[d].Pop()
+	it := l.heaps[d][0]
+	l.removeAt(d, 0)
 	l.n--
 	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
 		l.closeAt(l.at[d])
@@ -112,16 +126,96 @@ func (l *Lines) Pop(d sched.DemandID) heap.Item {
 	return it
 }
 
-// Remove takes a task out of its line; linear time in the line. It reports whether it was there.
+// Remove takes a task out of its line; linear time in the line unless Index was called. It reports whether it was there.
 func (l *Lines) Remove(d sched.DemandID, t sched.TaskID) bool {
-	if int(d) >= len(l.heaps) || !l.heaps[d].Remove(t) {
+	i := l.find(d, t)
+	if i < 0 {
 		return false
 	}
+	l.removeAt(d, i)
 	l.n--
 	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
 		l.closeAt(l.at[d])
 	}
 	return true
+}
+
+func (l *Lines) find(d sched.DemandID, t sched.TaskID) int {
+	if int(d) >= len(l.heaps) {
+		return -1
+	}
+	if l.indexed {
+		if int(t) >= len(l.pos) {
+			return -1
+		}
+		return int(l.pos[t])
+	}
+	return slices.IndexFunc(l.heaps[d], func(it heap.Item) bool { return it.Task == t })
+}
+
+func (l *Lines) push(d sched.DemandID, it heap.Item) {
+	if !l.indexed {
+		l.heaps[d].Push(it)
+		return
+	}
+	l.heaps[d] = append(l.heaps[d], it)
+	l.up(l.heaps[d], len(l.heaps[d])-1, it)
+}
+
+// removeAt takes the item at a place of a heap out.
+func (l *Lines) removeAt(d sched.DemandID, i int) {
+	h := l.heaps[d]
+	if !l.indexed {
+		if i == 0 {
+			l.heaps[d].Pop()
+		} else {
+			l.heaps[d].Remove(h[i].Task)
+		}
+		return
+	}
+	l.pos[h[i].Task] = -1
+	last := h[len(h)-1]
+	h = h[:len(h)-1]
+	l.heaps[d] = h
+	if i == len(h) {
+		return
+	}
+	if i > 0 && last.Before(h[(i-1)/2]) {
+		l.up(h, i, last)
+	} else {
+		l.down(h, i, last)
+	}
+}
+
+// up puts it where a hole at i should be filled, towards the top; down likewise towards the bottom. Both keep the index.
+func (l *Lines) up(h heap.Heap, i int, it heap.Item) {
+	for i > 0 && it.Before(h[(i-1)/2]) {
+		h[i] = h[(i-1)/2]
+		l.pos[h[i].Task] = int32(i)
+		i = (i - 1) / 2
+	}
+	h[i] = it
+	l.pos[it.Task] = int32(i)
+}
+
+func (l *Lines) down(h heap.Heap, i int, it heap.Item) {
+	for {
+		c := 2*i + 1
+		if c >= len(h) {
+			break
+		}
+		if c+1 < len(h) && h[c+1].Before(h[c]) {
+			c++
+		}
+		if !h[c].Before(it) {
+			break
+		}
+		h[i] = h[c]
+		l.pos[h[i].Task] = int32(i)
+		i = c
+	}
+	h[i] = it
+	l.pos[it.Task] = int32(i)
 }
 
 // Rekey gives every task of every line a new key; linear time.
@@ -131,5 +225,10 @@ func (l *Lines) Rekey(key func(sched.TaskID) int64) {
 			h[i].Key = key(h[i].Task)
 		}
 		h.Init()
+		if l.indexed {
+			for i := range h {
+				l.pos[h[i].Task] = int32(i)
+			}
+		}
 	}
 }

@@ -217,7 +217,9 @@ func cutRight(kept []part, held time.Duration, overheads []time.Duration, full, 
 			q := p.plus(d, max(full, 1), max(lo, 1), run)
 			slack := time.Duration(2*q.n + 2)
 			switch {
-			case math.Abs(q.est-1) <= float64(slack)/float64(max(lo, 1))+1e-9,
+			// More than the estimate may have been used up on nodes where it covers the run, which cut nothing; there is then nothing left here.
+			case d == 0 && p.est >= 1,
+				math.Abs(q.est-1) <= float64(slack)/float64(max(lo, 1))+1e-9,
 				math.Abs(q.done*float64(run)-float64(estimate)) <= float64(slack)+1e-9*float64(estimate),
 				q.spent >= lo-slack && q.spent <= hi+slack:
 				return true

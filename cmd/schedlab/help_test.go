@@ -1,0 +1,58 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/policies"
+)
+
+// linesOver80 returns the lines of text that a terminal of 80 columns would break.
+func linesOver80(text string) (long []string) {
+	for line := range strings.Lines(text) {
+		if line = strings.TrimRight(line, "\n"); len([]rune(line)) > 80 {
+			long = append(long, line)
+		}
+	}
+	return long
+}
+
+func TestHelpFitsIn80Columns(t *testing.T) {
+	var walk func(c *cobra.Command)
+	walk = func(c *cobra.Command) {
+		path := strings.Fields(c.CommandPath())[1:]
+		root := newRoot()
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetErr(&out)
+		root.SetArgs(append(path, "--help"))
+		if err := root.Execute(); err != nil {
+			t.Errorf("%s --help: %v", c.CommandPath(), err)
+		}
+		if out.Len() == 0 {
+			t.Errorf("%s --help prints nothing", c.CommandPath())
+		}
+		for _, line := range linesOver80(out.String()) {
+			t.Errorf("%s --help: %q", c.CommandPath(), line)
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(newRoot())
+	for _, name := range policies.Names() {
+		root := newRoot()
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetArgs([]string{"policy", "show", name})
+		if err := root.Execute(); err != nil {
+			t.Errorf("policy show %s: %v", name, err)
+		}
+		for _, line := range linesOver80(out.String()) {
+			t.Errorf("policy show %s: %q", name, line)
+		}
+	}
+}
