@@ -15,13 +15,14 @@ deps: ## fetch the modules and build the tools that check uses
 build: ## build bin/schedlab
 	$(GO) build -trimpath -o bin/schedlab ./cmd/schedlab
 
-check: deps ## format, vet, staticcheck, tidy modules
+check: deps ## format, vet, staticcheck, tidy modules, import floors, the README's commands
 	@out=$$(bin/gofumpt -l .); if [ -n "$$out" ]; then echo "not formatted (bin/gofumpt -w .):"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags invariants ./...
 	bin/staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
+	$(GO) test -run 'Imports|Floor|Readme' ./cmd/schedlab
 
 test: ## all tests, the kernel counting its books again after every step
 	$(GO) test -tags invariants ./...
