@@ -118,7 +118,7 @@ func (b *Builder) SetCluster(nodes []sched.NodeSpec) { b.cluster = nodes }
 func (b *Builder) Grow(n int) {
 	if rows := len(b.ids.end); rows > 0 {
 		b.ids.end = slices.Grow(b.ids.end, n)
-		b.ids.blob = slices.Grow(b.ids.blob, int(min(float64(len(b.ids.blob))/float64(rows)*float64(n), math.MaxUint32)))
+		b.ids.blob = slices.Grow(b.ids.blob, int(min(float64(len(b.ids.blob))/float64(rows)*float64(n)*1.05+64, math.MaxUint32)))
 	}
 	b.tasks, b.est, b.run = slices.Grow(b.tasks, n), slices.Grow(b.est, n), slices.Grow(b.run, n)
 }
@@ -259,6 +259,55 @@ func (b *Builder) push(submit sched.Time, run, estimate time.Duration, class sch
 	b.run = append(b.run, run)
 	b.est = append(b.est, estimate)
 	return nil
+}
+
+// pushAll is push for many rows that are jobs of their own and go on counting: submit and run in ns and in range, estimates and ids optional.
+// It reports false, having done nothing, when the rows are not so.
+func (b *Builder) pushAll(submit, run, estimate, id []int64, class []sched.ClassID) bool {
+	n := len(submit)
+	if b.ids.end != nil || len(b.tasks)+n > maxTasks {
+		return false
+	}
+	next := int64(len(b.tasks)) + 1
+	for i, v := range id {
+		if v != next+int64(i) {
+			return false
+		}
+	}
+	for i, v := range submit {
+		if v < -int64(maxDuration) || v > int64(maxDuration) || run[i] < 0 || run[i] > int64(maxDuration) || estimate != nil && estimate[i] > int64(maxDuration) {
+			return false // push says why
+		}
+	}
+	deadlines := slices.ContainsFunc(b.classes, func(c sched.Class) bool { return c.RelDeadline > 0 })
+	b.tasks, b.run, b.est = slices.Grow(b.tasks, n), slices.Grow(b.run, n), slices.Grow(b.est, n)
+	at := len(b.tasks)
+	tasks, runs, ests := b.tasks[at:at+n], b.run[at:at+n], b.est[at:at+n]
+	for i, v := range submit {
+		deadline := sched.Never
+		if deadlines {
+			if d := b.classes[class[i]].RelDeadline; d > 0 {
+				deadline = sched.Time(v).Add(d)
+			}
+		}
+		tasks[i] = sched.Task{Submit: sched.Time(v), Deadline: deadline, Job: sched.JobID(int(b.nJobs) + i), Class: class[i]}
+	}
+	for i, r := range run {
+		est := int64(-1)
+		if estimate != nil {
+			est = estimate[i]
+		}
+		if est < 0 || est == 0 && r > 0 {
+			est = r
+			b.missing++
+		}
+		runs[i], ests[i] = time.Duration(r), time.Duration(est)
+	}
+	b.tasks, b.run, b.est = b.tasks[:at+n], b.run[:at+n], b.est[:at+n]
+	b.nJobs += int32(n)
+	b.ids.count += n
+	b.ids.next = nil
+	return true
 }
 
 // namedAt returns the index in b.named of the job of that number, or -1 if it is a task's own job.
@@ -819,6 +868,17 @@ func (n *intern) id(s string) int32 {
 	}
 	n.last = id
 	return id
+}
+
+// bytesID is id without making a string of a known text.
+func (n *intern) bytesID(s []byte) int32 {
+	if len(s) == 0 {
+		return 0
+	}
+	if id, ok := n.ids[string(s)]; ok {
+		return id
+	}
+	return n.id(string(s))
 }
 
 func (n *intern) all() []string {

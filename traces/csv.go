@@ -48,9 +48,10 @@ const maxCached = 1 << 15
 // nativeCSV reads the native CSV. Only the cells of a task's own are parsed for each row; those of its class are looked up by their bytes.
 type nativeCSV struct {
 	*sheet
-	cols []int        // the column of each position
-	at   [numCols]int // the position of each column, -1 = not there
-	rare []int        // positions of cells that few rows have
+	cols  []int        // the column of each position
+	at    [numCols]int // the position of each column, -1 = not there
+	rare  []int        // positions of cells that few rows have
+	after [numCols]int // digits after the point in the last cell of a column of seconds
 	// Positions of cells that make the class, as runs of neighbours, so that a run's cells can be taken as one slice of the line.
 	runs   []span
 	commas int // in a key: cells less runs
@@ -62,21 +63,20 @@ type nativeCSV struct {
 }
 
 type knownClass struct {
-	key   string
-	class sched.ClassID // + 1; 0 = none
+	key         string
+	first, last uint64        // eight bytes of the key
+	class       sched.ClassID // + 1; 0 = none
 }
 
-// nearKey mixes the length and the first and last eight bytes. It need not be good: a miss costs a look into the big table.
-func nearKey(key []byte) uint64 {
-	h := uint64(len(key))
+// ends returns the first and the last eight bytes of the key, which say all of one of 8 to 16 bytes.
+func ends(key []byte) (first, last uint64) {
 	if len(key) >= 8 {
-		h += binary.LittleEndian.Uint64(key)*0x9e3779b97f4a7c15 ^ bits.RotateLeft64(binary.LittleEndian.Uint64(key[len(key)-8:]), 20)
-	} else {
-		for _, c := range key {
-			h = h<<8 | uint64(c)
-		}
+		return binary.LittleEndian.Uint64(key), binary.LittleEndian.Uint64(key[len(key)-8:])
 	}
-	return h * 0xbf58476d1ce4e5b9 >> (64 - 10)
+	for _, c := range key {
+		first = first<<8 | uint64(c)
+	}
+	return first, uint64(len(key))
 }
 
 func readCSV(in io.Reader, b *Builder) error {
@@ -143,7 +143,7 @@ func (s *nativeCSV) seconds(c int) (ns int64, given bool, err error) {
 	if at.from == at.to {
 		return 0, false, nil
 	}
-	if ns, ok := quickSeconds(s.row, int(at.from), int(at.to)); ok {
+	if ns, ok := quickSeconds(s.row, int(at.from), int(at.to), &s.after[c]); ok {
 		return ns, true, nil
 	}
 	cell := trim(s.row[at.from:at.to])
@@ -160,41 +160,87 @@ func (s *nativeCSV) seconds(c int) (ns int64, given bool, err error) {
 	return ns, true, nil
 }
 
-// quickSeconds is parseFixed with 9 digits for row[from:to] that is what nearly all cells are: at most 8 digits, with or without a point and
-// at most 9 digits after it, at least 8 bytes into the row. It takes eight bytes at a time, since a loop that ends at an unforeseeable
-// digit costs more than all else.
-func quickSeconds(row []byte, from, to int) (int64, bool) {
-	if to < 8 || to > len(row) || from < 0 {
+// quickSeconds is parseFixed with 9 digits for row[from:to] that is what nearly all cells are: at most 9 digits, with or without a point and at
+// most 9 digits after it, at least 8 bytes into the row. It takes eight bytes at a time, since a loop that ends at an unforeseeable digit costs
+// more than all else. after is the number of digits after the point, 0 = no point: that of the column's last cell, as a guess.
+func quickSeconds(row []byte, from, to int, after *int) (int64, bool) {
+	n := to - from
+	if n <= 0 || from < 0 || to < 9 || to > len(row) {
 		return 0, false
 	}
-	const points = '.' * ones
 	last := binary.LittleEndian.Uint64(row[to-8:])
-	x := last ^ points
-	zero := ^((x&low + low) | x | low)
-	n, after, ninth := to-from, 0, int64(0)
-	zero &= ^uint64(0) << (64 - 8*min(n, 8)) // of the cell
-	if zero == 0 {
+	a := *after
+	if a == 0 && n <= 8 {
+		if v, ok := digits8(last, n); ok {
+			return v * 1e9, true
+		}
+	}
+	if a == 0 || a >= n || byte(last>>((56-8*a)&63)) != '.' {
+		a = digitsAfter(last, min(n, 8))
 		switch {
-		case n <= 8:
+		case a < 0 && n > 8:
+			return nineDigits(row, from, to)
+		case a < 0:
+			*after = 0
 			v, ok := digits8(last, n)
 			return v * 1e9, ok
-		case row[to-9] == '.':
-			after = 8
-		case n > 9 && row[to-10] == '.' && row[to-1]-'0' <= 9:
-			after, ninth, last = 8, int64(row[to-1]-'0'), binary.LittleEndian.Uint64(row[to-9:])
-			to--
-		default:
+		}
+		*after = a
+		if a == 0 { // "5."
 			return 0, false
 		}
-	} else {
-		after = bits.LeadingZeros64(zero) >> 3
 	}
-	if to -= after + 1; to < 8 || to-from > 8 || to == from {
+	if n == 1 || n-a > 10 {
 		return 0, false
 	}
-	frac, ok := digits8(last, after)
-	whole, ok2 := digits8(binary.LittleEndian.Uint64(row[to-8:]), to-from)
-	return whole*1e9 + frac*pow10[9-after] + ninth, ok && ok2
+	// Close the gap: what stands before the point moves one byte up.
+	point := uint64(1) << ((56 - 8*a) & 63)
+	x := last&^(point<<8-1) | last&(point-1)<<8
+	x |= uint64(row[to-9]) // if it is not of the cell, digits8 leaves it out
+	lead := int64(0)
+	if n > 9 {
+		for _, c := range row[from : to-9] {
+			if c -= '0'; c > 9 {
+				return 0, false
+			}
+			lead = lead*10 + int64(c)
+		}
+	}
+	v, ok := digits8(x, min(n-1, 8))
+	return (lead*1e8 + v) * pow10[9-a], ok
+}
+
+// digitsAfter returns how many of the last n <= 8 bytes of x follow the last point; -1 if there is none.
+func digitsAfter(x uint64, n int) int {
+	for a := range n {
+		if byte(x>>(56-8*a)) == '.' {
+			return a
+		}
+	}
+	return -1
+}
+
+// nineDigits is quickSeconds for 8 or 9 digits after the point.
+func nineDigits(row []byte, from, to int) (int64, bool) {
+	n, last, ninth, point := to-from, to, int64(0), to-9
+	if n < 9 {
+		return 0, false
+	}
+	if n > 9 && row[to-10] == '.' {
+		c := row[to-1] - '0'
+		if c > 9 {
+			return 0, false
+		}
+		last, ninth, point = to-1, int64(c), to-10
+	} else if row[to-9] != '.' {
+		return 0, false
+	}
+	frac, ok := digits8(binary.LittleEndian.Uint64(row[last-8:]), 8)
+	if point < 8 || point-from > 8 || point == from {
+		return 0, false
+	}
+	whole, ok2 := digits8(binary.LittleEndian.Uint64(row[point-8:]), point-from)
+	return whole*1e9 + frac*10 + ninth, ok && ok2
 }
 
 const (
@@ -202,11 +248,11 @@ const (
 	low  = 0x7f * ones
 )
 
-// digits8 returns the number whose n <= 8 digits are the last bytes of x.
+// digits8 returns the number whose 1 to 8 digits are the last n bytes of x.
 func digits8(x uint64, n int) (int64, bool) {
 	const zeros = '0' * ones
 	x ^= zeros
-	x &= ^uint64(0) << (64 - 8*n) // the bytes before them count as the digit 0
+	x &= ^uint64(0) << ((64 - 8*n) & 63) // the bytes before them count as the digit 0
 	if (x&low+(0x80-10)*ones|x)&^low != 0 {
 		return 0, false
 	}
@@ -288,9 +334,20 @@ func (s *nativeCSV) class() (sched.ClassID, error) {
 		}
 		sound = !s.unquoted || bytes.Count(key, comma) == s.commas && bytes.Count(s.key, newline) == len(s.runs)
 	}
-	near := &s.near[nearKey(key)]
-	if sound && near.class > 0 && near.key == string(key) {
-		return near.class - 1, nil
+	first, last := ends(key)
+	// The place in near need not be chosen well: a miss costs a look into the big table.
+	h := (uint64(len(key)) + first*0x9e3779b97f4a7c15 ^ bits.RotateLeft64(last, 20)) * 0xbf58476d1ce4e5b9
+	at := h >> (64 - 10)
+	for _, at := range [2]uint64{at, at ^ 1} {
+		near := &s.near[at]
+		if near.first == first && near.last == last && len(near.key) == len(key) && sound && near.class > 0 &&
+			(len(key) <= 16 || near.key[8:len(key)-8] == string(key[8:len(key)-8])) {
+			return near.class - 1, nil
+		}
+	}
+	near := &s.near[at]
+	if near.class > 0 && s.near[at^1].class == 0 {
+		near = &s.near[at^1]
 	}
 	if known, ok := s.cached[string(key)]; ok && sound {
 		*near = known
@@ -309,7 +366,7 @@ func (s *nativeCSV) class() (sched.ClassID, error) {
 		return 0, err
 	}
 	if len(s.cached) < maxCached && sound {
-		*near = knownClass{string(key), class + 1}
+		*near = knownClass{string(key), first, last, class + 1}
 		s.cached[near.key] = *near
 	}
 	return class, nil

@@ -28,6 +28,7 @@ func init() { // not a literal: readers that list the formats in an error would 
 	formats = []Format{
 		{"csv", "native CSV", detectCSV, readCSV, writeCSV},
 		{"jsonl", "native JSON lines", detectJSONL, readJSONL, writeJSONL},
+		{"parquet", "Parquet with the native columns", detectParquet, readParquet, writeParquet},
 		{"swf", "Standard Workload Format of the Parallel Workloads Archive", detectSWF, readSWF, writeSWF},
 		{"openb", "Alibaba GPU cluster 2023 pod list", detectOpenb, readOpenb, nil},
 		{"philly", "Microsoft Philly jobs as timestamp,duration,num_gpus,gpu_time,cluster", detectPhilly, readPhilly, nil},
@@ -87,6 +88,7 @@ func Read(r io.Reader, name, format string) (*Workload, error) {
 	case interface{ Len() int }: // bytes and strings
 		size = int64(f.Len())
 	}
+	at, all := whole(r) // before anything is read
 	plain, packed, done, err := decompress(r)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
@@ -110,7 +112,11 @@ func Read(r io.Reader, name, format string) (*Workload, error) {
 	}
 	b := NewBuilder(name, f.Name)
 	b.size = size
-	if err := f.Read(br, b); err != nil {
+	var in io.Reader = br
+	if at != nil && !packed {
+		in = seekable{br, at, all}
+	}
+	if err := f.Read(in, b); err != nil {
 		return nil, err
 	}
 	w, err := b.Build()
@@ -148,7 +154,7 @@ func pick(head []byte, name, format string) (*Format, error) {
 	return nil, fmt.Errorf("%s: cannot tell the trace's format; say it with --format (%s)", name, names(false))
 }
 
-// Write writes the workload in the format: csv, jsonl, swf or dot.
+// Write writes the workload in the format: csv, jsonl, parquet, swf or dot.
 func Write(w io.Writer, wl *Workload, format string) error {
 	for _, f := range formats {
 		if f.Name == format && f.Write != nil {

@@ -55,10 +55,16 @@ func (l *lines) next() ([]byte, error) {
 	for {
 		if i := bytes.IndexByte(l.buf[l.from+seen:l.to], '\n'); i >= 0 {
 			end := l.from + seen + i
-			s := l.buf[l.from:end]
+			s := l.buf[l.from:end:end]
 			l.start, l.end = l.from, end
 			l.read += int64(end + 1 - l.from)
 			l.from = end + 1
+			if n := len(s); n > 0 && n <= maxLine && l.line > 0 { // the usual
+				if l.line++; s[n-1] == '\r' {
+					s = s[:n-1]
+				}
+				return s, nil
+			}
 			return l.finish(s)
 		}
 		seen = l.to - l.from
@@ -87,6 +93,7 @@ func (l *lines) finish(s []byte) ([]byte, error) {
 	}
 	if l.line == 1 {
 		s = bytes.TrimPrefix(s, []byte("\xef\xbb\xbf"))
+		l.start = l.end - len(s)
 	}
 	if n := len(s); n > 0 && s[n-1] == '\r' {
 		s = s[:n-1]
@@ -156,32 +163,25 @@ func (c *records) next() error {
 }
 
 // split finds the cells of a line without quotes. It makes a bit for each comma of 64 bytes and then takes the bits, since loops whose number of
-// rounds is that of the row before are what a processor foresees.
+// rounds is that of the row before are what a processor foresees. Bytes after the line are looked at, too, and left out.
 func (c *records) split(s []byte) {
 	spans := c.spans[:0]
 	from := int32(0)
-	if len(s) < 8 {
-		for i, ch := range s {
-			if ch == ',' {
-				spans = append(spans, span{from, int32(i)})
-				from = int32(i) + 1
-			}
-		}
-		c.spans = append(spans, span{from, int32(len(s))})
-		return
-	}
-	last := commaBits(s[len(s)-8:]) // of the end, which the words below may not reach
+	buf := c.buf[c.start:]
 	for base := 0; base < len(s); base += 64 {
-		block := s[base:min(base+64, len(s))]
 		set := uint64(0)
-		for i := 0; i+8 <= len(block); i += 8 {
-			set |= commaBits(block[i:]) << i
-		}
-		if len(block)&7 != 0 {
-			if at := len(block) - 8; at >= 0 {
-				set |= last << at
-			} else {
-				set |= last >> -at
+		if base+64 <= len(buf) {
+			p := (*[64]byte)(buf[base:])
+			set = commaBits(p[:8]) | commaBits(p[8:16])<<8 | commaBits(p[16:24])<<16 | commaBits(p[24:32])<<24 |
+				commaBits(p[32:40])<<32 | commaBits(p[40:48])<<40 | commaBits(p[48:56])<<48 | commaBits(p[56:])<<56
+			if rest := len(s) - base; rest < 64 {
+				set &= 1<<rest - 1
+			}
+		} else {
+			for i, ch := range s[base:] {
+				if ch == ',' {
+					set |= 1 << i
+				}
 			}
 		}
 		for ; set != 0; set &= set - 1 {

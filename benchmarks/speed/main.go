@@ -51,8 +51,10 @@ var table = []row{
 	{name: "rr", policy: "rr", tasks: 100_000},
 	{name: "srtf", policy: "srtf", tasks: 20_000},
 	{name: "easy, inexact estimates", policy: "easy", tasks: 1_000_000},
-	{name: "read csv, 1e6 rows", read: "csv", tasks: 1_000_000, peakMB: 90},
+	{name: "read csv, 1e6 rows", read: "csv", tasks: 1_000_000, budget: 0.4, peakMB: 90},
 	{name: "read csv, named ids", read: "csv", named: true, tasks: 1_000_000, peakMB: 120},
+	{name: "read parquet, 1e6 rows", read: "parquet", tasks: 1_000_000, budget: 0.15, peakMB: 90},
+	{name: "read parquet, named ids", read: "parquet", named: true, tasks: 1_000_000, peakMB: 120},
 }
 
 // measured is what a child reports.

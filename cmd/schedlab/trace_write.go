@@ -28,7 +28,7 @@ func target(to, path string) (string, error) {
 		return "csv", nil
 	}
 	switch ext := extension(path); ext {
-	case ".csv", ".jsonl", ".swf", ".dot":
+	case ".csv", ".jsonl", ".parquet", ".swf", ".dot":
 		return ext[1:], nil
 	case ".ndjson":
 		return "jsonl", nil
@@ -60,12 +60,13 @@ func traceConvertCommand() *cobra.Command {
 		Use:   "convert IN OUT",
 		Short: "Write a trace in another format",
 		Long: `Read the trace IN (- is standard input) and write it to OUT (- is standard
-output) as csv, jsonl, swf or dot. OUT's name says the format, and .gz or .zst
-after it packs the file; --to overrides. OUT appears whole or not at all. What
-the reader dropped or mended is told on standard error.
+output) as csv, jsonl, parquet, swf or dot. OUT's name says the format, and .gz
+or .zst after it packs the file; --to overrides. OUT appears whole or not at
+all. What the reader dropped or mended is told on standard error.
 
-csv and jsonl keep everything. swf keeps submit times, run times, estimates,
-processors and at most one predecessor a task, and refuses what it cannot say.`,
+csv, jsonl and parquet keep everything. swf keeps submit times, run times,
+estimates, processors and at most one predecessor a task, and refuses what it
+cannot say.`,
 		Example: `  schedlab trace convert philly.csv.gz philly.jsonl.zst
   schedlab trace convert montage.json.gz - --to dot | dot -Tsvg > montage.svg
   zcat old.swf.gz | schedlab trace convert - new.csv`,
