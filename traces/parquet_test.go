@@ -399,6 +399,7 @@ func TestTimesOfWidelyDifferentSizesSurviveParquet(t *testing.T) {
 	}
 }
 
+// Use -fuzzminimizetime 10x: to make a binary file smaller takes the fuzzer a minute each time.
 func FuzzParquet(f *testing.F) {
 	small := []plainRow{{"a", 0, 1, 0.5, "x"}, {"b", 1, 2, 8, "y"}}
 	own := func(csv string) string { return write(f, read(f, csv, ""), "parquet") }

@@ -3,7 +3,8 @@
 // says what it dropped or mended and why (Workload.Notes), and refuses with file:line what cannot be right.
 //
 // Units: times in files are seconds unless a format says otherwise, a GB is 2^30 bytes, a CPU is 1000 milli-CPU. Lines (JSON: records)
-// are at most 1 MiB, a trace has at most 2^31-1 tasks, and files are read as streams, compressed (gzip, zstd) or not.
+// are at most 1 MiB, a trace has at most 2^31-1 tasks, and files are read as streams, compressed (gzip, zstd) or not (Parquet, which must
+// be read from its end, is first copied to a temporary file where it comes packed or through a pipe).
 package traces
 
 import (

@@ -66,6 +66,7 @@ func main() {
 	file := flag.String("file", "", "trace that the child reads or makes")
 	named := flag.Bool("named", false, "give the tasks of the trace names")
 	runs := flag.Int("runs", 3, "runs a row; the median counts")
+	match := flag.String("match", "", "only the rows whose name holds this text")
 	flag.Parse()
 	if *child == "floor" {
 		fmt.Println(floor())
@@ -89,7 +90,7 @@ func main() {
 		}
 		return
 	}
-	ok, err := bench(*runs)
+	ok, err := bench(*runs, *match)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "speed:", err)
 		os.Exit(1)
@@ -99,7 +100,7 @@ func main() {
 	}
 }
 
-func bench(runs int) (bool, error) {
+func bench(runs int, match string) (bool, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return false, err
@@ -123,6 +124,9 @@ func bench(runs int) (bool, error) {
 	defer os.RemoveAll(dir)
 	all := true
 	for _, r := range table {
+		if !strings.Contains(r.name, match) {
+			continue
+		}
 		var ns, user, peak []float64
 		floor, unit := ew, "Ew"
 		args := []string{"-child", r.policy, "-tasks", fmt.Sprint(r.tasks)}
