@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -71,5 +72,31 @@ func TestPreemptiveListsStopTheSameTasksByGapsAndByPlan(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// Two tasks hold memory until 5 s and 10 s; only the second's end makes room for the head. So the shadow time is 10 s, and a task of 8 s may
+// start at once.
+func TestEasyReservesByMemoryToo(t *testing.T) {
+	b := traces.NewBuilder("memory", "test")
+	for _, row := range []struct{ run, gib int64 }{{5, 1}, {10, 7}, {10, 6}, {8, 2}} {
+		d := time.Duration(row.run) * time.Second
+		if err := b.Add(&traces.Row{Run: d, Estimate: d, Need: sched.Need{CPU: 1000, Mem: row.gib << 30}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := []sched.NodeSpec{{Name: "n", CPU: 16000, Mem: 10 << 30}}
+	for _, p := range []*Easy{{}, {plain: true}} {
+		res, err := sim.Run(context.Background(), sim.Config{Workload: w, Nodes: nodes, Policy: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if head, filler := res.Outcome(2).Start, res.Outcome(3).Start; head != 10e9 || filler != 0 {
+			t.Errorf("plain=%v: the head starts at %v s and the filler at %v s, wanted 10 and 0", p.plain, head.Seconds(), filler.Seconds())
+		}
 	}
 }
