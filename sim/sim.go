@@ -63,18 +63,12 @@ type Result struct {
 	Wall                           time.Duration
 }
 
-// end is a scheduled end of an attempt.
-type end struct {
-	at      sched.Time
-	task    sched.TaskID
-	attempt int32
-}
-
 type run struct {
 	Config
 	tb       *sched.Table
 	k        *sched.Kernel
 	ends     ends
+	cut      bool                       // an attempt was stopped or lost its node: there may be ends of attempts that no longer run
 	kept     []keptWork                 // of preempted tasks; nil until one is
 	paying   map[sched.TaskID]int32     // the attempt that pays the overhead of a preemption
 	spent    map[sched.TaskID]allowance // with KillAtEstimate
@@ -208,9 +202,11 @@ func (r *run) loop(ctx context.Context) error {
 		if len(r.stops) > 0 {
 			at = now
 		} else {
-			r.ends.dropStale(r.k)
-			if len(r.ends) > 0 {
-				at = r.ends[0].at
+			for r.cut && !r.ends.empty() && !r.runs(r.ends.top()) {
+				r.ends.pop()
+			}
+			if !r.ends.empty() {
+				at = r.ends.top().at
 			}
 			if next < total {
 				at = min(at, r.tb.Tasks[next].Submit)
@@ -250,9 +246,13 @@ func (r *run) loop(ctx context.Context) error {
 		stops := len(r.stops)
 		r.in = append(r.in[:0], r.stops...)
 		r.stops = r.stops[:0]
-		for len(r.ends) > 0 && r.ends[0].at == now {
-			e := r.ends.pop()
-			if r.k.Attempt(e.task) != e.attempt || r.k.Phase(e.task) != sched.Running {
+		for !r.ends.empty() {
+			e := r.ends.top()
+			if e.at != now {
+				break
+			}
+			r.ends.pop()
+			if r.cut && !r.runs(e) {
 				continue
 			}
 			r.in = append(r.in, r.ended(e))
@@ -267,6 +267,7 @@ func (r *run) loop(ctx context.Context) error {
 			if f.Up {
 				kind = sched.NodeUp
 			} else {
+				r.cut = true
 				r.losses(f.Node, now)
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
@@ -292,6 +293,7 @@ func (r *run) loop(ctx context.Context) error {
 			case sched.Start:
 				r.begin(now, c)
 			case sched.Stop:
+				r.cut = true
 				if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
 					continue // the loss of its last node ended it in the same batch
 				}
@@ -311,6 +313,11 @@ func (r *run) loop(ctx context.Context) error {
 		r.Progress(total, total)
 	}
 	return nil
+}
+
+// runs reports whether the attempt of a scheduled end is still the present one.
+func (r *run) runs(e end) bool {
+	return r.k.Attempt(e.task) == e.attempt && r.k.Phase(e.task) == sched.Running
 }
 
 // runOn returns the true run time of a whole task on its placements: that of the slowest node.

@@ -1,6 +1,9 @@
 package sched
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // sampleInvariants checks after every step while there are few tasks, and with many tasks now and then, so that the walk costs each step about
 // the same.
@@ -100,22 +103,16 @@ func (k *Kernel) checkInvariants() {
 			panic(fmt.Sprintf("node %d is overbooked: %+v", i, *n))
 		}
 	}
-	for l := range fresh.gpuIdx.bits {
-		if fresh.gpuIdx.count[l] != k.room.gpuIdx.count[l] {
-			panic(fmt.Sprintf("GPU level %d: %d nodes, recount %d", l, k.room.gpuIdx.count[l], fresh.gpuIdx.count[l]))
-		}
-		for w := range fresh.gpuIdx.bits[l] {
-			if fresh.gpuIdx.bits[l][w] != k.room.gpuIdx.bits[l][w] {
-				panic(fmt.Sprintf("GPU level %d differs", l))
-			}
+	for _, x := range []struct {
+		what        string
+		fresh, kept *levels
+	}{{"GPU", &fresh.gpuIdx, &k.room.gpuIdx}, {"CPU", &fresh.cpuIdx, &k.room.cpuIdx}} {
+		if !slices.Equal(x.fresh.bits, x.kept.bits) || !slices.Equal(x.fresh.sum, x.kept.sum) || !slices.Equal(x.fresh.count, x.kept.count) {
+			panic(fmt.Sprintf("the index by free %ss differs from a recount", x.what))
 		}
 	}
-	for l := range fresh.cpuIdx.bits {
-		for w := range fresh.cpuIdx.bits[l] {
-			if fresh.cpuIdx.bits[l][w] != k.room.cpuIdx.bits[l][w] {
-				panic(fmt.Sprintf("CPU level %d differs", l))
-			}
-		}
+	if !slices.Equal(fresh.shares, k.room.shares) {
+		panic("the set of nodes with room for a share differs from a recount")
 	}
 	if fresh.usedGPUMilli != k.room.usedGPUMilli || fresh.usedCPU != k.room.usedCPU {
 		panic("sums of booked room differ")

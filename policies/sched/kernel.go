@@ -27,13 +27,14 @@ type Kernel struct {
 	wake     Time // policy's wish; Never if none
 	backoffs backoffs
 	waits    waits
-	stack    []TaskID // scratch of drop
-	given    int      // nodes that the kernel started with; later ones were added by facts
-	vetted   vetted   // what of the table is known to be well-formed
-	claims   int      // tasks in Claiming
-	late     int64    // reports of old attempts that were dropped
-	refused  int64    // facts that could not be taken in (an edge into a started task, a cycle)
-	starts   []TaskID // claims whose last victim has stopped in this batch
+	stack    []TaskID    // scratch of drop
+	first    []Placement // scratch of startFirst
+	given    int         // nodes that the kernel started with; later ones were added by facts
+	vetted   vetted      // what of the table is known to be well-formed
+	claims   int         // tasks in Claiming
+	late     int64       // reports of old attempts that were dropped
+	refused  int64       // facts that could not be taken in (an edge into a started task, a cycle)
+	starts   []TaskID    // claims whose last victim has stopped in this batch
 	book     Books
 
 	sinceCheck int // steps since the invariants were checked; only with -tags invariants
@@ -530,6 +531,9 @@ func (k *Kernel) update(e *Event) {
 // attempt returns the estimated time of an attempt on its slowest node.
 func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
 	whole := k.Estimate(t)
+	if !k.room.mixed && k.tb.EstimateOn == nil && r.kept == 0 {
+		return whole
+	}
 	var most time.Duration
 	for _, p := range r.on {
 		spec := &k.room.specs[p.Node]
@@ -575,7 +579,7 @@ func (k *Kernel) unlink(i int32) {
 // leave takes a task off its slot and gives its room back.
 func (k *Kernel) leave(rw *row) {
 	r := &k.runs[rw.slot]
-	need := &k.tb.Demands[k.tb.Classes[k.tb.Tasks[r.task].Class].Demand].Need
+	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
 		k.room.Give(need, p)
 	}
@@ -589,7 +593,7 @@ func (k *Kernel) release(t TaskID, rw *row) {
 	r := &k.runs[rw.slot]
 	held := k.now.Sub(r.start)
 	rw.held += held
-	d := &k.tb.Demands[k.tb.Classes[k.tb.Tasks[t].Class].Demand]
+	d := &k.tb.Demands[r.demand]
 	sec := held.Seconds()
 	k.book.GPUSeconds += sec * float64(d.GPUTotal()) / Whole
 	k.book.CPUSeconds += sec * float64(d.CPUTotal()) / 1000
@@ -657,7 +661,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		k.room.Take(&d.Need, p)
 		r.on = append(r.on, p)
 	}
-	r.task, r.claimant, rw.slot = t, Nobody, i
+	r.task, r.demand, r.claimant, rw.slot = t, cl.Demand, Nobody, i
 	k.ready--
 	if k.quotas != nil {
 		k.quotas.take(k.tb, t, d)
@@ -679,9 +683,41 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	return true
 }
 
+// startFirst starts t where first fit finds room. What first fit finds need not be checked again.
+func (k *Kernel) startFirst(t TaskID) bool {
+	if k.Phase(t) != Ready {
+		return false
+	}
+	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
+	d := &k.tb.Demands[dem]
+	if d.Gang > 1 || k.quotas != nil {
+		on, ok := k.room.FirstFit(dem, k.first[:0])
+		k.first = on[:0]
+		if ok {
+			k.start(t, on, nil)
+		}
+		return ok
+	}
+	n := k.room.firstNode(&d.Need, k.room.kinds(dem))
+	if n == NoNode {
+		return false
+	}
+	i := k.slot()
+	r := &k.runs[i]
+	p := Placement{Node: n, Replicas: 1, GPUs: k.room.devices(&d.Need, n, 1)}
+	k.room.Take(&d.Need, p)
+	r.on = append(r.on[:0], p)
+	rw := &k.rows[t]
+	r.task, r.demand, r.claimant, rw.slot = t, dem, Nobody, i
+	k.ready--
+	k.run(t, rw, r)
+	return true
+}
+
 func (k *Kernel) bookAll(t TaskID, book func(*Need, Placement)) {
-	need := &k.Demand(t).Need
-	for _, p := range k.runs[k.rows[t].slot].on {
+	r := &k.runs[k.rows[t].slot]
+	need := &k.tb.Demands[r.demand].Need
+	for _, p := range r.on {
 		book(need, p)
 	}
 }

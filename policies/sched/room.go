@@ -11,8 +11,8 @@ import (
 // Room is the ledger of what is free on every node, with an index for first-fit searches. The kernel keeps the real one; a policy
 // may keep copies to plan on (CopyFrom, then Take and Give). It is not safe for concurrent use.
 //
-// Invariants: (1) a device is in whole of its node exactly when nothing is booked on it; (2) a node is in the index level of its
-// free GPUs and in that of its free CPU exactly when it is up; (3) free amounts fall below zero only for a Claim whose victims have
+// Invariants: (1) a device is in whole of its node exactly when nothing is booked on it; (2) a node is in the index, up to the level of its
+// free GPUs and of its free CPU, exactly when it is up; (3) free amounts fall below zero only for a Claim whose victims have
 // not stopped yet.
 type Room struct {
 	demands *[]Demand
@@ -26,6 +26,7 @@ type Room struct {
 	allowed map[string]bitset
 	ofDem   []bitset // per demand: nodes of the right kind; nil = not looked up yet
 	words   int
+	mixed   bool // some node is not of reference speed
 
 	types        []string // GPU types of the nodes, in order of appearance
 	typeOf       []int32  // per node: index in types, -1 without GPUs
@@ -43,10 +44,13 @@ type nodeRoom struct {
 	whole    Devices // told-apart devices with nothing booked
 	gpus     int32   // wholly free GPUs
 	dev      int32   // first entry in milli and vram
+	devices  int32   // told-apart devices
+	parts    int32   // devices that are booked in part: neither free nor full
 	up       bool
 	pool     bool // more than MaxDevices GPUs: counted
 	capped   bool // states a CPU capacity
 	memory   bool // states a capacity of RAM
+	slow     bool // or fast: not of reference speed
 }
 
 type bitset []uint64
@@ -55,10 +59,15 @@ func (b bitset) has(i int) bool { return b[i>>6]>>(i&63)&1 != 0 }
 func (b bitset) set(i int)      { b[i>>6] |= 1 << (i & 63) }
 func (b bitset) clear(i int)    { b[i>>6] &^= 1 << (i & 63) }
 
-// levels keeps one bitset of nodes for each level, and their numbers; a level above the last is kept in the last.
+// levels keeps for each level the set of nodes that are at least on it: those with at least so much free. A level above the last counts
+// as the last. Searches look at one set only; above its words stands a summary that says which of them are not empty, so that the full
+// nodes at the front of a busy cluster are not looked at one by one.
 type levels struct {
-	bits  []bitset
-	count []int32
+	n, words int
+	sums     int      // words of a summary
+	bits     []uint64 // the sets, one after the other
+	sum      []uint64 // their summaries
+	count    []int32  // nodes in each
 }
 
 const (
@@ -76,21 +85,46 @@ func cpuLevel(milli int64) int {
 }
 
 func (l *levels) init(n, words int) {
-	l.bits, l.count = make([]bitset, n), make([]int32, n)
-	flat := make([]uint64, n*words)
-	for i := range l.bits {
-		l.bits[i] = flat[i*words : (i+1)*words : (i+1)*words]
+	l.n, l.words, l.sums = n, words, (words+63)/64
+	l.bits, l.sum, l.count = make([]uint64, n*words), make([]uint64, n*l.sums), make([]int32, n)
+}
+
+// set returns the nodes that are at least on a level.
+func (l *levels) set(level int) bitset { return l.bits[level*l.words : (level+1)*l.words] }
+
+func (l *levels) summary(level int) summary { return l.sum[level*l.sums : (level+1)*l.sums] }
+
+// move takes a node from one level to another; -1 is none.
+func (l *levels) move(node, from, to int) {
+	w, bit := node>>6, uint64(1)<<(node&63)
+	for i := from + 1; i <= to; i++ {
+		l.bits[i*l.words+w] |= bit
+		l.sum[i*l.sums+w>>6] |= 1 << (w & 63)
+		l.count[i]++
+	}
+	for i := from; i > to; i-- {
+		at := i*l.words + w
+		if l.bits[at] &^= bit; l.bits[at] == 0 {
+			l.sum[i*l.sums+w>>6] &^= 1 << (w & 63)
+		}
+		l.count[i]--
 	}
 }
 
-func (l *levels) move(node, from, to int) {
-	if from == to {
-		return
+// widen makes room for more nodes.
+func (l *levels) widen(words int) {
+	old := *l
+	l.init(old.n, words)
+	copy(l.count, old.count)
+	for i := range l.n {
+		copy(l.set(i), old.set(i))
+		copy(l.summary(i), old.summary(i))
 	}
-	l.bits[from].clear(node)
-	l.count[from]--
-	l.bits[to].set(node)
-	l.count[to]++
+}
+
+func (l *levels) copyFrom(src *levels) {
+	l.n, l.words, l.sums = src.n, src.words, src.sums
+	l.bits, l.sum, l.count = append(l.bits[:0], src.bits...), append(l.sum[:0], src.sum...), append(l.count[:0], src.count...)
 }
 
 // NewRoom returns the empty ledger of the nodes. Demands are looked up in *demands, which may grow.
@@ -111,8 +145,10 @@ func (r *Room) add(s NodeSpec) NodeID {
 	if words := (id + 64) / 64; words > r.words {
 		r.widen(words)
 	}
-	n := nodeRoom{cpu: s.CPU, mem: s.Mem, gpus: s.GPUs, dev: int32(len(r.milli)), pool: s.GPUs > MaxDevices, capped: s.CPU < Unlimited, memory: s.Mem < Unlimited}
+	n := nodeRoom{cpu: s.CPU, mem: s.Mem, gpus: s.GPUs, dev: int32(len(r.milli)), pool: s.GPUs > MaxDevices, capped: s.CPU < Unlimited, memory: s.Mem < Unlimited, slow: !s.Reference()}
+	r.mixed = r.mixed || n.slow
 	if !n.pool && s.GPUs > 0 {
+		n.devices = s.GPUs
 		n.whole = Devices(1)<<s.GPUs - 1
 		for range s.GPUs {
 			r.milli, r.vram = append(r.milli, 0), append(r.vram, 0)
@@ -150,11 +186,8 @@ func (r *Room) widen(words int) {
 	grow := func(b bitset) bitset {
 		return append(append(make(bitset, 0, words), b...), make(bitset, words-len(b))...)
 	}
-	for _, l := range []*levels{&r.gpuIdx, &r.cpuIdx} {
-		for i := range l.bits {
-			l.bits[i] = grow(l.bits[i])
-		}
-	}
+	r.gpuIdx.widen(words)
+	r.cpuIdx.widen(words)
 	r.shares = grow(r.shares)
 	r.words = words
 }
@@ -167,37 +200,26 @@ func (r *Room) setUp(id NodeID, up bool) {
 	n.up = up
 	g, c := gpuLevel(n.gpus), cpuLevel(n.cpu)
 	if up {
-		r.gpuIdx.bits[g].set(int(id))
-		r.gpuIdx.count[g]++
-		r.cpuIdx.bits[c].set(int(id))
-		r.cpuIdx.count[c]++
+		r.gpuIdx.move(int(id), -1, g)
+		r.cpuIdx.move(int(id), -1, c)
 		r.markShares(id)
 		return
 	}
-	r.gpuIdx.bits[g].clear(int(id))
-	r.gpuIdx.count[g]--
-	r.cpuIdx.bits[c].clear(int(id))
-	r.cpuIdx.count[c]--
+	r.gpuIdx.move(int(id), g, -1)
+	r.cpuIdx.move(int(id), c, -1)
 	r.shares.clear(int(id))
 }
 
 // markShares keeps the set of nodes on which a share may fit.
 func (r *Room) markShares(id NodeID) {
 	n := &r.nodes[id]
-	if !n.up || n.pool || r.specs[id].GPUs == 0 {
-		return
-	}
-	if n.whole != 0 {
+	switch {
+	case n.devices == 0:
+	case n.up && (n.whole != 0 || n.parts > 0):
 		r.shares.set(int(id))
-		return
+	default:
+		r.shares.clear(int(id))
 	}
-	for i := range r.specs[id].GPUs {
-		if r.milli[n.dev+i] < Whole {
-			r.shares.set(int(id))
-			return
-		}
-	}
-	r.shares.clear(int(id))
 }
 
 // CopyFrom makes r equal to src, reusing r's memory. The copy shares what never changes.
@@ -213,21 +235,10 @@ func (r *Room) CopyFrom(src *Room) {
 	r.nodes = append(r.nodes[:0], src.nodes...)
 	r.milli = append(r.milli[:0], src.milli...)
 	r.vram = append(r.vram[:0], src.vram...)
-	if r.words != src.words || r.gpuIdx.bits == nil {
-		r.words = src.words
-		r.gpuIdx.init(gpuLevels, r.words)
-		r.cpuIdx.init(cpuLevels, r.words)
-		r.shares = make(bitset, r.words)
-	}
-	for i := range r.gpuIdx.bits {
-		copy(r.gpuIdx.bits[i], src.gpuIdx.bits[i])
-	}
-	for i := range r.cpuIdx.bits {
-		copy(r.cpuIdx.bits[i], src.cpuIdx.bits[i])
-	}
-	copy(r.gpuIdx.count, src.gpuIdx.count)
-	copy(r.cpuIdx.count, src.cpuIdx.count)
-	copy(r.shares, src.shares)
+	r.words, r.mixed = src.words, src.mixed
+	r.gpuIdx.copyFrom(&src.gpuIdx)
+	r.cpuIdx.copyFrom(&src.cpuIdx)
+	r.shares = append(r.shares[:0], src.shares...)
 	r.types, r.typeOf, r.capGPU = src.types, src.typeOf, src.capGPU
 	r.usedGPU = append(r.usedGPU[:0], src.usedGPU...)
 	r.capCPU, r.capMem, r.usedMem = src.capCPU, src.capMem, src.usedMem
@@ -415,7 +426,7 @@ func (r *Room) fitsOn(need *Need, id NodeID, limit int32) int32 {
 				return 0
 			}
 			fit := int64(0)
-			for i := range r.specs[id].GPUs {
+			for i := range n.devices {
 				at := n.dev + i
 				room := int64(Whole-r.milli[at]) / int64(need.GPUMilli)
 				if need.VRAM > 0 && room > 0 {
@@ -494,38 +505,17 @@ func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, f
 	dem := &(*r.demands)[d]
 	kinds := r.kinds(d)
 	if len(buf) == 0 && dem.Gang == 1 && limit == nil {
-		id := r.firstNode(dem, kinds)
+		id := r.firstNode(&dem.Need, kinds)
 		if id < 0 {
 			return buf, false
 		}
 		return append(buf, Placement{Node: id, Replicas: 1, GPUs: r.devices(&dem.Need, id, 1)}), true
 	}
 	start, left := len(buf), dem.Gang
-	var idx *levels
-	low := 0
-	share := dem.Need.GPUs > 0 && dem.Need.GPUMilli < Whole
-	switch {
-	case share:
-	case dem.Need.GPUs > 0:
-		idx, low = &r.gpuIdx, gpuLevel(dem.Need.GPUs)
-	default:
-		idx, low = &r.cpuIdx, cpuLevel(dem.Need.CPU)
-	}
-	if idx != nil && !idx.any(low) {
-		return buf, false
-	}
-	for w := range r.words {
-		var cand uint64
-		if share {
-			cand = r.shares[w]
-		} else {
-			for l := low; l < len(idx.bits); l++ {
-				if idx.count[l] != 0 {
-					cand |= idx.bits[l][w]
-				}
-			}
-		}
-		for cand &= kinds[w]; cand != 0; cand &= cand - 1 {
+	share := dem.Need.share()
+	set, sum := r.roomy(&dem.Need)
+	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
+		for cand := set[w] & kinds[w]; cand != 0; cand &= cand - 1 {
 			id := NodeID(w<<6 + bits.TrailingZeros64(cand))
 			k := r.fitsOn(&dem.Need, id, left)
 			if k > 0 && limit != nil {
@@ -554,50 +544,45 @@ func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, f
 	return buf[:start], false
 }
 
-func (l *levels) any(low int) bool {
-	for i := low; i < len(l.count); i++ {
-		if l.count[i] != 0 {
-			return true
-		}
+// roomy returns the nodes that have the GPUs, or without GPUs about the cores, that one replica needs, and a summary of the set's words
+// (nil: there is none).
+func (r *Room) roomy(need *Need) (set bitset, sum summary) {
+	switch {
+	case need.share():
+		return r.shares, nil
+	case need.GPUs > 0:
+		l := gpuLevel(need.GPUs)
+		return r.gpuIdx.set(l), r.gpuIdx.summary(l)
 	}
-	return false
+	l := cpuLevel(need.CPU)
+	return r.cpuIdx.set(l), r.cpuIdx.summary(l)
+}
+
+// share reports whether the need is for a part of a GPU.
+func (n *Need) share() bool { return n.GPUs > 0 && n.GPUMilli < Whole }
+
+// summary says which words of a set of nodes are not 0; nil stands for all.
+type summary []uint64
+
+// next returns the first word from w on that is not 0, or at least words where there is none.
+func (s summary) next(w, words int) int {
+	if s == nil {
+		return w
+	}
+	for i := w >> 6; i < len(s); i++ {
+		if rest := s[i] >> (w & 63); rest != 0 {
+			return w + bits.TrailingZeros64(rest)
+		}
+		w = (i + 1) << 6
+	}
+	return words
 }
 
 // firstNode returns the first node with room for one replica, or -1.
-func (r *Room) firstNode(dem *Demand, kinds bitset) NodeID {
-	need := &dem.Need
-	if need.GPUs > 0 && need.GPUMilli < Whole {
-		for w := range r.words {
-			for cand := r.shares[w] & kinds[w]; cand != 0; cand &= cand - 1 {
-				if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
-					return id
-				}
-			}
-		}
-		return NoNode
-	}
-	idx, low := &r.cpuIdx, cpuLevel(need.CPU)
-	if need.GPUs > 0 {
-		idx, low = &r.gpuIdx, gpuLevel(need.GPUs)
-	}
-	// Only the levels that have nodes are looked at; in a busy cluster these are few.
-	var live [cpuLevels]bitset
-	n := 0
-	for l := low; l < len(idx.bits); l++ {
-		if idx.count[l] != 0 {
-			live[n] = idx.bits[l]
-			n++
-		}
-	}
-	if n == 0 {
-		return NoNode
-	}
-	for w := range r.words {
-		cand := live[0][w]
-		for _, b := range live[1:n] {
-			cand |= b[w]
-		}
-		for cand &= kinds[w]; cand != 0; cand &= cand - 1 {
+func (r *Room) firstNode(need *Need, kinds bitset) NodeID {
+	set, sum := r.roomy(need)
+	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
+		for cand := set[w] & kinds[w]; cand != 0; cand &= cand - 1 {
 			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
 				return id
 			}
@@ -609,48 +594,24 @@ func (r *Room) firstNode(dem *Demand, kinds bitset) NodeID {
 // Candidates appends to buf the first limit nodes, in node order from node `from` on and round the end, on which one replica fits.
 // limit <= 0 means all.
 func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []NodeID {
-	dem := &(*r.demands)[d]
-	kinds := r.kinds(d)
-	need := &dem.Need
-	share := need.GPUs > 0 && need.GPUMilli < Whole
-	idx, low := &r.cpuIdx, cpuLevel(need.CPU)
-	if need.GPUs > 0 {
-		idx, low = &r.gpuIdx, gpuLevel(need.GPUs)
-	}
-	var live [cpuLevels]bitset
-	n := 0
-	if share {
-		live[0], n = r.shares, 1
-	} else {
-		for l := low; l < len(idx.bits); l++ {
-			if idx.count[l] != 0 {
-				live[n] = idx.bits[l]
-				n++
+	need, kinds := &(*r.demands)[d].Need, r.kinds(d)
+	set, sum := r.roomy(need)
+	start, first, cut := len(buf), int(from)>>6, uint64(1)<<(from&63)-1
+	for round := range 2 { // the words from that of `from` on, then those up to it: it is looked at twice, each time in part
+		w, end, part := first, r.words, ^cut
+		if round == 1 {
+			w, end, part = 0, first+1, cut
+		}
+		for w = sum.next(w, r.words); w < end; w = sum.next(w+1, r.words) {
+			cand := set[w] & kinds[w]
+			if w == first {
+				cand &= part
 			}
-		}
-	}
-	if n == 0 {
-		return buf
-	}
-	start := len(buf)
-	w0 := int(from) >> 6
-	for i := range r.words + 1 {
-		w := (w0 + i) % r.words
-		cand := live[0][w]
-		for _, b := range live[1:n] {
-			cand |= b[w]
-		}
-		cand &= kinds[w]
-		switch i {
-		case 0:
-			cand &= ^uint64(0) << (uint(from) & 63)
-		case r.words:
-			cand &= 1<<(uint(from)&63) - 1
-		}
-		for ; cand != 0; cand &= cand - 1 {
-			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
-				if buf = append(buf, id); limit > 0 && len(buf)-start == limit {
-					return buf
+			for ; cand != 0; cand &= cand - 1 {
+				if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
+					if buf = append(buf, id); limit > 0 && len(buf)-start == limit {
+						return buf
+					}
 				}
 			}
 		}
@@ -667,55 +628,75 @@ func (r *Room) Give(need *Need, p Placement) { r.book(need, p, -1) }
 func (r *Room) book(need *Need, p Placement, sign int64) {
 	n := &r.nodes[p.Node]
 	k := sign * int64(p.Replicas)
-	cpu, gpus := n.cpu, n.gpus
-	n.cpu -= k * need.CPU
-	n.mem -= k * need.Mem
-	if n.capped {
-		r.usedCPU += k * need.CPU
-	}
-	if n.memory {
-		r.usedMem += k * need.Mem
-	}
-	if need.GPUs > 0 {
-		milli := k * int64(need.GPUs) * int64(need.GPUMilli)
-		r.usedGPUMilli += milli
-		r.usedGPU[r.typeOf[p.Node]] += milli
-		switch {
-		case n.pool:
-			n.gpus -= int32(k) * need.GPUs
-		default:
-			share, vram := int32(sign)*need.GPUMilli, int64(0)
-			if need.GPUMilli < Whole {
-				vram = sign * need.VRAM
-				if p.Replicas > 1 { // several shares of a gang on one device
-					share *= p.Replicas
-					vram *= int64(p.Replicas)
-				}
-			}
-			for set := p.GPUs; set != 0; set &= set - 1 {
-				i := int32(bits.TrailingZeros64(uint64(set)))
-				r.milli[n.dev+i] += share
-				if vram != 0 {
-					r.vram[n.dev+i] += vram
-				}
-				bit := Devices(1) << i
-				if r.milli[n.dev+i] == 0 {
-					n.whole |= bit
-				} else {
-					n.whole &^= bit
-				}
-			}
-			n.gpus = int32(bits.OnesCount64(uint64(n.whole)))
+	if need.CPU != 0 {
+		from := n.cpu
+		n.cpu -= k * need.CPU
+		if n.capped {
+			r.usedCPU += k * need.CPU
+		}
+		if n.up {
+			r.cpuIdx.move(int(p.Node), cpuLevel(from), cpuLevel(n.cpu))
 		}
 	}
-	if !n.up {
+	if need.Mem != 0 {
+		n.mem -= k * need.Mem
+		if n.memory {
+			r.usedMem += k * need.Mem
+		}
+	}
+	if need.GPUs == 0 {
 		return
 	}
-	r.cpuIdx.move(int(p.Node), cpuLevel(cpu), cpuLevel(n.cpu))
-	if need.GPUs > 0 {
+	milli := k * int64(need.GPUs) * int64(need.GPUMilli)
+	r.usedGPUMilli += milli
+	r.usedGPU[r.typeOf[p.Node]] += milli
+	gpus := n.gpus
+	switch {
+	case n.pool:
+		n.gpus -= int32(k) * need.GPUs
+	case need.GPUMilli >= Whole:
+		r.bookDevices(n, p.GPUs, int32(sign)*Whole, 0)
+	default:
+		// Several shares of a gang may stand on one device.
+		r.bookDevices(n, p.GPUs, int32(k)*need.GPUMilli, k*need.VRAM)
+	}
+	if n.up && gpus != n.gpus {
 		r.gpuIdx.move(int(p.Node), gpuLevel(gpus), gpuLevel(n.gpus))
+	}
+	if n.up {
 		r.markShares(p.Node)
 	}
+}
+
+// bookDevices books a share, and VRAM, on each device of a set.
+func (r *Room) bookDevices(n *nodeRoom, set Devices, share int32, vram int64) {
+	whole := n.whole
+	for ; set != 0; set &= set - 1 {
+		i := bits.TrailingZeros64(uint64(set))
+		at := int(n.dev) + i
+		from := r.milli[at]
+		to := from + share
+		r.milli[at] = to
+		if vram != 0 {
+			r.vram[at] += vram
+		}
+		if to == 0 {
+			whole |= 1 << i
+		} else {
+			whole &^= 1 << i
+		}
+		n.parts += inPart(to) - inPart(from)
+	}
+	n.gpus += int32(bits.OnesCount64(uint64(whole)) - bits.OnesCount64(uint64(n.whole)))
+	n.whole = whole
+}
+
+// inPart is 1 where a device is booked in part.
+func inPart(milli int32) int32 {
+	if milli > 0 && milli < Whole {
+		return 1
+	}
+	return 0
 }
 
 // occupy books what others use on a node (a profile), or frees it with negative amounts.

@@ -11,6 +11,10 @@ type Round struct {
 // placements do not hold the whole gang, there is no room, or a quota forbids it (the task then waits for Order).
 func (r *Round) Start(t TaskID, on ...Placement) bool { return r.k.start(t, on, nil) }
 
+// StartFirst is Start on the nodes where first fit finds room for the whole gang. It reports false where there is no room, or t is not
+// ready; true, with the task still ready, where a quota forbids it.
+func (r *Round) StartFirst(t TaskID) bool { return r.k.startFirst(t) }
+
 // Evict orders a running task to stop. It keeps its room until the order is carried out (the fact Stopped); then it is ready again.
 // It reports false where the task does not run or is stopping already.
 func (r *Round) Evict(t TaskID) bool { return r.k.evict(t) }

@@ -591,7 +591,7 @@ func (d *decoder) run(k *Kernel) {
 	}
 	rw.slot = k.slot()
 	r := &k.runs[rw.slot]
-	*r = run{task: t, prev: r.prev, next: r.next, claimant: claimant, start: start, est: est, kept: kept}
+	*r = run{task: t, demand: k.DemandID(t), prev: r.prev, next: r.next, claimant: claimant, start: start, est: est, kept: kept}
 	left := int64(k.Demand(t).Gang)
 	d.many("placements", math.MaxInt32, func(int) {
 		p := Placement{Node: NodeID(d.below(k.room.Len(), "node")), Replicas: int32(d.upTo(math.MaxInt32, "replicas")), GPUs: Devices(d.uint())}

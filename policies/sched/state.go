@@ -61,6 +61,7 @@ type run struct {
 	next     int32
 	wait     int32  // victims of its Claim that have not stopped; 0 when it runs
 	claimant TaskID // the task whose Claim waits for this one to stop; Nobody
+	demand   DemandID
 	start    Time
 	est      time.Duration // estimated time of this attempt on its slowest node
 	kept     time.Duration // work kept from earlier attempts when it started
