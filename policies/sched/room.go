@@ -45,7 +45,7 @@ type nodeRoom struct {
 	gpus     int32   // wholly free GPUs
 	dev      int32   // first entry in milli and vram
 	devices  int32   // told-apart devices
-	parts    int32   // devices that are booked in part: neither free nor full
+	parts    int32   // devices that are neither free nor full
 	up       bool
 	pool     bool // more than MaxDevices GPUs: counted
 	capped   bool // states a CPU capacity
@@ -275,10 +275,13 @@ func (r *Room) BookedMilli(n NodeID) []int32 {
 	return r.milli[nd.dev : nd.dev+r.specs[n].GPUs]
 }
 
+// Shared reports whether a GPU of the node is neither free nor full: booked in part, or twice by a Claim.
+func (r *Room) Shared(n NodeID) bool { return r.nodes[n].parts > 0 }
+
 // FreeGPUMilli returns the free GPU capacity of a node in 1/1000, parts included.
 func (r *Room) FreeGPUMilli(n NodeID) int64 {
-	if r.nodes[n].pool {
-		return int64(r.nodes[n].gpus) * Whole
+	if nd := &r.nodes[n]; nd.pool || nd.parts == 0 {
+		return int64(nd.gpus) * Whole
 	}
 	free := int64(0)
 	for _, m := range r.BookedMilli(n) {
@@ -655,7 +658,9 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	case n.pool:
 		n.gpus -= int32(k) * need.GPUs
 	case need.GPUMilli >= Whole:
-		r.bookDevices(n, p.GPUs, int32(sign)*Whole, 0)
+		if !r.bookWhole(n, p.GPUs, sign) {
+			r.bookDevices(n, p.GPUs, int32(sign)*Whole, 0)
+		}
 	default:
 		// Several shares of a gang may stand on one device.
 		r.bookDevices(n, p.GPUs, int32(k)*need.GPUMilli, k*need.VRAM)
@@ -666,6 +671,31 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	if n.up {
 		r.markShares(p.Node)
 	}
+}
+
+// bookWhole books devices of which all is free, or gives back such of which all is booked, once; it reports false, and nothing happens, where
+// they are otherwise.
+func (r *Room) bookWhole(n *nodeRoom, set Devices, sign int64) bool {
+	milli := r.milli[n.dev : n.dev+n.devices]
+	to := int32(Whole)
+	if sign > 0 {
+		if set&^n.whole != 0 {
+			return false
+		}
+	} else {
+		for s := set; s != 0; s &= s - 1 {
+			if milli[bits.TrailingZeros64(uint64(s))] != Whole {
+				return false
+			}
+		}
+		to = 0
+	}
+	for s := set; s != 0; s &= s - 1 {
+		milli[bits.TrailingZeros64(uint64(s))] = to
+	}
+	n.whole ^= set
+	n.gpus -= int32(sign) * int32(bits.OnesCount64(uint64(set)))
+	return true
 }
 
 // bookDevices books a share, and VRAM, on each device of a set.
@@ -691,9 +721,9 @@ func (r *Room) bookDevices(n *nodeRoom, set Devices, share int32, vram int64) {
 	n.whole = whole
 }
 
-// inPart is 1 where a device is booked in part.
+// inPart is 1 where a device is neither free nor full: booked in part, or twice by a Claim.
 func inPart(milli int32) int32 {
-	if milli > 0 && milli < Whole {
+	if milli != 0 && milli != Whole {
 		return 1
 	}
 	return 0
