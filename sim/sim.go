@@ -409,8 +409,11 @@ func (a allowance) on(est time.Duration) time.Duration {
 // ended makes the fact of a scheduled end.
 func (r *run) ended(e end) sched.Event {
 	t := e.task
-	held := e.at.Sub(r.k.StartedAt(t))
 	ev := sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
+	if e.attempt == 1 && len(r.fates) == 0 {
+		return ev
+	}
+	held := e.at.Sub(r.k.StartedAt(t))
 	if f, ok := r.fates[t]; ok && f.attempt == e.attempt {
 		delete(r.fates, t)
 		r.lose(t, held)

@@ -227,11 +227,14 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 	k.cmds = k.cmds[:0]
 	arrivals := false
 	for i := range in {
-		if in[i].Kind >= EdgeAdded {
+		switch e := &in[i]; {
+		case e.Kind == Finished:
+			k.finished(e)
+		case e.Kind < EdgeAdded:
+			k.change(e)
+		default:
 			arrivals = true
-			continue
 		}
-		k.change(&in[i])
 	}
 	for len(k.backoffs) > 0 && k.backoffs[0].at <= k.now {
 		t := k.backoffs.pop()
@@ -243,7 +246,7 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 		for i := range in {
 			switch in[i].Kind {
 			case JobArrived:
-				k.arrive(in[i])
+				k.arrive(&in[i])
 			case EdgeAdded:
 				k.addEdge(in[i])
 			}
@@ -264,27 +267,45 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 	return k.cmds
 }
 
-// change takes in a fact that is no arrival.
+// reported returns the row of the running attempt that a report is of; nil, and counts it, where it is of another.
+func (k *Kernel) reported(e *Event) *row {
+	if uint32(e.Task) < uint32(len(k.rows)) {
+		if rw := &k.rows[e.Task]; rw.attempt == e.Attempt && (rw.phase == Running || rw.phase == Stopping) {
+			return rw
+		}
+	}
+	k.late++
+	return nil
+}
+
+// finished takes in that a task is done.
+func (k *Kernel) finished(e *Event) {
+	rw := k.reported(e)
+	if rw == nil {
+		return
+	}
+	k.release(e.Task, rw, true)
+	rw.phase, rw.mark = Done, k.now
+	k.open--
+	edges := k.tb.SuccOff != nil || k.extra.succ != nil
+	if edges {
+		k.countDone(e.Task)
+	}
+	k.pol.Observe(&k.State, *e)
+	if edges {
+		k.unblock(e.Task)
+	}
+}
+
+// change takes in a fact that is neither an arrival nor Finished.
 func (k *Kernel) change(e *Event) {
 	switch e.Kind {
-	case Finished, FailedAttempt, Killed, Stopped, CheckpointDone, Started:
-		if int(e.Task) < 0 || int(e.Task) >= len(k.rows) {
-			k.late++
-			return
-		}
-		rw := &k.rows[e.Task]
-		if rw.attempt != e.Attempt || rw.phase != Running && rw.phase != Stopping {
-			k.late++
+	case FailedAttempt, Killed, Stopped, CheckpointDone, Started:
+		rw := k.reported(e)
+		if rw == nil {
 			return
 		}
 		switch e.Kind {
-		case Finished:
-			k.release(e.Task, rw, true)
-			rw.phase, rw.mark = Done, k.now
-			k.open--
-			k.countDone(e.Task)
-			k.pol.Observe(&k.State, *e)
-			k.unblock(e.Task)
 		case Killed:
 			k.release(e.Task, rw, true)
 			k.finishObserved(e.Task, Failed, *e)
@@ -384,7 +405,7 @@ func (k *Kernel) tellPresent() {
 }
 
 // arrive makes the tasks of a JobArrived known.
-func (k *Kernel) arrive(e Event) {
+func (k *Kernel) arrive(e *Event) {
 	first, end := int(e.Task), int(e.Task)+int(e.N)
 	if first < 0 || e.N <= 0 || end > len(k.tb.Tasks) {
 		k.refused++
@@ -425,7 +446,7 @@ func (k *Kernel) arrive(e Event) {
 			}
 		}
 	}
-	k.pol.Observe(&k.State, e)
+	k.pol.Observe(&k.State, *e)
 	for t := first; t < end; t++ {
 		rw := &k.rows[t]
 		if rw.phase != Blocked {
@@ -701,7 +722,7 @@ func (k *Kernel) startFirst(t TaskID) bool {
 		}
 		return ok
 	}
-	n := k.room.firstNode(&d.Need, k.room.kinds(dem))
+	n := k.room.firstNode(&d.Need, k.room.plan(dem))
 	if n == NoNode {
 		return false
 	}
