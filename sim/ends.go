@@ -47,7 +47,7 @@ type farEnd struct {
 const (
 	wheelBits  = 10
 	wheelSlots = 1 << wheelBits
-	fullSlot   = 24 // ends: beyond, the slots are too wide
+	fullSlot   = 8 // ends: beyond, the slots are too wide
 )
 
 // level is a turn of the wheel. Its zero value is empty.
@@ -59,6 +59,9 @@ type level struct {
 
 // timeKey keeps the order of times, also of negative ones, in a number without sign.
 func timeKey(t sched.Time) uint64 { return uint64(t) ^ 1<<63 }
+
+// start says when time begins, so that the first slots are not as wide as all time. The queue must be new.
+func (q *ends) start(at sched.Time) { q.base, q.bound = timeKey(at), timeKey(at) }
 
 // push adds an end, at any time.
 func (q *ends) push(e end) {
@@ -166,7 +169,7 @@ func (q *ends) pull() {
 		if n := len(q.line); n > fullSlot && q.shift > 0 {
 			q.line = q.line[:0]
 			q.bound = q.base
-			q.spread(i, q.shift-min(q.shift, uint(bits.Len(uint(n/fullSlot))+1)))
+			q.spread(i, q.shift-min(q.shift, uint(bits.Len(uint(n/2))-1)))
 			continue
 		}
 		q.bound = q.base + 1<<low
@@ -208,7 +211,7 @@ func (q *ends) spread(i int32, shift uint) {
 // sortLine sorts the line, the next end last.
 func (q *ends) sortLine() {
 	h := q.line
-	if len(h) > 2*fullSlot {
+	if len(h) > 48 {
 		slices.SortFunc(h, func(a, b end) int { return cmp.Or(cmp.Compare(b.at, a.at), cmp.Compare(b.task, a.task)) })
 		return
 	}

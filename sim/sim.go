@@ -143,6 +143,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if n := len(tb.Tasks); n > 0 {
 		span = max(span, tb.Tasks[n-1].Submit.Sub(first))
 	}
+	r.ends.start(first)
 	r.series.start(first, span)
 	r.frag.start(c.FragMix, first)
 	if err := r.loop(ctx); err != nil {
