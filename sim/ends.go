@@ -52,9 +52,9 @@ const (
 
 // level is a turn of the wheel. Its zero value is empty.
 type level struct {
-	words uint64                   // which words of used are not 0
-	used  [wheelSlots / 64]uint64  // which slots are not empty
-	head  [wheelSlots]int32        // index in nodes plus 1
+	words uint64                  // which words of used are not 0
+	used  [wheelSlots / 64]uint64 // which slots are not empty
+	head  [wheelSlots]int32       // index in nodes plus 1
 }
 
 // timeKey keeps the order of times, also of negative ones, in a number without sign.

@@ -50,6 +50,7 @@ type Fault struct {
 // Result is what came of a run. Seconds of resources are of allocated capacity: GPUs (shares as fractions) and cores.
 type Result struct {
 	Outcome                        func(sched.TaskID) sched.Outcome
+	Outcomes                       func(from sched.TaskID, outcomes []sched.Outcome) // of the tasks from `from` on
 	Series                         Series
 	GPUSeconds, CPUSeconds         float64 // all attempts
 	LostGPUSeconds, LostCPUSeconds float64 // of it: failures, kills, restarts, preemption overhead
@@ -504,7 +505,7 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 	}
 	b := r.k.Books()
 	res := &Result{
-		Outcome: r.k.Outcome, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
+		Outcome: r.k.Outcome, Outcomes: r.k.Outcomes, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
 		Preemptions: b.Preemptions, Restarts: b.Restarts, CauseSeconds: b.CauseSeconds, FragmentationGPUs: r.frag.mean(),
 		First: first, Last: first, Batches: r.batches,
 	}
@@ -518,16 +519,10 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		res.CPUSeconds += held.Seconds() * float64(d.CPUTotal()) / 1000
 		r.lose(t, min(held, r.overheadOf(t, r.k.Attempt(t))))
 	}
-	for t := range r.tb.Tasks {
-		o := r.k.Outcome(sched.TaskID(t))
-		if !o.Phase.Over() {
-			res.Unfinished++
-			continue
-		}
-		if o.Attempts > 0 {
-			res.Last = max(res.Last, o.End)
-		}
-		if o.Phase != sched.Done && t < len(r.kept) { // what it had kept of earlier attempts serves nobody
+	res.Last = max(res.Last, r.k.LastEnd())
+	res.Unfinished = len(r.tb.Tasks) - r.k.Over()
+	for t := range r.kept { // what tasks that failed had kept of earlier attempts serves nobody
+		if ph := r.k.Phase(sched.TaskID(t)); ph.Over() && ph != sched.Done {
 			r.lose(sched.TaskID(t), r.kept[t].held)
 		}
 	}

@@ -18,7 +18,7 @@ func (k *Kernel) sampleInvariants() {
 // checkInvariants panics where the kernel's own books disagree: built in with -tags invariants, which the tests use. It costs a walk
 // over all tasks and nodes a Step.
 func (k *Kernel) checkInvariants() {
-	var ready, running, blocked, claims, open int
+	var ready, running, blocked, claims, open, over int
 	waits := map[TaskID]int32{}
 	var last Time
 	for i, first := k.ring[0].next, true; i != 0; i = k.ring[i].next {
@@ -42,7 +42,10 @@ func (k *Kernel) checkInvariants() {
 	}
 	for t := range k.rows {
 		rw := &k.rows[t]
-		if rw.phase != Unknown && !rw.phase.Over() {
+		switch {
+		case rw.phase.Over():
+			over++
+		case rw.phase != Unknown:
 			open++
 		}
 		switch rw.phase {
@@ -72,8 +75,8 @@ func (k *Kernel) checkInvariants() {
 	if k.quotas != nil {
 		k.checkQuotas()
 	}
-	if open != k.open {
-		panic(fmt.Sprintf("%d tasks are open, counted %d", open, k.open))
+	if open != k.open || over != k.over {
+		panic(fmt.Sprintf("%d tasks are open and %d over, counted %d and %d", open, over, k.open, k.over))
 	}
 	if ready != k.ready || running != k.running || blocked != k.blocked || claims != k.claims {
 		panic(fmt.Sprintf("counts: ready %d/%d running %d/%d blocked %d/%d claims %d/%d", ready, k.ready, running, k.running, blocked, k.blocked, claims, k.claims))

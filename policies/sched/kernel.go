@@ -78,7 +78,7 @@ func empty(c Config) (*Kernel, error) {
 		}
 	}
 	k := &Kernel{pol: c.Policy, wake: Never, given: len(c.Nodes)}
-	k.tb, k.now = c.Table, c.Start
+	k.tb, k.now, k.lastEnd = c.Table, c.Start, c.Start
 	k.room = NewRoom(c.Nodes, &c.Table.Demands)
 	k.runs = make([]run, 1, 64) // slot 0 is the ring's anchor
 	k.runs[0].task = Nobody
@@ -287,6 +287,8 @@ func (k *Kernel) finished(e *Event) {
 	k.release(e.Task, rw, true)
 	rw.phase, rw.mark = Done, k.now
 	k.open--
+	k.over++
+	k.lastEnd = k.now
 	edges := k.tb.SuccOff != nil || k.extra.succ != nil
 	if edges {
 		k.countDone(e.Task)
@@ -875,6 +877,10 @@ func (k *Kernel) end(t TaskID, as Phase) {
 	k.closeWait(t, rw)
 	rw.phase, rw.mark = as, k.now
 	k.open--
+	k.over++
+	if rw.attempt > 0 {
+		k.lastEnd = k.now
+	}
 }
 
 // nodeDown takes in the loss of a node: what ran there ends at once; a gang that also runs elsewhere is ordered to stop there.

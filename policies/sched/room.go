@@ -24,7 +24,7 @@ type Room struct {
 	cpuIdx  levels  // by bits.Len of whole free cores
 	shares  bitset  // nodes that have a device with a part to spare (up, and told apart)
 	allowed map[string]bitset
-	plans   []plan   // per demand
+	plans   []plan // per demand
 	words   int
 	mixed   bool // some node is not of reference speed
 

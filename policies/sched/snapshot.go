@@ -671,6 +671,8 @@ func (k *Kernel) sound() error {
 		}
 		if !rw.phase.Over() {
 			k.open++
+		} else if k.over++; rw.attempt > 0 {
+			k.lastEnd = max(k.lastEnd, rw.mark)
 		}
 		if rw.phase == Backoff && !backoff[TaskID(t)] {
 			return fmt.Errorf("task %d waits for a backoff without end", t)

@@ -27,8 +27,9 @@ type State struct {
 	quotas   *quotas       // nil until a quota is set
 	down     map[string]bool
 
-	open                    int // tasks that arrived and are not over
-	ready, running, blocked int // numbers of tasks in these phases; running counts Stopping too
+	open, over              int  // tasks that arrived and are not over, and that are
+	lastEnd                 Time // when the last task ended that had been started
+	ready, running, blocked int  // numbers of tasks in these phases; running counts Stopping too
 }
 
 // row is a task's state. There is one for each task of the trace, so it is small (48 bytes): at and mark mean one thing or another by phase,
@@ -132,6 +133,12 @@ func (s *State) Queued() int { return s.ready }
 
 // Open returns the number of tasks that have arrived and are not over.
 func (s *State) Open() int { return s.open }
+
+// Over returns the number of tasks that are over.
+func (s *State) Over() int { return s.over }
+
+// LastEnd returns when the last of the tasks ended that are over and had been started; the kernel's start if there is none.
+func (s *State) LastEnd() Time { return s.lastEnd }
 
 // Running returns the number of tasks that hold resources.
 func (s *State) Running() int { return s.running }
@@ -400,6 +407,22 @@ func (s *State) Outcome(t TaskID) Outcome {
 		end = rw.mark
 	}
 	return Outcome{Phase: rw.phase, Attempts: rw.attempt, Ready: rw.ready, Start: rw.first, End: end, Held: s.heldOf(t, rw), Node: s.nodeOf(rw)}
+}
+
+// Outcomes fills outcomes with what became of the tasks from `from` on.
+func (s *State) Outcomes(from TaskID, outcomes []Outcome) {
+	for i := range outcomes {
+		o, t := &outcomes[i], from+TaskID(i)
+		if uint32(t) < uint32(len(s.rows)) {
+			// Most tasks are done, in one attempt.
+			if rw := &s.rows[t]; rw.phase == Done && rw.flags&flagHeld == 0 {
+				o.Phase, o.Attempts, o.Node = Done, rw.attempt, NodeID(rw.at)
+				o.Ready, o.Start, o.End, o.Held = rw.ready, rw.first, rw.mark, rw.mark.Sub(rw.first)
+				continue
+			}
+		}
+		*o = s.Outcome(t)
+	}
 }
 
 // nodeOf returns the first node of a task's last attempt, NoNode if it has had none.
