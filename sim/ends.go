@@ -113,6 +113,18 @@ func (q *ends) link(i int32) {
 // empty reports whether no end is left.
 func (q *ends) empty() bool { return len(q.line)+len(q.late)+q.far == 0 }
 
+// next returns when the next end is; Never where there is none.
+func (q *ends) next() sched.Time {
+	n := len(q.line)
+	if n > 0 && len(q.late) == 0 {
+		return q.line[n-1].at
+	}
+	if q.empty() {
+		return sched.Never
+	}
+	return q.top().at
+}
+
 // top returns the next end; there must be one.
 func (q *ends) top() end {
 	if len(q.line) == 0 && len(q.late) == 0 {

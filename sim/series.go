@@ -119,8 +119,8 @@ type nodeFrag struct {
 
 const maxSamples = 512
 
-func (f *fragMeter) start(mix *metrics.FragMix, at sched.Time) {
-	f.mix, f.first, f.last, f.next, f.every = mix, at, at, at, time.Second
+func (f *fragMeter) start(mix *metrics.FragMix, at sched.Time, span time.Duration) {
+	f.mix, f.first, f.last, f.next, f.every = mix, at, at, at, max(span/(maxSamples/2), time.Second)
 	f.value = math.NaN()
 }
 

@@ -84,6 +84,7 @@ type run struct {
 	series   seriesBuilder
 	frag     fragMeter
 	hetero   bool // run times differ by node
+	plain    bool // a first attempt takes the task's run time, whatever happens
 	batches  int64
 }
 
@@ -130,6 +131,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			r.faults = append(r.faults, f)
 		}
 	}
+	r.plain = !r.hetero && !r.KillAtEstimate && len(r.taskFail) == 0
 	slices.SortStableFunc(r.faults, func(a, b Fault) int { return cmpTime(a.At, b.At) })
 	first := sched.Time(0)
 	if len(tb.Tasks) > 0 {
@@ -146,7 +148,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	}
 	r.ends.start(first)
 	r.series.start(first, span)
-	r.frag.start(c.FragMix, first)
+	r.frag.start(c.FragMix, first, span)
 	if err := r.loop(ctx); err != nil {
 		return nil, err
 	}
@@ -197,6 +199,7 @@ func (r *run) maxQuiet() int { return 1_000_000 + 100*len(r.tb.Tasks) }
 
 func (r *run) loop(ctx context.Context) error {
 	next, total := 0, len(r.tb.Tasks)
+	arrival := r.submit(0)
 	now, same := sched.Time(math.MinInt64), 0
 	over, quiet := 0, 0
 	for {
@@ -207,12 +210,7 @@ func (r *run) loop(ctx context.Context) error {
 			for r.cut && !r.ends.empty() && !r.runs(r.ends.top()) {
 				r.ends.pop()
 			}
-			if !r.ends.empty() {
-				at = r.ends.top().at
-			}
-			if next < total {
-				at = min(at, r.tb.Tasks[next].Submit)
-			}
+			at = min(r.ends.next(), arrival)
 			if len(r.faults) > 0 {
 				at = min(at, r.faults[0].At)
 			}
@@ -220,7 +218,7 @@ func (r *run) loop(ctx context.Context) error {
 				at = min(at, max(wake, now))
 			}
 		}
-		if at == sched.Never || at > r.Horizon || next == total && r.k.Open() == 0 {
+		if at == sched.Never || at > r.Horizon || r.k.Open() == 0 && next == total {
 			break
 		}
 		if at < r.k.Now() {
@@ -231,8 +229,8 @@ func (r *run) loop(ctx context.Context) error {
 		} else if same++; same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
 		}
-		if open := next - r.k.Open(); open != over {
-			over, quiet = open, 0
+		if o := r.k.Over(); o != over {
+			over, quiet = o, 0
 		} else if quiet++; quiet > r.maxQuiet() {
 			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption leaves no time for work (is a time slice shorter than the overhead?)", quiet, now.Seconds())
 		}
@@ -245,19 +243,18 @@ func (r *run) loop(ctx context.Context) error {
 			}
 		}
 		r.batches++
+		r.in = r.in[:0]
 		stops := len(r.stops)
-		r.in = append(r.in[:0], r.stops...)
-		r.stops = r.stops[:0]
-		for !r.ends.empty() {
+		if stops > 0 {
+			r.in = append(r.in, r.stops...)
+			r.stops = r.stops[:0]
+		}
+		for r.ends.next() == now && !r.ends.empty() {
 			e := r.ends.top()
-			if e.at != now {
-				break
-			}
 			r.ends.pop()
-			if r.cut && !r.runs(e) {
-				continue
+			if !r.cut || r.runs(e) {
+				r.ended(e, r.fact())
 			}
-			r.in = append(r.in, r.ended(e))
 		}
 		if stops > 0 {
 			sched.SortBatch(r.in)
@@ -274,13 +271,12 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
 		}
-		for next < total && r.tb.Tasks[next].Submit <= now {
-			n := 1
-			for next+n < total && r.tb.Tasks[next+n].Job == r.tb.Tasks[next].Job && r.tb.Tasks[next+n].Submit <= now {
-				n++
+		for arrival <= now && next < total {
+			first, job := next, r.tb.Tasks[next].Job
+			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= now; next++ {
 			}
-			r.in = append(r.in, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(next), N: int32(n), Node: sched.NoNode})
-			next += n
+			*r.fact() = sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(next - first), Node: sched.NoNode}
+			arrival = r.submit(next)
 		}
 		r.series.until(now, &r.k.State)
 		r.frag.until(now, &r.k.State)
@@ -317,6 +313,24 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
+// submit returns when task t is submitted, Never behind the last.
+func (r *run) submit(t int) sched.Time {
+	if t < len(r.tb.Tasks) {
+		return r.tb.Tasks[t].Submit
+	}
+	return sched.Never
+}
+
+// fact adds one to the batch, for the caller to write.
+func (r *run) fact() *sched.Event {
+	if n := len(r.in); n < cap(r.in) {
+		r.in = r.in[:n+1]
+	} else {
+		r.in = append(r.in, sched.Event{})
+	}
+	return &r.in[len(r.in)-1]
+}
+
 // runs reports whether the attempt of a scheduled end is still the present one.
 func (r *run) runs(e end) bool {
 	return r.k.Attempt(e.task) == e.attempt && r.k.Phase(e.task) == sched.Running
@@ -350,6 +364,10 @@ func (r *run) keptOf(t sched.TaskID) time.Duration {
 // begin schedules the end of an attempt.
 func (r *run) begin(now sched.Time, c *sched.Command) {
 	t := c.Task
+	if c.Attempt == 1 && r.plain {
+		r.ends.push(end{now.Add(r.Workload.Run[t]), t, 1})
+		return
+	}
 	whole := r.runOn(t, c.On)
 	d := whole
 	if k := r.keptOf(t); k > 0 {
@@ -408,12 +426,12 @@ func (a allowance) on(est time.Duration) time.Duration {
 	return sched.MulDiv(a.spent, int64(est), int64(a.of), false)
 }
 
-// ended makes the fact of a scheduled end.
-func (r *run) ended(e end) sched.Event {
+// ended writes the fact of a scheduled end.
+func (r *run) ended(e end, ev *sched.Event) {
 	t := e.task
-	ev := sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
+	*ev = sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
 	if e.attempt == 1 && len(r.fates) == 0 {
-		return ev
+		return
 	}
 	held := e.at.Sub(r.k.StartedAt(t))
 	if f, ok := r.fates[t]; ok && f.attempt == e.attempt {
@@ -423,12 +441,11 @@ func (r *run) ended(e end) sched.Event {
 		if f.kind == sched.FailedAttempt {
 			ev.Done = r.keptOf(t)
 		}
-		return ev
+		return
 	}
 	if e.attempt > 1 {
 		r.lose(t, min(held, r.overheadOf(t, e.attempt)))
 	}
-	return ev
 }
 
 // workDone returns the true work of a running task done by now, at reference speed, all kept attempts included.

@@ -604,7 +604,9 @@ func (k *Kernel) unlink(i int32) {
 func (k *Kernel) leave(rw *row, r *run, node NodeID) {
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
-		k.room.Give(need, p)
+		if !k.room.giveWhole(need, p) {
+			k.room.Give(need, p)
+		}
 	}
 	k.unlink(rw.at)
 	k.free = append(k.free, rw.at)
@@ -714,6 +716,7 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	if k.Phase(t) != Ready {
 		return false
 	}
+	rw := &k.rows[t]
 	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
 	d := &k.tb.Demands[dem]
 	if d.Gang > 1 || k.quotas != nil {
@@ -724,16 +727,21 @@ func (k *Kernel) startFirst(t TaskID) bool {
 		}
 		return ok
 	}
-	n := k.room.firstNode(&d.Need, k.room.plan(dem))
+	plan := k.room.plan(dem)
+	n := k.room.firstNode(&d.Need, plan)
 	if n == NoNode {
 		return false
 	}
 	i := k.slot()
 	r := &k.runs[i]
-	p := Placement{Node: n, Replicas: 1, GPUs: k.room.devices(&d.Need, n, 1)}
-	k.room.Take(&d.Need, p)
+	p := Placement{Node: n, Replicas: 1}
+	if plan.exact && plan.gpu {
+		p.GPUs = k.room.takeWhole(&d.Need, n)
+	} else {
+		p.GPUs = k.room.devices(&d.Need, n, 1)
+		k.room.Take(&d.Need, p)
+	}
 	r.on = append(r.on[:0], p)
-	rw := &k.rows[t]
 	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), i
 	k.ready--
 	k.run(t, rw, r)
@@ -757,7 +765,10 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 	if rw.first == Never {
 		rw.first = k.now
 	}
-	r.start, r.wait, r.kept = k.now, 0, k.keptOf(t)
+	r.start, r.wait, r.kept = k.now, 0, 0
+	if k.kept != nil {
+		r.kept = k.keptOf(t)
+	}
 	r.est = k.attempt(t, r)
 	k.running++
 	k.cmds = append(k.cmds, Command{Kind: Start, Task: t, Attempt: rw.attempt, On: r.on})

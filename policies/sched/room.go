@@ -614,9 +614,20 @@ func (s summary) next(w, words int) int {
 // firstNode returns the first node with room for one replica, or -1.
 func (r *Room) firstNode(need *Need, p *plan) NodeID {
 	set, sum := r.roomy(p)
+	if p.exact {
+		for i, rest := range sum {
+			for ; rest != 0; rest &= rest - 1 {
+				w := i<<6 + bits.TrailingZeros64(rest)
+				if cand := set[w] & p.kinds[w]; cand != 0 {
+					return NodeID(w<<6 + bits.TrailingZeros64(cand))
+				}
+			}
+		}
+		return NoNode
+	}
 	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
 		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
-			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); p.exact || r.fitsOn(need, id, 1) == 1 {
+			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
 				return id
 			}
 		}
@@ -650,6 +661,60 @@ func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []No
 		}
 	}
 	return buf
+}
+
+// takeWhole books need.GPUs of the wholly free GPUs of a node for one replica of a demand whose plan is exact and asks for whole GPUs, and returns
+// them: the lowest. The node must have them. giveWhole undoes it, and reports false, and does nothing, where the devices are booked otherwise.
+func (r *Room) takeWhole(need *Need, id NodeID) Devices {
+	n := &r.nodes[id]
+	k := need.GPUs
+	r.usedGPUMilli += int64(k) * Whole
+	r.usedGPU[n.kind] += int64(k) * Whole
+	free := n.gpus
+	n.gpus = free - k
+	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(free-k))
+	if n.pool {
+		return 0
+	}
+	rest := n.whole
+	milli := r.milli[n.dev : n.dev+int32(n.devices)]
+	for ; k > 0; k-- {
+		milli[bits.TrailingZeros64(uint64(rest))] = Whole
+		rest &= rest - 1
+	}
+	set := n.whole &^ rest
+	n.whole = rest
+	if rest == 0 && n.parts == 0 {
+		r.shares.clear(int(id))
+	}
+	return set
+}
+
+func (r *Room) giveWhole(need *Need, p Placement) bool {
+	n := &r.nodes[p.Node]
+	if !n.up || need.CPU|need.Mem != 0 || need.GPUMilli < Whole || p.Replicas != 1 {
+		return false
+	}
+	if !n.pool {
+		milli := r.milli[n.dev : n.dev+int32(n.devices)]
+		for s := p.GPUs; s != 0; s &= s - 1 {
+			if milli[bits.TrailingZeros64(uint64(s))] != Whole {
+				return false
+			}
+		}
+		for s := p.GPUs; s != 0; s &= s - 1 {
+			milli[bits.TrailingZeros64(uint64(s))] = 0
+		}
+		n.whole |= p.GPUs
+		r.shares.set(int(p.Node))
+	}
+	k := need.GPUs
+	r.usedGPUMilli -= int64(k) * Whole
+	r.usedGPU[n.kind] -= int64(k) * Whole
+	free := n.gpus
+	n.gpus = free + k
+	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(free+k))
+	return true
 }
 
 // Take books the replicas of a placement. It does not look whether they fit.
