@@ -76,9 +76,10 @@ func freeOn(room *sched.Room, n sched.NodeID) amount {
 // whenFits keeps, for one demand, when each node could hold a task of it by the estimates.
 type whenFits struct {
 	seen int          // entries of the log that are taken in, dropped ones included
+	asks int32        // how often that was
 	size int          // leaves of tree, a power of two
 	tree []sched.Time // smallest time of each subtree; leaf i at size+i; Never = not by the running tasks' ends
-	late []sched.Time // by node: from when on a task whose end it takes is past its estimate
+	mark []int32      // by node: when it was taken in
 }
 
 func (a *agenda) touch(n sched.NodeID) {
@@ -93,6 +94,12 @@ func (a *agenda) touch(n sched.NodeID) {
 }
 
 func (a *agenda) grow(s *sched.State) {
+	if len(a.runs) < s.Room().Len() || len(a.takes) < len(s.Table().Demands) {
+		a.growMore(s)
+	}
+}
+
+func (a *agenda) growMore(s *sched.State) {
 	for len(a.runs) < s.Room().Len() {
 		a.mixed = a.mixed || !s.Room().Spec(sched.NodeID(len(a.runs))).Reference()
 		a.runs = append(a.runs, nil)
@@ -208,7 +215,7 @@ func (a *agenda) serves(s *sched.State, d *sched.Demand) bool {
 // end of a running task makes room.
 func (a *agenda) earliest(s *sched.State, d sched.DemandID) (sched.Time, sched.NodeID) {
 	if s.Room().Len() == 1 {
-		if at := a.expected(s, d, 0); at != sched.Never {
+		if at := a.expected(s, d, 0, sched.Never); at != sched.Never {
 			return at, 0
 		}
 		return sched.Never, sched.NoNode
@@ -235,7 +242,7 @@ func (a *agenda) search(s *sched.State, d sched.DemandID, w *whenFits, i int, so
 	default:
 		n := sched.NodeID(i - w.size)
 		t := w.tree[i]
-		if w.late[n] <= s.Now() {
+		if a.overdue(s, n) {
 			t = a.whenLate(s, d, n, soon)
 		}
 		if t < *best {
@@ -244,13 +251,13 @@ func (a *agenda) search(s *sched.State, d sched.DemandID, w *whenFits, i int, so
 	}
 }
 
-// expected returns the estimated end that makes room for the demand on a node; what is past its estimate ends in a second.
-func (a *agenda) expected(s *sched.State, d sched.DemandID, n sched.NodeID) sched.Time {
-	at, late := a.when(s, d, n)
-	if late <= s.Now() {
-		at = a.whenLate(s, d, n, s.Now().Add(time.Second))
+// expected returns the estimated end that makes room for the demand on a node, if it is not later than until; what is past its estimate ends
+// in a second.
+func (a *agenda) expected(s *sched.State, d sched.DemandID, n sched.NodeID, until sched.Time) sched.Time {
+	if a.overdue(s, n) {
+		return a.whenLate(s, d, n, s.Now().Add(time.Second))
 	}
-	return at
+	return a.when(s, d, n, until)
 }
 
 func (w *whenFits) leftmost(t sched.Time) sched.NodeID {
@@ -273,13 +280,16 @@ func (a *agenda) upToDate(s *sched.State, d sched.DemandID) *whenFits {
 	}
 	nodes := s.Room().Len()
 	w := a.byDem[d]
-	if w == nil || len(w.late) < nodes || w.seen < a.begun || a.begun+len(a.log)-w.seen > nodes {
+	if w == nil || len(w.mark) < nodes || w.seen < a.begun || a.begun+len(a.log)-w.seen > nodes {
 		w = a.fresh(s, d, w)
 	} else {
+		w.asks++
 		for _, n := range a.log[w.seen-a.begun:] {
-			t, late := a.when(s, d, n)
-			w.late[n] = late
-			w.set(w.size+int(n), t)
+			if w.mark[n] == w.asks {
+				continue // a node that changed once has often changed twice
+			}
+			w.mark[n] = w.asks
+			w.set(w.size+int(n), a.when(s, d, n, sched.Never))
 		}
 	}
 	w.seen = a.begun + len(a.log)
@@ -300,19 +310,19 @@ func (w *whenFits) set(i int, t sched.Time) {
 
 func (a *agenda) fresh(s *sched.State, d sched.DemandID, w *whenFits) *whenFits {
 	nodes := s.Room().Len()
-	if w == nil || len(w.late) < nodes {
+	if w == nil || len(w.mark) < nodes {
 		size := 1
 		for size < nodes {
 			size *= 2
 		}
-		w = &whenFits{size: size, tree: make([]sched.Time, 2*size), late: make([]sched.Time, nodes)}
+		w = &whenFits{size: size, tree: make([]sched.Time, 2*size), mark: make([]int32, nodes)}
 		for i := range w.tree {
 			w.tree[i] = sched.Never
 		}
 		a.byDem[d] = w
 	}
 	for n := range nodes {
-		w.tree[w.size+n], w.late[n] = a.when(s, d, sched.NodeID(n))
+		w.tree[w.size+n] = a.when(s, d, sched.NodeID(n), sched.Never)
 	}
 	for i := w.size - 1; i > 0; i-- {
 		w.tree[i] = min(w.tree[2*i], w.tree[2*i+1])
@@ -320,27 +330,47 @@ func (a *agenda) fresh(s *sched.State, d sched.DemandID, w *whenFits) *whenFits 
 	return w
 }
 
-// when returns the estimated end that makes room for one task of the demand on a node, and from when on one of the ends that this takes is
-// overdue.
-func (a *agenda) when(s *sched.State, d sched.DemandID, n sched.NodeID) (at, late sched.Time) {
+// when returns the estimated end that makes room for one task of the demand on a node, not later than until, as if nothing were overdue;
+// Never where there is none.
+func (a *agenda) when(s *sched.State, d sched.DemandID, n sched.NodeID, until sched.Time) sched.Time {
 	runs := a.runs[n]
-	if len(runs) == 0 || !s.Room().Up(n) || !s.Room().Allowed(d, n) {
-		return sched.Never, sched.Never
+	if len(runs) == 0 || runs[0].end > until || !s.Room().Up(n) || !s.Room().Allowed(d, n) {
+		return sched.Never
 	}
 	gap := gapOn(s, d, n)
-	late = sched.Never
-	for i := range runs {
-		r := &runs[i]
-		late = min(late, r.late())
-		if gap.less(a.takes[r.demand].times(r.replicas)); gap.closed() {
-			return r.end, late
+	switch take := &a.takes[d]; {
+	case take.cpu == 0 && take.mem == 0: // the usual cases of one resource are spared the others
+		for i := range runs {
+			if gap.gpus -= runs[i].replicas * a.takes[runs[i].demand].gpus; gap.gpus <= 0 {
+				return runs[i].end
+			}
+		}
+	case take.gpus == 0 && take.mem == 0:
+		for i := range runs {
+			if gap.cpu -= int64(runs[i].replicas) * a.takes[runs[i].demand].cpu; gap.cpu <= 0 {
+				return runs[i].end
+			}
+		}
+	default:
+		for i := range runs {
+			if gap.less(a.takes[runs[i].demand].times(runs[i].replicas)); gap.closed() {
+				return runs[i].end
+			}
 		}
 	}
-	return sched.Never, sched.Never
+	return sched.Never
+}
+
+// overdue reports whether a task on a node may be past its estimate.
+func (a *agenda) overdue(s *sched.State, n sched.NodeID) bool {
+	return len(a.runs[n]) > 0 && a.runs[n][0].end <= s.Now()
 }
 
 // whenLate is when at a time at which some ends on the node are overdue: these come soon.
 func (a *agenda) whenLate(s *sched.State, d sched.DemandID, n sched.NodeID, soon sched.Time) sched.Time {
+	if !s.Room().Up(n) || !s.Room().Allowed(d, n) {
+		return sched.Never
+	}
 	gap := gapOn(s, d, n)
 	overdue := func() {
 		for _, r := range a.runs[n] {

@@ -33,6 +33,9 @@ type Easy struct {
 	fresh   []sched.TaskID
 	ended   []sched.NodeID // where tasks have ended since the last decision
 	settled bool           // nothing else has happened since then
+	keep    bool           // what is known may be kept over decisions
+	news    bool           // something has become known since the last backfilling that may let a task start
+	turn    int64          // the reservation's at the last backfilling
 	reserve reservation
 	rounds  int64
 	buf     []sched.Placement
@@ -132,10 +135,10 @@ func (p *Easy) enter(s *sched.State, t sched.TaskID) {
 		f.live, f.stale = true, true
 		p.enlist(s, d)
 	}
-	if f.stale && !f.open {
-		f.open = true
-		p.open = append(p.open, d)
+	if f.stale {
+		p.reopen(d, f)
 	}
+	p.news = p.news || f.open
 	ready := s.FirstReady(t)
 	p.queues[d].Insert(t, ready, int64(s.Remaining(t)))
 	p.fresh = append(p.fresh, t)
@@ -147,7 +150,11 @@ func (p *Easy) enter(s *sched.State, t sched.TaskID) {
 	for i > p.lineAt && lines.Before(ready, t, p.line[i-1].ready, p.line[i-1].task) {
 		i--
 	}
-	p.line = slices.Insert(p.line, i, turn{ready, t, d})
+	if i == len(p.line) {
+		p.line = append(p.line, turn{ready, t, d})
+	} else {
+		p.line = slices.Insert(p.line, i, turn{ready, t, d})
+	}
 }
 
 // enlist adds a demand to live, which is ordered by the CPU they ask for.
@@ -199,10 +206,11 @@ func (p *Easy) keeps(s *sched.State) bool {
 func (p *Easy) Decide(r *sched.Round) {
 	s := r.State
 	p.rounds++
-	if p.settled && p.keeps(s) {
+	p.keep = p.keeps(s)
+	if p.settled && p.keep {
 		p.reserve.takeIn(s, p.ended)
 		for _, n := range p.ended {
-			p.freed(s.Room(), n)
+			p.freed(s, n)
 		}
 	} else {
 		p.forget(s)
@@ -218,10 +226,11 @@ func (p *Easy) Decide(r *sched.Round) {
 			if r.Queued() > 1 {
 				p.reserve.hold(t, p.place())
 				p.reserve.plain = p.plain
-				if p.Scan == ScanArrival && !p.plain {
-					p.backfillInOrder(r, d)
-				} else {
+				if p.Scan != ScanArrival || p.plain {
 					p.backfillEach(r, t)
+				} else if p.news || p.turn != p.reserve.turn || !p.keep {
+					p.backfillInOrder(r, d)
+					p.news, p.turn = false, p.reserve.turn
 				}
 			}
 			break
@@ -241,7 +250,7 @@ func (p *Easy) Decide(r *sched.Round) {
 // forget makes all that is known of demands stale.
 func (p *Easy) forget(s *sched.State) {
 	p.reserve.drop()
-	p.open = p.open[:0]
+	p.open, p.news = p.open[:0], true
 	kept := p.live[:0]
 	for _, l := range p.live {
 		f := &p.fits[l.demand]
@@ -255,59 +264,76 @@ func (p *Easy) forget(s *sched.State) {
 	p.live = kept
 }
 
-// freed makes what is known of demands stale for which the room that came free on a node may make a difference.
-func (p *Easy) freed(room *sched.Room, n sched.NodeID) {
-	free := freeOn(room, n)
+// freed takes in that room came free on a node.
+func (p *Easy) freed(s *sched.State, n sched.NodeID) {
+	free := freeOn(s.Room(), n)
 	for i := 0; i < len(p.live) && p.live[i].least.cpu <= free.cpu; i++ {
 		l := &p.live[i]
-		f := &p.fits[l.demand]
-		if f.stale || !free.covers(l.least) {
+		if !free.covers(l.least) {
 			continue
 		}
+		f := &p.fits[l.demand]
 		if p.queues[l.demand].Len() == 0 && !f.open {
 			f.live = false
 			p.live = slices.Delete(p.live, i, i+1)
 			i--
 			continue
 		}
-		if f.room && f.one && n >= f.node {
-			// The first node stays the first.
-			if f.known && (!f.aside || n < f.asideOn) {
-				f.known = false
-			}
-			continue
+		p.news = true
+		switch {
+		case f.stale:
+		case !f.one:
+			p.stale(l.demand, f)
+		case f.room && n >= f.node: // the first node stays the first
+			f.known = f.known && f.aside && n >= f.asideOn
+		case p.fitsOn(s, l.demand, n):
+			f.room, f.node, f.known = true, n, false
+			p.reopen(l.demand, f)
 		}
-		p.stale(l.demand, f)
 	}
 }
 
 func (p *Easy) stale(d sched.DemandID, f *demandFit) {
 	f.stale = true
+	p.reopen(d, f)
+}
+
+func (p *Easy) reopen(d sched.DemandID, f *demandFit) {
 	if !f.open {
 		f.open = true
 		p.open = append(p.open, d)
 	}
 }
 
-// took makes what is known of demands stale for which a start on these nodes may make a difference.
-func (p *Easy) took(on []sched.Placement) {
+// took takes in that a task was started on these nodes.
+func (p *Easy) took(s *sched.State, on []sched.Placement) {
 	for _, d := range p.open {
 		f := &p.fits[d]
-		if f.stale {
-			continue
-		}
-		if !f.one || len(on) > 1 || f.node == on[0].Node || f.known && f.aside && f.asideOn == on[0].Node {
+		switch {
+		case f.stale:
+		case !f.one || len(on) > 1:
 			f.stale = true
+		case f.node == on[0].Node:
+			f.stale, f.known = !p.fitsOn(s, d, f.node), false // else it stays the first
+		case f.known && f.aside && f.asideOn == on[0].Node:
+			f.known = false
 		}
 	}
+}
+
+// fitsOn reports whether a demand that goes on one node fits on it.
+func (p *Easy) fitsOn(s *sched.State, d sched.DemandID, n sched.NodeID) bool {
+	dem := &s.Table().Demands[d]
+	return freeOn(s.Room(), n).covers(p.reserve.agenda.takes[d].times(dem.Gang)) && s.Room().Allowed(d, n) && s.Room().Up(n)
 }
 
 // hasRoom reports whether a task of the demand fits now.
 func (p *Easy) hasRoom(s *sched.State, d sched.DemandID) bool {
 	f := &p.fits[d]
-	if !f.stale {
-		return f.room
-	}
+	return f.room && !f.stale || f.stale && p.look(s, d, f)
+}
+
+func (p *Easy) look(s *sched.State, d sched.DemandID, f *demandFit) bool {
 	f.stale, f.known = false, false
 	dem := &s.Table().Demands[d]
 	room := s.Room()
@@ -316,8 +342,7 @@ func (p *Easy) hasRoom(s *sched.State, d sched.DemandID) bool {
 		f.node = room.FirstNode(d)
 		f.room = f.node != sched.NoNode
 	case f.one:
-		f.node = 0
-		f.room = room.FitsOn(d, 0, dem.Gang) == dem.Gang
+		f.node, f.room = 0, p.fitsOn(s, d, 0)
 	default:
 		var on []sched.Placement
 		on, f.room = p.place()(s, room, p.queues[d].Head(), p.buf[:0])
@@ -341,7 +366,7 @@ func (p *Easy) startFirst(r *sched.Round, t sched.TaskID, d sched.DemandID) bool
 		return false
 	}
 	p.reserve.agenda.add(r.State, t)
-	p.took(p.buf)
+	p.took(r.State, p.buf)
 	return true
 }
 
@@ -390,7 +415,7 @@ func (p *Easy) atMost(s *sched.State, d sched.DemandID, f *demandFit) int64 {
 	if !f.known || f.turn != v.turn {
 		f.known, f.turn, f.most = true, v.turn, -1
 		switch {
-		case f.one && v.single && v.shadow != sched.Never && p.keeps(s):
+		case f.one && v.single && v.shadow != sched.Never && p.keep:
 			f.asideOn = v.nodeBeside(s, d, f.node)
 			f.aside = f.asideOn != sched.NoNode
 		default:
@@ -409,7 +434,7 @@ func (p *Easy) atMost(s *sched.State, d sched.DemandID, f *demandFit) int64 {
 	switch {
 	case f.aside:
 		return lines.All
-	case !p.keeps(s):
+	case !p.keep:
 		return f.most
 	case v.shadow == sched.Never:
 		return -1
@@ -420,7 +445,7 @@ func (p *Easy) atMost(s *sched.State, d sched.DemandID, f *demandFit) int64 {
 // startBehind starts a task behind the head on nodes that leave the reservation feasible, or where it ends by the shadow time.
 func (p *Easy) startBehind(r *sched.Round, t sched.TaskID, d sched.DemandID, f *demandFit) bool {
 	s, v := r.State, &p.reserve
-	if f.one && p.keeps(s) {
+	if f.one && p.keep {
 		n := f.node
 		if v.shadow == sched.Never || int64(s.Remaining(t)) > int64(v.shadow-s.Now()) {
 			n = f.asideOn
@@ -437,7 +462,7 @@ func (p *Easy) startBehind(r *sched.Round, t sched.TaskID, d sched.DemandID, f *
 		return false
 	}
 	v.started(s, t, p.buf)
-	p.took(p.buf)
+	p.took(r.State, p.buf)
 	return true
 }
 
@@ -480,7 +505,7 @@ func (p *Easy) backfillEach(r *sched.Round, head sched.TaskID) {
 		case r.Start(t, on...):
 			p.reserve.started(r.State, t, on)
 			p.queues[d].Remove(t)
-			p.took(on)
+			p.took(r.State, on)
 		}
 	}
 }

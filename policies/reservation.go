@@ -76,7 +76,7 @@ func (v *reservation) ready(s *sched.State) {
 // leave works out what is left on the node of the reservation.
 func (v *reservation) leave(s *sched.State) {
 	if v.shadow != sched.Never {
-		v.fickle = v.agenda.runs[v.node][0].end <= s.Now()
+		v.fickle = v.agenda.overdue(s, v.node)
 		v.left = v.agenda.free(s, v.node, v.shadow).minus(amountOf(&s.Table().Demands[v.demand].Need, s.Table().Demands[v.demand].Gang))
 	}
 }
@@ -103,7 +103,7 @@ func (v *reservation) takeIn(s *sched.State, ended []sched.NodeID) {
 		}
 	default:
 		// Of the other nodes an overdue task says only that they are ready later.
-		if runs := v.agenda.runs[v.node]; v.fickle || len(runs) == 0 || runs[0].end <= s.Now() {
+		if v.fickle || v.agenda.overdue(s, v.node) {
 			v.drop()
 			return
 		}
@@ -113,7 +113,7 @@ func (v *reservation) takeIn(s *sched.State, ended []sched.NodeID) {
 					v.drop()
 					return
 				}
-			} else if at := v.agenda.expected(s, v.demand, n); at < v.shadow || at == v.shadow && n < v.node && at != sched.Never {
+			} else if at := v.agenda.expected(s, v.demand, n, v.shadow); at < v.shadow || at == v.shadow && n < v.node && at != sched.Never {
 				v.shadow, v.node = at, n
 				v.turn++
 				if v.leave(s); v.fickle {
