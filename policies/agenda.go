@@ -15,28 +15,64 @@ import (
 // that fit on one node, where nobody shares GPUs; others are worked out on a copy of the room (reservation.make).
 type agenda struct {
 	runs   [][]nodeRun                     // by node, by end
+	gpus   []int32                         // by node: what they hold
 	gangs  map[sched.TaskID][]sched.NodeID // nodes of running tasks that have more than one placement
 	spare  [][]sched.NodeID                // for gangs, reused
 	log    []sched.NodeID                  // nodes that changed, oldest first; not kept of a single node
 	begun  int                             // number of entries that were dropped from the front of log
 	byDem  []*whenFits                     // by demand; nil = never asked for
 	takes  []amount                        // by demand: of one replica
+	holds  []holding                       // what a task may hold of a node, by nodeRun.kind
+	usual  []int32                         // by demand: the kind of its tasks that was last asked for
+	kinds  map[holding]int32               // kinds by what they are; sizes are not looked at
+	any    []bool                          // by demand: every node is of the right kind
 	shares bool                            // some demand is for a share of a GPU: the agenda does not serve
 	mixed  bool                            // some node is not of reference speed
 }
 
-// nodeRun is a running task on a node.
+// nodeRun is a running task on a node. There are many, looked at in no order, so they are small.
 type nodeRun struct {
-	end      sched.Time // by its estimate, whatever the time is
-	task     sched.TaskID
-	demand   sched.DemandID
-	replicas int32 // here
-	instant  bool  // estimated to take no time: not past its estimate in the instant of its start
+	end  sched.Time // by its estimate, whatever the time is
+	task sched.TaskID
+	kind int32 // what it holds here: index of agenda.holds
 }
 
-// late returns from when on the task is past its estimate.
-func (r *nodeRun) late() sched.Time {
-	if r.instant {
+// holding is what some replicas of a demand hold.
+type holding struct {
+	demand   sched.DemandID
+	replicas int32
+	instant  bool // estimated to take no time: not past its estimate in the instant of its start
+	size     amount
+}
+
+// kind returns the kind of a holding.
+func (a *agenda) kind(d sched.DemandID, replicas int32, instant bool) int32 {
+	if i := a.usual[d]; i >= 0 {
+		if h := &a.holds[i]; h.replicas == replicas && h.instant == instant {
+			return i
+		}
+	}
+	h := holding{demand: d, replicas: replicas, instant: instant}
+	i, ok := a.kinds[h]
+	if !ok {
+		if a.kinds == nil {
+			a.kinds = map[holding]int32{}
+		}
+		i = int32(len(a.holds))
+		a.kinds[h] = i
+		h.size = a.takes[d].times(replicas)
+		a.holds = append(a.holds, h)
+	}
+	a.usual[d] = i
+	return i
+}
+
+// size returns what a running task holds of its node.
+func (a *agenda) size(r *nodeRun) amount { return a.holds[r.kind].size }
+
+// late returns from when on a task is past its estimate.
+func (a *agenda) late(r *nodeRun) sched.Time {
+	if a.holds[r.kind].instant {
 		return r.end + 1
 	}
 	return r.end
@@ -59,9 +95,9 @@ func (a amount) minus(b amount) amount { return amount{a.cpu - b.cpu, a.mem - b.
 
 func (a amount) times(k int32) amount { return amount{int64(k) * a.cpu, int64(k) * a.mem, k * a.gpus} }
 
-// covers reports whether a is enough for need: of what need does not ask for, there may be less than nothing.
-func (a amount) covers(need amount) bool {
-	return (need.cpu == 0 || a.cpu >= need.cpu) && (need.mem == 0 || a.mem >= need.mem) && (need.gpus == 0 || a.gpus >= need.gpus)
+// covers reports whether a is enough for need.
+func (a amount) covers(need *amount) bool {
+	return a.cpu >= need.cpu && a.mem >= need.mem && a.gpus >= need.gpus
 }
 
 // nonNegative reports whether a is not less than nothing of what need asks for.
@@ -69,8 +105,9 @@ func (a amount) nonNegative(need amount) bool {
 	return (need.cpu == 0 || a.cpu >= 0) && (need.mem == 0 || a.mem >= 0) && (need.gpus == 0 || a.gpus >= 0)
 }
 
+// freeOn returns what is free on a node; nothing where there is less: claims and what others use may take more than there is.
 func freeOn(room *sched.Room, n sched.NodeID) amount {
-	return amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)}
+	return amount{max(room.FreeCPU(n), 0), max(room.FreeMem(n), 0), max(room.FreeGPUs(n), 0)}
 }
 
 // whenFits keeps, for one demand, when each node could hold a task of it by the estimates.
@@ -100,24 +137,41 @@ func (a *agenda) grow(s *sched.State) {
 }
 
 func (a *agenda) growMore(s *sched.State) {
+	defer a.lookUp(s)
 	for len(a.runs) < s.Room().Len() {
 		a.mixed = a.mixed || !s.Room().Spec(sched.NodeID(len(a.runs))).Reference()
-		a.runs = append(a.runs, nil)
+		a.runs, a.gpus, a.any = append(a.runs, nil), append(a.gpus, 0), a.any[:0]
 	}
 	for all := s.Table().Demands; len(a.takes) < len(all); {
 		n := &all[len(a.takes)].Need
 		a.shares = a.shares || n.GPUs > 0 && n.GPUMilli < sched.Whole
-		a.takes = append(a.takes, amountOf(n, 1))
+		a.takes, a.usual = append(a.takes, amountOf(n, 1)), append(a.usual, -1)
+	}
+}
+
+// allowed is Room.Allowed: whether the node is of the right kind for the demand.
+func (a *agenda) allowed(s *sched.State, d sched.DemandID, n sched.NodeID) bool {
+	return int(d) < len(a.any) && a.any[d] || s.Room().Allowed(d, n)
+}
+
+// lookUp finds out for which demands every node is of the right kind.
+func (a *agenda) lookUp(s *sched.State) {
+	for len(a.any) < len(s.Table().Demands) {
+		any := true
+		for n := range a.runs {
+			any = any && s.Room().Allowed(sched.DemandID(len(a.any)), sched.NodeID(n))
+		}
+		a.any = append(a.any, any)
 	}
 }
 
 // add books a task that has just been started.
 func (a *agenda) add(s *sched.State, t sched.TaskID) {
 	on := s.Placements(t)
-	r := nodeRun{end: s.EstimatedEnd(t), task: t, demand: s.DemandID(t)}
-	r.instant = r.end == s.StartedAt(t)
+	d, r := s.DemandID(t), nodeRun{end: s.EstimatedEnd(t), task: t}
+	instant := r.end == s.StartedAt(t)
 	for i := range on {
-		r.replicas = on[i].Replicas
+		r.kind = a.kind(d, on[i].Replicas, instant)
 		a.insert(on[i].Node, r)
 	}
 	if len(on) == 1 {
@@ -147,6 +201,7 @@ const few = 16
 func (a *agenda) insert(n sched.NodeID, r nodeRun) {
 	list := append(a.runs[n], r)
 	a.runs[n] = list
+	a.gpus[n] += a.holds[r.kind].size.gpus
 	i := len(list) - 1
 	if i > few {
 		at := sort.Search(i, func(j int) bool { return list[j].after(r.end, r.task) })
@@ -191,15 +246,26 @@ func (a *agenda) removeFrom(s *sched.State, n sched.NodeID, t sched.TaskID, gone
 			i = at
 		}
 	}
+	for j := 0; i < 0 && j < len(list); j++ {
+		if list[j].task == t {
+			i = j
+		}
+	}
 	if i < 0 {
-		i = slices.IndexFunc(list, func(r nodeRun) bool { return r.task == t })
+		return
 	}
-	if i >= 0 {
-		r := list[i]
-		a.runs[n] = append(list[:i], list[i+1:]...)
-		a.touch(n)
-		gone(n, r)
+	r := list[i]
+	if last := len(list) - 1; last > few {
+		copy(list[i:], list[i+1:])
+	} else {
+		for ; i < last; i++ {
+			list[i] = list[i+1]
+		}
 	}
+	a.runs[n] = list[:len(list)-1]
+	a.gpus[n] -= a.holds[r.kind].size.gpus
+	a.touch(n)
+	gone(n, r)
 }
 
 func (r *nodeRun) before(end sched.Time, t sched.TaskID) bool {
@@ -334,31 +400,47 @@ func (a *agenda) fresh(s *sched.State, d sched.DemandID, w *whenFits) *whenFits 
 // Never where there is none.
 func (a *agenda) when(s *sched.State, d sched.DemandID, n sched.NodeID, until sched.Time) sched.Time {
 	runs := a.runs[n]
-	if len(runs) == 0 || runs[0].end > until || !s.Room().Up(n) || !s.Room().Allowed(d, n) {
+	if len(runs) == 0 || runs[0].end > until || !s.Room().Up(n) || !a.allowed(s, d, n) {
 		return sched.Never
 	}
 	gap := gapOn(s, d, n)
 	switch take := &a.takes[d]; {
 	case take.cpu == 0 && take.mem == 0: // the usual cases of one resource are spared the others
+		if need, all := s.Table().Demands[d].Gang*take.gpus, s.Room().FreeGPUs(n)+a.gpus[n]; 2*need > all {
+			return a.whenAll(runs, all-need)
+		}
 		for i := range runs {
-			if gap.gpus -= runs[i].replicas * a.takes[runs[i].demand].gpus; gap.gpus <= 0 {
+			if gap.gpus -= a.holds[runs[i].kind].size.gpus; gap.gpus <= 0 {
 				return runs[i].end
 			}
 		}
 	case take.gpus == 0 && take.mem == 0:
 		for i := range runs {
-			if gap.cpu -= int64(runs[i].replicas) * a.takes[runs[i].demand].cpu; gap.cpu <= 0 {
+			if gap.cpu -= a.holds[runs[i].kind].size.cpu; gap.cpu <= 0 {
 				return runs[i].end
 			}
 		}
 	default:
 		for i := range runs {
-			if gap.less(a.takes[runs[i].demand].times(runs[i].replicas)); gap.closed() {
+			if gap.less(a.size(&runs[i])); gap.closed() {
 				return runs[i].end
 			}
 		}
 	}
 	return sched.Never
+}
+
+// whenAll is the end at which no more GPUs of a node are held than may stay so: where most are wanted, this is found from the other side.
+func (a *agenda) whenAll(runs []nodeRun, stay int32) sched.Time {
+	if stay < 0 {
+		return sched.Never
+	}
+	for i := len(runs) - 1; i > 0; i-- {
+		if stay -= a.holds[runs[i].kind].size.gpus; stay < 0 {
+			return runs[i].end
+		}
+	}
+	return runs[0].end
 }
 
 // overdue reports whether a task on a node may be past its estimate.
@@ -368,20 +450,21 @@ func (a *agenda) overdue(s *sched.State, n sched.NodeID) bool {
 
 // whenLate is when at a time at which some ends on the node are overdue: these come soon.
 func (a *agenda) whenLate(s *sched.State, d sched.DemandID, n sched.NodeID, soon sched.Time) sched.Time {
-	if !s.Room().Up(n) || !s.Room().Allowed(d, n) {
+	if !s.Room().Up(n) || !a.allowed(s, d, n) {
 		return sched.Never
 	}
 	gap := gapOn(s, d, n)
 	overdue := func() {
-		for _, r := range a.runs[n] {
-			if r.late() <= s.Now() {
-				gap.less(a.takes[r.demand].times(r.replicas))
+		for i := range a.runs[n] {
+			if r := &a.runs[n][i]; a.late(r) <= s.Now() {
+				gap.less(a.size(r))
 			}
 		}
 	}
 	told := false
-	for _, r := range a.runs[n] {
-		if r.late() <= s.Now() {
+	for i := range a.runs[n] {
+		r := &a.runs[n][i]
+		if a.late(r) <= s.Now() {
 			continue
 		}
 		if r.end > soon && !told {
@@ -390,7 +473,7 @@ func (a *agenda) whenLate(s *sched.State, d sched.DemandID, n sched.NodeID, soon
 				return soon
 			}
 		}
-		if gap.less(a.takes[r.demand].times(r.replicas)); gap.closed() {
+		if gap.less(a.size(r)); gap.closed() {
 			return r.end
 		}
 	}
@@ -428,18 +511,19 @@ func (g *gap) closed() bool { return g.cpu <= 0 && g.mem <= 0 && g.gpus <= 0 }
 
 // free returns what is free on a node at a later time by the estimates.
 func (a *agenda) free(s *sched.State, n sched.NodeID, at sched.Time) amount {
-	sum, now := freeOn(s.Room(), n), s.Now()
+	room, now := s.Room(), s.Now()
+	sum := amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)}
 	for i := range a.runs[n] {
 		r := &a.runs[n][i]
 		if r.end > at && r.end > now {
 			break // neither it nor what follows is overdue
 		}
 		end := r.end
-		if r.late() <= now {
+		if a.late(r) <= now {
 			end = now.Add(time.Second)
 		}
 		if end <= at {
-			sum = sum.plus(a.takes[r.demand].times(r.replicas))
+			sum = sum.plus(a.size(r))
 		}
 	}
 	return sum

@@ -66,6 +66,7 @@ type demandFit struct {
 	known bool // what follows is known, of the reservation's turn
 	aside bool // it fits beside the reservation, however long it runs
 
+	least   amount // liveDemand's
 	node    sched.NodeID
 	asideOn sched.NodeID
 	turn    int64
@@ -167,6 +168,7 @@ func (p *Easy) enlist(s *sched.State, d sched.DemandID) {
 	if s.Room().Len() == 1 {
 		l.least = l.least.times(dem.Gang)
 	}
+	p.fits[d].least = l.least
 	i := len(p.live)
 	for i > 0 && p.live[i-1].least.cpu > l.least.cpu {
 		i--
@@ -269,7 +271,7 @@ func (p *Easy) freed(s *sched.State, n sched.NodeID) {
 	free := freeOn(s.Room(), n)
 	for i := 0; i < len(p.live) && p.live[i].least.cpu <= free.cpu; i++ {
 		l := &p.live[i]
-		if !free.covers(l.least) {
+		if !free.covers(&l.least) {
 			continue
 		}
 		f := &p.fits[l.demand]
@@ -286,7 +288,7 @@ func (p *Easy) freed(s *sched.State, n sched.NodeID) {
 			p.stale(l.demand, f)
 		case f.room && n >= f.node: // the first node stays the first
 			f.known = f.known && f.aside && n >= f.asideOn
-		case p.fitsOn(s, l.demand, n):
+		case s.Room().Up(n) && p.reserve.agenda.allowed(s, l.demand, n):
 			f.room, f.node, f.known = true, n, false
 			p.reopen(l.demand, f)
 		}
@@ -307,30 +309,28 @@ func (p *Easy) reopen(d sched.DemandID, f *demandFit) {
 
 // took takes in that a task was started on these nodes.
 func (p *Easy) took(s *sched.State, on []sched.Placement) {
+	n, free := on[0].Node, freeOn(s.Room(), on[0].Node)
 	for _, d := range p.open {
 		f := &p.fits[d]
 		switch {
 		case f.stale:
 		case !f.one || len(on) > 1:
 			f.stale = true
-		case f.node == on[0].Node:
-			f.stale, f.known = !p.fitsOn(s, d, f.node), false // else it stays the first
-		case f.known && f.aside && f.asideOn == on[0].Node:
+		case f.node == n: // it stays the first if the demand fits on it once more
+			f.stale, f.known = !free.covers(&f.least), false
+		case f.known && f.aside && f.asideOn == n:
 			f.known = false
 		}
 	}
 }
 
-// fitsOn reports whether a demand that goes on one node fits on it.
-func (p *Easy) fitsOn(s *sched.State, d sched.DemandID, n sched.NodeID) bool {
-	dem := &s.Table().Demands[d]
-	return freeOn(s.Room(), n).covers(p.reserve.agenda.takes[d].times(dem.Gang)) && s.Room().Allowed(d, n) && s.Room().Up(n)
-}
-
 // hasRoom reports whether a task of the demand fits now.
 func (p *Easy) hasRoom(s *sched.State, d sched.DemandID) bool {
-	f := &p.fits[d]
-	return f.room && !f.stale || f.stale && p.look(s, d, f)
+	if f := &p.fits[d]; f.stale {
+		return p.look(s, d, f)
+	} else {
+		return f.room
+	}
 }
 
 func (p *Easy) look(s *sched.State, d sched.DemandID, f *demandFit) bool {
@@ -342,7 +342,7 @@ func (p *Easy) look(s *sched.State, d sched.DemandID, f *demandFit) bool {
 		f.node = room.FirstNode(d)
 		f.room = f.node != sched.NoNode
 	case f.one:
-		f.node, f.room = 0, p.fitsOn(s, d, 0)
+		f.node, f.room = 0, room.FitsOn(d, 0, dem.Gang) == dem.Gang
 	default:
 		var on []sched.Placement
 		on, f.room = p.place()(s, room, p.queues[d].Head(), p.buf[:0])

@@ -58,9 +58,12 @@ func (v *reservation) drop() {
 
 // ready works the reservation out unless it stands.
 func (v *reservation) ready(s *sched.State) {
-	if v.made {
-		return
+	if !v.made {
+		v.workOut(s)
 	}
+}
+
+func (v *reservation) workOut(s *sched.State) {
 	v.made = true
 	dem := s.Demand(v.head)
 	v.demand = s.DemandID(v.head)
@@ -84,7 +87,7 @@ func (v *reservation) leave(s *sched.State) {
 // ended tells of a task that runs no more on a node, r its entry of the agenda. All of a batch are told before takeIn.
 func (v *reservation) ended(n sched.NodeID, r nodeRun) {
 	if v.made && v.single && v.node == n && r.end > v.shadow {
-		v.left = v.left.plus(v.agenda.takes[r.demand].times(r.replicas)) // it would still have held that at the shadow time
+		v.left = v.left.plus(v.agenda.size(&r)) // it would still have held that at the shadow time
 	}
 }
 
@@ -135,7 +138,7 @@ func (v *reservation) bringForward(s *sched.State) bool {
 	for {
 		left := v.left
 		for ; i > 0 && runs[i-1].end == v.shadow; i-- {
-			left = left.minus(a.takes[runs[i-1].demand].times(runs[i-1].replicas))
+			left = left.minus(a.size(&runs[i-1]))
 		}
 		if !left.nonNegative(need) {
 			return true
@@ -230,8 +233,10 @@ func (v *reservation) beside(s *sched.State, d sched.DemandID, buf []sched.Place
 // nodeBeside is beside for a demand that goes on one node, the first with room for it being first, where the reservation is of one node; NoNode
 // where there is no such node.
 func (v *reservation) nodeBeside(s *sched.State, d sched.DemandID, first sched.NodeID) sched.NodeID {
-	dem := &s.Table().Demands[d]
-	if first != v.node || v.left.covers(v.agenda.takes[d].times(dem.Gang)) {
+	if first != v.node {
+		return first
+	}
+	if need := v.agenda.takes[d].times(s.Table().Demands[d].Gang); v.left.minus(need).nonNegative(need) {
 		return first
 	}
 	if first+1 < sched.NodeID(s.Room().Len()) {
