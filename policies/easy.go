@@ -309,12 +309,23 @@ func (p *Easy) reopen(d sched.DemandID, f *demandFit) {
 
 // took takes in that a task was started on these nodes.
 func (p *Easy) took(s *sched.State, on []sched.Placement) {
-	n, free := on[0].Node, freeOn(s.Room(), on[0].Node)
+	if len(on) == 1 {
+		p.tookOf(s, on[0].Node)
+		return
+	}
+	for _, d := range p.open {
+		p.fits[d].stale = true
+	}
+}
+
+// tookOf takes in that a task was started on a node.
+func (p *Easy) tookOf(s *sched.State, n sched.NodeID) {
+	free := freeOn(s.Room(), n)
 	for _, d := range p.open {
 		f := &p.fits[d]
 		switch {
 		case f.stale:
-		case !f.one || len(on) > 1:
+		case !f.one:
 			f.stale = true
 		case f.node == n: // it stays the first if the demand fits on it once more
 			f.stale, f.known = !free.covers(&f.least), false
@@ -354,19 +365,21 @@ func (p *Easy) look(s *sched.State, d sched.DemandID, f *demandFit) bool {
 // startFirst starts the head of the line.
 func (p *Easy) startFirst(r *sched.Round, t sched.TaskID, d sched.DemandID) bool {
 	if f := &p.fits[d]; f.one {
-		p.buf = append(p.buf[:0], sched.Placement{Node: f.node, Replicas: r.Table().Demands[d].Gang})
-	} else {
-		on, ok := p.place()(r.State, r.Room(), t, p.buf[:0])
-		p.buf = on
-		if !ok {
+		n := f.node
+		if !r.StartOn(t, n) {
 			return false
 		}
+		p.reserve.agenda.add(r.State, t)
+		p.tookOf(r.State, n)
+		return true
 	}
-	if !r.Start(t, p.buf...) {
+	on, ok := p.place()(r.State, r.Room(), t, p.buf[:0])
+	p.buf = on
+	if !ok || !r.Start(t, on...) {
 		return false
 	}
 	p.reserve.agenda.add(r.State, t)
-	p.took(r.State, p.buf)
+	p.took(r.State, on)
 	return true
 }
 
@@ -400,7 +413,7 @@ func (p *Easy) backfillInOrder(r *sched.Round, head sched.DemandID) {
 			return
 		}
 		f := &p.fits[best]
-		if p.startBehind(r, bestTask, best, f) {
+		if p.startBehind(r, bestTask, f, p.queues[best].LeftAt(bestAt)) {
 			f.at = bestAt - p.queues[best].RemoveAt(bestAt)
 		} else {
 			f.at = bestAt + 1 // its nodes are slower than the bound assumes, or a quota holds it back
@@ -443,26 +456,27 @@ func (p *Easy) atMost(s *sched.State, d sched.DemandID, f *demandFit) int64 {
 }
 
 // startBehind starts a task behind the head on nodes that leave the reservation feasible, or where it ends by the shadow time.
-func (p *Easy) startBehind(r *sched.Round, t sched.TaskID, d sched.DemandID, f *demandFit) bool {
+func (p *Easy) startBehind(r *sched.Round, t sched.TaskID, f *demandFit, left int64) bool {
 	s, v := r.State, &p.reserve
 	if f.one && p.keep {
 		n := f.node
-		if v.shadow == sched.Never || int64(s.Remaining(t)) > int64(v.shadow-s.Now()) {
+		if v.shadow == sched.Never || left > int64(v.shadow-s.Now()) {
 			n = f.asideOn
 		}
-		p.buf = append(p.buf[:0], sched.Placement{Node: n, Replicas: r.Table().Demands[d].Gang})
-	} else {
-		on, ok, _ := v.backfill(s, p.place(), t, p.buf[:0], !f.aside)
-		p.buf = on
-		if !ok {
+		if !r.StartOn(t, n) {
 			return false
 		}
+		v.started(s, t, s.Placements(t))
+		p.tookOf(s, n)
+		return true
 	}
-	if !r.Start(t, p.buf...) {
+	on, ok, _ := v.backfill(s, p.place(), t, p.buf[:0], !f.aside)
+	p.buf = on
+	if !ok || !r.Start(t, on...) {
 		return false
 	}
-	v.started(s, t, p.buf)
-	p.took(r.State, p.buf)
+	v.started(s, t, on)
+	p.took(s, on)
 	return true
 }
 

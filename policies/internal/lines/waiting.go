@@ -36,6 +36,9 @@ func (w *Waiting) Head() sched.TaskID { return w.tasks[w.head] }
 // ReadyAt returns when the task at a position was first ready.
 func (w *Waiting) ReadyAt(i int) sched.Time { return w.ready[i] }
 
+// LeftAt returns the estimated work left of the task at a position.
+func (w *Waiting) LeftAt(i int) int64 { return w.left[i] }
+
 // Before is the order of the line.
 func Before(ready sched.Time, t sched.TaskID, otherReady sched.Time, other sched.TaskID) bool {
 	return ready < otherReady || ready == otherReady && t < other
