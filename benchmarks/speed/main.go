@@ -35,6 +35,7 @@ import (
 type row struct {
 	name   string
 	policy string
+	load   string // of loads; "" = gpus
 	read   string // instead of a policy: the format of the trace that is read
 	named  bool   // its tasks have names instead of numbers
 	tasks  int
@@ -48,6 +49,8 @@ var table = []row{
 	{name: "fjf", policy: "fjf", tasks: 1_000_000},
 	{name: "sjf", policy: "sjf", tasks: 1_000_000},
 	{name: "critical-path", policy: "critical-path", tasks: 1_000_000},
+	{name: "critical-path, 4 resources", policy: "critical-path", load: "four", tasks: 1_000_000, budget: 5.5},
+	{name: "critical-path, 4 resources, all scored", policy: "critical-path{score=0}", load: "four", tasks: 1_000_000, budget: 20},
 	{name: "rr", policy: "rr", tasks: 100_000},
 	{name: "srtf", policy: "srtf", tasks: 20_000},
 	{name: "easy, inexact estimates", policy: "easy", tasks: 1_000_000},
@@ -62,6 +65,7 @@ type measured struct{ UserNS, BuildNS, WaitMeanS, PeakMB float64 }
 
 func main() {
 	child := flag.String("child", "", "measure one policy (used by the command itself)")
+	work := flag.String("load", "gpus", "workload of the child: gpus, four or layered")
 	tasks := flag.Int("tasks", 0, "tasks of the child")
 	file := flag.String("file", "", "trace that the child reads or makes")
 	named := flag.Bool("named", false, "give the tasks of the trace names")
@@ -84,7 +88,7 @@ func main() {
 		return
 	}
 	if *child != "" {
-		if err := measure(*child, *tasks); err != nil {
+		if err := measure(*child, *work, *tasks); err != nil {
 			fmt.Fprintln(os.Stderr, "speed:", err)
 			os.Exit(1)
 		}
@@ -130,6 +134,9 @@ func bench(runs int, match string) (bool, error) {
 		var ns, user, peak []float64
 		floor, unit := ew, "Ew"
 		args := []string{"-child", r.policy, "-tasks", fmt.Sprint(r.tasks)}
+		if r.load != "" {
+			args = append(args, "-load", r.load)
+		}
 		if r.read != "" {
 			floor, unit = e, "E"
 			file := filepath.Join(dir, "trace."+r.read)
@@ -194,14 +201,18 @@ func userNS() float64 {
 	return float64(u.Utime.Nano())
 }
 
-// measure simulates one policy on the diurnal workload, all metrics included, and prints what it cost as JSON.
-func measure(policy string, n int) error {
-	nodes, err := cluster.Parse("1000x8xV100")
+// measure simulates one policy on a workload, all metrics included, and prints what it cost as JSON.
+func measure(policy, work string, n int) error {
+	l, ok := loads[work]
+	if !ok {
+		return fmt.Errorf("unknown load %q", work)
+	}
+	nodes, err := cluster.Parse(l.nodes)
 	if err != nil {
 		return err
 	}
 	began := userNS()
-	w := diurnal(n)
+	w := l.make(n)
 	built := userNS()
 	spec, err := policies.Parse(policy)
 	if err != nil {

@@ -1,12 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"io"
 	"os"
 	"testing"
 )
 
-// BenchmarkPolicy is for profiles: go test -run '^$' -bench Policy/fifo -benchtime 1x -cpuprofile cpu.prof ./benchmarks/speed
+// BenchmarkPolicy is for profiles: go test -run '^$' -bench Policy/fjf -benchtime 1x -cpuprofile cpu.prof ./benchmarks/speed
 func BenchmarkPolicy(b *testing.B) {
 	stdout := os.Stdout
 	null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
@@ -20,9 +21,9 @@ func BenchmarkPolicy(b *testing.B) {
 		if r.policy == "" {
 			continue
 		}
-		b.Run(r.policy, func(b *testing.B) {
+		b.Run(r.name, func(b *testing.B) {
 			for b.Loop() {
-				if err := measure(r.policy, min(r.tasks, 1_000_000)); err != nil {
+				if err := measure(r.policy, cmp.Or(r.load, "gpus"), min(r.tasks, 1_000_000)); err != nil {
 					b.Fatal(err)
 				}
 			}
