@@ -51,23 +51,25 @@ type CriticalPath struct {
 	aside   []heap.Item
 	crowded []sched.DemandID // lines given up in this decision
 	bias    []int64
-	oldest  heap.Heap                // ready tasks by first readiness; those that left are skipped
-	passed  []heap.Item              // scratch of reserveForOldest
-	ranks   []int64                  // upward rank, ns; 0 = not computed
-	jobs    map[sched.JobID]*jobPath // of several tasks
-	only    []sched.TaskID           // by JobID: the one task of it that has arrived; Nobody
-	changed []*jobPath               // scratch of rerank
-	touched []sched.TaskID           // scratch of rerank
-	stale   bool                     // estimates or capacities changed: sums and keys are taken anew at the next decision
-	count   int64                    // tasks that arrived
-	area    float64                  // sum of a over them
-	est     float64                  // sum of their estimates, s
+	oldest  heap.Queue     // ready tasks by first readiness, but for those that are fresh; those that left are skipped
+	freshAt sched.Time     // fresh tasks that were first ready then are not in oldest yet
+	passed  []heap.Item    // scratch of reserveForOldest
+	ranks   []int64        // upward rank, ns; 0 = not computed
+	jobs    []int32        // by JobID: noTask, the one task of it that has arrived, or the index in paths as -2, -3, ...
+	paths   []*jobPath     // of jobs of several tasks
+	changed []*jobPath     // scratch of rerank
+	touched []sched.TaskID // scratch of rerank
+	stale   bool           // estimates or capacities changed: sums and keys are taken anew at the next decision
+	count   int64          // tasks that arrived
+	area    float64        // sum of a over them
+	est     float64        // sum of their estimates, s
 	meanA   float64
 	meanE   float64
-	asked   []int64 // by demand: ready tasks
+	asks    []asks // by demand
 	wants   wants
 	backlog int64 // sum of a over the ready tasks: ns of the whole cluster, whole so that the order of summing does not matter
 	buf     []sched.Placement
+	scores  scores
 	nodes   []sched.NodeID
 	scored  []scoredNode
 	reserve reservation
@@ -88,6 +90,25 @@ type jobPath struct {
 	dirty  bool           // in CriticalPath.changed
 }
 
+// asks is what follows from a demand and the capacities of the cluster.
+type asks struct {
+	known         bool
+	scarce        resource // of which it asks the largest share
+	share         float64  // that share of the whole cluster, by dominantShare
+	cpu, mem, gpu int64    // of the whole gang
+	types         []int32  // indexes of the GPU types that it may use
+}
+
+// resource says which heat counts.
+type resource uint8
+
+const (
+	noResource resource = iota
+	theCPU
+	theMemory
+	theGPUs
+)
+
 // wants sums what ready tasks ask for.
 type wants struct {
 	cpu, mem int64
@@ -95,7 +116,7 @@ type wants struct {
 }
 
 type scoredNode struct {
-	score float64
+	score int64
 	node  sched.NodeID
 }
 
@@ -104,6 +125,9 @@ const unit = 1e6
 
 // Observe keeps ranks, sums and lines.
 func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
+	if !p.First {
+		p.scores.observe(s, &e)
+	}
 	switch e.Kind {
 	case sched.JobArrived:
 		p.arrived(s, e)
@@ -114,14 +138,13 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 		p.rerank(s, e.Task)
 		p.stale = true
 	case sched.NodeUp:
-		p.stale = p.stale || e.More != nil && e.More.Spec != nil
+		if e.More != nil && e.More.Spec != nil {
+			p.stale = true
+			clear(p.asks)
+		}
 		p.lines.Reopen()
 	case sched.TaskReady:
-		d := s.DemandID(e.Task)
-		p.lines.Push(d, heap.Item{Key: p.key(s, e.Task), Task: e.Task})
-		p.fresh = append(p.fresh, e.Task)
-		p.oldest.Push(heap.Item{Key: int64(s.FirstReady(e.Task)), Task: e.Task})
-		p.ask(s, e.Task, 1)
+		p.ready(s, e.Task)
 	case sched.TaskBlocked:
 		p.left(s, e.Task)
 	case sched.TaskDropped:
@@ -130,14 +153,47 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 	case sched.Finished:
 		p.lines.Reopen()
 		p.over(s, e.Task)
-		for u := range s.Succs(e.Task) {
-			if s.WaitsFor(u) == 1 {
-				p.rekeyPreds(s, u)
-			}
+		if s.Linked() {
+			p.doneBefore(s, e.Task)
 		}
 	case sched.Started, sched.CheckpointDone:
 	default:
 		p.lines.Reopen()
+	}
+}
+
+// ready takes a ready task into its line and the sums. Most tasks start in the same decision: only those that do not are put by age.
+func (p *CriticalPath) ready(s *sched.State, t sched.TaskID) {
+	p.lines.Push(s.DemandID(t), heap.Item{Key: p.key(s, t), Task: t})
+	p.ask(s, t, 1)
+	if p.freshAt != s.Now() {
+		p.ageFresh(s)
+	}
+	p.fresh = append(p.fresh, t)
+	if first := s.FirstReady(t); first < s.Now() {
+		p.oldest.Push(heap.Item{Key: int64(first), Task: t})
+	}
+}
+
+// ageFresh puts the fresh tasks by age that were first ready when they came, because time has moved on: the policy was told the present.
+func (p *CriticalPath) ageFresh(s *sched.State) {
+	for _, t := range p.fresh {
+		if s.FirstReady(t) == p.freshAt {
+			p.oldest.Push(heap.Item{Key: int64(p.freshAt), Task: t})
+		}
+	}
+	p.freshAt = s.Now()
+}
+
+// doneBefore looks again at the predecessors that the successors of t still wait for.
+func (p *CriticalPath) doneBefore(s *sched.State, t sched.TaskID) {
+	given, added := s.SuccLists(t)
+	for _, list := range [2][]sched.TaskID{given, added} {
+		for _, u := range list {
+			if s.WaitsFor(u) == 1 {
+				p.rekeyPreds(s, u)
+			}
+		}
 	}
 }
 
@@ -155,11 +211,19 @@ func (p *CriticalPath) arrived(s *sched.State, e sched.Event) {
 		p.ranks = append(slices.Grow(p.ranks, len(s.Table().Tasks)-len(p.ranks)), make([]int64, grow)...)
 	}
 	p.lines.Index(max(len(s.Table().Tasks), int(end))) // keys change often, so tasks leave their lines from anywhere
+	linked := s.Linked()
 	for t := first; t < end; t++ {
-		p.rank(s, t)
+		if linked {
+			p.rank(s, t)
+		} else if p.ranks[t] == 0 {
+			p.ranks[t] = max(int64(s.Estimate(t)), 1)
+		}
 	}
 	for t := first; t < end; t++ {
 		p.join(s, t)
+		if !linked {
+			continue
+		}
 		for u := range s.Preds(t) {
 			if u < first || u >= end {
 				p.rerank(s, u)
@@ -181,8 +245,9 @@ func (p *CriticalPath) arrived(s *sched.State, e sched.Event) {
 
 // take counts a task into the means.
 func (p *CriticalPath) take(s *sched.State, t sched.TaskID) {
-	p.area += p.areaOf(s, t)
-	p.est += s.Estimate(t).Seconds()
+	sec := s.Estimate(t).Seconds()
+	p.area += float64(p.asksOf(s, s.DemandID(t)).share * sec) // rounded before it is added, whatever the processor can fuse
+	p.est += sec
 	p.count++
 	if p.count&(p.count-1) == 0 {
 		p.meanA, p.meanE = p.area/float64(p.count), p.est/float64(p.count)
@@ -194,7 +259,6 @@ func (p *CriticalPath) refresh(s *sched.State) {
 	p.stale = false
 	p.count, p.area, p.est, p.meanA, p.meanE = 0, 0, 0, 0, 0
 	p.backlog, p.wants = 0, wants{gpu: p.wants.gpu[:0]}
-	clear(p.asked)
 	for t := range sched.TaskID(s.Known()) {
 		if s.Phase(t) != sched.Unknown {
 			p.take(s, t)
@@ -206,29 +270,40 @@ func (p *CriticalPath) refresh(s *sched.State) {
 	p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
 }
 
+// noTask is the entry of a job in CriticalPath.jobs of which nothing has arrived.
+const noTask = -1
+
 // join adds t to the path of its job; a job has one from its second task on.
 func (p *CriticalPath) join(s *sched.State, t sched.TaskID) {
 	id := s.Task(t).Job
-	if len(p.only) <= int(id) {
-		p.only = slices.Grow(p.only, max(int(id)+1, int(s.Table().Jobs))-len(p.only))
+	if len(p.jobs) <= int(id) {
+		p.jobs = slices.Grow(p.jobs, max(int(id)+1, int(s.Table().Jobs))-len(p.jobs))
 	}
-	for len(p.only) <= int(id) {
-		p.only = append(p.only, sched.Nobody)
+	for len(p.jobs) <= int(id) {
+		p.jobs = append(p.jobs, noTask)
 	}
-	j := p.jobs[id]
-	if j == nil {
-		if p.only[id] == sched.Nobody {
-			p.only[id] = t
-			return
-		}
-		if p.jobs == nil {
-			p.jobs = map[sched.JobID]*jobPath{}
-		}
-		j = &jobPath{byRank: []sched.TaskID{p.only[id]}}
-		p.jobs[id] = j
+	switch entry := p.jobs[id]; {
+	case entry == noTask:
+		p.jobs[id] = int32(t)
+		return
+	case entry >= 0:
+		p.jobs[id] = int32(noTask - 1 - len(p.paths))
+		p.paths = append(p.paths, &jobPath{byRank: []sched.TaskID{sched.TaskID(entry)}})
 	}
+	j := p.path(s, t)
 	j.byRank = append(j.byRank, t)
 	p.change(j)
+}
+
+// path returns what is kept of the job of a task that has arrived; nil where it is the only one.
+func (p *CriticalPath) path(s *sched.State, t sched.TaskID) *jobPath {
+	if len(p.paths) == 0 {
+		return nil
+	}
+	if entry := p.jobs[s.Task(t).Job]; entry < noTask {
+		return p.paths[noTask-1-entry]
+	}
+	return nil
 }
 
 func (p *CriticalPath) change(j *jobPath) {
@@ -314,7 +389,7 @@ func (p *CriticalPath) rerank(s *sched.State, t sched.TaskID) {
 			continue
 		}
 		p.ranks[t] = r
-		if j := p.jobs[s.Task(t).Job]; j != nil {
+		if j := p.path(s, t); j != nil {
 			p.change(j)
 		} else {
 			p.rekey(s, t)
@@ -329,7 +404,7 @@ func (p *CriticalPath) rerank(s *sched.State, t sched.TaskID) {
 
 // over takes in that a task is over: what is left of its job's critical path may be shorter.
 func (p *CriticalPath) over(s *sched.State, t sched.TaskID) {
-	if j := p.jobs[s.Task(t).Job]; j != nil {
+	if j := p.path(s, t); j != nil {
 		p.settle(s, j)
 	}
 }
@@ -345,11 +420,6 @@ func (p *CriticalPath) rekeyPreds(s *sched.State, t sched.TaskID) {
 	for u := range s.Preds(t) {
 		p.rekey(s, u)
 	}
-}
-
-// areaOf returns the task's dominant share of the cluster x its estimate in seconds.
-func (p *CriticalPath) areaOf(s *sched.State, t sched.TaskID) float64 {
-	return dominantShare(s.Room(), s.Demand(t)) * s.Estimate(t).Seconds()
 }
 
 // dominantShare is the largest share of a resource of the whole cluster that the demand asks for (Ghodsi et al. 2011, section 4).
@@ -374,24 +444,60 @@ func dominantShare(room *sched.Room, d *sched.Demand) float64 {
 	return share
 }
 
-// key returns the part of the priority that does not depend on the moment, as a key: smallest first.
-func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
-	last := false
-	for u := range s.Succs(t) {
-		if s.WaitsFor(u) == 1 {
-			last = true
-			break
+// asksOf returns what follows from a demand. A pointer is good until a demand is asked for the first time.
+func (p *CriticalPath) asksOf(s *sched.State, d sched.DemandID) *asks {
+	for len(p.asks) <= int(d) {
+		p.asks = append(p.asks, asks{})
+	}
+	a := &p.asks[d]
+	if !a.known {
+		*a = newAsks(s, d)
+	}
+	return a
+}
+
+func newAsks(s *sched.State, d sched.DemandID) asks {
+	room, dem := s.Room(), &s.Table().Demands[d]
+	a := asks{known: true, share: dominantShare(room, dem), cpu: dem.CPUTotal(), mem: dem.Need.Mem * int64(dem.Gang)}
+	share := -1.0
+	consider := func(r resource, asks, capacity int64) {
+		if capacity <= 0 || asks <= 0 {
+			return
+		}
+		if sh := float64(asks) / float64(capacity); sh > share {
+			share, a.scarce = sh, r
 		}
 	}
+	c, _ := room.CPU()
+	consider(theCPU, a.cpu, c)
+	c, _ = room.Mem()
+	consider(theMemory, a.mem, c)
+	if dem.Need.GPUs > 0 {
+		a.gpu = dem.GPUTotal()
+		capacity := int64(0)
+		for i, typ := range room.GPUTypes() {
+			if takes(dem, typ) {
+				c, _ := room.GPUs(i)
+				a.types, capacity = append(a.types, int32(i)), capacity+c
+			}
+		}
+		consider(theGPUs, a.gpu, capacity)
+	}
+	return a
+}
+
+// key returns the part of the priority that does not depend on the moment, as a key: smallest first.
+func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
+	task, cl := s.Task(t), s.Class(t)
 	rank := 1.0
-	if j := p.jobs[s.Task(t).Job]; j != nil {
+	if j := p.path(s, t); j != nil {
 		rank = min(float64(p.ranks[t])/float64(max(j.keyed, 1)), 1)
 		rank *= rank
 		rank *= rank
 		rank *= rank
 	}
-	latency := s.Class(t).Criticality
-	if dl := s.Task(t).Deadline; dl != sched.Never {
+	latency := cl.Criticality
+	if dl := task.Deadline; dl != sched.Never {
 		left := dl.Sub(s.FirstReady(t))
 		if left <= time.Duration(p.ranks[t]) {
 			latency = 1
@@ -401,10 +507,10 @@ func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 	}
 	share := 1.0
 	if p.meanA > 0 {
-		share = 1 / (1 + p.areaOf(s, t)/p.meanA)
+		share = 1 / (1 + p.asksOf(s, cl.Demand).share*s.Estimate(t).Seconds()/p.meanA)
 	}
 	score := p.W.Rank*rank + p.W.Latency*min(latency, 1) + p.W.Share*share
-	if last {
+	if s.Linked() && isLast(s, t) {
 		score += p.W.Preds
 	}
 	key := -int64(math.Round(score * unit))
@@ -413,6 +519,13 @@ func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 		key += int64(math.Round(p.W.Age * unit * (float64(s.FirstReady(t)) / float64(p.patience()))))
 	}
 	return key
+}
+
+// isLast reports whether some successor waits for t alone.
+func isLast(s *sched.State, t sched.TaskID) bool {
+	given, added := s.SuccLists(t)
+	waits := func(u sched.TaskID) bool { return s.WaitsFor(u) == 1 }
+	return slices.ContainsFunc(given, waits) || slices.ContainsFunc(added, waits)
 }
 
 // due returns when t, which is ready, is overdue.
@@ -434,26 +547,18 @@ func (p *CriticalPath) patience() time.Duration {
 
 // ask keeps what ready tasks ask for together.
 func (p *CriticalPath) ask(s *sched.State, t sched.TaskID, sign int64) {
-	d := s.DemandID(t)
-	p.backlog += sign * int64(math.Round(min(p.areaOf(s, t), 1e6)*1e9))
-	for len(p.asked) <= int(d) {
-		p.asked = append(p.asked, 0)
-	}
-	p.asked[d] += sign
-	dem := &s.Table().Demands[d]
-	p.wants.cpu += sign * dem.CPUTotal()
-	p.wants.mem += sign * dem.Need.Mem * int64(dem.Gang)
-	if dem.Need.GPUs == 0 {
+	a := p.asksOf(s, s.DemandID(t))
+	p.backlog += sign * int64(math.Round(min(a.share*s.Estimate(t).Seconds(), 1e6)*1e9))
+	p.wants.cpu += sign * a.cpu
+	p.wants.mem += sign * a.mem
+	if a.gpu == 0 {
 		return
 	}
-	room := s.Room()
-	for i, typ := range room.GPUTypes() {
-		if len(p.wants.gpu) <= i {
-			p.wants.gpu = append(p.wants.gpu, 0)
-		}
-		if takes(dem, typ) {
-			p.wants.gpu[i] += sign * dem.GPUTotal()
-		}
+	for len(p.wants.gpu) < len(s.Room().GPUTypes()) {
+		p.wants.gpu = append(p.wants.gpu, 0)
+	}
+	for _, i := range a.types {
+		p.wants.gpu[i] += sign * a.gpu
 	}
 }
 
@@ -464,38 +569,28 @@ func takes(d *sched.Demand, typ string) bool {
 
 // heat returns the heat of the resource that the demand asks most of, 0..1.
 func (p *CriticalPath) heat(s *sched.State, d sched.DemandID) float64 {
-	room, dem := s.Room(), &s.Table().Demands[d]
-	ratio := func(want, capacity, used int64) float64 {
-		free := max(capacity-used, 0)
-		if want+free == 0 {
-			return 0
+	room, a := s.Room(), p.asksOf(s, d)
+	var want, capacity, used int64
+	switch a.scarce {
+	case theCPU:
+		want = p.wants.cpu
+		capacity, used = room.CPU()
+	case theMemory:
+		want = p.wants.mem
+		capacity, used = room.Mem()
+	case theGPUs:
+		for _, i := range a.types {
+			c, u := room.GPUs(int(i))
+			want, capacity, used = max(want, p.wants.gpu[i]), capacity+c, used+u
 		}
-		return float64(want) / float64(want+free)
+	default:
+		return 0
 	}
-	share, heat := -1.0, 0.0
-	consider := func(asks, want, capacity, used int64) {
-		if capacity <= 0 || asks <= 0 {
-			return
-		}
-		if sh := float64(asks) / float64(capacity); sh > share {
-			share, heat = sh, ratio(want, capacity, used)
-		}
+	free := max(capacity-used, 0)
+	if want+free == 0 {
+		return 0
 	}
-	c, u := room.CPU()
-	consider(dem.CPUTotal(), p.wants.cpu, c, u)
-	c, u = room.Mem()
-	consider(dem.Need.Mem*int64(dem.Gang), p.wants.mem, c, u)
-	if dem.Need.GPUs > 0 {
-		var want, capacity, used int64
-		for i, typ := range room.GPUTypes() {
-			if i < len(p.wants.gpu) && takes(dem, typ) {
-				cc, uu := room.GPUs(i)
-				want, capacity, used = max(want, p.wants.gpu[i]), capacity+cc, used+uu
-			}
-		}
-		consider(dem.GPUTotal(), want, capacity, used)
-	}
-	return heat
+	return float64(want) / float64(want+free)
 }
 
 // Decide starts ready tasks in the order of their priority, past what does not fit, beside the reservation of the oldest overdue task.
@@ -503,17 +598,18 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 	if p.stale {
 		p.refresh(r.State)
 	}
+	if p.freshAt != r.Now() {
+		p.ageFresh(r.State)
+	}
 	p.reserveForOldest(r)
-	if p.W.Heat > 0 {
+	var bias []int64
+	if open := p.lines.Open(); p.W.Heat > 0 && len(open) > 1 { // one line needs no comparison, and none opens in a decision
 		for len(p.bias) < len(r.Table().Demands) {
 			p.bias = append(p.bias, 0)
 		}
-		for _, d := range p.lines.Open() {
+		for _, d := range open {
 			p.bias[d] = -int64(math.Round(p.W.Heat * unit * p.heat(r.State, d)))
 		}
-	}
-	var bias []int64
-	if p.W.Heat > 0 {
 		bias = p.bias
 	}
 	crowded := 0
@@ -546,6 +642,7 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 				continue
 			}
 			p.ask(r.State, t, -1)
+			p.started(t, on)
 			if p.holder != sched.Nobody {
 				p.reserve.started(r.State, t, on)
 			}
@@ -560,11 +657,23 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 	}
 	p.crowded = p.crowded[:0]
 	for _, t := range p.fresh {
-		if r.Phase(t) == sched.Ready && p.lines.IsShut(r.DemandID(t)) {
+		if r.Phase(t) != sched.Ready {
+			continue
+		}
+		if r.FirstReady(t) == p.freshAt {
+			p.oldest.Push(heap.Item{Key: int64(p.freshAt), Task: t})
+		}
+		if p.lines.IsShut(r.DemandID(t)) {
 			r.Skip(t, sched.NoRoom)
 		}
 	}
 	p.fresh = p.fresh[:0]
+}
+
+func (p *CriticalPath) started(t sched.TaskID, on []sched.Placement) {
+	if !p.First {
+		p.scores.started(t, on)
+	}
 }
 
 // crowdedTries bounds how many tasks that would delay the reservation a decision looks at before it gives up the line at hand.
@@ -574,8 +683,11 @@ const crowdedTries = 16
 // a quota holds back, or that no running task's end lets start because a node is down, is passed over: others must not starve behind it.
 func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 	p.holder = sched.Nobody
-	for len(p.oldest) > 0 {
-		it := p.oldest[0]
+	for {
+		it, ok := p.oldest.First()
+		if !ok {
+			break
+		}
 		t := it.Task
 		if r.Phase(t) != sched.Ready {
 			p.oldest.Pop()
@@ -589,6 +701,7 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 		if ok && r.Start(t, on...) {
 			p.lines.Remove(r.DemandID(t), t)
 			p.ask(r.State, t, -1)
+			p.started(t, on)
 			p.oldest.Pop()
 			continue
 		}
@@ -647,35 +760,27 @@ func (p *CriticalPath) choose(s *sched.State, room *sched.Room, t sched.TaskID, 
 func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
 	d := s.DemandID(t)
 	dem := &s.Table().Demands[d]
+	p.scores.tops = p.Score <= 0
+	p.scores.refresh(s)
+	if dem.Gang == 1 {
+		n := room.Pick(d, p.Score, p.scores.of, p.scores.top)
+		if n == sched.NoNode {
+			return buf, false
+		}
+		return append(buf, sched.Placement{Node: n, Replicas: 1, GPUs: room.Devices(d, n, 1)}), true
+	}
 	p.nodes = room.Candidates(d, 0, p.Score, p.nodes[:0])
 	if len(p.nodes) == 0 {
 		return buf, false
 	}
-	p.scored = p.scored[:0]
-	for _, n := range p.nodes {
-		p.scored = append(p.scored, scoredNode{NodeScore(s, room, n), n})
-	}
-	if dem.Gang == 1 {
-		best := p.scored[0]
-		for _, c := range p.scored[1:] {
-			if c.score > best.score {
-				best = c
-			}
-		}
-		return append(buf, sched.Placement{Node: best.node, Replicas: 1, GPUs: room.Devices(d, best.node, 1)}), true
-	}
 	if dem.Need.GPUs > 0 && dem.Need.GPUMilli < sched.Whole {
 		return room.FirstFit(d, buf)
 	}
-	slices.SortStableFunc(p.scored, func(a, b scoredNode) int {
-		switch {
-		case a.score > b.score:
-			return -1
-		case a.score < b.score:
-			return 1
-		}
-		return int(a.node - b.node)
-	})
+	p.scored = p.scored[:0]
+	for _, n := range p.nodes {
+		p.scored = append(p.scored, scoredNode{p.scores.of[n], n})
+	}
+	slices.SortFunc(p.scored, func(a, b scoredNode) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.node, b.node)) })
 	start, left := len(buf), dem.Gang
 	for _, c := range p.scored {
 		if k := room.FitsOn(d, c.node, left); k > 0 {
@@ -686,29 +791,4 @@ func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID,
 		}
 	}
 	return room.FirstFit(d, buf[:start])
-}
-
-// freshProfile is the age from which on a sampled load no longer counts.
-const freshProfile = 10 * time.Second
-
-// NodeScore is the node score of S7, 0..1: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms). A
-// node that states no memory has all of it free; on a node without GPUs the load is that of its CPU.
-func NodeScore(s *sched.State, room *sched.Room, n sched.NodeID) float64 {
-	spec := room.Spec(n)
-	mem := 1.0
-	if spec.Mem > 0 && spec.Mem < sched.Unlimited {
-		mem = float64(max(room.FreeMem(n), 0)) / float64(spec.Mem)
-	}
-	load := 0.0
-	switch {
-	case spec.GPUs > 0:
-		load = 1 - float64(room.FreeGPUMilli(n))/float64(int64(spec.GPUs)*sched.Whole)
-	case spec.CPU > 0 && spec.CPU < sched.Unlimited:
-		load = 1 - float64(max(room.FreeCPU(n), 0))/float64(spec.CPU)
-	}
-	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
-		load = max(load, p.GPULoad)
-	}
-	score := 0.5*mem + 0.4*(1-load) + 0.1/(1+float64(spec.StorageLatency)/float64(time.Millisecond))
-	return math.Round(score*1e9) / 1e9
 }

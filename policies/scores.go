@@ -1,0 +1,166 @@
+package policies
+
+import (
+	"math"
+	"slices"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// freshProfile is the age from which on a sampled load no longer counts.
+const freshProfile = 10 * time.Second
+
+// NodeScore is the node score of S7, 0..1: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms). A
+// node that states no memory has all of it free; on a node without GPUs the load is that of its CPU.
+func NodeScore(s *sched.State, room *sched.Room, n sched.NodeID) float64 {
+	return float64(nodeScore(s, room, n)) / 1e9
+}
+
+// nodeScore is NodeScore in billionths.
+func nodeScore(s *sched.State, room *sched.Room, n sched.NodeID) int64 {
+	spec := room.Spec(n)
+	mem := 1.0
+	if spec.Mem > 0 && spec.Mem < sched.Unlimited {
+		mem = float64(max(room.FreeMem(n), 0)) / float64(spec.Mem)
+	}
+	load := 0.0
+	switch {
+	case spec.GPUs > 0:
+		load = 1 - float64(room.FreeGPUMilli(n))/float64(int64(spec.GPUs)*sched.Whole)
+	case spec.CPU > 0 && spec.CPU < sched.Unlimited:
+		load = 1 - float64(max(room.FreeCPU(n), 0))/float64(spec.CPU)
+	}
+	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
+		load = max(load, p.GPULoad)
+	}
+	score := 0.5*mem + 0.4*(1-load) + 0.1/(1+float64(spec.StorageLatency)/float64(time.Millisecond))
+	return int64(math.Round(score * 1e9))
+}
+
+// scores keeps every node's score, worked out again when the node has changed. The facts say which have: of a running gang the nodes are
+// remembered, and after a fact that says too little all nodes count as changed. The zero value knows no node.
+type scores struct {
+	of      []int64        // by node
+	stale   []bool         // by node: in changed
+	changed []sched.NodeID // since the last refresh
+	known   bool           // false: all have changed
+	expires sched.Time     // when the first fresh profile that was taken in is fresh no longer
+	tops    bool           // keep top
+	top     []int64        // the largest of each 64 nodes
+	gangs   map[sched.TaskID][]sched.NodeID
+	spare   [][]sched.NodeID // for gangs, reused
+}
+
+func (c *scores) observe(s *sched.State, e *sched.Event) {
+	switch e.Kind {
+	case sched.JobArrived, sched.EdgeAdded, sched.TaskReady, sched.TaskDropped, sched.CheckpointDone, sched.Updated, sched.Wake:
+	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
+		c.ended(s, e.Task)
+	case sched.Started: // its room was booked before; a policy that is told the present hears of it here
+		c.started(e.Task, s.Placements(e.Task))
+	case sched.NodeProfile:
+		c.change(e.Node)
+	default:
+		c.known = false
+	}
+}
+
+func (c *scores) change(n sched.NodeID) {
+	if c.known && int(n) < len(c.of) && !c.stale[n] {
+		c.stale[n] = true
+		c.changed = append(c.changed, n)
+	}
+}
+
+// started takes in that t holds room on the nodes of its placements.
+func (c *scores) started(t sched.TaskID, on []sched.Placement) {
+	for _, p := range on {
+		c.change(p.Node)
+	}
+	if len(on) < 2 || c.gangs[t] != nil {
+		return
+	}
+	if c.gangs == nil {
+		c.gangs = map[sched.TaskID][]sched.NodeID{}
+	}
+	var nodes []sched.NodeID
+	if last := len(c.spare) - 1; last >= 0 {
+		nodes, c.spare = c.spare[last][:0], c.spare[:last]
+	}
+	for _, p := range on {
+		nodes = append(nodes, p.Node)
+	}
+	c.gangs[t] = nodes
+}
+
+func (c *scores) ended(s *sched.State, t sched.TaskID) {
+	if len(c.gangs) > 0 {
+		if nodes, ok := c.gangs[t]; ok {
+			for _, n := range nodes {
+				c.change(n)
+			}
+			delete(c.gangs, t)
+			c.spare = append(c.spare, nodes)
+			return
+		}
+	}
+	if n := s.Outcome(t).Node; n != sched.NoNode {
+		c.change(n)
+	}
+}
+
+// refresh works out the scores of the nodes that have changed.
+func (c *scores) refresh(s *sched.State) {
+	if !c.known || s.Now() >= c.expires || len(c.of) < s.Room().Len() {
+		c.all(s)
+		return
+	}
+	for _, n := range c.changed {
+		old, now := c.of[n], c.score(s, n)
+		c.of[n], c.stale[n] = now, false
+		if !c.tops {
+			continue
+		}
+		switch w := n >> 6; {
+		case now >= c.top[w]:
+			c.top[w] = now
+		case old == c.top[w]:
+			c.findTop(int(w))
+		}
+	}
+	c.changed = c.changed[:0]
+}
+
+func (c *scores) all(s *sched.State) {
+	n := s.Room().Len()
+	for len(c.of) < n {
+		c.of, c.stale = append(c.of, 0), append(c.stale, false)
+	}
+	clear(c.stale)
+	c.changed, c.known, c.expires = c.changed[:0], true, sched.Never
+	for i := range c.of {
+		c.of[i] = c.score(s, sched.NodeID(i))
+	}
+	if !c.tops {
+		return
+	}
+	for len(c.top) < (n+63)/64 {
+		c.top = append(c.top, 0)
+	}
+	for w := range c.top {
+		c.findTop(w)
+	}
+}
+
+func (c *scores) score(s *sched.State, n sched.NodeID) int64 {
+	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
+		c.expires = min(c.expires, p.SampledAt.Add(freshProfile))
+	}
+	return nodeScore(s, s.Room(), n)
+}
+
+// findTop finds the largest score of 64 nodes.
+func (c *scores) findTop(w int) {
+	c.top[w] = slices.Max(c.of[w<<6 : min((w+1)<<6, len(c.of))])
+}
