@@ -47,12 +47,11 @@ type CriticalPath struct {
 	First    bool          // first fit instead of the node score
 
 	lines   lines.Lines
-	fresh   []sched.TaskID
+	fresh   []sched.TaskID // became ready since the last decision; not in their lines yet
 	aside   []heap.Item
 	crowded []sched.DemandID // lines given up in this decision
 	bias    []int64
-	oldest  heap.Queue     // ready tasks by first readiness, but for those that are fresh; those that left are skipped
-	freshAt sched.Time     // fresh tasks that were first ready then are not in oldest yet
+	oldest  heap.Queue     // tasks that a decision left ready, by first readiness; those that left are skipped
 	passed  []heap.Item    // scratch of reserveForOldest
 	ranks   []int64        // upward rank, ns; 0 = not computed
 	jobs    []int32        // by JobID: noTask, the one task of it that has arrived, or the index in paths as -2, -3, ...
@@ -130,7 +129,7 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 	}
 	switch e.Kind {
 	case sched.JobArrived:
-		p.arrived(s, e)
+		p.arrived(s, &e)
 	case sched.EdgeAdded:
 		p.rerank(s, e.Task)
 		p.rekeyPreds(s, e.Other)
@@ -144,7 +143,7 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 		}
 		p.lines.Reopen()
 	case sched.TaskReady:
-		p.ready(s, e.Task)
+		p.fresh = append(p.fresh, e.Task)
 	case sched.TaskBlocked:
 		p.left(s, e.Task)
 	case sched.TaskDropped:
@@ -160,29 +159,6 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 	default:
 		p.lines.Reopen()
 	}
-}
-
-// ready takes a ready task into its line and the sums. Most tasks start in the same decision: only those that do not are put by age.
-func (p *CriticalPath) ready(s *sched.State, t sched.TaskID) {
-	p.lines.Push(s.DemandID(t), heap.Item{Key: p.key(s, t), Task: t})
-	p.ask(s, t, 1)
-	if p.freshAt != s.Now() {
-		p.ageFresh(s)
-	}
-	p.fresh = append(p.fresh, t)
-	if first := s.FirstReady(t); first < s.Now() {
-		p.oldest.Push(heap.Item{Key: int64(first), Task: t})
-	}
-}
-
-// ageFresh puts the fresh tasks by age that were first ready when they came, because time has moved on: the policy was told the present.
-func (p *CriticalPath) ageFresh(s *sched.State) {
-	for _, t := range p.fresh {
-		if s.FirstReady(t) == p.freshAt {
-			p.oldest.Push(heap.Item{Key: int64(p.freshAt), Task: t})
-		}
-	}
-	p.freshAt = s.Now()
 }
 
 // doneBefore looks again at the predecessors that the successors of t still wait for.
@@ -205,7 +181,7 @@ func (p *CriticalPath) left(s *sched.State, t sched.TaskID) {
 
 // arrived computes upward ranks and takes the tasks into their job and the means. All that it keeps is what the tasks that have arrived
 // make it, in whatever groups they did.
-func (p *CriticalPath) arrived(s *sched.State, e sched.Event) {
+func (p *CriticalPath) arrived(s *sched.State, e *sched.Event) {
 	first, end := e.Task, e.Task+sched.TaskID(e.N)
 	if grow := s.Known() - len(p.ranks); grow > 0 {
 		p.ranks = append(slices.Grow(p.ranks, len(s.Table().Tasks)-len(p.ranks)), make([]int64, grow)...)
@@ -595,11 +571,14 @@ func (p *CriticalPath) heat(s *sched.State, d sched.DemandID) float64 {
 
 // Decide starts ready tasks in the order of their priority, past what does not fit, beside the reservation of the oldest overdue task.
 func (p *CriticalPath) Decide(r *sched.Round) {
+	p.scores.tops = p.Score <= 0
+	if len(p.fresh) <= 1 && !p.stale && len(p.lines.Open()) == 0 && !p.overdue(r.State) && (len(p.fresh) == 0 || p.startOnly(r, p.fresh[0])) {
+		p.fresh = p.fresh[:0]
+		return
+	}
+	p.enter(r.State)
 	if p.stale {
 		p.refresh(r.State)
-	}
-	if p.freshAt != r.Now() {
-		p.ageFresh(r.State)
 	}
 	p.reserveForOldest(r)
 	var bias []int64
@@ -660,8 +639,8 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 		if r.Phase(t) != sched.Ready {
 			continue
 		}
-		if r.FirstReady(t) == p.freshAt {
-			p.oldest.Push(heap.Item{Key: int64(p.freshAt), Task: t})
+		if r.FirstReady(t) == r.Now() {
+			p.oldest.Push(heap.Item{Key: int64(r.Now()), Task: t})
 		}
 		if p.lines.IsShut(r.DemandID(t)) {
 			r.Skip(t, sched.NoRoom)
@@ -673,6 +652,55 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 func (p *CriticalPath) started(t sched.TaskID, on []sched.Placement) {
 	if !p.First {
 		p.scores.started(t, on)
+	}
+}
+
+// overdue reports whether a task that an earlier decision left ready is overdue. Fresh tasks, which are in no sum yet, could only make it
+// so later.
+func (p *CriticalPath) overdue(s *sched.State) bool {
+	for {
+		it, ok := p.oldest.First()
+		if !ok {
+			return false
+		}
+		if s.Phase(it.Task) == sched.Ready {
+			return s.Now() >= p.due(s, it.Task)
+		}
+		p.oldest.Pop()
+	}
+}
+
+// startOnly starts the only task that can start, for which no key and no sum is worked out: most tasks come when all others wait for
+// room. false: it could not be started, or not as simply.
+func (p *CriticalPath) startOnly(r *sched.Round, t sched.TaskID) bool {
+	if r.Phase(t) != sched.Ready {
+		return true
+	}
+	if p.lines.IsShut(r.DemandID(t)) {
+		return false
+	}
+	on, ok := p.choose(r.State, r.Room(), t, p.buf[:0])
+	p.buf = on[:0]
+	if !ok || !r.Start(t, on...) {
+		return false
+	}
+	p.started(t, on)
+	return true
+}
+
+// enter puts the fresh tasks into their lines and the sums. They are put by age at the end of the decision if they are still there; before
+// it only those that were ready before, for the others are not overdue.
+func (p *CriticalPath) enter(s *sched.State) {
+	for _, t := range p.fresh {
+		d := s.DemandID(t)
+		if s.Phase(t) != sched.Ready || p.lines.Has(d, t) {
+			continue
+		}
+		p.lines.Push(d, heap.Item{Key: p.key(s, t), Task: t})
+		p.ask(s, t, 1)
+		if first := s.FirstReady(t); first < s.Now() {
+			p.oldest.Push(heap.Item{Key: int64(first), Task: t})
+		}
 	}
 }
 
@@ -760,10 +788,14 @@ func (p *CriticalPath) choose(s *sched.State, room *sched.Room, t sched.TaskID, 
 func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
 	d := s.DemandID(t)
 	dem := &s.Table().Demands[d]
-	p.scores.tops = p.Score <= 0
 	p.scores.refresh(s)
 	if dem.Gang == 1 {
-		n := room.Pick(d, p.Score, p.scores.of, p.scores.top)
+		var n sched.NodeID
+		if p.Score <= 0 {
+			n = room.PickAny(d, p.scores.of, p.scores.top)
+		} else {
+			n = room.Pick(d, p.Score, p.scores.of, p.scores.rater(s))
+		}
 		if n == sched.NoNode {
 			return buf, false
 		}
@@ -778,7 +810,7 @@ func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID,
 	}
 	p.scored = p.scored[:0]
 	for _, n := range p.nodes {
-		p.scored = append(p.scored, scoredNode{p.scores.of[n], n})
+		p.scored = append(p.scored, scoredNode{p.scores.value(s, n), n})
 	}
 	slices.SortFunc(p.scored, func(a, b scoredNode) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.node, b.node)) })
 	start, left := len(buf), dem.Gang

@@ -41,15 +41,18 @@ func nodeScore(s *sched.State, room *sched.Room, n sched.NodeID) int64 {
 // scores keeps every node's score, worked out again when the node has changed. The facts say which have: of a running gang the nodes are
 // remembered, and after a fact that says too little all nodes count as changed. The zero value knows no node.
 type scores struct {
-	of      []int64        // by node
-	stale   []bool         // by node: in changed
-	changed []sched.NodeID // since the last refresh
-	known   bool           // false: all have changed
-	expires sched.Time     // when the first fresh profile that was taken in is fresh no longer
-	tops    bool           // keep top
-	top     []int64        // the largest of each 64 nodes
+	of      []int64 // by node; Unrated where the node has changed
+	rate    func(sched.NodeID) int64
+	rated   *sched.State
+	known   bool       // false: all have changed
+	expires sched.Time // when the first fresh profile that was taken in is fresh no longer
 	gangs   map[sched.TaskID][]sched.NodeID
 	spare   [][]sched.NodeID // for gangs, reused
+
+	tops    bool           // keep top; refresh leaves none Unrated then
+	top     []int64        // the largest score of each 64 nodes
+	stale   []bool         // by node: in changed
+	changed []sched.NodeID // since the last refresh
 }
 
 func (c *scores) observe(s *sched.State, e *sched.Event) {
@@ -67,7 +70,11 @@ func (c *scores) observe(s *sched.State, e *sched.Event) {
 }
 
 func (c *scores) change(n sched.NodeID) {
-	if c.known && int(n) < len(c.of) && !c.stale[n] {
+	switch {
+	case !c.known || int(n) >= len(c.of):
+	case !c.tops:
+		c.of[n] = sched.Unrated
+	case !c.stale[n]:
 		c.stale[n] = true
 		c.changed = append(c.changed, n)
 	}
@@ -105,23 +112,19 @@ func (c *scores) ended(s *sched.State, t sched.TaskID) {
 			return
 		}
 	}
-	if n := s.Outcome(t).Node; n != sched.NoNode {
+	if n := s.LastNode(t); n != sched.NoNode {
 		c.change(n)
 	}
 }
 
-// refresh works out the scores of the nodes that have changed.
+// refresh takes in what has changed.
 func (c *scores) refresh(s *sched.State) {
 	if !c.known || s.Now() >= c.expires || len(c.of) < s.Room().Len() {
 		c.all(s)
-		return
 	}
 	for _, n := range c.changed {
 		old, now := c.of[n], c.score(s, n)
 		c.of[n], c.stale[n] = now, false
-		if !c.tops {
-			continue
-		}
 		switch w := n >> 6; {
 		case now >= c.top[w]:
 			c.top[w] = now
@@ -137,13 +140,16 @@ func (c *scores) all(s *sched.State) {
 	for len(c.of) < n {
 		c.of, c.stale = append(c.of, 0), append(c.stale, false)
 	}
-	clear(c.stale)
 	c.changed, c.known, c.expires = c.changed[:0], true, sched.Never
+	if !c.tops {
+		for i := range c.of {
+			c.of[i] = sched.Unrated
+		}
+		return
+	}
+	clear(c.stale)
 	for i := range c.of {
 		c.of[i] = c.score(s, sched.NodeID(i))
-	}
-	if !c.tops {
-		return
 	}
 	for len(c.top) < (n+63)/64 {
 		c.top = append(c.top, 0)
@@ -151,6 +157,22 @@ func (c *scores) all(s *sched.State) {
 	for w := range c.top {
 		c.findTop(w)
 	}
+}
+
+// value returns the score of a node, after refresh.
+func (c *scores) value(s *sched.State, n sched.NodeID) int64 {
+	if c.of[n] == sched.Unrated {
+		c.of[n] = c.score(s, n)
+	}
+	return c.of[n]
+}
+
+// rater returns value for Pick, the same function as long as the state is the same one.
+func (c *scores) rater(s *sched.State) func(sched.NodeID) int64 {
+	if c.rate == nil || c.rated != s {
+		c.rate, c.rated = func(n sched.NodeID) int64 { return c.value(s, n) }, s
+	}
+	return c.rate
 }
 
 func (c *scores) score(s *sched.State, n sched.NodeID) int64 {

@@ -18,3 +18,6 @@ func (s *State) PredLists(t TaskID) (given, added []TaskID) {
 
 // Linked reports whether any task of the table has a predecessor.
 func (s *State) Linked() bool { return s.tb.SuccOff != nil || s.extra.succ != nil }
+
+// LastNode returns the first node of t's last attempt; NoNode if it has had none. t must have arrived.
+func (s *State) LastNode(t TaskID) NodeID { return s.nodeOf(&s.rows[t]) }
