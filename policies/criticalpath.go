@@ -54,6 +54,7 @@ type CriticalPath struct {
 	oldest  heap.Queue     // tasks that a decision left ready, by first readiness; those that left are skipped
 	passed  []heap.Item    // scratch of reserveForOldest
 	ranks   []int64        // upward rank, ns; 0 = not computed
+	ranked  bool           // there are ranks; until the first dependency is seen they are the estimates
 	jobs    []int32        // by JobID: noTask, the one task of it that has arrived, or the index in paths as -2, -3, ...
 	paths   []*jobPath     // of jobs of several tasks
 	changed []*jobPath     // scratch of rerank
@@ -131,6 +132,7 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 	case sched.JobArrived:
 		p.arrived(s, &e)
 	case sched.EdgeAdded:
+		p.rankEstimates(s, 0, 0)
 		p.rerank(s, e.Task)
 		p.rekeyPreds(s, e.Other)
 	case sched.Updated:
@@ -183,16 +185,12 @@ func (p *CriticalPath) left(s *sched.State, t sched.TaskID) {
 // make it, in whatever groups they did.
 func (p *CriticalPath) arrived(s *sched.State, e *sched.Event) {
 	first, end := e.Task, e.Task+sched.TaskID(e.N)
-	if grow := s.Known() - len(p.ranks); grow > 0 {
-		p.ranks = append(slices.Grow(p.ranks, len(s.Table().Tasks)-len(p.ranks)), make([]int64, grow)...)
-	}
 	p.lines.Index(max(len(s.Table().Tasks), int(end))) // keys change often, so tasks leave their lines from anywhere
 	linked := s.Linked()
-	for t := first; t < end; t++ {
-		if linked {
+	if linked {
+		p.rankEstimates(s, first, end)
+		for t := first; t < end; t++ {
 			p.rank(s, t)
-		} else if p.ranks[t] == 0 {
-			p.ranks[t] = max(int64(s.Estimate(t)), 1)
 		}
 	}
 	for t := first; t < end; t++ {
@@ -293,7 +291,9 @@ func (p *CriticalPath) change(j *jobPath) {
 func (p *CriticalPath) rekeyChanged(s *sched.State) {
 	for _, j := range p.changed {
 		j.dirty = false
-		slices.SortFunc(j.byRank, func(a, b sched.TaskID) int { return cmp.Or(cmp.Compare(p.ranks[b], p.ranks[a]), cmp.Compare(a, b)) })
+		slices.SortFunc(j.byRank, func(a, b sched.TaskID) int {
+			return cmp.Or(cmp.Compare(p.rankOf(s, b), p.rankOf(s, a)), cmp.Compare(a, b))
+		})
 		j.top, j.keyed = 0, 0
 		p.settle(s, j)
 	}
@@ -308,13 +308,38 @@ func (p *CriticalPath) settle(s *sched.State, j *jobPath) {
 	if j.top == len(j.byRank) {
 		return
 	}
-	step := max(p.ranks[j.byRank[0]]/20, 1)
-	if now := (p.ranks[j.byRank[j.top]] + step - 1) / step * step; now != j.keyed {
+	step := max(p.rankOf(s, j.byRank[0])/20, 1)
+	if now := (p.rankOf(s, j.byRank[j.top]) + step - 1) / step * step; now != j.keyed {
 		j.keyed = now
 		for _, t := range j.byRank[j.top:] {
 			p.rekey(s, t)
 		}
 	}
+}
+
+// rankEstimates makes room for the ranks of all tasks. Once, when the first dependency has come, those of the tasks that arrived before
+// (not first..end-1) are their estimates. A policy that is told a present with dependencies knows of none before the first job.
+func (p *CriticalPath) rankEstimates(s *sched.State, first, end sched.TaskID) {
+	if grow := s.Known() - len(p.ranks); grow > 0 {
+		p.ranks = append(slices.Grow(p.ranks, len(s.Table().Tasks)-len(p.ranks)), make([]int64, grow)...)
+	}
+	if p.ranked {
+		return
+	}
+	for t := range sched.TaskID(s.Known()) {
+		if p.count > 0 && (t < first || t >= end) && s.Phase(t) != sched.Unknown {
+			p.ranks[t] = p.rankOf(s, t)
+		}
+	}
+	p.ranked = true
+}
+
+// rankOf returns the upward rank of a task that has arrived.
+func (p *CriticalPath) rankOf(s *sched.State, t sched.TaskID) int64 {
+	if p.ranked {
+		return p.ranks[t]
+	}
+	return max(int64(s.Estimate(t)), 1)
 }
 
 // rank computes the upward rank of t and of what follows from it, without recursion.
@@ -347,6 +372,11 @@ func (p *CriticalPath) rank(s *sched.State, t sched.TaskID) {
 
 // rerank computes the upward rank of t anew, and those of its ancestors where that changes them.
 func (p *CriticalPath) rerank(s *sched.State, t sched.TaskID) {
+	if !p.ranked {
+		p.newRank(s, t)
+		p.rekeyChanged(s)
+		return
+	}
 	stack := append(p.touched[:0], t)
 	for len(stack) > 0 {
 		t := stack[len(stack)-1]
@@ -365,17 +395,22 @@ func (p *CriticalPath) rerank(s *sched.State, t sched.TaskID) {
 			continue
 		}
 		p.ranks[t] = r
-		if j := p.path(s, t); j != nil {
-			p.change(j)
-		} else {
-			p.rekey(s, t)
-		}
+		p.newRank(s, t)
 		for u := range s.Preds(t) {
 			stack = append(stack, u)
 		}
 	}
 	p.touched = stack
 	p.rekeyChanged(s)
+}
+
+// newRank takes in that the rank of t has changed.
+func (p *CriticalPath) newRank(s *sched.State, t sched.TaskID) {
+	if j := p.path(s, t); j != nil {
+		p.change(j)
+	} else {
+		p.rekey(s, t)
+	}
 }
 
 // over takes in that a task is over: what is left of its job's critical path may be shorter.
@@ -467,7 +502,7 @@ func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 	task, cl := s.Task(t), s.Class(t)
 	rank := 1.0
 	if j := p.path(s, t); j != nil {
-		rank = min(float64(p.ranks[t])/float64(max(j.keyed, 1)), 1)
+		rank = min(float64(p.rankOf(s, t))/float64(max(j.keyed, 1)), 1)
 		rank *= rank
 		rank *= rank
 		rank *= rank
@@ -475,10 +510,10 @@ func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 	latency := cl.Criticality
 	if dl := task.Deadline; dl != sched.Never {
 		left := dl.Sub(s.FirstReady(t))
-		if left <= time.Duration(p.ranks[t]) {
+		if longest := p.rankOf(s, t); int64(left) <= longest {
 			latency = 1
 		} else {
-			latency = max(latency, float64(p.ranks[t])/float64(left))
+			latency = max(latency, float64(longest)/float64(left))
 		}
 	}
 	share := 1.0

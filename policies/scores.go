@@ -17,30 +17,56 @@ func NodeScore(s *sched.State, room *sched.Room, n sched.NodeID) float64 {
 	return float64(nodeScore(s, room, n)) / 1e9
 }
 
-// nodeScore is NodeScore in billionths.
 func nodeScore(s *sched.State, room *sched.Room, n sched.NodeID) int64 {
-	spec := room.Spec(n)
-	mem := 1.0
-	if spec.Mem > 0 && spec.Mem < sched.Unlimited {
-		mem = float64(max(room.FreeMem(n), 0)) / float64(spec.Mem)
+	c := capacitiesOf(room.Spec(n))
+	return c.score(s, room, n)
+}
+
+// capacities is what the score of a node takes from its description.
+type capacities struct {
+	mem     float64 // bytes; 0 = not stated
+	gpu     float64 // 1/1000; 0 = none
+	cpu     float64 // milli-CPU of a node without GPUs; 0 = not stated
+	storage float64 // the term of the storage latency
+}
+
+func capacitiesOf(spec *sched.NodeSpec) capacities {
+	var c capacities
+	if spec.Mem < sched.Unlimited {
+		c.mem = float64(spec.Mem)
 	}
-	load := 0.0
 	switch {
 	case spec.GPUs > 0:
-		load = 1 - float64(room.FreeGPUMilli(n))/float64(int64(spec.GPUs)*sched.Whole)
-	case spec.CPU > 0 && spec.CPU < sched.Unlimited:
-		load = 1 - float64(max(room.FreeCPU(n), 0))/float64(spec.CPU)
+		c.gpu = float64(int64(spec.GPUs) * sched.Whole)
+	case spec.CPU < sched.Unlimited:
+		c.cpu = float64(spec.CPU)
+	}
+	c.storage = 0.1 / (1 + float64(spec.StorageLatency)/float64(time.Millisecond))
+	return c
+}
+
+// score returns the node's score in billionths.
+func (c *capacities) score(s *sched.State, room *sched.Room, n sched.NodeID) int64 {
+	mem, load := 1.0, 0.0
+	if c.mem > 0 {
+		mem = float64(max(room.FreeMem(n), 0)) / c.mem
+	}
+	switch {
+	case c.gpu > 0:
+		load = 1 - float64(room.FreeGPUMilli(n))/c.gpu
+	case c.cpu > 0:
+		load = 1 - float64(max(room.FreeCPU(n), 0))/c.cpu
 	}
 	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
 		load = max(load, p.GPULoad)
 	}
-	score := 0.5*mem + 0.4*(1-load) + 0.1/(1+float64(spec.StorageLatency)/float64(time.Millisecond))
-	return int64(math.Round(score * 1e9))
+	return int64(math.Round((0.5*mem + 0.4*(1-load) + c.storage) * 1e9))
 }
 
 // scores keeps every node's score, worked out again when the node has changed. The facts say which have: of a running gang the nodes are
 // remembered, and after a fact that says too little all nodes count as changed. The zero value knows no node.
 type scores struct {
+	nodes   []capacities
 	of      []int64 // by node; Unrated where the node has changed
 	rate    func(sched.NodeID) int64
 	rated   *sched.State
@@ -138,6 +164,7 @@ func (c *scores) refresh(s *sched.State) {
 func (c *scores) all(s *sched.State) {
 	n := s.Room().Len()
 	for len(c.of) < n {
+		c.nodes = append(c.nodes, capacitiesOf(s.Room().Spec(sched.NodeID(len(c.nodes)))))
 		c.of, c.stale = append(c.of, 0), append(c.stale, false)
 	}
 	c.changed, c.known, c.expires = c.changed[:0], true, sched.Never
@@ -179,7 +206,7 @@ func (c *scores) score(s *sched.State, n sched.NodeID) int64 {
 	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
 		c.expires = min(c.expires, p.SampledAt.Add(freshProfile))
 	}
-	return nodeScore(s, s.Room(), n)
+	return c.nodes[n].score(s, s.Room(), n)
 }
 
 // findTop finds the largest score of 64 nodes.
