@@ -125,12 +125,32 @@ const unit = 1e6
 
 // Observe keeps ranks, sums and lines.
 func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
+	switch e.Kind { // the three facts of every task's life, and then the others
+	case sched.TaskReady:
+		p.fresh = append(p.fresh, e.Task)
+		return
+	case sched.JobArrived:
+		if e.N == 1 && !s.Linked() {
+			p.arrivedAlone(s, e.Task)
+		} else {
+			p.arrived(s, e.Task, e.Task+sched.TaskID(e.N))
+		}
+		return
+	case sched.Finished:
+		if !p.First {
+			p.scores.ended(s, e.Task)
+		}
+		p.lines.Reopen()
+		p.over(s, e.Task)
+		if s.Linked() {
+			p.doneBefore(s, e.Task)
+		}
+		return
+	}
 	if !p.First {
 		p.scores.observe(s, &e)
 	}
 	switch e.Kind {
-	case sched.JobArrived:
-		p.arrived(s, &e)
 	case sched.EdgeAdded:
 		p.rankEstimates(s, 0, 0)
 		p.rerank(s, e.Task)
@@ -144,19 +164,11 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 			clear(p.asks)
 		}
 		p.lines.Reopen()
-	case sched.TaskReady:
-		p.fresh = append(p.fresh, e.Task)
 	case sched.TaskBlocked:
 		p.left(s, e.Task)
 	case sched.TaskDropped:
 		p.left(s, e.Task)
 		p.over(s, e.Task)
-	case sched.Finished:
-		p.lines.Reopen()
-		p.over(s, e.Task)
-		if s.Linked() {
-			p.doneBefore(s, e.Task)
-		}
 	case sched.Started, sched.CheckpointDone:
 	default:
 		p.lines.Reopen()
@@ -183,8 +195,7 @@ func (p *CriticalPath) left(s *sched.State, t sched.TaskID) {
 
 // arrived computes upward ranks and takes the tasks into their job and the means. All that it keeps is what the tasks that have arrived
 // make it, in whatever groups they did.
-func (p *CriticalPath) arrived(s *sched.State, e *sched.Event) {
-	first, end := e.Task, e.Task+sched.TaskID(e.N)
+func (p *CriticalPath) arrived(s *sched.State, first, end sched.TaskID) {
 	p.lines.Index(max(len(s.Table().Tasks), int(end))) // keys change often, so tasks leave their lines from anywhere
 	linked := s.Linked()
 	if linked {
@@ -212,7 +223,18 @@ func (p *CriticalPath) arrived(s *sched.State, e *sched.Event) {
 	for t := first; t < end; t++ {
 		p.take(s, t)
 	}
-	if bits.Len64(uint64(before)) != bits.Len64(uint64(p.count)) {
+	if bits.Len64(uint64(before)) != bits.Len64(uint64(p.count)) { // the means have changed
+		p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
+	}
+}
+
+// arrivedAlone is arrived for one task where nothing has a predecessor.
+func (p *CriticalPath) arrivedAlone(s *sched.State, t sched.TaskID) {
+	p.lines.Index(max(len(s.Table().Tasks), int(t)+1))
+	if p.join(s, t); len(p.changed) > 0 {
+		p.rekeyChanged(s)
+	}
+	if p.take(s, t); p.count&(p.count-1) == 0 {
 		p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
 	}
 }
@@ -539,13 +561,13 @@ func isLast(s *sched.State, t sched.TaskID) bool {
 	return slices.ContainsFunc(given, waits) || slices.ContainsFunc(added, waits)
 }
 
-// due returns when t, which is ready, is overdue.
-func (p *CriticalPath) due(s *sched.State, t sched.TaskID) sched.Time {
+// due returns when a ready task is overdue that was first ready at a time.
+func (p *CriticalPath) due(first sched.Time) sched.Time {
 	d := p.patience()
 	if p.Patience <= 0 {
 		d += time.Duration(4 * p.backlog)
 	}
-	return s.FirstReady(t).Add(d)
+	return first.Add(d)
 }
 
 // patience is the patience without what stands for the backlog; the age term counts in it too.
@@ -607,7 +629,7 @@ func (p *CriticalPath) heat(s *sched.State, d sched.DemandID) float64 {
 // Decide starts ready tasks in the order of their priority, past what does not fit, beside the reservation of the oldest overdue task.
 func (p *CriticalPath) Decide(r *sched.Round) {
 	p.scores.tops = p.Score <= 0
-	if len(p.fresh) <= 1 && !p.stale && len(p.lines.Open()) == 0 && !p.overdue(r.State) && (len(p.fresh) == 0 || p.startOnly(r, p.fresh[0])) {
+	if len(p.fresh)+len(p.lines.Open()) <= 1 && !p.stale && !p.overdue(r.State) && p.decideOne(r) {
 		p.fresh = p.fresh[:0]
 		return
 	}
@@ -675,7 +697,7 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 			continue
 		}
 		if r.FirstReady(t) == r.Now() {
-			p.oldest.Push(heap.Item{Key: int64(r.Now()), Task: t})
+			p.age(r.State, t)
 		}
 		if p.lines.IsShut(r.DemandID(t)) {
 			r.Skip(t, sched.NoRoom)
@@ -695,14 +717,41 @@ func (p *CriticalPath) started(t sched.TaskID, on []sched.Placement) {
 func (p *CriticalPath) overdue(s *sched.State) bool {
 	for {
 		it, ok := p.oldest.First()
-		if !ok {
+		if !ok || s.Now() < p.due(sched.Time(it.Key)) {
 			return false
 		}
 		if s.Phase(it.Task) == sched.Ready {
-			return s.Now() >= p.due(s, it.Task)
+			return true
 		}
 		p.oldest.Pop()
 	}
+}
+
+// age puts a task that a decision leaves ready by its age, and forgets some that have left.
+func (p *CriticalPath) age(s *sched.State, t sched.TaskID) {
+	for range 2 {
+		if it, ok := p.oldest.First(); !ok || s.Phase(it.Task) == sched.Ready {
+			break
+		}
+		p.oldest.Pop()
+	}
+	p.oldest.Push(heap.Item{Key: int64(s.FirstReady(t)), Task: t})
+}
+
+// decideOne decides where at most one line is open or one task fresh, and nobody is overdue. false: it is not as simple as that.
+func (p *CriticalPath) decideOne(r *sched.Round) bool {
+	if len(p.fresh) > 0 {
+		return p.startOnly(r, p.fresh[0])
+	}
+	if open := p.lines.Open(); len(open) > 0 {
+		d := open[0]
+		if r.Room().Roomy(d) {
+			return false
+		}
+		r.Skip(p.lines.First(d).Task, sched.NoRoom)
+		p.lines.Shut(d)
+	}
+	return true
 }
 
 // startOnly starts the only task that can start, for which no key and no sum is worked out: most tasks come when all others wait for
@@ -733,8 +782,8 @@ func (p *CriticalPath) enter(s *sched.State) {
 		}
 		p.lines.Push(d, heap.Item{Key: p.key(s, t), Task: t})
 		p.ask(s, t, 1)
-		if first := s.FirstReady(t); first < s.Now() {
-			p.oldest.Push(heap.Item{Key: int64(first), Task: t})
+		if s.FirstReady(t) < s.Now() {
+			p.age(s, t)
 		}
 	}
 }
@@ -748,16 +797,13 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 	p.holder = sched.Nobody
 	for {
 		it, ok := p.oldest.First()
-		if !ok {
-			break
+		if !ok || r.Now() < p.due(sched.Time(it.Key)) {
+			break // when it is, nothing starts for that alone; the next fact's decision sees it
 		}
 		t := it.Task
 		if r.Phase(t) != sched.Ready {
 			p.oldest.Pop()
 			continue
-		}
-		if r.Now() < p.due(r.State, t) {
-			break // when it is, nothing starts for that alone; the next fact's decision sees it
 		}
 		on, ok := p.choose(r.State, r.Room(), t, p.buf[:0])
 		p.buf = on[:0]

@@ -60,6 +60,18 @@ func (r *Room) PickAny(d DemandID, score, top []int64) NodeID {
 	return best
 }
 
+// Roomy reports whether some node may have room for one replica; false: none has, whatever it is.
+func (r *Room) Roomy(d DemandID) bool {
+	need := &(*r.demands)[d].Need
+	switch {
+	case need.share():
+		return true
+	case need.GPUs > 0:
+		return r.gpuIdx.count[gpuLevel(need.GPUs)] > 0
+	}
+	return r.cpuIdx.count[cpuLevel(need.CPU)] > 0
+}
+
 // least returns what must be free for a need: where nothing is needed, less than nothing may be.
 func least(need int64) int64 {
 	if need == 0 {

@@ -51,6 +51,9 @@ func TestPickFindsTheBestOfTheCandidates(t *testing.T) {
 			top[i/64] = max(top[i/64], score[i])
 		}
 		for d := range demands {
+			if len(r.Candidates(DemandID(d), 0, 1, nil)) > 0 && !r.Roomy(DemandID(d)) {
+				rt.Fatalf("there is room for demand %d", d)
+			}
 			for _, limit := range []int{1, 3, 8, 0} {
 				want := NoNode
 				for _, n := range r.Candidates(DemandID(d), 0, limit, nil) {
