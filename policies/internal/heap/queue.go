@@ -61,3 +61,11 @@ func (q *Queue) Remove(t sched.TaskID) bool {
 	}
 	return q.heap.Remove(t)
 }
+
+// First returns the smallest item, and false where there is none.
+func (q *Queue) First() (Item, bool) {
+	if q.Len() == 0 {
+		return Item{}, false
+	}
+	return q.Top(), true
+}
