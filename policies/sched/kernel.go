@@ -580,11 +580,25 @@ func (k *Kernel) slot() int32 {
 		i = k.free[n-1]
 		k.free = k.free[:n-1]
 	} else {
+		if len(k.runs) == cap(k.runs) {
+			k.growRuns()
+		}
 		k.runs, k.ring = append(k.runs, run{}), append(k.ring, link{})
 		i = int32(len(k.runs) - 1)
+		k.runs[i].on = k.runs[i].one[:0]
 	}
 	k.link(i)
 	return i
+}
+
+// growRuns moves the slots to where there is room for more. Their first placements move with them; orders that are out keep the old ones.
+func (k *Kernel) growRuns() {
+	k.runs = slices.Grow(k.runs, len(k.runs))
+	for i := range k.runs {
+		if r := &k.runs[i]; cap(r.on) <= 1 {
+			r.on = r.one[:len(r.on)]
+		}
+	}
 }
 
 // link puts a slot at the end of the ring, unlink takes it out.

@@ -613,8 +613,8 @@ func (s summary) next(w, words int) int {
 
 // firstNode returns the first node with room for one replica, or -1.
 func (r *Room) firstNode(need *Need, p *plan) NodeID {
-	set, sum := r.roomy(p)
-	if p.exact {
+	if p.exact && p.gpu {
+		set, sum := r.gpuIdx.set(p.level)
 		for i, rest := range sum {
 			for ; rest != 0; rest &= rest - 1 {
 				w := i<<6 + bits.TrailingZeros64(rest)
@@ -625,6 +625,7 @@ func (r *Room) firstNode(need *Need, p *plan) NodeID {
 		}
 		return NoNode
 	}
+	set, sum := r.roomy(p)
 	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
 		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
 			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {

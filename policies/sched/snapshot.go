@@ -610,6 +610,7 @@ func (d *decoder) run(k *Kernel, holds []bool) {
 	rw.at = k.slot()
 	r := &k.runs[rw.at]
 	*r = run{task: t, demand: k.DemandID(t), claimant: claimant, start: start, est: est, kept: kept, was: was}
+	r.on = r.one[:0]
 	left := int64(k.Demand(t).Gang)
 	d.many("placements", math.MaxInt32, func(int) {
 		p := Placement{Node: NodeID(d.below(k.room.Len(), "node")), Replicas: int32(d.upTo(math.MaxInt32, "replicas")), GPUs: Devices(d.uint())}

@@ -70,7 +70,8 @@ type run struct {
 	start    Time
 	est      time.Duration // estimated time of this attempt on its slowest node
 	kept     time.Duration // work kept from earlier attempts when it started
-	on       []Placement   // reused with the slot
+	on       []Placement   // reused with the slot; it begins as one
+	one      [1]Placement  // most tasks have one, and find it beside what else is known of them
 	was      NodeID        // first node of the attempt before
 }
 
