@@ -44,7 +44,8 @@ func (b *seriesBuilder) until(now sched.Time, s *sched.State) {
 	if now <= b.at {
 		return
 	}
-	v := sums{float64(s.Room().UsedGPUMilli()), float64(s.Room().UsedCPU()), float64(s.Queued()), float64(s.Running())}
+	room := s.Room()
+	v := sums{float64(room.UsedGPUMilli()), float64(room.UsedCPU()), float64(s.Queued()), float64(s.Running())}
 	for now > b.edge {
 		b.add(v, b.edge)
 		if len(b.buckets) == maxBuckets {

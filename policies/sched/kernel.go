@@ -436,7 +436,9 @@ func (k *Kernel) arrive(e *Event) {
 		rw := &k.rows[t]
 		// What a decision window took since the submission is waiting too.
 		rw.phase, rw.cause, rw.since = Blocked, Window, min(k.tb.Tasks[t].Submit, k.now)
-		k.closeWait(TaskID(t), rw)
+		if rw.since != k.now {
+			k.closeWait(TaskID(t), rw)
+		}
 		rw.cause = Dependency
 		k.blocked++
 		k.open++
@@ -473,7 +475,9 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 	if rw.phase == Blocked {
 		k.blocked--
 	}
-	k.closeWait(t, rw)
+	if rw.since != k.now {
+		k.closeWait(t, rw)
+	}
 	rw.cause = cause
 	if rw.ready == Never {
 		rw.ready = k.now

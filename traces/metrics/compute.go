@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"math"
+	"math/bits"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -70,12 +71,16 @@ func (in *Input) eachWait(part func([]time.Duration)) {
 	})
 }
 
-// sum adds durations without rounding and without overflow: whole seconds and the rest are kept apart.
-type sum struct{ sec, ns, n int64 }
+// sum adds durations without rounding and without overflow, in 128 bits. None is negative.
+type sum struct {
+	hi, lo uint64
+	n      int64
+}
 
 func (s *sum) add(d time.Duration) {
-	s.sec += int64(d / time.Second)
-	s.ns += int64(d % time.Second)
+	lo, carry := bits.Add64(s.lo, uint64(d), 0)
+	s.lo = lo
+	s.hi += carry
 	s.n++
 }
 
@@ -83,7 +88,8 @@ func (s *sum) mean() float64 {
 	if s.n == 0 {
 		return math.NaN()
 	}
-	return (float64(s.sec) + float64(s.ns)/1e9) / float64(s.n)
+	sec, ns := bits.Div64(s.hi, s.lo, 1e9) // hi is below 1e9: there are fewer terms
+	return (float64(sec) + float64(ns)/1e9) / float64(s.n)
 }
 
 type meanOf struct {
