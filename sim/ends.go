@@ -34,9 +34,11 @@ type ends struct {
 	wheel  []level // made when they are needed
 	levels uint64  // which levels have ends
 	nodes  []farEnd
-	free   int32 // list of unused nodes, index plus 1
-	far    int   // ends in the wheel
-	moved  int   // ends that went down a level since the last ends were taken, a few forgotten for each of these
+	free   int32      // list of unused nodes, index plus 1
+	far    int        // ends in the wheel
+	n      int        // all ends
+	first  sched.Time // when the next of them is
+	moved  int        // ends that went down a level since the last ends were taken, a few forgotten for each of these
 }
 
 type farEnd struct {
@@ -45,7 +47,7 @@ type farEnd struct {
 }
 
 const (
-	wheelBits  = 10
+	wheelBits  = 12
 	wheelSlots = 1 << wheelBits
 	fullSlot   = 8 // ends: beyond, the slots are too wide
 )
@@ -65,6 +67,10 @@ func (q *ends) start(at sched.Time) { q.base, q.bound = timeKey(at), timeKey(at)
 
 // push adds an end, at any time.
 func (q *ends) push(e end) {
+	if q.n == 0 || e.at < q.first {
+		q.first = e.at
+	}
+	q.n++
 	if timeKey(e.at) < q.bound {
 		q.pushLate(e)
 		return
@@ -111,38 +117,52 @@ func (q *ends) link(i int32) {
 }
 
 // empty reports whether no end is left.
-func (q *ends) empty() bool { return len(q.line)+len(q.late)+q.far == 0 }
+func (q *ends) empty() bool { return q.n == 0 }
 
 // next returns when the next end is; Never where there is none.
 func (q *ends) next() sched.Time {
-	n := len(q.line)
-	if n > 0 && len(q.late) == 0 {
-		return q.line[n-1].at
-	}
-	if q.empty() {
+	if q.n == 0 {
 		return sched.Never
 	}
-	return q.top().at
+	return q.first
 }
 
 // top returns the next end; there must be one.
 func (q *ends) top() end {
-	if len(q.line) == 0 && len(q.late) == 0 {
-		q.pull()
-	}
-	if n := len(q.line); n > 0 && (len(q.late) == 0 || q.line[n-1].before(q.late[0])) {
-		return q.line[n-1]
+	if q.inLine() {
+		return q.line[len(q.line)-1]
 	}
 	return q.late[0]
 }
 
-// pop removes the next end, which top has returned.
-func (q *ends) pop() {
-	if n := len(q.line); n > 0 && (len(q.late) == 0 || q.line[n-1].before(q.late[0])) {
-		q.line = q.line[:n-1]
-		return
+// inLine reports whether the next end, of which there must be one, stands in the line; else it is the first of the heap.
+func (q *ends) inLine() bool {
+	if len(q.late) == 0 {
+		if len(q.line) == 0 {
+			q.pull()
+		}
+		return true
 	}
-	q.popLate()
+	return len(q.line) > 0 && q.line[len(q.line)-1].before(q.late[0])
+}
+
+// pop removes and returns the next end; there must be one.
+func (q *ends) pop() end {
+	var e end
+	if q.inLine() {
+		n := len(q.line) - 1
+		e, q.line = q.line[n], q.line[:n]
+	} else {
+		e = q.popLate()
+	}
+	if q.n--; q.n > 0 {
+		if n := len(q.line); n > 0 && len(q.late) == 0 {
+			q.first = q.line[n-1].at
+		} else {
+			q.first = q.top().at
+		}
+	}
+	return e
 }
 
 // pull makes a line of the ends of the first slot, which must be there; line and heap are empty.
@@ -251,9 +271,9 @@ func (q *ends) pushLate(e end) {
 	q.late = h
 }
 
-func (q *ends) popLate() {
+func (q *ends) popLate() end {
 	h := q.late
-	last := h[len(h)-1]
+	first, last := h[0], h[len(h)-1]
 	h = h[:len(h)-1]
 	q.late = h
 	n, i := len(h), 0
@@ -274,4 +294,5 @@ func (q *ends) popLate() {
 	if n > 0 {
 		h[i] = last
 	}
+	return first
 }

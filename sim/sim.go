@@ -250,8 +250,7 @@ func (r *run) loop(ctx context.Context) error {
 			r.stops = r.stops[:0]
 		}
 		for r.ends.next() == now && !r.ends.empty() {
-			e := r.ends.top()
-			r.ends.pop()
+			e := r.ends.pop()
 			if !r.cut || r.runs(e) {
 				r.ended(e, r.fact())
 			}
