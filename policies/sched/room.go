@@ -107,18 +107,23 @@ func (l *levels) move(node, from, to int) {
 	flat, step := l.flat, l.sums+l.words
 	w := node >> 6
 	bit, sumBit := uint64(1)<<(node&63), uint64(1)<<(w&63)
-	for at := (from + 1) * step; from < to; from++ {
-		flat[at+l.sums+w] |= bit
-		flat[at+w>>6] |= sumBit
-		at += step
-	}
-	for at := from * step; from > to; from-- {
-		left := flat[at+l.sums+w] &^ bit
-		flat[at+l.sums+w] = left
-		if left == 0 {
-			flat[at+w>>6] &^= sumBit
+	if from < to {
+		at, sum := (from+1)*step+l.sums+w, (from+1)*step+w>>6
+		for ; from < to; from++ {
+			flat[at] |= bit
+			flat[sum] |= sumBit
+			at, sum = at+step, sum+step
 		}
-		at -= step
+		return
+	}
+	at, sum := from*step+l.sums+w, from*step+w>>6
+	for ; from > to; from-- {
+		left := flat[at] &^ bit
+		flat[at] = left
+		if left == 0 {
+			flat[sum] &^= sumBit
+		}
+		at, sum = at-step, sum-step
 	}
 }
 
