@@ -51,12 +51,13 @@ type CriticalPath struct {
 	aside   []heap.Item
 	crowded []sched.DemandID // lines given up in this decision
 	bias    []int64
-	oldest  heap.Queue     // tasks that a decision left ready, by first readiness; those that left are skipped
-	passed  []heap.Item    // scratch of reserveForOldest
-	ranks   []int64        // upward rank, ns; 0 = not computed
-	ranked  bool           // there are ranks; until the first dependency is seen they are the estimates
-	jobs    []int32        // by JobID: noTask, the one task of it that has arrived, or the index in paths as -2, -3, ...
-	paths   []*jobPath     // of jobs of several tasks
+	oldest  heap.Queue  // tasks that a decision left ready, by first readiness; those that left are skipped
+	passed  []heap.Item // scratch of reserveForOldest
+	ranks   []int64     // upward rank, ns; 0 = not computed
+	ranked  bool        // there are ranks; until the first dependency is seen they are the estimates
+	jobs    []int32     // by JobID: noTask, the one task of it that has arrived, or the index in paths as -2, -3, ...
+	paths   []*jobPath  // of jobs of several tasks
+	arena   pathArena
 	changed []*jobPath     // scratch of rerank
 	touched []sched.TaskID // scratch of rerank
 	stale   bool           // estimates or capacities changed: sums and keys are taken anew at the next decision
@@ -205,7 +206,7 @@ func (p *CriticalPath) arrived(s *sched.State, first, end sched.TaskID) {
 		}
 	}
 	for t := first; t < end; t++ {
-		p.join(s, t)
+		p.join(s, t, int(end-first))
 		if !linked {
 			continue
 		}
@@ -231,7 +232,7 @@ func (p *CriticalPath) arrived(s *sched.State, first, end sched.TaskID) {
 // arrivedAlone is arrived for one task where nothing has a predecessor.
 func (p *CriticalPath) arrivedAlone(s *sched.State, t sched.TaskID) {
 	p.lines.Index(max(len(s.Table().Tasks), int(t)+1))
-	if p.join(s, t); len(p.changed) > 0 {
+	if p.join(s, t, 1); len(p.changed) > 0 {
 		p.rekeyChanged(s)
 	}
 	if p.take(s, t); p.count&(p.count-1) == 0 {
@@ -269,8 +270,8 @@ func (p *CriticalPath) refresh(s *sched.State) {
 // noTask is the entry of a job in CriticalPath.jobs of which nothing has arrived.
 const noTask = -1
 
-// join adds t to the path of its job; a job has one from its second task on.
-func (p *CriticalPath) join(s *sched.State, t sched.TaskID) {
+// join adds t, one of so many that arrive together, to the path of its job; a job has one from its second task on.
+func (p *CriticalPath) join(s *sched.State, t sched.TaskID, together int) {
 	id := s.Task(t).Job
 	if len(p.jobs) <= int(id) {
 		p.jobs = slices.Grow(p.jobs, max(int(id)+1, int(s.Table().Jobs))-len(p.jobs))
@@ -284,7 +285,7 @@ func (p *CriticalPath) join(s *sched.State, t sched.TaskID) {
 		return
 	case entry >= 0:
 		p.jobs[id] = int32(noTask - 1 - len(p.paths))
-		p.paths = append(p.paths, &jobPath{byRank: []sched.TaskID{sched.TaskID(entry)}})
+		p.paths = append(p.paths, p.arena.path(sched.TaskID(entry), together+1)) // the first may have come before
 	}
 	j := p.path(s, t)
 	j.byRank = append(j.byRank, t)

@@ -70,7 +70,16 @@ func (b *bench) run(h *house) (broken int, err error) {
 		}
 		fmt.Fprintf(b.out, "%-39s %8s %5d %9s %9s %9s  %-24s %s\n", r.name, count(n), runs, number(s.ns, 0), ratio(s.ratio, r.in), number(s.bytes, 0), r.bounds.text(r.in), verdict)
 	}
-	fmt.Fprintf(b.out, "\nfloors, medians: Ew %s, E %s ns of user CPU a task; %.0f s in all\n", number(median(h.ew), 0), number(median(h.e), 0), time.Since(began).Seconds())
+	fmt.Fprintln(b.out)
+	for _, f := range []struct {
+		in unit
+		ns []float64
+	}{{inEw, h.ew}, {inE, h.e}} {
+		if len(f.ns) > 0 {
+			fmt.Fprintf(b.out, "floor %s: %.0f ns of user CPU a task (%.0f to %.0f in this time)\n", f.in, median(f.ns), slices.Min(f.ns), slices.Max(f.ns))
+		}
+	}
+	fmt.Fprintf(b.out, "%.0f s in all\n", time.Since(began).Seconds())
 	if b.gobench != "" {
 		err = os.WriteFile(b.gobench, []byte(b.lines.String()), 0o666)
 	}

@@ -36,7 +36,7 @@ func grow(h *house, out io.Writer, folder string) error {
 		line := plots.Line{Name: g.name}
 		for _, n := range sizes {
 			var ratios []float64
-			for len(ratios) < 3 && (len(ratios) == 0 || n < 10*million) {
+			for len(ratios) < 5 && (len(ratios) == 0 || n <= million) {
 				s, err := h.simulateTimes(r.policy, r.load, n, max(1, 300_000/n))
 				if err != nil {
 					return fmt.Errorf("%s: %w", g.name, err)
@@ -63,7 +63,7 @@ func grow(h *house, out io.Writer, folder string) error {
 			lines[i].Y[k] *= ew
 		}
 	}
-	f, err := plots.Growth("Cost of a task against their number", "tasks", "user CPU (ns a task)", lines)
+	f, err := plots.Growth("Cost of a task against the number of tasks", "tasks", "user CPU (ns a task)", lines)
 	if err != nil {
 		return err
 	}
