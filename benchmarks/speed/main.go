@@ -178,7 +178,8 @@ func bench(runs int, match string) (bool, error) {
 		}
 		fmt.Printf("%-40s %9d %8.0f %6.2f %-2s %9.2f %8.0f  %s\n", r.name, r.tasks, n, n/floor, unit, u, p, verdict)
 	}
-	return all, nil
+	swf, err := benchSWF(dir, runs, match)
+	return all && swf, err
 }
 
 func median(x []float64) float64 {
@@ -249,6 +250,9 @@ func measureRead(file string) error {
 
 // makeTrace writes a trace as a cluster's log might be: the diurnal workload with times in milliseconds, two sizes of memory, 50 tenants.
 func makeTrace(file string, n int, named bool) error {
+	if filepath.Ext(file) == ".swf" {
+		return makeSWFFile(file, n, 1)
+	}
 	w := diurnal(n)
 	var b bytes.Buffer
 	b.WriteString("id,submit_s,run_s,estimate_s,cpu,mem_gb,gpus,tenant\n")
