@@ -271,16 +271,10 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 		return sample{}, err
 	}
 	path := filepath.Join(string(root[:max(len(root)-1, 0)]), filepath.FromSlash(source))
-	if _, err := os.Stat(path); err != nil || makers["swf"] == nil {
-		return nothing("no " + source), nil
-	}
-	if _, err := exec.LookPath("g++"); err != nil {
-		return nothing("no g++"), nil
-	}
-	bare := filepath.Join(h.dir, "cxxfloor")
+	bare := filepath.Join(h.dir, "floor")
 	if !h.made[bare] {
-		if out, err := exec.Command("g++", "-O2", "-o", bare, path).CombinedOutput(); err != nil {
-			return sample{}, fmt.Errorf("g++ %s: %w\n%s", path, err, out)
+		if _, err := buildCXXFloor(path, h.dir); err != nil {
+			return nothing(err.Error()), nil
 		}
 		h.made[bare] = true
 	}
@@ -288,7 +282,7 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	before, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfPool))
+	before, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfProcs))
 	if err != nil {
 		return sample{}, err
 	}
@@ -296,7 +290,7 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfPool))
+	after, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfProcs))
 	if err != nil {
 		return sample{}, err
 	}
@@ -306,5 +300,3 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	return s, nil
 }
 
-// swfPool is the number of processors of the batch log's machine.
-const swfPool = 128
