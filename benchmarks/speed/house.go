@@ -299,4 +299,3 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	s.ratio = p.user / ((before.user + after.user) / 2)
 	return s, nil
 }
-
