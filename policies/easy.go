@@ -427,7 +427,7 @@ func (p *Easy) hasRoom(s *sched.State, d sched.DemandID) bool {
 	switch {
 	case p.pool:
 		return p.fitsPool(s, d)
-	case f.stale:
+	case f.stale || p.plain:
 		return p.look(s, d, f)
 	}
 	return f.room

@@ -159,14 +159,12 @@ func (v *reservation) bringForward(s *sched.State) bool {
 func (v *reservation) make(s *sched.State) {
 	v.after.CopyFrom(s.Room())
 	v.ends = v.ends[:0]
+	v.shadow, v.first = sched.Never, sched.Never
 	for t := range s.RunningTasks() {
 		v.ends = append(v.ends, heap.Item{Key: int64(s.ExpectedEnd(t)), Task: t})
+		v.first = min(v.first, s.EstimatedEnd(t))
 	}
 	v.ends.Init()
-	v.shadow, v.first = sched.Never, sched.Never
-	if len(v.ends) > 0 {
-		v.first = sched.Time(v.ends[0].Key)
-	}
 	for len(v.ends) > 0 {
 		at := v.ends[0].Key
 		for len(v.ends) > 0 && v.ends[0].Key == at {
