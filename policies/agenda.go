@@ -3,7 +3,6 @@ package policies
 import (
 	"math"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -204,11 +203,11 @@ func (a *agenda) insert(n sched.NodeID, r nodeRun) {
 	a.gpus[n] += a.holds[r.kind].size.gpus
 	i := len(list) - 1
 	if i > few {
-		at := sort.Search(i, func(j int) bool { return list[j].after(r.end, r.task) })
+		at := position(list[:i], r.end, r.task)
 		copy(list[at+1:], list[at:i])
 		list[at] = r
 	} else {
-		for ; i > 0 && list[i-1].after(r.end, r.task); i-- {
+		for ; i > 0 && !list[i-1].before(r.end, r.task); i-- {
 			list[i] = list[i-1]
 		}
 		list[i] = r
@@ -216,33 +215,30 @@ func (a *agenda) insert(n sched.NodeID, r nodeRun) {
 	a.touch(n)
 }
 
-func (r *nodeRun) after(end sched.Time, t sched.TaskID) bool {
-	return r.end > end || r.end == end && r.task > t
-}
-
 // remove takes a task out that runs no more and calls gone for each node that it held. It need not be booked.
 func (a *agenda) remove(s *sched.State, t sched.TaskID, gone func(n sched.NodeID, r nodeRun)) {
 	if len(a.gangs) > 0 {
 		if nodes, ok := a.gangs[t]; ok {
+			end := s.Outcome(t).Start.Add(s.Estimate(t))
 			for _, n := range nodes {
-				a.removeFrom(s, n, t, gone)
+				a.removeFrom(n, t, end, gone)
 			}
 			delete(a.gangs, t)
 			a.spare = append(a.spare, nodes)
 			return
 		}
 	}
-	if n := s.Outcome(t).Node; n != sched.NoNode {
-		a.removeFrom(s, n, t, gone)
+	if o := s.Outcome(t); o.Node != sched.NoNode {
+		a.removeFrom(o.Node, t, o.Start.Add(s.Estimate(t)), gone)
 	}
 }
 
-func (a *agenda) removeFrom(s *sched.State, n sched.NodeID, t sched.TaskID, gone func(n sched.NodeID, r nodeRun)) {
+// removeFrom takes a task off a node, where it is likely to have this end.
+func (a *agenda) removeFrom(n sched.NodeID, t sched.TaskID, end sched.Time, gone func(n sched.NodeID, r nodeRun)) {
 	list := a.runs[n]
 	i := -1
-	if len(list) > few { // it is likely to be where its first start and its estimate say
-		end := s.Outcome(t).Start.Add(s.Estimate(t))
-		if at := sort.Search(len(list), func(j int) bool { return !list[j].before(end, t) }); at < len(list) && list[at].task == t {
+	if len(list) > few {
+		if at := position(list, end, t); at < len(list) && list[at].task == t {
 			i = at
 		}
 	}
@@ -270,6 +266,19 @@ func (a *agenda) removeFrom(s *sched.State, n sched.NodeID, t sched.TaskID, gone
 
 func (r *nodeRun) before(end sched.Time, t sched.TaskID) bool {
 	return r.end < end || r.end == end && r.task < t
+}
+
+// position returns where in a list a task belongs.
+func position(list []nodeRun, end sched.Time, t sched.TaskID) int {
+	lo, hi := 0, len(list)
+	for lo < hi {
+		if mid := int(uint(lo+hi) >> 1); list[mid].before(end, t) {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
+	}
+	return lo
 }
 
 // serves reports whether the agenda can tell when a task of the demand fits: where it fits on one node as a whole.

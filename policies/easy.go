@@ -30,14 +30,18 @@ type Easy struct {
 	live    []liveDemand    // demands with waiting tasks, and some others, by what they ask for
 	fits    []demandFit     // by demand
 	open    []sched.DemandID
+	asleep  []sched.DemandID // and some that are not any more
 	fresh   []sched.TaskID
 	ended   []sched.NodeID // where tasks have ended since the last decision
 	settled bool           // nothing else has happened since then
 	keep    bool           // what is known may be kept over decisions
+	pool    bool           // there is one node, and what is known may be kept
+	nodes   int            // number of nodes when live was put in order
 	news    bool           // something has become known since the last backfilling that may let a task start
-	turn    int64          // the reservation's at the last backfilling
+	wider   int64          // the reservation's at the last backfilling
 	reserve reservation
 	rounds  int64
+	cands   []candidate
 	buf     []sched.Placement
 	scan    []sched.TaskID
 	plain   bool // work everything out the slow way (tests compare)
@@ -65,6 +69,11 @@ type demandFit struct {
 	one   bool // it goes on one node by first fit: the fields node and asideOn say on which
 	known bool // what follows is known, of the reservation's turn
 	aside bool // it fits beside the reservation, however long it runs
+
+	asleep bool // it may fit on the reserved node, but not beside the reservation, and no task of it is short enough; it is stale and not open
+	listed bool // stands in Easy.asleep
+
+	slept int64 // on the only node: no task of it is short enough as long as the reservation has not become wider than this
 
 	least   amount // liveDemand's
 	node    sched.NodeID
@@ -139,7 +148,8 @@ func (p *Easy) enter(s *sched.State, t sched.TaskID) {
 	if f.stale {
 		p.reopen(d, f)
 	}
-	p.news = p.news || f.open
+	f.slept = -1
+	p.news = p.news || f.open && !p.pool // on the only node, backfill looks whether it fits
 	ready := s.FirstReady(t)
 	p.queues[d].Insert(t, ready, int64(s.Remaining(t)))
 	p.fresh = append(p.fresh, t)
@@ -209,11 +219,9 @@ func (p *Easy) Decide(r *sched.Round) {
 	s := r.State
 	p.rounds++
 	p.keep = p.keeps(s)
+	p.pool = p.keep && s.Room().Len() == 1
 	if p.settled && p.keep {
-		p.reserve.takeIn(s, p.ended)
-		for _, n := range p.ended {
-			p.freed(s, n)
-		}
+		p.takeIn(s)
 	} else {
 		p.forget(s)
 	}
@@ -226,22 +234,19 @@ func (p *Easy) Decide(r *sched.Round) {
 		if !p.hasRoom(s, d) || !p.startFirst(r, t, d) {
 			r.Skip(t, sched.NoRoom)
 			if r.Queued() > 1 {
-				p.reserve.hold(t, p.place())
-				p.reserve.plain = p.plain
-				if p.Scan != ScanArrival || p.plain {
-					p.backfillEach(r, t)
-				} else if p.news || p.turn != p.reserve.turn || !p.keep {
-					p.backfillInOrder(r, d)
-					p.news, p.turn = false, p.reserve.turn
-				}
+				p.backfill(r, t, d)
 			}
 			break
+		}
+		// What starts first does not heed the reservation: it is its own, or it came back and stands before whom it is for.
+		if p.reserve.made {
+			p.reserve.drop()
 		}
 		p.lineAt++
 		p.queues[d].RemoveAt(p.queues[d].HeadAt())
 	}
 	for _, t := range p.fresh {
-		if r.Phase(t) == sched.Ready && !p.hasRoom(s, r.DemandID(t)) {
+		if r.Phase(t) == sched.Ready && !p.roomFor(s, r.DemandID(t)) {
 			r.Skip(t, sched.NoRoom)
 		}
 	}
@@ -249,15 +254,61 @@ func (p *Easy) Decide(r *sched.Round) {
 	p.settled = true
 }
 
+// takeIn brings what is known up to date with what has ended since the last decision.
+func (p *Easy) takeIn(s *sched.State) {
+	p.reserve.takeIn(s, p.ended)
+	if p.pool {
+		p.news = p.news || len(p.ended) > 0
+		return
+	}
+	if p.wider != p.reserve.wider {
+		p.wake()
+	}
+	for _, n := range p.ended {
+		p.freed(s, n)
+	}
+}
+
+// backfill starts tasks behind the head, which has no room, if any of them may have become able to start.
+func (p *Easy) backfill(r *sched.Round, head sched.TaskID, d sched.DemandID) {
+	p.reserve.hold(head, p.place())
+	p.reserve.plain = p.plain
+	switch {
+	case p.Scan != ScanArrival || p.plain:
+		p.backfillEach(r, head)
+	case p.pool:
+		if p.news || p.wider != p.reserve.wider || p.freshFits(r.State) {
+			p.wider = p.reserve.wider
+			p.backfillPool(r, d)
+		}
+	default:
+		if p.wider != p.reserve.wider {
+			p.wake()
+		}
+		if p.news {
+			p.backfillInOrder(r, d)
+		}
+	}
+	p.news = false
+}
+
 // forget makes all that is known of demands stale.
 func (p *Easy) forget(s *sched.State) {
 	p.reserve.drop()
+	if p.nodes != s.Room().Len() { // what a demand must find on a node depends on whether there are others
+		p.nodes = s.Room().Len()
+		live := slices.Clone(p.live)
+		p.live = p.live[:0]
+		for _, l := range live {
+			p.enlist(s, l.demand)
+		}
+	}
 	p.open, p.news = p.open[:0], true
 	kept := p.live[:0]
 	for _, l := range p.live {
 		f := &p.fits[l.demand]
 		f.live = p.queues[l.demand].Len() > 0
-		f.open, f.stale = f.live, true
+		f.open, f.stale, f.asleep = f.live, true, false
 		if f.live {
 			p.open = append(p.open, l.demand)
 			kept = append(kept, l)
@@ -268,7 +319,7 @@ func (p *Easy) forget(s *sched.State) {
 
 // freed takes in that room came free on a node.
 func (p *Easy) freed(s *sched.State, n sched.NodeID) {
-	free := freeOn(s.Room(), n)
+	v, a, free := &p.reserve, &p.reserve.agenda, freeOn(s.Room(), n)
 	for i := 0; i < len(p.live) && p.live[i].least.cpu <= free.cpu; i++ {
 		l := &p.live[i]
 		if !free.covers(&l.least) {
@@ -281,18 +332,49 @@ func (p *Easy) freed(s *sched.State, n sched.NodeID) {
 			i--
 			continue
 		}
-		p.news = true
 		switch {
-		case f.stale:
-		case !f.one:
+		case f.asleep && v.made && v.single:
+			switch {
+			case n != v.node: // besides this one, it may fit on the reserved node only
+				f.node = n
+				if v.node < n && freeOn(s.Room(), v.node).covers(&f.least) {
+					f.node = v.node
+				}
+				if !s.Room().Up(n) || !a.allowed(s, l.demand, n) {
+					continue
+				}
+			case v.leaves(&l.least):
+				f.node = n
+			default:
+				continue
+			}
+			f.stale, f.room, f.known = false, true, false
+			p.reopen(l.demand, f)
+		case f.stale || !f.one:
 			p.stale(l.demand, f)
 		case f.room && n >= f.node: // the first node stays the first
 			f.known = f.known && f.aside && n >= f.asideOn
-		case s.Room().Up(n) && p.reserve.agenda.allowed(s, l.demand, n):
+		case s.Room().Up(n) && a.allowed(s, l.demand, n):
 			f.room, f.node, f.known = true, n, false
 			p.reopen(l.demand, f)
+		default:
+			continue
+		}
+		p.news = true
+	}
+}
+
+// wake opens what is asleep.
+func (p *Easy) wake() {
+	for _, d := range p.asleep {
+		f := &p.fits[d]
+		f.listed = false
+		if f.asleep {
+			p.stale(d, f)
 		}
 	}
+	p.asleep = p.asleep[:0]
+	p.news, p.wider = true, p.reserve.wider
 }
 
 func (p *Easy) stale(d sched.DemandID, f *demandFit) {
@@ -301,6 +383,7 @@ func (p *Easy) stale(d sched.DemandID, f *demandFit) {
 }
 
 func (p *Easy) reopen(d sched.DemandID, f *demandFit) {
+	f.asleep = false
 	if !f.open {
 		f.open = true
 		p.open = append(p.open, d)
@@ -320,7 +403,7 @@ func (p *Easy) took(s *sched.State, on []sched.Placement) {
 
 // tookOf takes in that a task was started on a node.
 func (p *Easy) tookOf(s *sched.State, n sched.NodeID) {
-	free := freeOn(s.Room(), n)
+	free, alone := freeOn(s.Room(), n), s.Room().Len() == 1
 	for _, d := range p.open {
 		f := &p.fits[d]
 		switch {
@@ -328,7 +411,10 @@ func (p *Easy) tookOf(s *sched.State, n sched.NodeID) {
 		case !f.one:
 			f.stale = true
 		case f.node == n: // it stays the first if the demand fits on it once more
-			f.stale, f.known = !free.covers(&f.least), false
+			f.known = false
+			if !free.covers(&f.least) {
+				f.stale, f.room = !alone, false
+			}
 		case f.known && f.aside && f.asideOn == n:
 			f.known = false
 		}
@@ -337,11 +423,14 @@ func (p *Easy) tookOf(s *sched.State, n sched.NodeID) {
 
 // hasRoom reports whether a task of the demand fits now.
 func (p *Easy) hasRoom(s *sched.State, d sched.DemandID) bool {
-	if f := &p.fits[d]; f.stale {
+	f := &p.fits[d]
+	switch {
+	case p.pool:
+		return p.fitsPool(s, d)
+	case f.stale || p.plain:
 		return p.look(s, d, f)
-	} else {
-		return f.room
 	}
+	return f.room
 }
 
 func (p *Easy) look(s *sched.State, d sched.DemandID, f *demandFit) bool {
@@ -359,18 +448,34 @@ func (p *Easy) look(s *sched.State, d sched.DemandID, f *demandFit) bool {
 		on, f.room = p.place()(s, room, p.queues[d].Head(), p.buf[:0])
 		p.buf = on[:0]
 	}
+	if f.asleep = false; f.room {
+		p.reopen(d, f)
+	}
 	return f.room
+}
+
+// roomFor is hasRoom, and wakes nobody.
+func (p *Easy) roomFor(s *sched.State, d sched.DemandID) bool {
+	if f := &p.fits[d]; f.asleep && !p.pool {
+		return freeOn(s.Room(), p.reserve.node).covers(&f.least)
+	}
+	return p.hasRoom(s, d)
 }
 
 // startFirst starts the head of the line.
 func (p *Easy) startFirst(r *sched.Round, t sched.TaskID, d sched.DemandID) bool {
-	if f := &p.fits[d]; f.one {
+	if f := &p.fits[d]; f.one || p.pool {
 		n := f.node
+		if p.pool {
+			n = 0
+		}
 		if !r.StartOn(t, n) {
 			return false
 		}
 		p.reserve.agenda.add(r.State, t)
-		p.tookOf(r.State, n)
+		if !p.pool {
+			p.tookOf(r.State, n)
+		}
 		return true
 	}
 	on, ok := p.place()(r.State, r.Room(), t, p.buf[:0])
@@ -386,6 +491,7 @@ func (p *Easy) startFirst(r *sched.Round, t sched.TaskID, d sched.DemandID) bool
 // backfillInOrder starts tasks behind the head in the order of the line. In one decision room only shrinks, so the next task to start is the
 // first, over all demands, of those that each demand's room, or the time to the shadow, lets start.
 func (p *Easy) backfillInOrder(r *sched.Round, head sched.DemandID) {
+	v := &p.reserve
 	p.fits[head].round, p.fits[head].at = p.rounds, p.queues[head].HeadAt()+1
 	for {
 		best, bestAt, bestTask, bestReady := sched.DemandID(-1), 0, sched.Nobody, sched.Time(0)
@@ -393,18 +499,25 @@ func (p *Easy) backfillInOrder(r *sched.Round, head sched.DemandID) {
 			d := p.open[i]
 			f, q := &p.fits[d], &p.queues[d]
 			if q.Len() == 0 || !p.hasRoom(r.State, d) {
-				f.open = false
+				p.close(i)
 				f.stale = f.stale || q.Len() == 0
-				p.open[i] = p.open[len(p.open)-1]
-				p.open = p.open[:len(p.open)-1]
 				continue
 			}
-			i++
 			if f.round != p.rounds {
 				f.round, f.at = p.rounds, 0
 			}
 			at, t, ok := q.First(f.at, p.atMost(r.State, d, f))
 			f.at = at
+			if !ok && p.keep && f.one && v.single && v.shadow != sched.Never && !f.aside {
+				p.close(i)
+				f.stale, f.asleep = true, true
+				if !f.listed {
+					f.listed = true
+					p.asleep = append(p.asleep, d)
+				}
+				continue
+			}
+			i++
 			if ok && (best < 0 || lines.Before(q.ReadyAt(at), t, bestReady, bestTask)) {
 				best, bestAt, bestTask, bestReady = d, at, t, q.ReadyAt(at)
 			}
@@ -419,6 +532,14 @@ func (p *Easy) backfillInOrder(r *sched.Round, head sched.DemandID) {
 			f.at = bestAt + 1 // its nodes are slower than the bound assumes, or a quota holds it back
 		}
 	}
+}
+
+// close takes the demand at a place of open out.
+func (p *Easy) close(i int) {
+	last := len(p.open) - 1
+	p.fits[p.open[i]].open = false
+	p.open[i] = p.open[last]
+	p.open = p.open[:last]
 }
 
 // atMost returns how much work a task of the demand may have left to start now behind the head; there is room.

@@ -22,6 +22,7 @@ type reservation struct {
 	made   bool
 	plain  bool  // do without the agenda
 	turn   int64 // changes with what is reserved
+	wider  int64 // changes when that may leave more room or time to others than before, not counting what ends on the reserved node
 
 	shadow sched.Time // Never where not even the end of all running tasks makes room
 
@@ -54,6 +55,7 @@ func (v *reservation) hold(head sched.TaskID, place Place) {
 func (v *reservation) drop() {
 	v.made = false
 	v.turn++
+	v.wider++
 }
 
 // ready works the reservation out unless it stands.
@@ -119,6 +121,7 @@ func (v *reservation) takeIn(s *sched.State, ended []sched.NodeID) {
 			} else if at := v.agenda.expected(s, v.demand, n, v.shadow); at < v.shadow || at == v.shadow && n < v.node && at != sched.Never {
 				v.shadow, v.node = at, n
 				v.turn++
+				v.wider++
 				if v.leave(s); v.fickle {
 					v.drop()
 					return
@@ -156,14 +159,12 @@ func (v *reservation) bringForward(s *sched.State) bool {
 func (v *reservation) make(s *sched.State) {
 	v.after.CopyFrom(s.Room())
 	v.ends = v.ends[:0]
+	v.shadow, v.first = sched.Never, sched.Never
 	for t := range s.RunningTasks() {
 		v.ends = append(v.ends, heap.Item{Key: int64(s.ExpectedEnd(t)), Task: t})
+		v.first = min(v.first, s.EstimatedEnd(t))
 	}
 	v.ends.Init()
-	v.shadow, v.first = sched.Never, sched.Never
-	if len(v.ends) > 0 {
-		v.first = sched.Time(v.ends[0].Key)
-	}
 	for len(v.ends) > 0 {
 		at := v.ends[0].Key
 		for len(v.ends) > 0 && v.ends[0].Key == at {
@@ -236,7 +237,7 @@ func (v *reservation) nodeBeside(s *sched.State, d sched.DemandID, first sched.N
 	if first != v.node {
 		return first
 	}
-	if need := v.agenda.takes[d].times(s.Table().Demands[d].Gang); v.left.minus(need).nonNegative(need) {
+	if need := v.agenda.takes[d].times(s.Table().Demands[d].Gang); v.leaves(&need) {
 		return first
 	}
 	if first+1 < sched.NodeID(s.Room().Len()) {
@@ -245,6 +246,11 @@ func (v *reservation) nodeBeside(s *sched.State, d sched.DemandID, first sched.N
 		}
 	}
 	return sched.NoNode
+}
+
+// leaves reports whether so much is left on the node of the reservation.
+func (v *reservation) leaves(need *amount) bool {
+	return (need.cpu == 0 || v.left.cpu >= need.cpu) && (need.mem == 0 || v.left.mem >= need.mem) && (need.gpus == 0 || v.left.gpus >= need.gpus)
 }
 
 // sharesBeside is beside for a share of a GPU: which device it takes matters, so each replica gets one that has room for it now and at the
