@@ -65,8 +65,8 @@ type CriticalPath struct {
 	area    float64        // sum of a over them
 	est     float64        // sum of their estimates, s
 	meanA   float64
-	meanE   float64
-	asks    []asks // by demand
+	grace   time.Duration // 20 x the mean estimate
+	asks    []asks        // by demand
 	wants   wants
 	backlog int64 // sum of a over the ready tasks: ns of the whole cluster, whole so that the order of summing does not matter
 	buf     []sched.Placement
@@ -247,14 +247,14 @@ func (p *CriticalPath) take(s *sched.State, t sched.TaskID) {
 	p.est += sec
 	p.count++
 	if p.count&(p.count-1) == 0 {
-		p.meanA, p.meanE = p.area/float64(p.count), p.est/float64(p.count)
+		p.meanA, p.grace = p.area/float64(p.count), time.Duration(20*(p.est/float64(p.count))*1e9)
 	}
 }
 
 // refresh takes sums and keys anew.
 func (p *CriticalPath) refresh(s *sched.State) {
 	p.stale = false
-	p.count, p.area, p.est, p.meanA, p.meanE = 0, 0, 0, 0, 0
+	p.count, p.area, p.est, p.meanA, p.grace = 0, 0, 0, 0, 0
 	p.backlog, p.wants = 0, wants{gpu: p.wants.gpu[:0]}
 	for t := range sched.TaskID(s.Known()) {
 		if s.Phase(t) != sched.Unknown {
@@ -576,7 +576,7 @@ func (p *CriticalPath) patience() time.Duration {
 	if p.Patience > 0 {
 		return p.Patience
 	}
-	return max(time.Duration(20*p.meanE*1e9), time.Second)
+	return max(p.grace, time.Second)
 }
 
 // ask keeps what ready tasks ask for together.
@@ -761,8 +761,18 @@ func (p *CriticalPath) startOnly(r *sched.Round, t sched.TaskID) bool {
 	if r.Phase(t) != sched.Ready {
 		return true
 	}
-	if p.lines.IsShut(r.DemandID(t)) {
+	d := r.DemandID(t)
+	if p.lines.IsShut(d) {
 		return false
+	}
+	if !p.First && r.Table().Demands[d].Gang == 1 {
+		p.scores.refresh(r.State)
+		n := p.bestNode(r.State, d)
+		if n == sched.NoNode || !r.StartOn(t, n) {
+			return false
+		}
+		p.scores.change(n)
+		return true
 	}
 	on, ok := p.choose(r.State, r.Room(), t, p.buf[:0])
 	p.buf = on[:0]
@@ -872,12 +882,7 @@ func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID,
 	dem := &s.Table().Demands[d]
 	p.scores.refresh(s)
 	if dem.Gang == 1 {
-		var n sched.NodeID
-		if p.Score <= 0 {
-			n = room.PickAny(d, p.scores.of, p.scores.top)
-		} else {
-			n = room.Pick(d, p.Score, p.scores.of, p.scores.rater(s))
-		}
+		n := p.bestNode(s, d)
 		if n == sched.NoNode {
 			return buf, false
 		}
@@ -905,4 +910,12 @@ func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID,
 		}
 	}
 	return room.FirstFit(d, buf[:start])
+}
+
+// bestNode returns the node with the best score among at most Score on which one replica fits; NoNode where there is none.
+func (p *CriticalPath) bestNode(s *sched.State, d sched.DemandID) sched.NodeID {
+	if p.Score <= 0 {
+		return s.Room().PickAny(d, p.scores.of, p.scores.top)
+	}
+	return s.Room().Pick(d, p.Score, p.scores.of, p.scores.rater(s))
 }
