@@ -294,9 +294,7 @@ var Catalogue = []Entry{
 			if q <= 0 {
 				q = max(a.Hints.MeanEstimate/10, time.Millisecond)
 			}
-			l := NewRoundRobin(q)
-			l.Place = a.Place
-			return l, nil
+			return &RoundRobin{Quantum: q, Place: a.Place}, nil
 		},
 	},
 	{

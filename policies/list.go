@@ -43,11 +43,6 @@ type List struct {
 	plain   bool // work out whom to stop the slow way (tests compare)
 }
 
-type victim struct {
-	rank int64
-	task sched.TaskID
-}
-
 // ReadyTime is the key of FIFO: the time of first readiness, so that a task which failed or was preempted keeps its turn.
 func ReadyTime(s *sched.State, t sched.TaskID) int64 { return int64(s.FirstReady(t)) }
 
@@ -279,20 +274,6 @@ func (l *List) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
 	}
 	// Where it needs room that is only being left, it waits. Otherwise a quota refused it, and it is passed over as one whose start was refused.
 	return len(l.leaving) == 0
-}
-
-func give(s *sched.State, room *sched.Room, t sched.TaskID) {
-	need := &s.Demand(t).Need
-	for _, p := range s.Placements(t) {
-		room.Give(need, p)
-	}
-}
-
-func take(s *sched.State, room *sched.Room, t sched.TaskID) {
-	need := &s.Demand(t).Need
-	for _, p := range s.Placements(t) {
-		room.Take(need, p)
-	}
 }
 
 // never is the key of tasks that rank last.

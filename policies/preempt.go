@@ -8,6 +8,91 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
+// stopping is the scratch in which it is worked out whom to stop.
+type stopping struct {
+	victims []victim // in the order in which they are stopped
+	leaving []sched.TaskID
+	ids     []sched.TaskID
+	buf     []sched.Placement
+	plan    sched.Room
+	near    near
+}
+
+// victim is a task that may be stopped, and its place in the order.
+type victim struct {
+	rank int64
+	task sched.TaskID
+}
+
+// spareAndClaim spares, from the last victim on, those without whom t fits the plan as well, and claims room for t. What is leaving counts
+// as gone in the plan, so that nobody is stopped for room that comes anyway; t then waits for it. It reports false where t has to wait;
+// true, with the task still ready, where a quota refused it, so that it is passed over as one whose start was refused.
+func (x *stopping) spareAndClaim(r *sched.Round, t sched.TaskID, place Place, firstFit bool) bool {
+	on := x.buf
+	x.ids = x.ids[:0]
+	for i := len(x.victims) - 1; i >= 0; i-- {
+		v := x.victims[i].task
+		take(r.State, &x.plan, v)
+		// The victim's own devices may be free only once: whether it fits beside t is seen by placing t without them.
+		if spared, fits := place(r.State, &x.plan, t, on[:0]); fits {
+			on = spared
+			continue
+		}
+		give(r.State, &x.plan, v)
+		x.ids = append(x.ids, v)
+	}
+	on, ok := place(r.State, &x.plan, t, on[:0])
+	x.buf = on[:0]
+	if !ok || len(x.ids) == 0 {
+		return false
+	}
+	if firstFit && r.Demand(t).Need.GPUMilli >= sched.Whole {
+		for i := range on {
+			on[i].GPUs = 0 // the kernel chooses among those that are really free: what is leaving may keep others busy
+		}
+	}
+	return r.Claim(t, on, x.ids...) || len(x.leaving) == 0
+}
+
+// nearly does the same on the nodes of last, the last that was given to near, up to the claim: it leaves whom to stop in ids and the
+// placement in buf. It reports false where nobody is to be stopped, or no room was made.
+func (x *stopping) nearly(r *sched.Round, t, last sched.TaskID) bool {
+	node := x.near.lowestClosed(r.State, last) // it may have closed the gaps of several nodes
+	if node == sched.NoNode {
+		return false
+	}
+	x.ids = x.ids[:0]
+	for i := len(x.victims) - 1; i >= 0; i-- {
+		v := x.victims[i].task
+		if r.Phase(v) == sched.Stopping {
+			continue
+		}
+		x.near.back(r.State, v, -1)
+		if n := x.near.lowestClosed(r.State, last); n != sched.NoNode {
+			node = n
+			continue
+		}
+		x.near.back(r.State, v, +1)
+		x.ids = append(x.ids, v)
+	}
+	x.buf = append(x.buf[:0], sched.Placement{Node: node, Replicas: 1}) // the kernel chooses the devices
+	return len(x.ids) > 0
+}
+
+func give(s *sched.State, room *sched.Room, t sched.TaskID) {
+	need := &s.Demand(t).Need
+	for _, p := range s.Placements(t) {
+		room.Give(need, p)
+	}
+}
+
+func take(s *sched.State, room *sched.Room, t sched.TaskID) {
+	need := &s.Demand(t).Need
+	for _, p := range s.Placements(t) {
+		room.Take(need, p)
+	}
+}
+
 // near finds out whom to stop for a task of one replica under first fit, where nobody shares GPUs, without a copy of the room: such a task
 // fits as soon as the stopped tasks of one node free enough, so a gap per node is all that has to be kept.
 type near struct {
