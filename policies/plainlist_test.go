@@ -252,7 +252,6 @@ func (l *plainList) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
 	return len(l.leaving) == 0
 }
 
-
 // plainRoundRobin returns round-robin with time slices: one line in the order of readiness (a task whose slice has ended goes to its end),
 // whose head blocks, so that each waits at most a slice for its turn. A running task may be stopped once it has run for the quantum, and
 // is only if that makes room for the head of the line. quantum must be positive.
@@ -272,4 +271,13 @@ func plainRoundRobin(quantum time.Duration) *plainList {
 		}
 	}
 	return l
+}
+
+// PlainPreemptive returns the reference of a preemptive policy, for tests outside the package.
+func PlainPreemptive(name string, quantum time.Duration, skip bool) sched.Policy {
+	keys := map[string]Key{"srtf": ShortestRemaining, "rms": ByPeriod, "dm": ByRelativeDeadline, "edf": ByDeadline}
+	if name == "rr" {
+		return plainRoundRobin(quantum)
+	}
+	return &plainList{Key: keys[name], Skip: skip, Evict: overtakes(keys[name])}
 }

@@ -82,8 +82,13 @@ func stampede(rt *rapid.T) policytest.Case {
 	}
 	tb := &sched.Table{Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: int32(tasks)}
 	for i, need := range []sched.Need{
-		{GPUs: 1, GPUMilli: sched.Whole}, {GPUs: 2, GPUMilli: sched.Whole, CPU: 1000}, {GPUs: 4, GPUMilli: sched.Whole, Mem: 1 << 30}, {GPUs: 8, GPUMilli: sched.Whole},
-		{CPU: 1000}, {CPU: 3000, Mem: 5 << 30}, {Mem: 2 << 30},
+		{GPUs: 1, GPUMilli: sched.Whole},
+		{GPUs: 2, GPUMilli: sched.Whole, CPU: 1000},
+		{GPUs: 4, GPUMilli: sched.Whole, Mem: 1 << 30},
+		{GPUs: 8, GPUMilli: sched.Whole},
+		{CPU: 1000},
+		{CPU: 3000, Mem: 5 << 30},
+		{Mem: 2 << 30},
 	} {
 		tb.Demands = append(tb.Demands, sched.Demand{Gang: 1, Need: need})
 		tb.Classes = append(tb.Classes, sched.Class{Demand: sched.DemandID(i), Period: time.Duration(i%3) * time.Second})
@@ -140,5 +145,47 @@ func TestRoundRobinGivesTheOrdersOfThePlainListInAStampede(t *testing.T) {
 		c := gen.Draw(rt, "case")
 		quantum := rapid.SampledFrom([]time.Duration{2e9, 1e9, 5e9, 20e9}).Draw(rt, "quantum")
 		sameBatches(policytest.TB(t, rt), rt, c, &RoundRobin{Quantum: quantum}, plainRoundRobin(quantum))
+	})
+}
+
+// keyedPair is a preemptive policy of the catalogue and the plain list that it must equal.
+func keyedPair(rt *rapid.T) (fast *Preemptive, plain *plainList) {
+	key, falls := Key(ShortestRemaining), true
+	switch rapid.SampledFrom([]string{"srtf", "srtf", "rms", "edf", "dm"}).Draw(rt, "order") {
+	case "rms":
+		key, falls = ByPeriod, false
+	case "edf":
+		key, falls = ByDeadline, false
+	case "dm":
+		key, falls = ByRelativeDeadline, false
+	}
+	skip := rapid.Bool().Draw(rt, "skip")
+	return &Preemptive{Key: key, Falls: falls, Skip: skip}, &plainList{Key: key, Skip: skip, Evict: overtakes(key)}
+}
+
+func TestPreemptiveOrdersAreThoseOfThePlainList(t *testing.T) {
+	gen := policytest.Cases(policytest.Gen{NoRestart: true, NoOverhead: true})
+	rapid.Check(t, func(rt *rapid.T) {
+		c := gen.Draw(rt, "case")
+		if rapid.Bool().Draw(rt, "equal nodes") { // else the search over all running tasks decides most cases of srtf
+			for i := range c.Nodes {
+				c.Nodes[i].SpeedMilli = 0
+			}
+			clear(c.RunOn)
+			clear(c.Table.EstimateOn)
+		}
+		fast, plain := keyedPair(rt)
+		fast.Place = drawPlace(rt)
+		plain.Place = fast.Place
+		sameBatches(policytest.TB(t, rt), rt, c, fast, plain)
+	})
+}
+
+func TestPreemptiveOrdersAreThoseOfThePlainListInAStampede(t *testing.T) {
+	gen := rapid.Custom(stampede)
+	rapid.Check(t, func(rt *rapid.T) {
+		c := gen.Draw(rt, "case")
+		fast, plain := keyedPair(rt)
+		sameBatches(policytest.TB(t, rt), rt, c, fast, plain)
 	})
 }

@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"cmp"
+	"math"
 	"math/bits"
 	"slices"
 	"time"
@@ -124,31 +126,36 @@ func (p *RoundRobin) started(r *sched.Round, t sched.TaskID) {
 }
 
 // byNode stops tasks for one that fits on one node as a whole, under first fit: those on the node where the fewest of the order of start
-// make room.
+// make room. Tasks on other nodes that stopped as well would be spared.
 func (p *RoundRobin) byNode(r *sched.Round, t sched.TaskID) bool {
 	q, x, d := &p.running, &p.stop, r.DemandID(t)
 	at := q.soonest(r.State, d)
 	if at == 0 {
 		return false
 	}
-	last := q.runs[at].task
-	// Tasks on other nodes that stopped as well would be spared.
-	x.victims = x.victims[:0]
-	on := r.Placements(last)
-	for _, pl := range on {
-		for i := q.nodes[pl.Node].first; i != 0 && q.runs[i].seq <= q.runs[at].seq; i = q.runs[i].later {
-			x.victims = append(x.victims, victim{q.runs[i].seq, q.runs[i].task})
+	if on := r.Placements(q.runs[at].task); len(on) == 1 {
+		node := on[0].Node
+		g := gapOn(r.State, d, node)
+		for i := at; i != 0; i = q.runs[i].earlier {
+			g.less(q.runs[i].freed())
 		}
+		x.ids = x.ids[:0]
+		for i := at; i != 0; i = q.runs[i].earlier {
+			if r.Phase(q.runs[i].task) == sched.Stopping {
+				continue
+			}
+			spared := g
+			if spared.more(q.runs[i].freed()); spared.closed() {
+				g = spared
+			} else {
+				x.ids = append(x.ids, q.runs[i].task)
+			}
+		}
+		x.buf = append(x.buf[:0], sched.Placement{Node: node, Replicas: 1}) // the kernel chooses the devices
+	} else {
+		p.byNodes(r, t, at, on)
 	}
-	if len(on) > 1 {
-		slices.SortFunc(x.victims, func(a, b victim) int { return int(a.rank - b.rank) })
-		x.victims = slices.Compact(x.victims)
-	}
-	x.near.begin(r.State)
-	for _, v := range x.victims {
-		x.near.give(r.State, d, v.task)
-	}
-	if !x.nearly(r, t, last) {
+	if len(x.ids) == 0 {
 		return false
 	}
 	if r.Claim(t, x.buf, x.ids...) {
@@ -160,6 +167,24 @@ func (p *RoundRobin) byNode(r *sched.Round, t sched.TaskID) bool {
 		}
 	}
 	return true // a quota refused it
+}
+
+// byNodes finds whom to stop where the last is a gang, so that its stop makes room on several nodes.
+func (p *RoundRobin) byNodes(r *sched.Round, t sched.TaskID, at int32, on []sched.Placement) {
+	q, x := &p.running, &p.stop
+	x.victims = x.victims[:0]
+	for _, pl := range on {
+		for i := q.nodes[pl.Node].first; i != 0 && q.runs[i].seq <= q.runs[at].seq; i = q.runs[i].later {
+			x.victims = append(x.victims, victim{q.runs[i].seq, q.runs[i].task})
+		}
+	}
+	slices.SortFunc(x.victims, func(a, b victim) int { return cmp.Compare(a.rank, b.rank) })
+	x.victims = slices.Compact(x.victims)
+	x.near.begin(r.State)
+	for _, v := range x.victims {
+		x.near.give(r.State, r.DemandID(t), v.task)
+	}
+	x.nearly(r, q.runs[at].task)
 }
 
 // byPlan does the same for whatever asks for more than one node, or is placed otherwise: it gives what running tasks hold to a copy of the
@@ -252,7 +277,8 @@ type turns struct {
 	claims  []claimed
 	byGPU   nodeLevels // nodes by what is free or held by tasks that may be stopped
 	byCPU   nodeLevels
-	changes int // of room and of what may be free
+	changes int // of room and of what may be stopped
+	search  int64
 }
 
 // turn is a running task on one of its nodes. Those of a gang follow each other.
@@ -261,21 +287,26 @@ type turn struct {
 	node           sched.NodeID
 	next, prev     int32 // in the order of start
 	later, earlier int32 // on the node, in the same order; 0 = none
-	gpus           int32
-	passed         bool // may be stopped, or is stopping
+	gpus           int32 // less the devices that a claim has booked as well: these go to the claim
+	passed         bool  // may be stopped, or is stopping
 	start          sched.Time
 	seq            int64 // rises in the order of start, the same for a whole gang
 	cpu, mem       int64
+	devices        sched.Devices
 }
+
+// freed is what the end of a running task makes free on a node.
+func (r *turn) freed() nodeRun { return nodeRun{cpu: r.cpu, mem: r.mem, gpus: r.gpus} }
 
 // turnsOn is what runs on a node, and what those hold that may be stopped.
 type turnsOn struct {
 	first, last int32
-	claims      int32 // claims on it that have not started
-	gpus        int32 // less the devices that a claim has booked as well
+	gpus        int32
 	gpuLevel    int32 // in the index; -1 = down
 	cpuLevel    int32
+	search      int64 // gap is of this search
 	cpu, mem    int64
+	gap         gap
 }
 
 // claimed is a task that waits for victims to stop.
@@ -325,10 +356,14 @@ func (q *turns) start(s *sched.State, t sched.TaskID) {
 			q.runs[i].start, q.runs[i].seq = at, q.seq
 		}
 		r, k := &q.runs[i], int64(p.Replicas)
-		r.gpus, r.cpu, r.mem = r.gpus+p.Replicas*need.GPUs, r.cpu+k*need.CPU, r.mem+k*need.Mem
+		r.gpus, r.cpu, r.mem, r.devices = r.gpus+p.Replicas*need.GPUs, r.cpu+k*need.CPU, r.mem+k*need.Mem, r.devices|p.GPUs
 	}
-	for i := q.slot[t]; i != 0 && q.runs[i].task == t; i = q.runs[i].next {
-		q.touch(s, q.runs[i].node)
+	for i := q.slot[t]; q.runs[i].task == t; i = q.runs[i].next {
+		if len(q.claims) > 0 { // a restored kernel tells of claims first: they may have booked its devices
+			q.rebook(s, q.runs[i].node)
+		} else {
+			q.touch(s, q.runs[i].node)
+		}
 	}
 }
 
@@ -424,8 +459,7 @@ func (q *turns) claim(s *sched.State, t sched.TaskID) {
 	q.slot[t] = -int32(k + 1)
 	for _, p := range s.Placements(t) {
 		c.nodes = append(c.nodes, p.Node)
-		q.nodes[p.Node].claims++
-		q.touch(s, p.Node)
+		q.rebook(s, p.Node)
 	}
 }
 
@@ -440,9 +474,25 @@ func (q *turns) endClaim(s *sched.State, t sched.TaskID) {
 	q.slot[t] = 0
 	q.claims = q.claims[:last]
 	for _, n := range q.claims[:last+1][last].nodes {
-		q.nodes[n].claims--
-		q.touch(s, n)
+		q.rebook(s, n)
 	}
+}
+
+// rebook takes in that claims have booked or given back devices of a node.
+func (q *turns) rebook(s *sched.State, n sched.NodeID) {
+	nd, twice := &q.nodes[n], bookedTwice(s.Room(), n)
+	for i := nd.first; i != 0; i = q.runs[i].later {
+		r := &q.runs[i]
+		if r.devices == 0 {
+			continue
+		}
+		gpus := int32(bits.OnesCount64(uint64(r.devices &^ twice)))
+		if r.passed {
+			nd.gpus += gpus - r.gpus
+		}
+		r.gpus = gpus
+	}
+	q.touch(s, n)
 }
 
 // pass lets the prefix that may be stopped grow up to the first task whose slice is not over.
@@ -493,30 +543,7 @@ func (q *turns) touch(s *sched.State, n sched.NodeID) {
 // spare returns what would be free on a node if all that may be stopped there had stopped.
 func (q *turns) spare(s *sched.State, n sched.NodeID) (cpu, mem int64, gpus int32) {
 	nd, room := &q.nodes[n], s.Room()
-	gpus = room.FreeGPUs(n) + nd.gpus
-	if nd.claims > 0 {
-		for i := nd.first; i != 0 && q.runs[i].passed; i = q.runs[i].later {
-			gpus += q.freed(s, i).gpus - q.runs[i].gpus
-		}
-	}
-	return room.FreeCPU(n) + nd.cpu, room.FreeMem(n) + nd.mem, gpus
-}
-
-// freed is what the end of a running task makes free on one of its nodes. A device that a claim has booked as well goes to the claim.
-func (q *turns) freed(s *sched.State, i int32) nodeRun {
-	r := &q.runs[i]
-	if q.nodes[r.node].claims == 0 {
-		return nodeRun{cpu: r.cpu, mem: r.mem, gpus: r.gpus}
-	}
-	var sum nodeRun
-	need := &s.Demand(r.task).Need
-	for _, p := range s.Placements(r.task) {
-		if p.Node == r.node {
-			f := freed(s, need, p)
-			sum.cpu, sum.mem, sum.gpus = sum.cpu+f.cpu, sum.mem+f.mem, sum.gpus+f.gpus
-		}
-	}
-	return sum
+	return room.FreeCPU(n) + nd.cpu, room.FreeMem(n) + nd.mem, room.FreeGPUs(n) + nd.gpus
 }
 
 // index returns where to look for nodes for the demand.
@@ -564,46 +591,49 @@ func (q *turns) couldHold(s *sched.State, d sched.DemandID) bool {
 }
 
 // few nodes are looked at one by one; of more, the tasks that may be stopped are gone through from the first on.
-const fewNodes = 16
+const fewNodes = 8
 
 // soonest returns the slot of the first running task, in the order of start, with which enough of a node's tasks have stopped for a task of
 // the demand, or 0 where all that may be stopped are not enough.
 func (q *turns) soonest(s *sched.State, d sched.DemandID) int32 {
-	need := &s.Table().Demands[d].Need
-	idx, level := q.index(need)
-	best := int32(0)
-	look := func(n sched.NodeID) {
-		if i := q.closing(s, d, n); i != 0 && (best == 0 || q.runs[i].seq < q.runs[best].seq) {
-			best = i
-		}
-	}
+	idx, level := q.index(&s.Table().Demands[d].Need)
 	if idx.count[level] <= fewNodes {
+		best := int32(0)
 		for n := range idx.at(level) {
-			look(n)
+			g := q.gap(s, d, n)
+			for i := q.nodes[n].first; i != 0 && q.runs[i].passed && (best == 0 || q.runs[i].seq < q.runs[best].seq); i = q.runs[i].later {
+				if g.less(q.runs[i].freed()); g.closed() {
+					best = i
+					break
+				}
+			}
 		}
 		return best
 	}
-	for i := q.runs[0].next; i != q.open && (best == 0 || q.runs[i].seq < q.runs[best].seq); i = q.runs[i].next {
-		if n := q.runs[i].node; idx.has(level, n) {
-			look(n)
+	q.search++
+	for i := q.runs[0].next; i != q.open; i = q.runs[i].next {
+		r := &q.runs[i]
+		if !idx.has(level, r.node) {
+			continue
 		}
-	}
-	return best
-}
-
-// closing returns the slot of the task at whose stop there is room for a task of the demand on a node, or 0.
-func (q *turns) closing(s *sched.State, d sched.DemandID, n sched.NodeID) int32 {
-	need := &s.Table().Demands[d].Need
-	if cpu, mem, gpus := q.spare(s, n); need.CPU > 0 && cpu < need.CPU || need.Mem > 0 && mem < need.Mem || gpus < need.GPUs || !s.Room().Allowed(d, n) {
-		return 0
-	}
-	g := gapOn(s, d, n)
-	for i := q.nodes[n].first; i != 0 && q.runs[i].passed; i = q.runs[i].later {
-		if g.less(q.freed(s, i)); g.closed() {
+		nd := &q.nodes[r.node]
+		if nd.search != q.search {
+			nd.search, nd.gap = q.search, q.gap(s, d, r.node)
+		}
+		if nd.gap.less(r.freed()); nd.gap.closed() {
 			return i
 		}
 	}
 	return 0
+}
+
+// gap returns what a task of the demand lacks on a node; what never closes where all that may be stopped there is not enough.
+func (q *turns) gap(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
+	need := &s.Table().Demands[d].Need
+	if cpu, mem, gpus := q.spare(s, n); need.CPU > 0 && cpu < need.CPU || need.Mem > 0 && mem < need.Mem || need.GPUs > 0 && gpus < need.GPUs || !s.Room().Allowed(d, n) {
+		return gap{cpu: math.MaxInt64 / 2}
+	}
+	return gapOn(s, d, n)
 }
 
 // nodeLevels keeps for each level the set of nodes that are at least on it.
