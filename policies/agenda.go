@@ -516,6 +516,8 @@ func gapOn(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
 
 func (g *gap) less(a amount) { g.amount = g.minus(a) }
 
+func (g *gap) more(a amount) { g.cpu, g.mem, g.gpus = g.cpu+a.cpu, g.mem+a.mem, g.gpus+a.gpus }
+
 func (g *gap) closed() bool { return g.cpu <= 0 && g.mem <= 0 && g.gpus <= 0 }
 
 // free returns what is free on a node at a later time by the estimates.
