@@ -18,6 +18,7 @@ import (
 var makers = map[string]func(file string, n int, named bool) error{
 	"csv":     makeTrace,
 	"parquet": makeTrace,
+	"swf":     func(file string, n int, _ bool) error { return makeSWFFile(file, n, 1) },
 }
 
 // extension of a file's name, without the dot.

@@ -288,7 +288,7 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	before, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfPool))
+	before, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfProcs))
 	if err != nil {
 		return sample{}, err
 	}
@@ -296,7 +296,7 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	after, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfPool))
+	after, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfProcs))
 	if err != nil {
 		return sample{}, err
 	}
@@ -305,6 +305,3 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	s.ratio = p.user / ((before.user + after.user) / 2)
 	return s, nil
 }
-
-// swfPool is the number of processors of the batch log's machine.
-const swfPool = 128
