@@ -11,9 +11,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
-	"syscall"
 )
 
 // swfProcs is the size of the pool that the log of makeSWF is for.
@@ -51,69 +48,6 @@ func makeSWF(out io.Writer, n int, seed uint64) error {
 			i+1, int64(at), -1, j.run, j.procs, -1, -1, j.procs, j.request, -1, 1, user, user%7+1, user*31%9+1, jobs.IntN(3)+1, 1, -1, -1)
 	}
 	return w.Flush()
-}
-
-// swfRow is a row of the table that is a whole process of schedlab: a log read, run and its metrics printed.
-type swfRow struct {
-	policy, loop string  // as the loop in C++ calls it
-	budget       float64 // in user seconds of that loop on the same log
-}
-
-var swfTable = []swfRow{{"fifo", "fcfs", 2}, {"easy", "easy", 2}}
-
-// benchSWF measures schedlab run on a log of 1e6 rigid jobs against the loop in C++ that does the same, in turns. Where one of the two cannot
-// be built, the rows say why and count as kept.
-func benchSWF(dir string, runs int, match string) (bool, error) {
-	const tasks = 1_000_000
-	name := func(r swfRow) string { return fmt.Sprintf("swf, 1e6 jobs, whole process, %s", r.policy) }
-	rows := slices.DeleteFunc(slices.Clone(swfTable), func(r swfRow) bool { return !strings.Contains(name(r), match) })
-	if len(rows) == 0 {
-		return true, nil
-	}
-	floor, err := buildCXXFloor(filepath.Join("benchmarks", "cxxfloor", "floor.cc"), dir)
-	schedlab := filepath.Join(dir, "schedlab")
-	if err == nil {
-		err = build("go", "build", "-o", schedlab, "./cmd/schedlab")
-	}
-	if err != nil {
-		for _, r := range rows {
-			fmt.Printf("%-40s skipped: %v\n", name(r), err)
-		}
-		return true, nil
-	}
-	log := filepath.Join(dir, "log.swf")
-	if err := makeSWFFile(log, tasks, 1); err != nil {
-		return false, err
-	}
-	defer os.Remove(log)
-	all := true
-	for _, r := range rows {
-		var ours, theirs, peak []float64
-		for range runs {
-			loop := exec.Command(floor, r.loop, log, fmt.Sprint(swfProcs))
-			run := exec.Command(schedlab, "run", "--policy", r.policy, log, "--cluster", fmt.Sprintf("pool:%dcpu", swfProcs))
-			run.Env = append(os.Environ(), "GOMAXPROCS=1")
-			for _, c := range []*exec.Cmd{loop, run} {
-				c.Stderr = os.Stderr
-				if err := c.Run(); err != nil {
-					return false, fmt.Errorf("%s: %w", name(r), err)
-				}
-			}
-			theirs, ours = append(theirs, loop.ProcessState.UserTime().Seconds()), append(ours, run.ProcessState.UserTime().Seconds())
-			if u, ok := run.ProcessState.SysUsage().(*syscall.Rusage); ok {
-				peak = append(peak, float64(u.Maxrss)/1024)
-			} else {
-				peak = append(peak, math.NaN())
-			}
-		}
-		a, b := median(ours), median(theirs)
-		verdict := fmt.Sprintf("ok: ratio within %g", r.budget)
-		if a > r.budget*b {
-			verdict, all = fmt.Sprintf("FAIL: ratio above %g", r.budget), false
-		}
-		fmt.Printf("%-40s %9d %8.0f %6.2f %-2s %9.2f %8.0f  %s\n", name(r), tasks, a/tasks*1e9, a/b, "C", a, median(peak), verdict)
-	}
-	return all, nil
 }
 
 // buildCXXFloor builds the loop in C++ and returns its path; the error is a reason to leave it out.
