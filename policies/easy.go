@@ -34,6 +34,7 @@ type Easy struct {
 	asleep   []sched.DemandID // and some that are not any more
 	fresh    []sched.TaskID
 	ended    []sched.NodeID // where tasks have ended since the last decision
+	cameFree sched.NodeID   // the one node of them, if there is only one, as long as nothing else has opened demands in this decision
 	over     sched.TaskID   // the last that ended, plus 1
 	settled  bool           // nothing else has happened since then
 	keep     bool           // what is known may be kept over decisions
@@ -77,6 +78,9 @@ type demandFit struct {
 
 	asleep bool // it may fit on the reserved node, but not beside the reservation, and no task of it is short enough; it is stale and not open
 	listed bool // stands in Easy.asleep
+
+	woken int64 // the last decision in which a node that came free opened it
+	dozed bool  // it was asleep then; else it was closed
 
 	slept int64 // on the only node: no task of it is short enough as long as the reservation has not become wider than this
 
@@ -295,6 +299,10 @@ func (p *Easy) takeIn(s *sched.State) {
 	if p.wider != p.reserve.wider {
 		p.wake()
 	}
+	p.cameFree = sched.NoNode
+	if len(p.ended) == 1 {
+		p.cameFree = p.ended[0]
+	}
 	for _, n := range p.ended {
 		p.freed(s, n)
 	}
@@ -395,11 +403,15 @@ func (p *Easy) freed(s *sched.State, n sched.NodeID) {
 			}
 			f.stale, f.room, f.known = false, true, false
 			p.reopen(l.demand, f)
+			f.woken, f.dozed = p.rounds, true
 		case f.stale || !f.one:
 			p.stale(l.demand, f)
 		case f.room && n >= f.node: // the first node stays the first
 			f.known = f.known && f.aside && n >= f.asideOn
 		case s.Room().Up(n) && a.allowed(s, l.demand, n):
+			if !f.open {
+				f.woken, f.dozed = p.rounds, false
+			}
 			f.room, f.node, f.known = true, n, false
 			p.reopen(l.demand, f)
 		default:
@@ -418,7 +430,7 @@ func (p *Easy) wake() {
 			p.stale(d, f)
 		}
 	}
-	p.asleep = p.asleep[:0]
+	p.asleep, p.cameFree = p.asleep[:0], sched.NoNode
 	p.news, p.wider = true, p.reserve.wider
 }
 
@@ -448,21 +460,24 @@ func (p *Easy) took(s *sched.State, on []sched.Placement) {
 
 // tookOf takes in that a task was started on a node.
 func (p *Easy) tookOf(s *sched.State, n sched.NodeID) {
-	free, alone := freeOn(s.Room(), n), s.Room().Len() == 1
-	for _, d := range p.open {
-		f := &p.fits[d]
+	free := freeOn(s.Room(), n)
+	for i := 0; i < len(p.open); {
+		f := &p.fits[p.open[i]]
 		switch {
+		case f.woken == p.rounds && n == p.cameFree && !free.covers(&f.least):
+			// What woke it is gone again: all is as it was before.
+			f.room, f.stale, f.asleep = false, f.dozed, f.dozed
+			p.close(i)
+			continue
 		case f.stale:
 		case !f.one:
 			f.stale = true
 		case f.node == n: // it stays the first if the demand fits on it once more
-			f.known = false
-			if !free.covers(&f.least) {
-				f.stale, f.room = !alone, false
-			}
+			f.stale, f.known = !free.covers(&f.least), false
 		case f.known && f.aside && f.asideOn == n:
 			f.known = false
 		}
+		i++
 	}
 }
 
