@@ -312,6 +312,8 @@ func gapOn(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
 
 func (g *gap) less(r nodeRun) { g.cpu, g.mem, g.gpus = g.cpu-r.cpu, g.mem-r.mem, g.gpus-r.gpus }
 
+func (g *gap) more(r nodeRun) { g.cpu, g.mem, g.gpus = g.cpu+r.cpu, g.mem+r.mem, g.gpus+r.gpus }
+
 func (g *gap) closed() bool { return g.cpu <= 0 && g.mem <= 0 && g.gpus <= 0 }
 
 // free returns what is free on a node at a later time by the estimates.

@@ -261,11 +261,17 @@ var (
 
 func keyed(key Key) func(a Args) (sched.Policy, error) {
 	return func(a Args) (sched.Policy, error) {
-		l := &List{Key: key, Place: a.Place, Skip: a.Bool("skip")}
-		if slices.ContainsFunc(a.entry.Params, func(p Param) bool { return p.Name == preemptParam.Name }) && a.Bool("preempt") {
-			l.Evict = overtakes(key)
+		return &List{Key: key, Place: a.Place, Skip: a.Bool("skip")}, nil
+	}
+}
+
+// preemptive is keyed for the policies that take preemptParam. falls: the key is ShortestRemaining.
+func preemptive(key Key, falls bool) func(a Args) (sched.Policy, error) {
+	return func(a Args) (sched.Policy, error) {
+		if !a.Bool(preemptParam.Name) {
+			return keyed(key)(a)
 		}
-		return l, nil
+		return &Preemptive{Key: key, Falls: falls, Place: a.Place, Skip: a.Bool("skip")}, nil
 	}
 }
 
@@ -294,25 +300,23 @@ var Catalogue = []Entry{
 			if q <= 0 {
 				q = max(a.Hints.MeanEstimate/10, time.Millisecond)
 			}
-			l := NewRoundRobin(q)
-			l.Place = a.Place
-			return l, nil
+			return &RoundRobin{Quantum: q, Place: a.Place}, nil
 		},
 	},
 	{
 		Name: "rms", Summary: "Rate-monotonic: the shortest period first.", Placed: true,
 		About:  "Fixed priorities by period; tasks without a period rank last, in the order of their number, and may starve.",
-		Source: "Liu & Layland, JACM 1973, section 4.", Params: []Param{preemptParam, skipParam}, New: keyed(ByPeriod),
+		Source: "Liu & Layland, JACM 1973, section 4.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByPeriod, false),
 	},
 	{
 		Name: "dm", Summary: "Deadline-monotonic: the shortest relative deadline first.", Placed: true,
 		About:  "Fixed priorities by relative deadline (a periodic task without one has its period); tasks with neither rank last and may starve.",
-		Source: "Leung & Whitehead, Performance Evaluation 1982.", Params: []Param{preemptParam, skipParam}, New: keyed(ByRelativeDeadline),
+		Source: "Leung & Whitehead, Performance Evaluation 1982.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByRelativeDeadline, false),
 	},
 	{
 		Name: "edf", Summary: "Earliest deadline first.", Placed: true,
 		About:  "The earliest absolute deadline first; tasks without one rank last and may starve.",
-		Source: "Liu & Layland, JACM 1973, section 7.", Params: []Param{preemptParam, skipParam}, New: keyed(ByDeadline),
+		Source: "Liu & Layland, JACM 1973, section 7.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByDeadline, false),
 	},
 	{
 		Name: "sjf", Summary: "Shortest job first, by estimate, not preemptive.", Placed: true,
@@ -323,7 +327,7 @@ var Catalogue = []Entry{
 		Name: "srtf", Summary: "Shortest remaining time first, preemptive.", Placed: true,
 		About:  "The least estimated work left first; a running task with more left is stopped where that makes room. Long tasks may starve.",
 		Source: "Schrage, Operations Research 1968 (SRPT); `shortest` of the Tiresias simulator (NSDI 2019).",
-		Params: []Param{preemptParam, skipParam}, New: keyed(ShortestRemaining),
+		Params: []Param{preemptParam, skipParam}, New: preemptive(ShortestRemaining, true),
 	},
 	{
 		Name: "easy", Summary: "EASY backfilling: FIFO with a reservation for the head of the line.", Placed: true,

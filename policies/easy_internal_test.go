@@ -15,7 +15,7 @@ import (
 	"github.com/schedlab/schedlab/traces"
 )
 
-func orders(t testing.TB, c policytest.Case, p sched.Policy) []string {
+func orderStream(t testing.TB, c policytest.Case, p sched.Policy) []string {
 	var out []string
 	cfg := sim.Config{
 		Workload: &traces.Workload{Table: c.Table, Run: c.Run, RunOn: c.RunOn}, Nodes: c.Nodes, Policy: p, Restart: c.Restart,
@@ -43,36 +43,11 @@ func TestEasyIsTheSameWithItsIndexesAndWithout(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := gen.Draw(rt, "case")
 		tb := policytest.TB(t, rt)
-		fast, plain := orders(tb, c, &Easy{}), orders(tb, c, &Easy{plain: true})
+		fast, plain := orderStream(tb, c, &Easy{}), orderStream(tb, c, &Easy{plain: true})
 		if !slices.Equal(fast, plain) {
 			rt.Fatalf("orders differ:\nfast  %q\nplain %q", fast, plain)
 		}
 	})
-}
-
-// Whom a preemptive policy stops is the same by the gaps of the nodes as by trying every victim on a copy of the room.
-func TestPreemptiveListsStopTheSameTasksByGapsAndByPlan(t *testing.T) {
-	gen := policytest.Cases(policytest.Gen{NoRestart: true, NoOverhead: true})
-	lists := map[string]func() *List{
-		"srtf": func() *List {
-			return &List{Key: ShortestRemaining, Skip: true, Evict: overtakes(ShortestRemaining)}
-		},
-		"edf": func() *List { return &List{Key: ByDeadline, Evict: overtakes(ByDeadline)} },
-		"rr":  func() *List { return NewRoundRobin(2e9) },
-	}
-	for name, list := range lists {
-		t.Run(name, func(t *testing.T) {
-			rapid.Check(t, func(rt *rapid.T) {
-				c := gen.Draw(rt, "case")
-				tb := policytest.TB(t, rt)
-				quick, slow := list(), list()
-				slow.plain = true
-				if a, b := orders(tb, c, quick), orders(tb, c, slow); !slices.Equal(a, b) {
-					rt.Fatalf("orders differ:\ngaps %q\nplan %q", a, b)
-				}
-			})
-		})
-	}
 }
 
 // Two tasks hold memory until 5 s and 10 s; only the second's end makes room for the head. So the shadow time is 10 s, and a task of 8 s may

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"math"
-	"slices"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/lines"
@@ -23,29 +22,17 @@ type Evictable func(s *sched.State, running, t sched.TaskID) (rank int64, ok boo
 // List is list scheduling: ready tasks in the order of a key, each placed as soon as it is its turn and there is room. The zero value is
 // strict FIFO by the time of readiness: the head of the line blocks, first fit. Most policies are a List with a Key.
 type List struct {
-	Key   Key   // nil: time of first readiness
-	Place Place // nil: first fit
-	Skip  bool  // pass over what does not fit
-	Evict Evictable
-	Turns bool                             // Evict goes by the time of start: the first running task that may not be stopped ends the search
-	Wake  func(*sched.Round, sched.TaskID) // called with a task that found no room, so that a preemptive policy can ask to be woken
+	Key   Key       // nil: time of first readiness
+	Place Place     // nil: first fit
+	Skip  bool      // pass over what does not fit
+	Evict Evictable // looks at all running tasks: RoundRobin and Preemptive are faster
 
-	line    heap.Heap   // strict
-	lines   lines.Lines // Skip
-	fresh   []sched.TaskID
-	aside   []heap.Item
-	buf     []sched.Placement
-	victims []victim
-	leaving []sched.TaskID
-	ids     []sched.TaskID
-	plan    sched.Room
-	near    near
-	plain   bool // work out whom to stop the slow way (tests compare)
-}
-
-type victim struct {
-	rank int64
-	task sched.TaskID
+	line  heap.Heap   // strict
+	lines lines.Lines // Skip
+	fresh []sched.TaskID
+	aside []heap.Item
+	buf   []sched.Placement
+	stop  stopping
 }
 
 // ReadyTime is the key of FIFO: the time of first readiness, so that a task which failed or was preempted keeps its turn.
@@ -113,9 +100,6 @@ func (l *List) Decide(r *sched.Round) {
 		t := l.line[0].Task
 		if !l.try(r, t) {
 			r.Skip(t, sched.NoRoom)
-			if l.Wake != nil {
-				l.Wake(r, t)
-			}
 			break
 		}
 		if r.Phase(t) == sched.Ready { // a quota refused it: the line moves on without it
@@ -138,9 +122,6 @@ func (l *List) decideSkip(r *sched.Round) {
 		t := l.lines.First(d).Task
 		if !l.try(r, t) {
 			r.Skip(t, sched.NoRoom)
-			if l.Wake != nil {
-				l.Wake(r, t)
-			}
 			l.lines.Shut(d)
 			continue
 		}
@@ -174,125 +155,13 @@ func (l *List) try(r *sched.Round, t sched.TaskID) bool {
 		r.Start(t, on...)
 		return true
 	}
-	if l.Evict == nil {
+	switch {
+	case l.Evict == nil:
 		return false
+	case l.Place == nil && l.stop.near.serves(r.State, t):
+		return l.stop.byGaps(r, t, l.Evict)
 	}
-	if l.Place == nil && !l.plain && l.near.serves(r.State, t) {
-		return l.preemptNear(r, t)
-	}
-	return l.preempt(r, t, place)
-}
-
-// preempt looks for the victims without which t fits: the largest ranks first until it does, then spares, from the smallest rank on, those
-// that need not go. What is being stopped already counts as gone, so that nobody is stopped for room that comes anyway; t then waits for it.
-func (l *List) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
-	l.victims, l.leaving = l.victims[:0], l.leaving[:0]
-	on, ok := l.buf, false
-	if l.Turns { // they come in the order in which they would be stopped: no more of them than needed are looked at
-		for v := range r.RunningTasks() {
-			stops := r.Phase(v) == sched.Stopping
-			rank, may := int64(0), true
-			if !stops {
-				rank, may = l.Evict(r.State, v, t)
-			}
-			if !may {
-				break
-			}
-			if len(l.victims)+len(l.leaving) == 0 {
-				l.plan.CopyFrom(r.Room())
-			}
-			if stops {
-				l.leaving = append(l.leaving, v)
-			} else {
-				l.victims = append(l.victims, victim{rank, v})
-			}
-			give(r.State, &l.plan, v)
-			if on, ok = place(r.State, &l.plan, t, on[:0]); ok {
-				break
-			}
-		}
-	} else {
-		for v := range r.RunningTasks() {
-			if r.Phase(v) == sched.Stopping {
-				l.leaving = append(l.leaving, v)
-			} else if rank, may := l.Evict(r.State, v, t); may {
-				l.victims = append(l.victims, victim{rank, v})
-			}
-		}
-		if len(l.victims) == 0 {
-			return false
-		}
-		slices.SortFunc(l.victims, func(a, b victim) int {
-			if a.rank != b.rank {
-				if a.rank > b.rank {
-					return -1
-				}
-				return 1
-			}
-			return int(b.task - a.task)
-		})
-		l.plan.CopyFrom(r.Room())
-		for _, v := range l.leaving {
-			give(r.State, &l.plan, v)
-		}
-		n := 0
-		if len(l.leaving) > 0 {
-			on, ok = place(r.State, &l.plan, t, on[:0])
-		}
-		for ; n < len(l.victims) && !ok; n++ {
-			give(r.State, &l.plan, l.victims[n].task)
-			on, ok = place(r.State, &l.plan, t, on[:0])
-		}
-		l.victims = l.victims[:n]
-	}
-	if len(l.victims) == 0 {
-		ok = false // nothing is to be stopped
-	}
-	l.buf = on[:0]
-	if !ok {
-		return false
-	}
-	l.ids = l.ids[:0]
-	for i := len(l.victims) - 1; i >= 0; i-- {
-		v := l.victims[i].task
-		take(r.State, &l.plan, v)
-		// The victim's own devices may be free only once: whether it fits beside t is seen by placing t without them.
-		if spared, fits := place(r.State, &l.plan, t, on[:0]); fits {
-			on = spared
-			continue
-		}
-		give(r.State, &l.plan, v)
-		l.ids = append(l.ids, v)
-	}
-	on, ok = place(r.State, &l.plan, t, on[:0])
-	l.buf = on[:0]
-	if !ok || len(l.ids) == 0 {
-		return false
-	}
-	if l.Place == nil && r.Demand(t).Need.GPUMilli >= sched.Whole {
-		for i := range on {
-			on[i].GPUs = 0 // the kernel chooses among those that are really free: what is leaving may keep others busy
-		}
-	}
-	if r.Claim(t, on, l.ids...) {
-		return true
-	}
-	// Where it needs room that is only being left, it waits. Otherwise a quota refused it, and it is passed over as one whose start was refused.
-	return len(l.leaving) == 0
-}
-
-func give(s *sched.State, room *sched.Room, t sched.TaskID) {
-	need := &s.Demand(t).Need
-	for _, p := range s.Placements(t) {
-		room.Give(need, p)
-	}
-}
-
-func take(s *sched.State, room *sched.Room, t sched.TaskID) {
-	need := &s.Demand(t).Need
-	for _, p := range s.Placements(t) {
-		room.Take(need, p)
-	}
+	return l.stop.byPlan(r, t, l.Evict, place, l.Place == nil)
 }
 
 // never is the key of tasks that rank last.

@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"time"
-
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -43,25 +41,4 @@ func overtakes(key Key) Evictable {
 		mine := key(s, t)
 		return k, k > mine || k == mine && running > t
 	}
-}
-
-// NewRoundRobin returns round-robin with time slices: one line in the order of readiness (a task whose slice has ended goes to its end),
-// whose head blocks, so that each waits at most a slice for its turn. A running task may be stopped once it has run for the quantum, and
-// is only if that makes room for the head of the line. quantum must be positive.
-func NewRoundRobin(quantum time.Duration) *List {
-	l := &List{Turns: true, Key: func(s *sched.State, t sched.TaskID) int64 { return int64(s.ReadySince(t)) }}
-	l.Evict = func(s *sched.State, running, _ sched.TaskID) (int64, bool) {
-		started := s.StartedAt(running)
-		return -int64(started), s.Now().Sub(started) >= quantum
-	}
-	l.Wake = func(r *sched.Round, _ sched.TaskID) {
-		// Tasks run in the order of their start, so the first whose slice is not over ends next.
-		for t := range r.RunningTasks() {
-			if at := r.StartedAt(t).Add(quantum); at > r.Now() {
-				r.WakeAt(at)
-				return
-			}
-		}
-	}
-	return l
 }

@@ -1,12 +1,175 @@
 package policies
 
 import (
+	"cmp"
 	"math"
 	"math/bits"
+	"slices"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/sched"
 )
+
+// stopping is the scratch in which it is worked out whom to stop.
+type stopping struct {
+	victims []victim // in the order in which they are stopped
+	leaving []sched.TaskID
+	ids     []sched.TaskID
+	buf     []sched.Placement
+	plan    sched.Room
+	near    near
+}
+
+// victim is a task that may be stopped, and its place in the order.
+type victim struct {
+	rank int64
+	task sched.TaskID
+}
+
+// byPlan looks for the victims without which t fits: the largest ranks first until it does, then spares, from the smallest rank on, those
+// that need not go. What is being stopped already counts as gone, so that nobody is stopped for room that comes anyway; t then waits for it.
+// What victims hold is given to a copy of the room, one by one.
+func (x *stopping) byPlan(r *sched.Round, t sched.TaskID, evict Evictable, place Place, firstFit bool) bool {
+	x.victims, x.leaving = x.victims[:0], x.leaving[:0]
+	for v := range r.RunningTasks() {
+		if r.Phase(v) == sched.Stopping {
+			x.leaving = append(x.leaving, v)
+		} else if rank, may := evict(r.State, v, t); may {
+			x.victims = append(x.victims, victim{rank, v})
+		}
+	}
+	if len(x.victims) == 0 {
+		return false
+	}
+	slices.SortFunc(x.victims, func(a, b victim) int {
+		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(b.task, a.task))
+	})
+	x.plan.CopyFrom(r.Room())
+	for _, v := range x.leaving {
+		give(r.State, &x.plan, v)
+	}
+	on, ok := x.buf, false
+	if len(x.leaving) > 0 {
+		on, ok = place(r.State, &x.plan, t, on[:0])
+	}
+	n := 0
+	for ; n < len(x.victims) && !ok; n++ {
+		give(r.State, &x.plan, x.victims[n].task)
+		on, ok = place(r.State, &x.plan, t, on[:0])
+	}
+	x.buf, x.victims = on[:0], x.victims[:n]
+	return ok && n > 0 && x.spareAndClaim(r, t, place, firstFit)
+}
+
+// byGaps is byPlan for what near serves; the outcome is the same.
+func (x *stopping) byGaps(r *sched.Round, t sched.TaskID, evict Evictable) bool {
+	d, last, closed := r.DemandID(t), sched.Nobody, false
+	x.near.begin(r.State)
+	x.victims, x.leaving = x.victims[:0], x.leaving[:0]
+	order := x.near.order[:0]
+	for v := range r.RunningTasks() {
+		if r.Phase(v) == sched.Stopping {
+			x.leaving = append(x.leaving, v)
+			closed = closed || x.near.give(r.State, d, v) != sched.NoNode
+		} else if rank, may := evict(r.State, v, t); may {
+			order = append(order, heap.Item{Key: -rank, Task: -v}) // largest rank first, then the larger TaskID
+		}
+	}
+	x.near.order = order
+	if closed {
+		return false // there will be room without stopping anybody
+	}
+	order.Init()
+	for len(order) > 0 && !closed {
+		last = -order.Pop().Task
+		x.victims = append(x.victims, victim{task: last})
+		closed = x.near.give(r.State, d, last) != sched.NoNode
+	}
+	if !closed {
+		return false
+	}
+	x.nearly(r, last)
+	return len(x.ids) > 0 && (r.Claim(t, x.buf, x.ids...) || len(x.leaving) == 0)
+}
+
+// spareAndClaim spares, from the last victim on, those without whom t fits the plan as well, and claims room for t. What is leaving counts
+// as gone in the plan, so that nobody is stopped for room that comes anyway; t then waits for it. It reports false where t has to wait;
+// true, with the task still ready, where a quota refused it, so that it is passed over as one whose start was refused.
+func (x *stopping) spareAndClaim(r *sched.Round, t sched.TaskID, place Place, firstFit bool) bool {
+	on := x.buf
+	x.ids = x.ids[:0]
+	for i := len(x.victims) - 1; i >= 0; i-- {
+		v := x.victims[i].task
+		take(r.State, &x.plan, v)
+		// The victim's own devices may be free only once: whether it fits beside t is seen by placing t without them.
+		if spared, fits := place(r.State, &x.plan, t, on[:0]); fits {
+			on = spared
+			continue
+		}
+		give(r.State, &x.plan, v)
+		x.ids = append(x.ids, v)
+	}
+	on, ok := place(r.State, &x.plan, t, on[:0])
+	x.buf = on[:0]
+	if !ok || len(x.ids) == 0 {
+		return false
+	}
+	if firstFit && r.Demand(t).Need.GPUMilli >= sched.Whole {
+		for i := range on {
+			on[i].GPUs = 0 // the kernel chooses among those that are really free: what is leaving may keep others busy
+		}
+	}
+	return r.Claim(t, on, x.ids...) || len(x.leaving) == 0
+}
+
+// nearly does the same by gaps, on the nodes of last, the last that was given to near: it leaves whom to stop in ids, and the placement in
+// buf. Nobody is to be stopped where there is room anyway, or none.
+func (x *stopping) nearly(r *sched.Round, last sched.TaskID) {
+	x.ids = x.ids[:0]
+	node := x.near.lowestClosed(r.State, last) // it may have closed the gaps of several nodes
+	if node == sched.NoNode {
+		return
+	}
+	for i := len(x.victims) - 1; i >= 0; i-- {
+		v := x.victims[i].task
+		if r.Phase(v) == sched.Stopping {
+			continue
+		}
+		x.near.back(r.State, v, -1)
+		if n := x.near.lowestClosed(r.State, last); n != sched.NoNode {
+			node = n
+			continue
+		}
+		x.near.back(r.State, v, +1)
+		x.ids = append(x.ids, v)
+	}
+	x.buf = append(x.buf[:0], sched.Placement{Node: node, Replicas: 1}) // the kernel chooses the devices
+}
+
+func give(s *sched.State, room *sched.Room, t sched.TaskID) {
+	need := &s.Demand(t).Need
+	for _, p := range s.Placements(t) {
+		room.Give(need, p)
+	}
+}
+
+func take(s *sched.State, room *sched.Room, t sched.TaskID) {
+	need := &s.Demand(t).Need
+	for _, p := range s.Placements(t) {
+		room.Take(need, p)
+	}
+}
+
+// bookedTwice returns the GPUs of a node that a claim has booked while others still hold them.
+func bookedTwice(room *sched.Room, n sched.NodeID) sched.Devices {
+	var twice sched.Devices
+	for i, milli := range room.BookedMilli(n) {
+		if milli > sched.Whole {
+			twice |= 1 << i
+		}
+	}
+	return twice
+}
 
 // near finds out whom to stop for a task of one replica under first fit, where nobody shares GPUs, without a copy of the room: such a task
 // fits as soon as the stopped tasks of one node free enough, so a gap per node is all that has to be kept.
@@ -92,70 +255,4 @@ func freed(s *sched.State, need *sched.Need, p sched.Placement) nodeRun {
 		}
 	}
 	return r
-}
-
-// preemptNear is preempt for what near serves; the outcome is the same.
-func (l *List) preemptNear(r *sched.Round, t sched.TaskID) bool {
-	d, node, last, leaving := r.DemandID(t), sched.NoNode, sched.Nobody, false
-	l.near.begin(r.State)
-	l.victims = l.victims[:0]
-	if l.Turns {
-		for v := range r.RunningTasks() {
-			if r.Phase(v) == sched.Stopping {
-				leaving = true
-			} else {
-				rank, may := l.Evict(r.State, v, t)
-				if !may {
-					break
-				}
-				l.victims = append(l.victims, victim{rank, v})
-			}
-			last = v
-			if node = l.near.give(r.State, d, v); node != sched.NoNode {
-				break
-			}
-		}
-	} else {
-		order := l.near.order[:0]
-		for v := range r.RunningTasks() {
-			if r.Phase(v) == sched.Stopping {
-				leaving = true
-				if n := l.near.give(r.State, d, v); n != sched.NoNode {
-					l.near.order = order
-					return false // there will be room without stopping anybody
-				}
-			} else if rank, may := l.Evict(r.State, v, t); may {
-				order = append(order, heap.Item{Key: -rank, Task: -v}) // largest rank first, then the larger TaskID
-			}
-		}
-		order.Init()
-		for len(order) > 0 && node == sched.NoNode {
-			it := order.Pop()
-			last = -it.Task
-			l.victims = append(l.victims, victim{-it.Key, last})
-			node = l.near.give(r.State, d, last)
-		}
-		l.near.order = order[:0]
-	}
-	if node == sched.NoNode || len(l.victims) == 0 {
-		return false
-	}
-	// Spare, from the smallest rank on, those without whom a gap stays closed. The last one stopped may have closed the gaps of several nodes.
-	l.ids = l.ids[:0]
-	for i := len(l.victims) - 1; i >= 0; i-- {
-		v := l.victims[i].task
-		l.near.back(r.State, v, -1)
-		if n := l.near.lowestClosed(r.State, last); n != sched.NoNode {
-			node = n
-			continue
-		}
-		l.near.back(r.State, v, +1)
-		l.ids = append(l.ids, v)
-	}
-	l.buf = append(l.buf[:0], sched.Placement{Node: node, Replicas: 1}) // the kernel chooses the devices
-	// Where it needs room that is only being left, it waits; otherwise a quota refused it, as in preempt.
-	if len(l.ids) == 0 {
-		return false
-	}
-	return r.Claim(t, l.buf, l.ids...) || !leaving
 }

@@ -1,0 +1,691 @@
+package policies
+
+import (
+	"cmp"
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// RoundRobin is round-robin with time slices: one line in the order of readiness (a task whose slice has ended goes to its end), whose
+// head blocks, so that each waits at most a slice for its turn. A running task may be stopped once it has run for the quantum, and is only
+// if that makes room for the head of the line: as few as it takes in the order of their start, less those without whom the head fits as well.
+//
+// Tasks run in the order of their start, so those past their slice are a prefix of that order. What they hold is kept by node, and the
+// nodes in an index by what would be free if they all stopped. So it takes no search to see that no node could make room for the head, and
+// else few nodes are looked at.
+type RoundRobin struct {
+	Quantum time.Duration // must be positive
+	Place   Place         // nil: first fit
+
+	line    turnLine
+	aside   []sched.TaskID // a quota refused them in this decision
+	running turns
+	stop    stopping
+	stuck   sched.TaskID // the head that found no room, by these changes of room and this end of the prefix
+	changes int
+	open    int32
+	plain   bool // work out whom to stop the slow way (tests compare)
+}
+
+// Observe keeps the line and the running tasks.
+func (p *RoundRobin) Observe(s *sched.State, e sched.Event) {
+	switch e.Kind {
+	case sched.TaskReady:
+		p.running.endClaim(s, e.Task)
+		p.line.insert(s, e.Task)
+	case sched.TaskBlocked, sched.TaskDropped:
+		p.running.endClaim(s, e.Task)
+		p.line.remove(e.Task)
+	case sched.JobArrived:
+		p.running.arrive(s, e)
+	case sched.Started:
+		p.running.start(s, e.Task)
+	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
+		p.running.end(s, e.Task)
+	case sched.NodeUp, sched.NodeDown, sched.NodeProfile:
+		p.running.grow(s)
+		p.running.touch(s, e.Node)
+	case sched.Updated, sched.CheckpointDone, sched.EdgeAdded:
+	default:
+		p.running.changes++ // a quota may have been raised
+	}
+}
+
+// Decide starts tasks in the order of the line as long as there is room, or can be made.
+func (p *RoundRobin) Decide(r *sched.Round) {
+	for len(p.line.tasks) > p.line.head {
+		t := p.line.tasks[p.line.head]
+		if !p.try(r, t) {
+			r.Skip(t, sched.NoRoom)
+			if at, ok := p.running.nextSlice(r.State, p.Quantum); ok {
+				r.WakeAt(at)
+			}
+			break
+		}
+		p.line.pop()
+		if r.Phase(t) == sched.Ready { // a quota refused it: the line moves on without it
+			p.aside = append(p.aside, t)
+		}
+	}
+	if len(p.aside) > 0 {
+		p.line.unpop(p.aside)
+		p.aside = p.aside[:0]
+	}
+}
+
+// try starts t, or claims room for it. It reports false where there is no room; true, with the task still ready, where there was room and
+// the kernel refused the start.
+func (p *RoundRobin) try(r *sched.Round, t sched.TaskID) bool {
+	again := t == p.stuck && p.changes == p.running.changes
+	if p.Place == nil {
+		if !again && r.StartFirst(t) {
+			p.started(r, t)
+			return true
+		}
+	} else {
+		on, ok := p.Place(r.State, r.Room(), t, p.stop.buf[:0])
+		p.stop.buf = on[:0]
+		if ok {
+			r.Start(t, on...)
+			p.started(r, t)
+			return true
+		}
+	}
+	p.running.pass(r.State, p.Quantum)
+	if again && p.open == p.running.open {
+		return false // nothing came free and no slice ended since it found no room
+	}
+	done := false
+	switch {
+	case p.plain:
+		done = p.byPlan(r, t)
+	case !p.running.couldHold(r.State, r.DemandID(t)):
+	case p.Place == nil && p.stop.near.serves(r.State, t):
+		done = p.byNode(r, t)
+	default:
+		done = p.byPlan(r, t)
+	}
+	if done && r.Phase(t) == sched.Claiming {
+		p.running.claim(r.State, t)
+	}
+	p.stuck = sched.Nobody
+	if !done {
+		p.stuck, p.changes, p.open = t, p.running.changes, p.running.open
+	}
+	return done
+}
+
+func (p *RoundRobin) started(r *sched.Round, t sched.TaskID) {
+	if r.Phase(t) == sched.Running {
+		p.running.start(r.State, t)
+	}
+}
+
+// byNode stops tasks for one that fits on one node as a whole, under first fit: those on the node where the fewest of the order of start
+// make room. Tasks on other nodes that stopped as well would be spared.
+func (p *RoundRobin) byNode(r *sched.Round, t sched.TaskID) bool {
+	q, x, d := &p.running, &p.stop, r.DemandID(t)
+	at := q.soonest(r.State, d)
+	if at == 0 {
+		return false
+	}
+	if on := r.Placements(q.runs[at].task); len(on) == 1 {
+		node := on[0].Node
+		g := gapOn(r.State, d, node)
+		for i := at; i != 0; i = q.runs[i].earlier {
+			g.less(q.runs[i].freed())
+		}
+		x.ids = x.ids[:0]
+		for i := at; i != 0; i = q.runs[i].earlier {
+			if r.Phase(q.runs[i].task) == sched.Stopping {
+				continue
+			}
+			spared := g
+			if spared.more(q.runs[i].freed()); spared.closed() {
+				g = spared
+			} else {
+				x.ids = append(x.ids, q.runs[i].task)
+			}
+		}
+		x.buf = append(x.buf[:0], sched.Placement{Node: node, Replicas: 1}) // the kernel chooses the devices
+	} else {
+		p.byNodes(r, t, at, on)
+	}
+	if len(x.ids) == 0 {
+		return false
+	}
+	if r.Claim(t, x.buf, x.ids...) {
+		return true
+	}
+	for i := q.runs[0].next; i != 0 && q.runs[i].seq <= q.runs[at].seq; i = q.runs[i].next {
+		if r.Phase(q.runs[i].task) == sched.Stopping {
+			return false // it needs room that is only being left: it waits
+		}
+	}
+	return true // a quota refused it
+}
+
+// byNodes finds whom to stop where the last is a gang, so that its stop makes room on several nodes.
+func (p *RoundRobin) byNodes(r *sched.Round, t sched.TaskID, at int32, on []sched.Placement) {
+	q, x := &p.running, &p.stop
+	x.victims = x.victims[:0]
+	for _, pl := range on {
+		for i := q.nodes[pl.Node].first; i != 0 && q.runs[i].seq <= q.runs[at].seq; i = q.runs[i].later {
+			x.victims = append(x.victims, victim{q.runs[i].seq, q.runs[i].task})
+		}
+	}
+	slices.SortFunc(x.victims, func(a, b victim) int { return cmp.Compare(a.rank, b.rank) })
+	x.victims = slices.Compact(x.victims)
+	x.near.begin(r.State)
+	for _, v := range x.victims {
+		x.near.give(r.State, r.DemandID(t), v.task)
+	}
+	x.nearly(r, q.runs[at].task)
+}
+
+// byPlan does the same for whatever asks for more than one node, or is placed otherwise: it gives what running tasks hold to a copy of the
+// room, one by one.
+func (p *RoundRobin) byPlan(r *sched.Round, t sched.TaskID) bool {
+	q, x := &p.running, &p.stop
+	place := p.Place
+	if place == nil {
+		place = FirstFit
+	}
+	x.victims, x.leaving = x.victims[:0], x.leaving[:0]
+	on, ok := x.buf, false
+	for i := q.runs[0].next; i != q.open && !ok; i = q.runs[i].next {
+		v := q.runs[i].task
+		if v == q.runs[q.runs[i].prev].task {
+			continue // on another node
+		}
+		if len(x.victims)+len(x.leaving) == 0 {
+			x.plan.CopyFrom(r.Room())
+		}
+		if r.Phase(v) == sched.Stopping {
+			x.leaving = append(x.leaving, v)
+		} else {
+			x.victims = append(x.victims, victim{q.runs[i].seq, v})
+		}
+		give(r.State, &x.plan, v)
+		on, ok = place(r.State, &x.plan, t, on[:0])
+	}
+	x.buf = on[:0]
+	return ok && len(x.victims) > 0 && x.spareAndClaim(r, t, place, p.Place == nil)
+}
+
+// turnLine is the line: ready tasks by the time of readiness, ties to the lower TaskID. That is the order in which they come, so that
+// most of them go to its end.
+type turnLine struct {
+	tasks []sched.TaskID
+	head  int
+}
+
+func (l *turnLine) insert(s *sched.State, t sched.TaskID) {
+	if l.head > 1024 && l.head > len(l.tasks)/2 {
+		l.tasks = l.tasks[:copy(l.tasks, l.tasks[l.head:])]
+		l.head = 0
+	}
+	since := s.ReadySince(t)
+	l.tasks = append(l.tasks, t)
+	i := len(l.tasks) - 1
+	for ; i > l.head; i-- {
+		u := l.tasks[i-1]
+		if at := s.ReadySince(u); at < since || at == since && u < t {
+			break
+		}
+		l.tasks[i] = u
+	}
+	l.tasks[i] = t
+}
+
+func (l *turnLine) pop() {
+	if l.head++; l.head == len(l.tasks) {
+		l.tasks, l.head = l.tasks[:0], 0
+	}
+}
+
+// unpop puts tasks that were popped since the last insert back to the front.
+func (l *turnLine) unpop(tasks []sched.TaskID) {
+	if l.head < len(tasks) { // the line ran empty
+		l.tasks = append(l.tasks[:0], tasks...)
+		return
+	}
+	l.head -= len(tasks)
+	copy(l.tasks[l.head:], tasks)
+}
+
+// remove takes a task out wherever it stands; linear time, for the rare cases.
+func (l *turnLine) remove(t sched.TaskID) {
+	if i := slices.Index(l.tasks[l.head:], t); i >= 0 {
+		l.tasks = slices.Delete(l.tasks, l.head+i, l.head+i+1)
+	}
+}
+
+// turns are the running tasks in the order of their start, and what those of them that may be stopped hold on every node.
+type turns struct {
+	runs    []turn  // slot 0 is the anchor of the ring
+	free    []int32 // unused slots
+	slot    []int32 // by TaskID: its first slot; 0 = none, negative = it claims room, see claims
+	open    int32   // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
+	due     int32   // the first whose slice is not over; 0 = none
+	seq     int64
+	nodes   []turnsOn
+	claims  []claimed
+	byGPU   nodeLevels // nodes by what is free or held by tasks that may be stopped
+	byCPU   nodeLevels
+	changes int // of room and of what may be stopped
+	search  int64
+}
+
+// turn is a running task on one of its nodes. Those of a gang follow each other.
+type turn struct {
+	task           sched.TaskID
+	node           sched.NodeID
+	next, prev     int32 // in the order of start
+	later, earlier int32 // on the node, in the same order; 0 = none
+	gpus           int32 // less the devices that a claim has booked as well: these go to the claim
+	passed         bool  // may be stopped, or is stopping
+	start          sched.Time
+	seq            int64 // rises in the order of start, the same for a whole gang
+	cpu, mem       int64
+	devices        sched.Devices
+}
+
+// freed is what the end of a running task makes free on a node.
+func (r *turn) freed() nodeRun { return nodeRun{cpu: r.cpu, mem: r.mem, gpus: r.gpus} }
+
+// turnsOn is what runs on a node, and what those hold that may be stopped.
+type turnsOn struct {
+	first, last int32
+	gpus        int32
+	gpuLevel    int32 // in the index; -1 = down
+	cpuLevel    int32
+	search      int64 // gap is of this search
+	cpu, mem    int64
+	gap         gap
+}
+
+// claimed is a task that waits for victims to stop.
+type claimed struct {
+	task  sched.TaskID
+	nodes []sched.NodeID
+}
+
+func (q *turns) grow(s *sched.State) {
+	if len(q.runs) == 0 {
+		q.runs = append(q.runs, turn{task: sched.Nobody})
+	}
+	if n := len(s.Table().Tasks); len(q.slot) < n {
+		q.slot = append(q.slot, make([]int32, n-len(q.slot))...)
+	}
+	for n := len(q.nodes); n < s.Room().Len(); n++ {
+		q.nodes = append(q.nodes, turnsOn{gpuLevel: -1, cpuLevel: -1})
+		q.byGPU.grow(n + 1)
+		q.byCPU.grow(n + 1)
+		q.touch(s, sched.NodeID(n))
+	}
+}
+
+// arrive takes in that tasks are known. A restored kernel tells it of tasks that claim room too.
+func (q *turns) arrive(s *sched.State, e sched.Event) {
+	q.grow(s)
+	for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
+		if s.Phase(t) == sched.Claiming {
+			q.claim(s, t)
+		}
+	}
+}
+
+// start takes in that a task runs, once.
+func (q *turns) start(s *sched.State, t sched.TaskID) {
+	q.grow(s)
+	q.endClaim(s, t)
+	if q.slot[t] != 0 {
+		return
+	}
+	q.seq++
+	need, at := &s.Demand(t).Need, s.StartedAt(t)
+	for _, p := range s.Placements(t) {
+		i := q.on(t, p.Node)
+		if i == 0 {
+			i = q.add(t, p.Node)
+			q.runs[i].start, q.runs[i].seq = at, q.seq
+		}
+		r, k := &q.runs[i], int64(p.Replicas)
+		r.gpus, r.cpu, r.mem, r.devices = r.gpus+p.Replicas*need.GPUs, r.cpu+k*need.CPU, r.mem+k*need.Mem, r.devices|p.GPUs
+	}
+	for i := q.slot[t]; q.runs[i].task == t; i = q.runs[i].next {
+		if len(q.claims) > 0 { // a restored kernel tells of claims first: they may have booked its devices
+			q.rebook(s, q.runs[i].node)
+		} else {
+			q.touch(s, q.runs[i].node)
+		}
+	}
+}
+
+// on returns the slot of a task on a node.
+func (q *turns) on(t sched.TaskID, n sched.NodeID) int32 {
+	i := q.slot[t]
+	for i > 0 && q.runs[i].task == t && q.runs[i].node != n {
+		i = q.runs[i].next
+	}
+	if i > 0 && q.runs[i].task != t {
+		return 0
+	}
+	return i
+}
+
+// add puts a task at the end of the ring and of its node.
+func (q *turns) add(t sched.TaskID, n sched.NodeID) int32 {
+	var i int32
+	if last := len(q.free) - 1; last >= 0 {
+		i, q.free = q.free[last], q.free[:last]
+	} else {
+		q.runs = append(q.runs, turn{})
+		i = int32(len(q.runs) - 1)
+	}
+	nd, end := &q.nodes[n], q.runs[0].prev
+	q.runs[i] = turn{task: t, node: n, prev: end, earlier: nd.last}
+	q.runs[end].next, q.runs[0].prev = i, i
+	if nd.last != 0 {
+		q.runs[nd.last].later = i
+	} else {
+		nd.first = i
+	}
+	nd.last = i
+	if q.slot[t] == 0 {
+		q.slot[t] = i
+	}
+	if q.open == 0 {
+		q.open = i
+	}
+	if q.due == 0 {
+		q.due = i
+	}
+	return i
+}
+
+// end takes in that a task runs no more.
+func (q *turns) end(s *sched.State, t sched.TaskID) {
+	q.grow(s)
+	i := q.slot[t]
+	if i <= 0 {
+		return
+	}
+	q.slot[t] = 0
+	for q.runs[i].task == t {
+		r := &q.runs[i]
+		nd, next := &q.nodes[r.node], r.next
+		if r.passed {
+			nd.cpu, nd.mem, nd.gpus = nd.cpu-r.cpu, nd.mem-r.mem, nd.gpus-r.gpus
+		}
+		q.runs[r.prev].next, q.runs[next].prev = next, r.prev
+		if r.earlier != 0 {
+			q.runs[r.earlier].later = r.later
+		} else {
+			nd.first = r.later
+		}
+		if r.later != 0 {
+			q.runs[r.later].earlier = r.earlier
+		} else {
+			nd.last = r.earlier
+		}
+		if q.open == i {
+			q.open = next
+		}
+		if q.due == i {
+			q.due = next
+		}
+		q.free = append(q.free, i)
+		q.touch(s, r.node)
+		i = next
+	}
+}
+
+// claim takes in that a task claims room.
+func (q *turns) claim(s *sched.State, t sched.TaskID) {
+	k := len(q.claims)
+	if k < cap(q.claims) {
+		q.claims = q.claims[:k+1]
+	} else {
+		q.claims = append(q.claims, claimed{})
+	}
+	c := &q.claims[k]
+	c.task, c.nodes = t, c.nodes[:0]
+	q.slot[t] = -int32(k + 1)
+	for _, p := range s.Placements(t) {
+		c.nodes = append(c.nodes, p.Node)
+		q.rebook(s, p.Node)
+	}
+}
+
+// endClaim takes in that a task claims no room any more.
+func (q *turns) endClaim(s *sched.State, t sched.TaskID) {
+	if q.grow(s); q.slot[t] >= 0 {
+		return
+	}
+	k, last := int(-q.slot[t]-1), len(q.claims)-1
+	q.claims[k], q.claims[last] = q.claims[last], q.claims[k]
+	q.slot[q.claims[k].task] = -int32(k + 1)
+	q.slot[t] = 0
+	q.claims = q.claims[:last]
+	for _, n := range q.claims[:last+1][last].nodes {
+		q.rebook(s, n)
+	}
+}
+
+// rebook takes in that claims have booked or given back devices of a node.
+func (q *turns) rebook(s *sched.State, n sched.NodeID) {
+	nd, twice := &q.nodes[n], bookedTwice(s.Room(), n)
+	for i := nd.first; i != 0; i = q.runs[i].later {
+		r := &q.runs[i]
+		if r.devices == 0 {
+			continue
+		}
+		gpus := int32(bits.OnesCount64(uint64(r.devices &^ twice)))
+		if r.passed {
+			nd.gpus += gpus - r.gpus
+		}
+		r.gpus = gpus
+	}
+	q.touch(s, n)
+}
+
+// pass lets the prefix that may be stopped grow up to the first task whose slice is not over.
+func (q *turns) pass(s *sched.State, quantum time.Duration) {
+	for q.open != 0 {
+		r := &q.runs[q.open]
+		if s.Now().Sub(r.start) < quantum && s.Phase(r.task) != sched.Stopping {
+			break
+		}
+		r.passed = true
+		nd := &q.nodes[r.node]
+		nd.cpu, nd.mem, nd.gpus = nd.cpu+r.cpu, nd.mem+r.mem, nd.gpus+r.gpus
+		q.touch(s, r.node)
+		q.open = r.next
+	}
+}
+
+// nextSlice returns when the next slice ends, and false where none does.
+func (q *turns) nextSlice(s *sched.State, quantum time.Duration) (sched.Time, bool) {
+	for q.due != 0 {
+		if at := q.runs[q.due].start.Add(quantum); at > s.Now() {
+			return at, true
+		}
+		q.due = q.runs[q.due].next
+	}
+	return 0, false
+}
+
+// touch takes in that the room of a node has changed, or what may be stopped there.
+func (q *turns) touch(s *sched.State, n sched.NodeID) {
+	q.changes++
+	nd := &q.nodes[n]
+	g, c := int32(-1), int32(-1)
+	if s.Room().Up(n) {
+		cpu, _, gpus := q.spare(s, n)
+		g, c = gpuLevel(gpus), cpuLevel(cpu)
+	}
+	if g != nd.gpuLevel {
+		q.byGPU.move(n, nd.gpuLevel, g)
+		nd.gpuLevel = g
+	}
+	if c != nd.cpuLevel {
+		q.byCPU.move(n, nd.cpuLevel, c)
+		nd.cpuLevel = c
+	}
+}
+
+// spare returns what would be free on a node if all that may be stopped there had stopped.
+func (q *turns) spare(s *sched.State, n sched.NodeID) (cpu, mem int64, gpus int32) {
+	nd, room := &q.nodes[n], s.Room()
+	return room.FreeCPU(n) + nd.cpu, room.FreeMem(n) + nd.mem, room.FreeGPUs(n) + nd.gpus
+}
+
+// index returns where to look for nodes for the demand.
+func (q *turns) index(need *sched.Need) (*nodeLevels, int32) {
+	if need.GPUs > 0 {
+		return &q.byGPU, gpuLevel(need.GPUs)
+	}
+	return &q.byCPU, cpuLevel(need.CPU)
+}
+
+// couldHold reports whether the nodes could hold a task of the demand if all that may be stopped had; for shares of a GPU it does not look.
+func (q *turns) couldHold(s *sched.State, d sched.DemandID) bool {
+	dem := &s.Table().Demands[d]
+	need, left := &dem.Need, int64(dem.Gang)
+	if need.GPUs > 0 && need.GPUMilli < sched.Whole {
+		return true
+	}
+	idx, level := q.index(need)
+	if idx.count[level] == 0 {
+		return false
+	}
+	if left == 1 {
+		return true
+	}
+	for n := range idx.at(level) {
+		if !s.Room().Allowed(d, n) {
+			continue
+		}
+		cpu, mem, gpus := q.spare(s, n)
+		k := left
+		if need.CPU > 0 {
+			k = min(k, cpu/need.CPU)
+		}
+		if need.Mem > 0 {
+			k = min(k, mem/need.Mem)
+		}
+		if need.GPUs > 0 {
+			k = min(k, int64(gpus/need.GPUs))
+		}
+		if left -= max(k, 0); left <= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// few nodes are looked at one by one; of more, the tasks that may be stopped are gone through from the first on.
+const fewNodes = 8
+
+// soonest returns the slot of the first running task, in the order of start, with which enough of a node's tasks have stopped for a task of
+// the demand, or 0 where all that may be stopped are not enough.
+func (q *turns) soonest(s *sched.State, d sched.DemandID) int32 {
+	idx, level := q.index(&s.Table().Demands[d].Need)
+	if idx.count[level] <= fewNodes {
+		best := int32(0)
+		for n := range idx.at(level) {
+			g := q.gap(s, d, n)
+			for i := q.nodes[n].first; i != 0 && q.runs[i].passed && (best == 0 || q.runs[i].seq < q.runs[best].seq); i = q.runs[i].later {
+				if g.less(q.runs[i].freed()); g.closed() {
+					best = i
+					break
+				}
+			}
+		}
+		return best
+	}
+	q.search++
+	for i := q.runs[0].next; i != q.open; i = q.runs[i].next {
+		r := &q.runs[i]
+		if !idx.has(level, r.node) {
+			continue
+		}
+		nd := &q.nodes[r.node]
+		if nd.search != q.search {
+			nd.search, nd.gap = q.search, q.gap(s, d, r.node)
+		}
+		if nd.gap.less(r.freed()); nd.gap.closed() {
+			return i
+		}
+	}
+	return 0
+}
+
+// gap returns what a task of the demand lacks on a node; what never closes where all that may be stopped there is not enough.
+func (q *turns) gap(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
+	need := &s.Table().Demands[d].Need
+	if cpu, mem, gpus := q.spare(s, n); need.CPU > 0 && cpu < need.CPU || need.Mem > 0 && mem < need.Mem || need.GPUs > 0 && gpus < need.GPUs || !s.Room().Allowed(d, n) {
+		return gap{cpu: math.MaxInt64 / 2}
+	}
+	return gapOn(s, d, n)
+}
+
+// nodeLevels keeps for each level the set of nodes that are at least on it.
+type nodeLevels struct {
+	sets  [levels][]uint64
+	count [levels]int32
+}
+
+const levels = 24
+
+// gpuLevel is the level of a number of GPUs, cpuLevel that of milli-CPU. What is above the last level counts as on it.
+func gpuLevel(n int32) int32 { return min(max(n, 0), levels-1) }
+
+func cpuLevel(milli int64) int32 {
+	if milli < 1000 {
+		return 0
+	}
+	return int32(min(bits.Len64(uint64(milli)/1000), levels-1))
+}
+
+func (l *nodeLevels) grow(nodes int) {
+	for i := range l.sets {
+		for len(l.sets[i])*64 < nodes {
+			l.sets[i] = append(l.sets[i], 0)
+		}
+	}
+}
+
+// move takes a node from one level to another; -1 is none.
+func (l *nodeLevels) move(n sched.NodeID, from, to int32) {
+	w, bit := n>>6, uint64(1)<<(n&63)
+	for i := from + 1; i <= to; i++ {
+		l.sets[i][w] |= bit
+		l.count[i]++
+	}
+	for i := from; i > to; i-- {
+		l.sets[i][w] &^= bit
+		l.count[i]--
+	}
+}
+
+func (l *nodeLevels) has(level int32, n sched.NodeID) bool { return l.sets[level][n>>6]>>(n&63)&1 != 0 }
+
+// at yields the nodes that are at least on a level.
+func (l *nodeLevels) at(level int32) func(yield func(sched.NodeID) bool) {
+	return func(yield func(sched.NodeID) bool) {
+		for w, set := range l.sets[level] {
+			for ; set != 0; set &= set - 1 {
+				if !yield(sched.NodeID(w<<6 + bits.TrailingZeros64(set))) {
+					return
+				}
+			}
+		}
+	}
+}
