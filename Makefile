@@ -3,10 +3,10 @@ GO ?= go
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test race fuzz bench verify slurm demo pictures clean
+.PHONY: help deps build check test race fuzz bench bench-short bench-compare bench-baseline bench-readme bench-growth verify slurm demo pictures clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 deps: ## fetch the modules and build the tools that check uses
 	$(GO) mod download
@@ -35,8 +35,26 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 		for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
 			echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; done; done
 
-bench: ## speed and memory of the simulator, a policy a line
+bench: ## speed and memory against their budgets (10 minutes)
 	$(GO) run ./benchmarks/speed
+
+bench-short: ## the same with fewer tasks; fails beyond 1.25 x of a budget
+	$(GO) run ./benchmarks/speed -short
+
+bench-compare: ## make bench, and benchstat against benchmarks/baseline
+	@mkdir -p out; rm -f out/bench.txt
+	$(GO) run ./benchmarks/speed -gobench out/bench.txt || test -s out/bench.txt
+	$(GO) tool benchstat benchmarks/baseline/bench.txt out/bench.txt
+
+bench-baseline: ## make bench, kept as the baseline
+	@mkdir -p benchmarks/baseline; rm -f benchmarks/baseline/bench.txt
+	$(GO) run ./benchmarks/speed -runs 6 -gobench benchmarks/baseline/bench.txt || test -s benchmarks/baseline/bench.txt
+
+bench-readme: ## make bench, and its table into benchmarks/README.md
+	$(GO) run ./benchmarks/speed -readme benchmarks/README.md
+
+bench-growth: ## the cost of a task from 1e4 to 1e7 of them, drawn
+	$(GO) run ./benchmarks/speed -growth benchmarks/pictures
 
 verify: build ## compare with published results (needs the references; 10 minutes)
 	bin/schedlab verify

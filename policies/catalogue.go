@@ -344,6 +344,14 @@ var Catalogue = []Entry{
 		},
 	},
 	{
+		Name: "blevel", Summary: "List scheduling by static b-level (HLFET): the head of the longest path first.", Placed: true,
+		About: "The b-level of a task is the estimated length of the longest path from it to the end of its job, without communication; it changes only with the graph and " +
+			"the estimates. The largest goes first, whatever the job, so the makespan of one workflow is short and jobs with short paths may starve behind others.",
+		Source: "Adam, Chandy & Dickson, CACM 1974 (HLFET); Kwok & Ahmad, ACM Computing Surveys 1999, BNP scheduling algorithms.",
+		Params: []Param{skipParam},
+		New:    func(a Args) (sched.Policy, error) { return NewBLevel(a.Place, a.Bool("skip")), nil },
+	},
+	{
 		Name: "critical-path", Summary: "Critical-path weighted: upward rank, latency, resource share, predecessors, heat and age; nodes by score.",
 		About: "A weighted sum of terms in 0..1, largest first, past what does not fit. rank: how close the task is to what is left of its job's critical path; " +
 			"latency: criticality, or how near the deadline is; share: small demand x estimate; preds: whether a successor waits for this task alone; heat: demand of " +

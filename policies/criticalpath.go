@@ -47,27 +47,30 @@ type CriticalPath struct {
 	First    bool          // first fit instead of the node score
 
 	lines   lines.Lines
-	fresh   []sched.TaskID
+	fresh   []sched.TaskID // became ready since the last decision; not in their lines yet
 	aside   []heap.Item
 	crowded []sched.DemandID // lines given up in this decision
 	bias    []int64
-	oldest  heap.Heap                // ready tasks by first readiness; those that left are skipped
-	passed  []heap.Item              // scratch of reserveForOldest
-	ranks   []int64                  // upward rank, ns; 0 = not computed
-	jobs    map[sched.JobID]*jobPath // of several tasks
-	only    []sched.TaskID           // by JobID: the one task of it that has arrived; Nobody
-	changed []*jobPath               // scratch of rerank
-	touched []sched.TaskID           // scratch of rerank
-	stale   bool                     // estimates or capacities changed: sums and keys are taken anew at the next decision
-	count   int64                    // tasks that arrived
-	area    float64                  // sum of a over them
-	est     float64                  // sum of their estimates, s
+	oldest  heap.Queue  // tasks that a decision left ready, by first readiness; those that left are skipped
+	passed  []heap.Item // scratch of reserveForOldest
+	ranks   []int64     // upward rank, ns; 0 = not computed
+	ranked  bool        // there are ranks; until the first dependency is seen they are the estimates
+	jobs    []int32     // by JobID: noTask, the one task of it that has arrived, or the index in paths as -2, -3, ...
+	paths   []*jobPath  // of jobs of several tasks
+	arena   pathArena
+	changed []*jobPath     // scratch of rerank
+	touched []sched.TaskID // scratch of rerank
+	stale   bool           // estimates or capacities changed: sums and keys are taken anew at the next decision
+	count   int64          // tasks that arrived
+	area    float64        // sum of a over them
+	est     float64        // sum of their estimates, s
 	meanA   float64
-	meanE   float64
-	asked   []int64 // by demand: ready tasks
+	grace   time.Duration // 20 x the mean estimate
+	asks    []asks        // by demand
 	wants   wants
 	backlog int64 // sum of a over the ready tasks: ns of the whole cluster, whole so that the order of summing does not matter
 	buf     []sched.Placement
+	scores  scores
 	nodes   []sched.NodeID
 	scored  []scoredNode
 	reserve reservation
@@ -88,6 +91,25 @@ type jobPath struct {
 	dirty  bool           // in CriticalPath.changed
 }
 
+// asks is what follows from a demand and the capacities of the cluster.
+type asks struct {
+	known         bool
+	scarce        resource // of which it asks the largest share
+	share         float64  // that share of the whole cluster, by dominantShare
+	cpu, mem, gpu int64    // of the whole gang
+	types         []int32  // indexes of the GPU types that it may use
+}
+
+// resource says which heat counts.
+type resource uint8
+
+const (
+	noResource resource = iota
+	theCPU
+	theMemory
+	theGPUs
+)
+
 // wants sums what ready tasks ask for.
 type wants struct {
 	cpu, mem int64
@@ -95,7 +117,7 @@ type wants struct {
 }
 
 type scoredNode struct {
-	score float64
+	score int64
 	node  sched.NodeID
 }
 
@@ -104,40 +126,65 @@ const unit = 1e6
 
 // Observe keeps ranks, sums and lines.
 func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
-	switch e.Kind {
+	switch e.Kind { // the three facts of every task's life, and then the others
+	case sched.TaskReady:
+		p.fresh = append(p.fresh, e.Task)
+		return
 	case sched.JobArrived:
-		p.arrived(s, e)
+		if e.N == 1 && !s.Linked() {
+			p.arrivedAlone(s, e.Task)
+		} else {
+			p.arrived(s, e.Task, e.Task+sched.TaskID(e.N))
+		}
+		return
+	case sched.Finished:
+		if !p.First {
+			p.scores.ended(s, e.Task)
+		}
+		p.lines.Reopen()
+		p.over(s, e.Task)
+		if s.Linked() {
+			p.doneBefore(s, e.Task)
+		}
+		return
+	}
+	if !p.First {
+		p.scores.observe(s, &e)
+	}
+	switch e.Kind {
 	case sched.EdgeAdded:
+		p.rankEstimates(s, 0, 0)
 		p.rerank(s, e.Task)
 		p.rekeyPreds(s, e.Other)
 	case sched.Updated:
 		p.rerank(s, e.Task)
 		p.stale = true
 	case sched.NodeUp:
-		p.stale = p.stale || e.More != nil && e.More.Spec != nil
+		if e.More != nil && e.More.Spec != nil {
+			p.stale = true
+			clear(p.asks)
+		}
 		p.lines.Reopen()
-	case sched.TaskReady:
-		d := s.DemandID(e.Task)
-		p.lines.Push(d, heap.Item{Key: p.key(s, e.Task), Task: e.Task})
-		p.fresh = append(p.fresh, e.Task)
-		p.oldest.Push(heap.Item{Key: int64(s.FirstReady(e.Task)), Task: e.Task})
-		p.ask(s, e.Task, 1)
 	case sched.TaskBlocked:
 		p.left(s, e.Task)
 	case sched.TaskDropped:
 		p.left(s, e.Task)
 		p.over(s, e.Task)
-	case sched.Finished:
+	case sched.Started, sched.CheckpointDone:
+	default:
 		p.lines.Reopen()
-		p.over(s, e.Task)
-		for u := range s.Succs(e.Task) {
+	}
+}
+
+// doneBefore looks again at the predecessors that the successors of t still wait for.
+func (p *CriticalPath) doneBefore(s *sched.State, t sched.TaskID) {
+	given, added := s.SuccLists(t)
+	for _, list := range [2][]sched.TaskID{given, added} {
+		for _, u := range list {
 			if s.WaitsFor(u) == 1 {
 				p.rekeyPreds(s, u)
 			}
 		}
-	case sched.Started, sched.CheckpointDone:
-	default:
-		p.lines.Reopen()
 	}
 }
 
@@ -149,17 +196,20 @@ func (p *CriticalPath) left(s *sched.State, t sched.TaskID) {
 
 // arrived computes upward ranks and takes the tasks into their job and the means. All that it keeps is what the tasks that have arrived
 // make it, in whatever groups they did.
-func (p *CriticalPath) arrived(s *sched.State, e sched.Event) {
-	first, end := e.Task, e.Task+sched.TaskID(e.N)
-	if grow := s.Known() - len(p.ranks); grow > 0 {
-		p.ranks = append(slices.Grow(p.ranks, len(s.Table().Tasks)-len(p.ranks)), make([]int64, grow)...)
-	}
+func (p *CriticalPath) arrived(s *sched.State, first, end sched.TaskID) {
 	p.lines.Index(max(len(s.Table().Tasks), int(end))) // keys change often, so tasks leave their lines from anywhere
-	for t := first; t < end; t++ {
-		p.rank(s, t)
+	linked := s.Linked()
+	if linked {
+		p.rankEstimates(s, first, end)
+		for t := first; t < end; t++ {
+			p.rank(s, t)
+		}
 	}
 	for t := first; t < end; t++ {
-		p.join(s, t)
+		p.join(s, t, int(end-first))
+		if !linked {
+			continue
+		}
 		for u := range s.Preds(t) {
 			if u < first || u >= end {
 				p.rerank(s, u)
@@ -174,27 +224,38 @@ func (p *CriticalPath) arrived(s *sched.State, e sched.Event) {
 	for t := first; t < end; t++ {
 		p.take(s, t)
 	}
-	if bits.Len64(uint64(before)) != bits.Len64(uint64(p.count)) {
+	if bits.Len64(uint64(before)) != bits.Len64(uint64(p.count)) { // the means have changed
+		p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
+	}
+}
+
+// arrivedAlone is arrived for one task where nothing has a predecessor.
+func (p *CriticalPath) arrivedAlone(s *sched.State, t sched.TaskID) {
+	p.lines.Index(max(len(s.Table().Tasks), int(t)+1))
+	if p.join(s, t, 1); len(p.changed) > 0 {
+		p.rekeyChanged(s)
+	}
+	if p.take(s, t); p.count&(p.count-1) == 0 {
 		p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
 	}
 }
 
 // take counts a task into the means.
 func (p *CriticalPath) take(s *sched.State, t sched.TaskID) {
-	p.area += p.areaOf(s, t)
-	p.est += s.Estimate(t).Seconds()
+	sec := s.Estimate(t).Seconds()
+	p.area += float64(p.asksOf(s, s.DemandID(t)).share * sec) // rounded before it is added, whatever the processor can fuse
+	p.est += sec
 	p.count++
 	if p.count&(p.count-1) == 0 {
-		p.meanA, p.meanE = p.area/float64(p.count), p.est/float64(p.count)
+		p.meanA, p.grace = p.area/float64(p.count), time.Duration(20*(p.est/float64(p.count))*1e9)
 	}
 }
 
 // refresh takes sums and keys anew.
 func (p *CriticalPath) refresh(s *sched.State) {
 	p.stale = false
-	p.count, p.area, p.est, p.meanA, p.meanE = 0, 0, 0, 0, 0
+	p.count, p.area, p.est, p.meanA, p.grace = 0, 0, 0, 0, 0
 	p.backlog, p.wants = 0, wants{gpu: p.wants.gpu[:0]}
-	clear(p.asked)
 	for t := range sched.TaskID(s.Known()) {
 		if s.Phase(t) != sched.Unknown {
 			p.take(s, t)
@@ -206,29 +267,40 @@ func (p *CriticalPath) refresh(s *sched.State) {
 	p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
 }
 
-// join adds t to the path of its job; a job has one from its second task on.
-func (p *CriticalPath) join(s *sched.State, t sched.TaskID) {
+// noTask is the entry of a job in CriticalPath.jobs of which nothing has arrived.
+const noTask = -1
+
+// join adds t, one of so many that arrive together, to the path of its job; a job has one from its second task on.
+func (p *CriticalPath) join(s *sched.State, t sched.TaskID, together int) {
 	id := s.Task(t).Job
-	if len(p.only) <= int(id) {
-		p.only = slices.Grow(p.only, max(int(id)+1, int(s.Table().Jobs))-len(p.only))
+	if len(p.jobs) <= int(id) {
+		p.jobs = slices.Grow(p.jobs, max(int(id)+1, int(s.Table().Jobs))-len(p.jobs))
 	}
-	for len(p.only) <= int(id) {
-		p.only = append(p.only, sched.Nobody)
+	for len(p.jobs) <= int(id) {
+		p.jobs = append(p.jobs, noTask)
 	}
-	j := p.jobs[id]
-	if j == nil {
-		if p.only[id] == sched.Nobody {
-			p.only[id] = t
-			return
-		}
-		if p.jobs == nil {
-			p.jobs = map[sched.JobID]*jobPath{}
-		}
-		j = &jobPath{byRank: []sched.TaskID{p.only[id]}}
-		p.jobs[id] = j
+	switch entry := p.jobs[id]; {
+	case entry == noTask:
+		p.jobs[id] = int32(t)
+		return
+	case entry >= 0:
+		p.jobs[id] = int32(noTask - 1 - len(p.paths))
+		p.paths = append(p.paths, p.arena.path(sched.TaskID(entry), together+1)) // the first may have come before
 	}
+	j := p.path(s, t)
 	j.byRank = append(j.byRank, t)
 	p.change(j)
+}
+
+// path returns what is kept of the job of a task that has arrived; nil where it is the only one.
+func (p *CriticalPath) path(s *sched.State, t sched.TaskID) *jobPath {
+	if len(p.paths) == 0 {
+		return nil
+	}
+	if entry := p.jobs[s.Task(t).Job]; entry < noTask {
+		return p.paths[noTask-1-entry]
+	}
+	return nil
 }
 
 func (p *CriticalPath) change(j *jobPath) {
@@ -242,7 +314,9 @@ func (p *CriticalPath) change(j *jobPath) {
 func (p *CriticalPath) rekeyChanged(s *sched.State) {
 	for _, j := range p.changed {
 		j.dirty = false
-		slices.SortFunc(j.byRank, func(a, b sched.TaskID) int { return cmp.Or(cmp.Compare(p.ranks[b], p.ranks[a]), cmp.Compare(a, b)) })
+		slices.SortFunc(j.byRank, func(a, b sched.TaskID) int {
+			return cmp.Or(cmp.Compare(p.rankOf(s, b), p.rankOf(s, a)), cmp.Compare(a, b))
+		})
 		j.top, j.keyed = 0, 0
 		p.settle(s, j)
 	}
@@ -257,13 +331,38 @@ func (p *CriticalPath) settle(s *sched.State, j *jobPath) {
 	if j.top == len(j.byRank) {
 		return
 	}
-	step := max(p.ranks[j.byRank[0]]/20, 1)
-	if now := (p.ranks[j.byRank[j.top]] + step - 1) / step * step; now != j.keyed {
+	step := max(p.rankOf(s, j.byRank[0])/20, 1)
+	if now := (p.rankOf(s, j.byRank[j.top]) + step - 1) / step * step; now != j.keyed {
 		j.keyed = now
 		for _, t := range j.byRank[j.top:] {
 			p.rekey(s, t)
 		}
 	}
+}
+
+// rankEstimates makes room for the ranks of all tasks. Once, when the first dependency has come, those of the tasks that arrived before
+// (not first..end-1) are their estimates. A policy that is told a present with dependencies knows of none before the first job.
+func (p *CriticalPath) rankEstimates(s *sched.State, first, end sched.TaskID) {
+	if grow := s.Known() - len(p.ranks); grow > 0 {
+		p.ranks = append(slices.Grow(p.ranks, len(s.Table().Tasks)-len(p.ranks)), make([]int64, grow)...)
+	}
+	if p.ranked {
+		return
+	}
+	for t := range sched.TaskID(s.Known()) {
+		if p.count > 0 && (t < first || t >= end) && s.Phase(t) != sched.Unknown {
+			p.ranks[t] = p.rankOf(s, t)
+		}
+	}
+	p.ranked = true
+}
+
+// rankOf returns the upward rank of a task that has arrived.
+func (p *CriticalPath) rankOf(s *sched.State, t sched.TaskID) int64 {
+	if p.ranked {
+		return p.ranks[t]
+	}
+	return max(int64(s.Estimate(t)), 1)
 }
 
 // rank computes the upward rank of t and of what follows from it, without recursion.
@@ -296,6 +395,11 @@ func (p *CriticalPath) rank(s *sched.State, t sched.TaskID) {
 
 // rerank computes the upward rank of t anew, and those of its ancestors where that changes them.
 func (p *CriticalPath) rerank(s *sched.State, t sched.TaskID) {
+	if !p.ranked {
+		p.newRank(s, t)
+		p.rekeyChanged(s)
+		return
+	}
 	stack := append(p.touched[:0], t)
 	for len(stack) > 0 {
 		t := stack[len(stack)-1]
@@ -314,11 +418,7 @@ func (p *CriticalPath) rerank(s *sched.State, t sched.TaskID) {
 			continue
 		}
 		p.ranks[t] = r
-		if j := p.jobs[s.Task(t).Job]; j != nil {
-			p.change(j)
-		} else {
-			p.rekey(s, t)
-		}
+		p.newRank(s, t)
 		for u := range s.Preds(t) {
 			stack = append(stack, u)
 		}
@@ -327,9 +427,18 @@ func (p *CriticalPath) rerank(s *sched.State, t sched.TaskID) {
 	p.rekeyChanged(s)
 }
 
+// newRank takes in that the rank of t has changed.
+func (p *CriticalPath) newRank(s *sched.State, t sched.TaskID) {
+	if j := p.path(s, t); j != nil {
+		p.change(j)
+	} else {
+		p.rekey(s, t)
+	}
+}
+
 // over takes in that a task is over: what is left of its job's critical path may be shorter.
 func (p *CriticalPath) over(s *sched.State, t sched.TaskID) {
-	if j := p.jobs[s.Task(t).Job]; j != nil {
+	if j := p.path(s, t); j != nil {
 		p.settle(s, j)
 	}
 }
@@ -345,11 +454,6 @@ func (p *CriticalPath) rekeyPreds(s *sched.State, t sched.TaskID) {
 	for u := range s.Preds(t) {
 		p.rekey(s, u)
 	}
-}
-
-// areaOf returns the task's dominant share of the cluster x its estimate in seconds.
-func (p *CriticalPath) areaOf(s *sched.State, t sched.TaskID) float64 {
-	return dominantShare(s.Room(), s.Demand(t)) * s.Estimate(t).Seconds()
 }
 
 // dominantShare is the largest share of a resource of the whole cluster that the demand asks for (Ghodsi et al. 2011, section 4).
@@ -374,37 +478,73 @@ func dominantShare(room *sched.Room, d *sched.Demand) float64 {
 	return share
 }
 
-// key returns the part of the priority that does not depend on the moment, as a key: smallest first.
-func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
-	last := false
-	for u := range s.Succs(t) {
-		if s.WaitsFor(u) == 1 {
-			last = true
-			break
+// asksOf returns what follows from a demand. A pointer is good until a demand is asked for the first time.
+func (p *CriticalPath) asksOf(s *sched.State, d sched.DemandID) *asks {
+	for len(p.asks) <= int(d) {
+		p.asks = append(p.asks, asks{})
+	}
+	a := &p.asks[d]
+	if !a.known {
+		*a = newAsks(s, d)
+	}
+	return a
+}
+
+func newAsks(s *sched.State, d sched.DemandID) asks {
+	room, dem := s.Room(), &s.Table().Demands[d]
+	a := asks{known: true, share: dominantShare(room, dem), cpu: dem.CPUTotal(), mem: dem.Need.Mem * int64(dem.Gang)}
+	share := -1.0
+	consider := func(r resource, asks, capacity int64) {
+		if capacity <= 0 || asks <= 0 {
+			return
+		}
+		if sh := float64(asks) / float64(capacity); sh > share {
+			share, a.scarce = sh, r
 		}
 	}
+	c, _ := room.CPU()
+	consider(theCPU, a.cpu, c)
+	c, _ = room.Mem()
+	consider(theMemory, a.mem, c)
+	if dem.Need.GPUs > 0 {
+		a.gpu = dem.GPUTotal()
+		capacity := int64(0)
+		for i, typ := range room.GPUTypes() {
+			if takes(dem, typ) {
+				c, _ := room.GPUs(i)
+				a.types, capacity = append(a.types, int32(i)), capacity+c
+			}
+		}
+		consider(theGPUs, a.gpu, capacity)
+	}
+	return a
+}
+
+// key returns the part of the priority that does not depend on the moment, as a key: smallest first.
+func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
+	task, cl := s.Task(t), s.Class(t)
 	rank := 1.0
-	if j := p.jobs[s.Task(t).Job]; j != nil {
-		rank = min(float64(p.ranks[t])/float64(max(j.keyed, 1)), 1)
+	if j := p.path(s, t); j != nil {
+		rank = min(float64(p.rankOf(s, t))/float64(max(j.keyed, 1)), 1)
 		rank *= rank
 		rank *= rank
 		rank *= rank
 	}
-	latency := s.Class(t).Criticality
-	if dl := s.Task(t).Deadline; dl != sched.Never {
+	latency := cl.Criticality
+	if dl := task.Deadline; dl != sched.Never {
 		left := dl.Sub(s.FirstReady(t))
-		if left <= time.Duration(p.ranks[t]) {
+		if longest := p.rankOf(s, t); int64(left) <= longest {
 			latency = 1
 		} else {
-			latency = max(latency, float64(p.ranks[t])/float64(left))
+			latency = max(latency, float64(longest)/float64(left))
 		}
 	}
 	share := 1.0
 	if p.meanA > 0 {
-		share = 1 / (1 + p.areaOf(s, t)/p.meanA)
+		share = 1 / (1 + p.asksOf(s, cl.Demand).share*s.Estimate(t).Seconds()/p.meanA)
 	}
 	score := p.W.Rank*rank + p.W.Latency*min(latency, 1) + p.W.Share*share
-	if last {
+	if s.Linked() && isLast(s, t) {
 		score += p.W.Preds
 	}
 	key := -int64(math.Round(score * unit))
@@ -415,13 +555,20 @@ func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 	return key
 }
 
-// due returns when t, which is ready, is overdue.
-func (p *CriticalPath) due(s *sched.State, t sched.TaskID) sched.Time {
+// isLast reports whether some successor waits for t alone.
+func isLast(s *sched.State, t sched.TaskID) bool {
+	given, added := s.SuccLists(t)
+	waits := func(u sched.TaskID) bool { return s.WaitsFor(u) == 1 }
+	return slices.ContainsFunc(given, waits) || slices.ContainsFunc(added, waits)
+}
+
+// due returns when a ready task is overdue that was first ready at a time.
+func (p *CriticalPath) due(first sched.Time) sched.Time {
 	d := p.patience()
 	if p.Patience <= 0 {
 		d += time.Duration(4 * p.backlog)
 	}
-	return s.FirstReady(t).Add(d)
+	return first.Add(d)
 }
 
 // patience is the patience without what stands for the backlog; the age term counts in it too.
@@ -429,31 +576,23 @@ func (p *CriticalPath) patience() time.Duration {
 	if p.Patience > 0 {
 		return p.Patience
 	}
-	return max(time.Duration(20*p.meanE*1e9), time.Second)
+	return max(p.grace, time.Second)
 }
 
 // ask keeps what ready tasks ask for together.
 func (p *CriticalPath) ask(s *sched.State, t sched.TaskID, sign int64) {
-	d := s.DemandID(t)
-	p.backlog += sign * int64(math.Round(min(p.areaOf(s, t), 1e6)*1e9))
-	for len(p.asked) <= int(d) {
-		p.asked = append(p.asked, 0)
-	}
-	p.asked[d] += sign
-	dem := &s.Table().Demands[d]
-	p.wants.cpu += sign * dem.CPUTotal()
-	p.wants.mem += sign * dem.Need.Mem * int64(dem.Gang)
-	if dem.Need.GPUs == 0 {
+	a := p.asksOf(s, s.DemandID(t))
+	p.backlog += sign * int64(math.Round(min(a.share*s.Estimate(t).Seconds(), 1e6)*1e9))
+	p.wants.cpu += sign * a.cpu
+	p.wants.mem += sign * a.mem
+	if a.gpu == 0 {
 		return
 	}
-	room := s.Room()
-	for i, typ := range room.GPUTypes() {
-		if len(p.wants.gpu) <= i {
-			p.wants.gpu = append(p.wants.gpu, 0)
-		}
-		if takes(dem, typ) {
-			p.wants.gpu[i] += sign * dem.GPUTotal()
-		}
+	for len(p.wants.gpu) < len(s.Room().GPUTypes()) {
+		p.wants.gpu = append(p.wants.gpu, 0)
+	}
+	for _, i := range a.types {
+		p.wants.gpu[i] += sign * a.gpu
 	}
 }
 
@@ -464,56 +603,50 @@ func takes(d *sched.Demand, typ string) bool {
 
 // heat returns the heat of the resource that the demand asks most of, 0..1.
 func (p *CriticalPath) heat(s *sched.State, d sched.DemandID) float64 {
-	room, dem := s.Room(), &s.Table().Demands[d]
-	ratio := func(want, capacity, used int64) float64 {
-		free := max(capacity-used, 0)
-		if want+free == 0 {
-			return 0
+	room, a := s.Room(), p.asksOf(s, d)
+	var want, capacity, used int64
+	switch a.scarce {
+	case theCPU:
+		want = p.wants.cpu
+		capacity, used = room.CPU()
+	case theMemory:
+		want = p.wants.mem
+		capacity, used = room.Mem()
+	case theGPUs:
+		for _, i := range a.types {
+			c, u := room.GPUs(int(i))
+			want, capacity, used = max(want, p.wants.gpu[i]), capacity+c, used+u
 		}
-		return float64(want) / float64(want+free)
+	default:
+		return 0
 	}
-	share, heat := -1.0, 0.0
-	consider := func(asks, want, capacity, used int64) {
-		if capacity <= 0 || asks <= 0 {
-			return
-		}
-		if sh := float64(asks) / float64(capacity); sh > share {
-			share, heat = sh, ratio(want, capacity, used)
-		}
+	free := max(capacity-used, 0)
+	if want+free == 0 {
+		return 0
 	}
-	c, u := room.CPU()
-	consider(dem.CPUTotal(), p.wants.cpu, c, u)
-	c, u = room.Mem()
-	consider(dem.Need.Mem*int64(dem.Gang), p.wants.mem, c, u)
-	if dem.Need.GPUs > 0 {
-		var want, capacity, used int64
-		for i, typ := range room.GPUTypes() {
-			if i < len(p.wants.gpu) && takes(dem, typ) {
-				cc, uu := room.GPUs(i)
-				want, capacity, used = max(want, p.wants.gpu[i]), capacity+cc, used+uu
-			}
-		}
-		consider(dem.GPUTotal(), want, capacity, used)
-	}
-	return heat
+	return float64(want) / float64(want+free)
 }
 
 // Decide starts ready tasks in the order of their priority, past what does not fit, beside the reservation of the oldest overdue task.
 func (p *CriticalPath) Decide(r *sched.Round) {
+	p.scores.tops = p.Score <= 0
+	if len(p.fresh)+len(p.lines.Open()) <= 1 && !p.stale && !p.overdue(r.State) && p.decideOne(r) {
+		p.fresh = p.fresh[:0]
+		return
+	}
+	p.enter(r.State)
 	if p.stale {
 		p.refresh(r.State)
 	}
 	p.reserveForOldest(r)
-	if p.W.Heat > 0 {
+	var bias []int64
+	if open := p.lines.Open(); p.W.Heat > 0 && len(open) > 1 { // one line needs no comparison, and none opens in a decision
 		for len(p.bias) < len(r.Table().Demands) {
 			p.bias = append(p.bias, 0)
 		}
-		for _, d := range p.lines.Open() {
+		for _, d := range open {
 			p.bias[d] = -int64(math.Round(p.W.Heat * unit * p.heat(r.State, d)))
 		}
-	}
-	var bias []int64
-	if p.W.Heat > 0 {
 		bias = p.bias
 	}
 	crowded := 0
@@ -546,6 +679,7 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 				continue
 			}
 			p.ask(r.State, t, -1)
+			p.started(t, on)
 			if p.holder != sched.Nobody {
 				p.reserve.started(r.State, t, on)
 			}
@@ -560,11 +694,109 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 	}
 	p.crowded = p.crowded[:0]
 	for _, t := range p.fresh {
-		if r.Phase(t) == sched.Ready && p.lines.IsShut(r.DemandID(t)) {
+		if r.Phase(t) != sched.Ready {
+			continue
+		}
+		if r.FirstReady(t) == r.Now() {
+			p.age(r.State, t)
+		}
+		if p.lines.IsShut(r.DemandID(t)) {
 			r.Skip(t, sched.NoRoom)
 		}
 	}
 	p.fresh = p.fresh[:0]
+}
+
+func (p *CriticalPath) started(t sched.TaskID, on []sched.Placement) {
+	if !p.First {
+		p.scores.started(t, on)
+	}
+}
+
+// overdue reports whether a task that an earlier decision left ready is overdue. Fresh tasks, which are in no sum yet, could only make it
+// so later.
+func (p *CriticalPath) overdue(s *sched.State) bool {
+	for {
+		it, ok := p.oldest.First()
+		if !ok || s.Now() < p.due(sched.Time(it.Key)) {
+			return false
+		}
+		if s.Phase(it.Task) == sched.Ready {
+			return true
+		}
+		p.oldest.Pop()
+	}
+}
+
+// age puts a task that a decision leaves ready by its age, and forgets some that have left.
+func (p *CriticalPath) age(s *sched.State, t sched.TaskID) {
+	for range 2 {
+		if it, ok := p.oldest.First(); !ok || s.Phase(it.Task) == sched.Ready {
+			break
+		}
+		p.oldest.Pop()
+	}
+	p.oldest.Push(heap.Item{Key: int64(s.FirstReady(t)), Task: t})
+}
+
+// decideOne decides where at most one line is open or one task fresh, and nobody is overdue. false: it is not as simple as that.
+func (p *CriticalPath) decideOne(r *sched.Round) bool {
+	if len(p.fresh) > 0 {
+		return p.startOnly(r, p.fresh[0])
+	}
+	if open := p.lines.Open(); len(open) > 0 {
+		d := open[0]
+		if r.Room().Roomy(d) {
+			return false
+		}
+		r.Skip(p.lines.First(d).Task, sched.NoRoom)
+		p.lines.Shut(d)
+	}
+	return true
+}
+
+// startOnly starts the only task that can start, for which no key and no sum is worked out: most tasks come when all others wait for
+// room. false: it could not be started, or not as simply.
+func (p *CriticalPath) startOnly(r *sched.Round, t sched.TaskID) bool {
+	if r.Phase(t) != sched.Ready {
+		return true
+	}
+	d := r.DemandID(t)
+	if p.lines.IsShut(d) {
+		return false
+	}
+	if !p.First && r.Table().Demands[d].Gang == 1 {
+		p.scores.refresh(r.State)
+		n := p.bestNode(r.State, d)
+		if n == sched.NoNode || !r.StartOn(t, n) {
+			return false
+		}
+		p.scores.change(n)
+		return true
+	}
+	on, ok := p.choose(r.State, r.Room(), t, p.buf[:0])
+	p.buf = on[:0]
+	if !ok || !r.Start(t, on...) {
+		return false
+	}
+	p.started(t, on)
+	return true
+}
+
+// enter puts the fresh tasks into their lines and the sums. They are put by age at the end of the decision if they are still there; before
+// it only those that were ready before, for the others are not overdue.
+func (p *CriticalPath) enter(s *sched.State) {
+	for _, t := range p.fresh {
+		d := s.DemandID(t)
+		if s.Phase(t) != sched.Ready || p.lines.Has(d, t) {
+			continue
+		}
+		p.lines.Push(d, heap.Item{Key: p.key(s, t), Task: t})
+		p.ask(s, t, 1)
+		if s.FirstReady(t) < s.Now() {
+			p.age(s, t)
+		}
+	}
 }
 
 // crowdedTries bounds how many tasks that would delay the reservation a decision looks at before it gives up the line at hand.
@@ -574,21 +806,22 @@ const crowdedTries = 16
 // a quota holds back, or that no running task's end lets start because a node is down, is passed over: others must not starve behind it.
 func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 	p.holder = sched.Nobody
-	for len(p.oldest) > 0 {
-		it := p.oldest[0]
+	for {
+		it, ok := p.oldest.First()
+		if !ok || r.Now() < p.due(sched.Time(it.Key)) {
+			break // when it is, nothing starts for that alone; the next fact's decision sees it
+		}
 		t := it.Task
 		if r.Phase(t) != sched.Ready {
 			p.oldest.Pop()
 			continue
-		}
-		if r.Now() < p.due(r.State, t) {
-			break // when it is, nothing starts for that alone; the next fact's decision sees it
 		}
 		on, ok := p.choose(r.State, r.Room(), t, p.buf[:0])
 		p.buf = on[:0]
 		if ok && r.Start(t, on...) {
 			p.lines.Remove(r.DemandID(t), t)
 			p.ask(r.State, t, -1)
+			p.started(t, on)
 			p.oldest.Pop()
 			continue
 		}
@@ -647,35 +880,26 @@ func (p *CriticalPath) choose(s *sched.State, room *sched.Room, t sched.TaskID, 
 func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
 	d := s.DemandID(t)
 	dem := &s.Table().Demands[d]
+	p.scores.refresh(s)
+	if dem.Gang == 1 {
+		n := p.bestNode(s, d)
+		if n == sched.NoNode {
+			return buf, false
+		}
+		return append(buf, sched.Placement{Node: n, Replicas: 1, GPUs: room.Devices(d, n, 1)}), true
+	}
 	p.nodes = room.Candidates(d, 0, p.Score, p.nodes[:0])
 	if len(p.nodes) == 0 {
 		return buf, false
 	}
-	p.scored = p.scored[:0]
-	for _, n := range p.nodes {
-		p.scored = append(p.scored, scoredNode{NodeScore(s, room, n), n})
-	}
-	if dem.Gang == 1 {
-		best := p.scored[0]
-		for _, c := range p.scored[1:] {
-			if c.score > best.score {
-				best = c
-			}
-		}
-		return append(buf, sched.Placement{Node: best.node, Replicas: 1, GPUs: room.Devices(d, best.node, 1)}), true
-	}
 	if dem.Need.GPUs > 0 && dem.Need.GPUMilli < sched.Whole {
 		return room.FirstFit(d, buf)
 	}
-	slices.SortStableFunc(p.scored, func(a, b scoredNode) int {
-		switch {
-		case a.score > b.score:
-			return -1
-		case a.score < b.score:
-			return 1
-		}
-		return int(a.node - b.node)
-	})
+	p.scored = p.scored[:0]
+	for _, n := range p.nodes {
+		p.scored = append(p.scored, scoredNode{p.scores.value(s, n), n})
+	}
+	slices.SortFunc(p.scored, func(a, b scoredNode) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.node, b.node)) })
 	start, left := len(buf), dem.Gang
 	for _, c := range p.scored {
 		if k := room.FitsOn(d, c.node, left); k > 0 {
@@ -688,27 +912,10 @@ func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID,
 	return room.FirstFit(d, buf[:start])
 }
 
-// freshProfile is the age from which on a sampled load no longer counts.
-const freshProfile = 10 * time.Second
-
-// NodeScore is the node score of S7, 0..1: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms). A
-// node that states no memory has all of it free; on a node without GPUs the load is that of its CPU.
-func NodeScore(s *sched.State, room *sched.Room, n sched.NodeID) float64 {
-	spec := room.Spec(n)
-	mem := 1.0
-	if spec.Mem > 0 && spec.Mem < sched.Unlimited {
-		mem = float64(max(room.FreeMem(n), 0)) / float64(spec.Mem)
+// bestNode returns the node with the best score among at most Score on which one replica fits; NoNode where there is none.
+func (p *CriticalPath) bestNode(s *sched.State, d sched.DemandID) sched.NodeID {
+	if p.Score <= 0 {
+		return s.Room().PickAny(d, p.scores.of, p.scores.top)
 	}
-	load := 0.0
-	switch {
-	case spec.GPUs > 0:
-		load = 1 - float64(room.FreeGPUMilli(n))/float64(int64(spec.GPUs)*sched.Whole)
-	case spec.CPU > 0 && spec.CPU < sched.Unlimited:
-		load = 1 - float64(max(room.FreeCPU(n), 0))/float64(spec.CPU)
-	}
-	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
-		load = max(load, p.GPULoad)
-	}
-	score := 0.5*mem + 0.4*(1-load) + 0.1/(1+float64(spec.StorageLatency)/float64(time.Millisecond))
-	return math.Round(score*1e9) / 1e9
+	return s.Room().Pick(d, p.Score, p.scores.of, p.scores.rater(s))
 }

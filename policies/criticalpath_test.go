@@ -85,7 +85,7 @@ func withCPU(r traces.Row) traces.Row {
 	return r
 }
 
-func TestCriticalPathTakesTheTopcuogluGraphByUpwardRank(t *testing.T) {
+func TestCriticalPathAndBLevelTakeTheTopcuogluGraphByUpwardRank(t *testing.T) {
 	read := func(name string) [][]string {
 		f, err := os.Open(shared(t, "references/dag/"+name))
 		if err != nil {
@@ -169,8 +169,10 @@ func TestCriticalPathTakesTheTopcuogluGraphByUpwardRank(t *testing.T) {
 			rows = append(rows, inJob(cores(0, mean[i], 1), fmt.Sprint(i), after...))
 		}
 		cfg := sim.Config{Workload: workload(t, rows...), Nodes: machines(1, 1, 0)}
-		if got := startOrder(t, cfg, onlyWeight("rank")); got != strings.Join(want, " ") {
-			t.Fatalf("order %s, by upward rank %s", got, strings.Join(want, " "))
+		for _, policy := range []string{onlyWeight("rank"), "blevel"} {
+			if got := startOrder(t, cfg, policy); got != strings.Join(want, " ") {
+				t.Fatalf("%s: order %s, by upward rank %s", policy, got, strings.Join(want, " "))
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package policies
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -48,6 +49,136 @@ func TestEasyIsTheSameWithItsIndexesAndWithout(t *testing.T) {
 			rt.Fatalf("orders differ:\nfast  %q\nplain %q", fast, plain)
 		}
 	})
+}
+
+// busyCase is a workload that keeps a few nodes of one speed full: what EASY keeps over decisions it keeps here. Times are whole or half seconds.
+func busyCase(rt *rapid.T) (w *traces.Workload, nodes []sched.NodeSpec, faults []sim.Fault) {
+	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1)) // the cases are too large to be drawn value by value
+	kind := rapid.SampledFrom([]string{"pool", "gpu", "cpu", "mixed", "gangs"}).Draw(rt, "kind")
+	half := time.Second / 2
+	count := 1 + rng.IntN(7)
+	if kind == "pool" {
+		count = 1
+	}
+	for i := range count {
+		n := sched.NodeSpec{Name: fmt.Sprint(i), CPU: 8000, Mem: 16 << 30, VRAM: sched.Unlimited, GPUs: 8, GPUType: "A"}
+		switch {
+		case kind == "pool":
+			n.CPU, n.Mem, n.GPUs = int64(4+rng.IntN(60))*1000, sched.Unlimited, 0
+		case rng.IntN(4) == 0:
+			n.GPUs, n.GPUType = 4, "B"
+		}
+		nodes = append(nodes, n)
+	}
+	b := traces.NewBuilder("busy", "test")
+	load, at := 0.3+rng.Float64(), time.Duration(0)
+	short, exact := rng.IntN(4) == 0, rng.IntN(4) == 0
+	retries := rng.IntN(3) == 0
+	tasks := 20 + rng.IntN(180)
+	for range tasks {
+		row := traces.Row{Submit: sched.Time(at), Run: time.Duration(rng.IntN(40)) * half}
+		at += time.Duration(float64(rng.IntN(12))/load/float64(count)) * half
+		row.Estimate = row.Run
+		if !exact {
+			row.Estimate += time.Duration(rng.IntN(30)) * half
+		}
+		if short && rng.IntN(3) == 0 {
+			row.Estimate = row.Run / 2
+		}
+		switch {
+		case kind == "pool":
+			row.Need.CPU = int64(1+rng.IntN(int(nodes[0].CPU/1000))) * 1000
+			if rng.IntN(2) == 0 {
+				row.Gang, row.Need.CPU = int32(row.Need.CPU/1000), 1000
+			}
+		case kind == "cpu":
+			row.Need.CPU = 1000 << rng.IntN(4)
+		case kind == "mixed":
+			row.Need.CPU, row.Need.Mem = int64(rng.IntN(8))*1000, int64(rng.IntN(9))<<30
+			if row.Need.GPUs = int32(rng.IntN(5)); row.Need.GPUs > 0 && rng.IntN(3) == 0 {
+				row.GPUTypes = []string{nodes[0].GPUType}
+			}
+		default:
+			row.Need.GPUs = 1 << rng.IntN(4)
+			if kind == "gangs" && rng.IntN(3) == 0 {
+				row.Need.GPUs, row.Gang = 2, int32(1+rng.IntN(2*count))
+			}
+		}
+		if row.Need.GPUs > 0 {
+			row.Need.GPUMilli = sched.Whole
+		}
+		if retries {
+			row.Retries, row.Backoff = 2, time.Duration(rng.IntN(4))*half
+		}
+		if err := b.Add(&row); err != nil {
+			rt.Fatal(err)
+		}
+	}
+	w, err := b.Build()
+	if err != nil {
+		rt.Fatal(err)
+	}
+	for d := range w.Demands { // what no node holds asks for less
+		for dem := &w.Demands[d]; !sched.CouldEverFit(nodes, dem); {
+			if dem.Gang > 1 {
+				dem.Gang /= 2
+			} else {
+				dem.Need.GPUs, dem.GPUTypes = dem.Need.GPUs/2, nil
+			}
+			if dem.Need.GPUs == 0 {
+				dem.Need.GPUMilli = 0
+			}
+		}
+	}
+	if retries {
+		for range rng.IntN(20) {
+			faults = append(faults, sim.Fault{Task: sched.TaskID(rng.IntN(tasks)), Attempt: 1 + int32(rng.IntN(2)), After: time.Duration(rng.IntN(10)) * half})
+		}
+		for range rng.IntN(3) {
+			n, down := sched.NodeID(rng.IntN(count)), sched.Time(rng.IntN(int(at/half)+1))*sched.Time(half)
+			faults = append(faults, sim.Fault{At: down, Node: n}, sim.Fault{At: down.Add(time.Duration(1+rng.IntN(40)) * half), Node: n, Up: true})
+		}
+	}
+	return w, nodes, faults
+}
+
+func TestEasyThatKeepsWhatItKnowsStartsTheSameTasksOnBusyNodes(t *testing.T) {
+	backfilled := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		w, nodes, faults := busyCase(rt)
+		for _, scan := range []Scan{ScanArrival, ScanSJBF, ScanReverse} {
+			var runs [2][]string
+			for i, p := range []*Easy{{Scan: scan}, {Scan: scan, plain: true}} {
+				last := sched.TaskID(0)
+				_, err := sim.Run(context.Background(), sim.Config{
+					Workload: w, Nodes: nodes, Policy: p, Faults: faults,
+					Tap: func(now sched.Time, _ []sched.Event, cmds []sched.Command) error {
+						for _, cmd := range cmds {
+							runs[i] = append(runs[i], fmt.Sprint(now.Seconds(), cmd.Kind, cmd.Task, cmd.On))
+							if cmd.Task < last {
+								backfilled++
+							}
+							last = max(last, cmd.Task)
+						}
+						return nil
+					},
+				})
+				if err != nil {
+					rt.Fatal(err)
+				}
+			}
+			if !slices.Equal(runs[0], runs[1]) {
+				i := 0
+				for i < len(runs[0]) && i < len(runs[1]) && runs[0][i] == runs[1][i] {
+					i++
+				}
+				rt.Fatalf("scan %d: orders differ from the %dth on:\nkept  %q\nplain %q", scan, i, runs[0][i:min(i+3, len(runs[0]))], runs[1][i:min(i+3, len(runs[1]))])
+			}
+		}
+	})
+	if backfilled < 2000 {
+		t.Errorf("%d tasks overtook others: the cases say little", backfilled)
+	}
 }
 
 // Two tasks hold memory until 5 s and 10 s; only the second's end makes room for the head. So the shadow time is 10 s, and a task of 8 s may

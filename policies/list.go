@@ -27,7 +27,8 @@ type List struct {
 	Skip  bool      // pass over what does not fit
 	Evict Evictable // looks at all running tasks: RoundRobin and Preemptive are faster
 
-	line  heap.Heap   // strict
+	line  heap.Queue  // strict
+	stuck bool        // no room for its head, and nothing has happened since that could make any
 	lines lines.Lines // Skip
 	fresh []sched.TaskID
 	aside []heap.Item
@@ -49,6 +50,7 @@ func (l *List) Observe(s *sched.State, e sched.Event) {
 	case sched.TaskReady:
 		l.push(s, e.Task)
 	case sched.TaskBlocked, sched.TaskDropped:
+		l.stuck = false
 		// Tasks that were started have left their line already; if one is blocked, its claim was undone and room came free.
 		if !l.remove(s, e.Task) && e.Kind == sched.TaskBlocked {
 			l.lines.Reopen()
@@ -57,9 +59,17 @@ func (l *List) Observe(s *sched.State, e sched.Event) {
 		if l.remove(s, e.Task) {
 			l.push(s, e.Task)
 		}
-		l.lines.Reopen()
+		l.reopen()
 	case sched.JobArrived, sched.Started, sched.CheckpointDone:
 	default:
+		l.reopen()
+	}
+}
+
+// reopen takes in that there may be room for what found none.
+func (l *List) reopen() {
+	l.stuck = false
+	if l.Skip {
 		l.lines.Reopen()
 	}
 }
@@ -72,6 +82,7 @@ func (l *List) push(s *sched.State, t sched.TaskID) {
 	it := heap.Item{Key: key(s, t), Task: t}
 	if !l.Skip {
 		l.line.Push(it)
+		l.stuck = l.stuck && l.line.Top() != it
 		return
 	}
 	d := s.DemandID(t)
@@ -96,16 +107,21 @@ func (l *List) Decide(r *sched.Round) {
 		l.decideSkip(r)
 		return
 	}
-	for len(l.line) > 0 {
-		t := l.line[0].Task
+	if l.stuck {
+		return
+	}
+	for l.line.Len() > 0 {
+		it := l.line.Top()
+		t := it.Task
 		if !l.try(r, t) {
 			r.Skip(t, sched.NoRoom)
+			l.stuck = l.Evict == nil && len(l.aside) == 0
 			break
 		}
-		if r.Phase(t) == sched.Ready { // a quota refused it: the line moves on without it
-			l.aside = append(l.aside, l.line[0])
-		}
 		l.line.Pop()
+		if r.Phase(t) == sched.Ready { // a quota refused it: the line moves on without it
+			l.aside = append(l.aside, it)
+		}
 	}
 	for _, it := range l.aside {
 		l.line.Push(it)
@@ -147,6 +163,12 @@ func (l *List) decideSkip(r *sched.Round) {
 func (l *List) try(r *sched.Round, t sched.TaskID) bool {
 	place := l.Place
 	if place == nil {
+		if r.StartFirst(t) {
+			return true
+		}
+		if l.Evict == nil {
+			return false
+		}
 		place = FirstFit
 	}
 	on, ok := place(r.State, r.Room(), t, l.buf[:0])

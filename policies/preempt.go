@@ -209,7 +209,7 @@ func (n *near) give(s *sched.State, d sched.DemandID, v sched.TaskID) sched.Node
 		g := &n.gaps[p.Node]
 		if n.stamp[p.Node] != n.search {
 			n.stamp[p.Node] = n.search
-			*g = gap{cpu: math.MaxInt64 / 2} // of the wrong kind, or down: never closes
+			*g = gap{amount{cpu: math.MaxInt64 / 2}} // of the wrong kind, or down: never closes
 			if s.Room().Up(p.Node) && s.Room().Allowed(d, p.Node) {
 				*g = gapOn(s, d, p.Node)
 			}
@@ -227,7 +227,7 @@ func (n *near) back(s *sched.State, v sched.TaskID, sign int64) {
 	need := &s.Demand(v).Need
 	for _, p := range s.Placements(v) {
 		f := freed(s, need, p)
-		n.gaps[p.Node].less(nodeRun{cpu: sign * f.cpu, mem: sign * f.mem, gpus: int32(sign) * f.gpus})
+		n.gaps[p.Node].less(f.times(int32(sign)))
 	}
 }
 
@@ -242,10 +242,9 @@ func (n *near) lowestClosed(s *sched.State, v sched.TaskID) sched.NodeID {
 	return closed
 }
 
-// freed is what the end of a placement makes free, as an entry of the agenda. A device that a claim has booked as well goes to the claim.
-func freed(s *sched.State, need *sched.Need, p sched.Placement) nodeRun {
-	k := int64(p.Replicas)
-	r := nodeRun{cpu: k * need.CPU, mem: k * need.Mem, gpus: p.Replicas * need.GPUs}
+// freed is what the end of a placement makes free. A device that a claim has booked as well goes to the claim.
+func freed(s *sched.State, need *sched.Need, p sched.Placement) amount {
+	r := amountOf(need, p.Replicas)
 	if p.GPUs != 0 {
 		booked := s.Room().BookedMilli(p.Node)
 		for set := p.GPUs; set != 0; set &= set - 1 {

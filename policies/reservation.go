@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"sort"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
@@ -8,49 +9,148 @@ import (
 )
 
 // reservation is room kept for one task at its shadow time, the earliest estimated end at which it fits. It is worked out when it is first
-// needed in a decision: on the agenda where that serves, else on a copy of the room. The zero value keeps none.
+// needed: on the agenda where that serves, else on a copy of the room. The zero value keeps none.
+//
+// It may be kept over decisions (hold, then takeIn before the next) as long as only tasks that leave it feasible are started, and told of,
+// and what ends frees room: starts do not move it then, and an end brings it forward at most. What is past its estimate moves it at every
+// instant, so it is dropped as soon as that may concern it.
 type reservation struct {
 	agenda agenda
 	head   sched.TaskID
+	demand sched.DemandID
 	place  Place
 	made   bool
-	plain  bool // do without the agenda (tests compare)
+	plain  bool  // do without the agenda
+	turn   int64 // changes with what is reserved
+	wider  int64 // changes when that may leave more room or time to others than before, not counting what ends on the reserved node
 
 	shadow sched.Time // Never where not even the end of all running tasks makes room
 
-	single   bool         // one node, by the agenda
-	node     sched.NodeID // what is left there at the shadow time beside the reservation:
-	cpu, mem int64
-	gpus     int32
+	single bool         // one node, by the agenda
+	fickle bool         // something on it is overdue: the shadow time moves with the clock
+	node   sched.NodeID // what is left there at the shadow time beside the reservation:
+	left   amount
 
 	after sched.Room // otherwise: what is free at the shadow time beside the reservation
+	first sched.Time // and from then on a running task may be past its estimate
 	ends  heap.Heap
 	on    []sched.Placement
+	ids   []sched.NodeID
 }
 
 // keepFor begins a reservation for head; it is worked out when the first candidate for backfilling turns up.
 func (v *reservation) keepFor(head sched.TaskID, place Place, plain bool) {
-	v.head, v.place, v.made, v.plain = head, place, false, plain
+	v.head, v.place, v.plain = head, place, plain
+	v.drop()
 }
 
-// ready works the reservation out, once a decision.
-func (v *reservation) ready(s *sched.State) {
-	if v.made {
-		return
+// hold is keepFor, but keeps a reservation that head has already.
+func (v *reservation) hold(head sched.TaskID, place Place) {
+	if !v.made || v.head != head {
+		v.keepFor(head, place, false)
 	}
+}
+
+// drop forgets what is reserved: it is worked out anew when it is needed.
+func (v *reservation) drop() {
+	v.made = false
+	v.turn++
+	v.wider++
+}
+
+// ready works the reservation out unless it stands.
+func (v *reservation) ready(s *sched.State) {
+	if !v.made {
+		v.workOut(s)
+	}
+}
+
+func (v *reservation) workOut(s *sched.State) {
 	v.made = true
-	d := s.DemandID(v.head)
 	dem := s.Demand(v.head)
+	v.demand = s.DemandID(v.head)
 	v.single = !v.plain && v.agenda.serves(s, dem)
 	if !v.single {
 		v.make(s)
 		return
 	}
-	v.shadow, v.node = v.agenda.earliest(s, d)
+	v.shadow, v.node = v.agenda.earliest(s, v.demand)
+	v.leave(s)
+}
+
+// leave works out what is left on the node of the reservation.
+func (v *reservation) leave(s *sched.State) {
 	if v.shadow != sched.Never {
-		v.cpu, v.mem, v.gpus = v.agenda.free(s, v.node, v.shadow)
-		k := int64(dem.Gang)
-		v.cpu, v.mem, v.gpus = v.cpu-k*dem.Need.CPU, v.mem-k*dem.Need.Mem, v.gpus-dem.Gang*dem.Need.GPUs
+		v.fickle = v.agenda.overdue(s, v.node)
+		v.left = v.agenda.free(s, v.node, v.shadow).minus(amountOf(&s.Table().Demands[v.demand].Need, s.Table().Demands[v.demand].Gang))
+	}
+}
+
+// ended tells of a task that runs no more on a node, r its entry of the agenda. All of a batch are told before takeIn.
+func (v *reservation) ended(n sched.NodeID, r nodeRun) {
+	if v.made && v.single && v.node == n && r.end > v.shadow {
+		v.left = v.left.plus(v.agenda.size(&r)) // it would still have held that at the shadow time
+	}
+}
+
+// takeIn brings a reservation from an earlier decision up to date. Since then, tasks have ended on the nodes that are listed, and nothing else
+// has happened, besides starts that it was told of.
+func (v *reservation) takeIn(s *sched.State, ended []sched.NodeID) {
+	switch {
+	case !v.made:
+	case !v.single:
+		if len(ended) > 0 || v.first <= s.Now() {
+			v.drop()
+		}
+	case v.shadow == sched.Never:
+		if len(ended) > 0 {
+			v.drop()
+		}
+	default:
+		// Of the other nodes an overdue task says only that they are ready later.
+		if v.fickle || v.agenda.overdue(s, v.node) {
+			v.drop()
+			return
+		}
+		for _, n := range ended {
+			if n == v.node {
+				if !v.bringForward(s) {
+					v.drop()
+					return
+				}
+			} else if at := v.agenda.expected(s, v.demand, n, v.shadow); at < v.shadow || at == v.shadow && n < v.node && at != sched.Never {
+				v.shadow, v.node = at, n
+				v.turn++
+				v.wider++
+				if v.leave(s); v.fickle {
+					v.drop()
+					return
+				}
+			}
+		}
+	}
+}
+
+// bringForward moves the shadow time to the earliest of the ends on the node at which the head fits, and reports false where it fits now. It
+// fits at the shadow time, nothing is overdue on the node.
+func (v *reservation) bringForward(s *sched.State) bool {
+	a := &v.agenda
+	runs := a.runs[v.node]
+	i := sort.Search(len(runs), func(j int) bool { return runs[j].end > v.shadow })
+	need := a.takes[v.demand]
+	for {
+		left := v.left
+		for ; i > 0 && runs[i-1].end == v.shadow; i-- {
+			left = left.minus(a.size(&runs[i-1]))
+		}
+		if !left.nonNegative(need) {
+			return true
+		}
+		if i == 0 {
+			return false
+		}
+		v.left, v.shadow = left, runs[i-1].end
+		v.turn++
 	}
 }
 
@@ -59,11 +159,12 @@ func (v *reservation) ready(s *sched.State) {
 func (v *reservation) make(s *sched.State) {
 	v.after.CopyFrom(s.Room())
 	v.ends = v.ends[:0]
+	v.shadow, v.first = sched.Never, sched.Never
 	for t := range s.RunningTasks() {
 		v.ends = append(v.ends, heap.Item{Key: int64(s.ExpectedEnd(t)), Task: t})
+		v.first = min(v.first, s.EstimatedEnd(t))
 	}
 	v.ends.Init()
-	v.shadow = sched.Never
 	for len(v.ends) > 0 {
 		at := v.ends[0].Key
 		for len(v.ends) > 0 && v.ends[0].Key == at {
@@ -118,16 +219,38 @@ func (v *reservation) beside(s *sched.State, d sched.DemandID, buf []sched.Place
 		}
 		k := int64(fits)
 		if need.CPU > 0 {
-			k = min(k, v.cpu/need.CPU)
+			k = min(k, v.left.cpu/need.CPU)
 		}
 		if need.Mem > 0 {
-			k = min(k, v.mem/need.Mem)
+			k = min(k, v.left.mem/need.Mem)
 		}
 		if need.GPUs > 0 {
-			k = min(k, int64(v.gpus/need.GPUs))
+			k = min(k, int64(v.left.gpus/need.GPUs))
 		}
 		return int32(max(k, 0))
 	})
+}
+
+// nodeBeside is beside for a demand that goes on one node, the first with room for it being first, where the reservation is of one node; NoNode
+// where there is no such node.
+func (v *reservation) nodeBeside(s *sched.State, d sched.DemandID, first sched.NodeID) sched.NodeID {
+	if first != v.node {
+		return first
+	}
+	if need := v.agenda.takes[d].times(s.Table().Demands[d].Gang); v.leaves(&need) {
+		return first
+	}
+	if first+1 < sched.NodeID(s.Room().Len()) {
+		if v.ids = s.Room().Candidates(d, first+1, 1, v.ids[:0]); len(v.ids) > 0 && v.ids[0] > first {
+			return v.ids[0]
+		}
+	}
+	return sched.NoNode
+}
+
+// leaves reports whether so much is left on the node of the reservation.
+func (v *reservation) leaves(need *amount) bool {
+	return (need.cpu == 0 || v.left.cpu >= need.cpu) && (need.mem == 0 || v.left.mem >= need.mem) && (need.gpus == 0 || v.left.gpus >= need.gpus)
 }
 
 // sharesBeside is beside for a share of a GPU: which device it takes matters, so each replica gets one that has room for it now and at the
@@ -197,20 +320,24 @@ func (v *reservation) mostWork(s *sched.State, on []sched.Placement) int64 {
 	return most
 }
 
-// started books a backfilled task that may run past the shadow time.
+// started books a task that has been started beside the reservation; it may run past the shadow time.
 func (v *reservation) started(s *sched.State, t sched.TaskID, on []sched.Placement) {
 	if !v.plain {
 		v.agenda.add(s, t)
 	}
-	if !v.made || v.shadow == sched.Never || s.ExpectedEnd(t) <= v.shadow {
+	if !v.made {
+		return
+	}
+	end := s.ExpectedEnd(t)
+	v.first = min(v.first, end)
+	if v.shadow == sched.Never || end <= v.shadow {
 		return
 	}
 	need := &s.Demand(t).Need
 	if v.single {
 		for _, p := range on {
 			if p.Node == v.node {
-				k := int64(p.Replicas)
-				v.cpu, v.mem, v.gpus = v.cpu-k*need.CPU, v.mem-k*need.Mem, v.gpus-p.Replicas*need.GPUs
+				v.left = v.left.minus(amountOf(need, p.Replicas))
 			}
 		}
 		return

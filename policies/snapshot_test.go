@@ -16,8 +16,8 @@ import (
 
 // everyPolicy is the catalogue, and variants whose code differs.
 func everyPolicy() []string {
-	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
-		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "fjf+best-fit")
+	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
+		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {
@@ -124,7 +124,7 @@ func (h *hand) carryOut(orders []sched.Command) {
 func (h *hand) surprise(rt *rapid.T) sched.Event {
 	n := len(h.c.Table.Tasks)
 	e := sched.Event{Task: sched.TaskID(rapid.IntRange(0, n-1).Draw(rt, "task")), Node: sched.NoNode}
-	switch rapid.IntRange(0, 8).Draw(rt, "surprise") {
+	switch rapid.IntRange(0, 10).Draw(rt, "surprise") {
 	case 0:
 		e.Kind = sched.Hold
 	case 1, 2:
@@ -146,6 +146,12 @@ func (h *hand) surprise(rt *rapid.T) sched.Event {
 			spec.GPUType = rapid.SampledFrom([]string{spec.GPUType, "A100", "T4"}).Draw(rt, "type")
 		}
 		e.More = &sched.Detail{Spec: &spec}
+	case 9, 10:
+		e.Kind, e.Task, e.Node = sched.NodeProfile, sched.Nobody, sched.NodeID(rapid.IntRange(0, len(h.c.Nodes)-1).Draw(rt, "node"))
+		e.More = &sched.Detail{Profile: &sched.Profile{
+			SampledAt: h.now.Add(-time.Duration(rapid.IntRange(0, 12).Draw(rt, "age")) * time.Second), GPULoad: float64(rapid.IntRange(0, 4).Draw(rt, "load")) / 4,
+			OtherCPU: int64(rapid.IntRange(0, 2).Draw(rt, "others")) * 500, OtherMem: int64(rapid.IntRange(0, 2).Draw(rt, "others' memory")) << 29,
+		}}
 	}
 	return e
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -43,7 +44,8 @@ func (b *seriesBuilder) until(now sched.Time, s *sched.State) {
 	if now <= b.at {
 		return
 	}
-	v := sums{float64(s.Room().UsedGPUMilli()), float64(s.Room().UsedCPU()), float64(s.Queued()), float64(s.Running())}
+	room := s.Room()
+	v := sums{float64(room.UsedGPUMilli()), float64(room.UsedCPU()), float64(s.Queued()), float64(s.Running())}
 	for now > b.edge {
 		b.add(v, b.edge)
 		if len(b.buckets) == maxBuckets {
@@ -104,12 +106,22 @@ type fragMeter struct {
 	integral float64
 	value    float64
 	milli    []int32
+	nodes    []nodeFrag // by node: what it had when it was last looked at
+	known    []nodeFrag // a table of what was worked out, by a hash of the key
+}
+
+// nodeFrag is the fragmentation of nodes of one type with so much free CPU and so many free GPUs, none of them booked in part.
+type nodeFrag struct {
+	cpu   int64
+	gpus  int32
+	kind  int32 // number of the node's GPU type, from 1; 0: an empty entry
+	value float64
 }
 
 const maxSamples = 512
 
-func (f *fragMeter) start(mix *metrics.FragMix, at sched.Time) {
-	f.mix, f.first, f.last, f.next, f.every = mix, at, at, at, time.Second
+func (f *fragMeter) start(mix *metrics.FragMix, at sched.Time, span time.Duration) {
+	f.mix, f.first, f.last, f.next, f.every = mix, at, at, at, max(span/(maxSamples/2), time.Second)
 	f.value = math.NaN()
 }
 
@@ -120,21 +132,19 @@ func (f *fragMeter) until(now sched.Time, s *sched.State) {
 	}
 	f.value = 0
 	room := s.Room()
-	for i := range room.Len() {
+	for len(f.nodes) < room.Len() {
+		f.nodes = append(f.nodes, nodeFrag{})
+	}
+	for i := range f.nodes {
 		n := sched.NodeID(i)
-		spec := room.Spec(n)
-		if spec.GPUs == 0 || !room.Up(n) {
+		if !room.Up(n) {
 			continue
 		}
-		if spec.GPUs > sched.MaxDevices {
-			f.value += f.mix.PoolFrag(room.FreeCPU(n), int64(room.FreeGPUs(n)), spec.GPUType)
-			continue
+		at, cpu, gpus := &f.nodes[i], room.FreeCPU(n), room.FreeGPUs(n)
+		if at.kind == 0 || at.cpu != cpu || at.gpus != gpus || room.Shared(n) {
+			f.look(room, n, at)
 		}
-		f.milli = f.milli[:0]
-		for _, booked := range room.BookedMilli(n) {
-			f.milli = append(f.milli, max(sched.Whole-booked, 0))
-		}
-		f.value += f.mix.NodeFrag(room.FreeCPU(n), f.milli, spec.GPUType)
+		f.value += at.value
 	}
 	f.integral += f.value * float64(now-f.last)
 	f.last = now
@@ -143,6 +153,41 @@ func (f *fragMeter) until(now sched.Time, s *sched.State) {
 		f.every *= 2
 	}
 	f.next = now.Add(f.every)
+}
+
+// look works out the fragmentation of a node, or finds it where one like it has been looked at.
+func (f *fragMeter) look(room *sched.Room, n sched.NodeID, at *nodeFrag) {
+	spec := room.Spec(n)
+	*at = nodeFrag{cpu: room.FreeCPU(n), gpus: room.FreeGPUs(n), kind: int32(1 + max(slices.Index(room.GPUTypes(), spec.GPUType), 0))}
+	switch {
+	case spec.GPUs == 0:
+		return
+	case spec.GPUs > sched.MaxDevices:
+		at.value = f.mix.PoolFrag(at.cpu, int64(at.gpus), spec.GPUType)
+		return
+	case at.gpus < 0 || room.Shared(n): // free parts are as many as there are ways to share
+		at.value = f.nodeFrag(room, n, spec)
+		at.kind = 0
+		return
+	}
+	if f.known == nil {
+		f.known = make([]nodeFrag, 1<<12)
+	}
+	hash := uint64(at.cpu)*0x9e3779b97f4a7c15 ^ (uint64(at.gpus)<<8|uint64(at.kind))*0xc2b2ae3d27d4eb4f
+	k := &f.known[hash>>(64-12)]
+	if k.kind != at.kind || k.cpu != at.cpu || k.gpus != at.gpus {
+		*k = *at
+		k.value = f.nodeFrag(room, n, spec)
+	}
+	at.value = k.value
+}
+
+func (f *fragMeter) nodeFrag(room *sched.Room, n sched.NodeID, spec *sched.NodeSpec) float64 {
+	f.milli = f.milli[:0]
+	for _, booked := range room.BookedMilli(n) {
+		f.milli = append(f.milli, max(sched.Whole-booked, 0))
+	}
+	return f.mix.NodeFrag(room.FreeCPU(n), f.milli, spec.GPUType)
 }
 
 func (f *fragMeter) mean() float64 {

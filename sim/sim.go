@@ -50,6 +50,7 @@ type Fault struct {
 // Result is what came of a run. Seconds of resources are of allocated capacity: GPUs (shares as fractions) and cores.
 type Result struct {
 	Outcome                        func(sched.TaskID) sched.Outcome
+	Outcomes                       func(from sched.TaskID, outcomes []sched.Outcome) // of the tasks from `from` on
 	Series                         Series
 	GPUSeconds, CPUSeconds         float64 // all attempts
 	LostGPUSeconds, LostCPUSeconds float64 // of it: failures, kills, restarts, preemption overhead
@@ -83,6 +84,7 @@ type run struct {
 	series   seriesBuilder
 	frag     fragMeter
 	hetero   bool // run times differ by node
+	plain    bool // a first attempt takes the task's run time, whatever happens
 	batches  int64
 }
 
@@ -129,6 +131,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			r.faults = append(r.faults, f)
 		}
 	}
+	r.plain = !r.hetero && !r.KillAtEstimate && len(r.taskFail) == 0
 	slices.SortStableFunc(r.faults, func(a, b Fault) int { return cmpTime(a.At, b.At) })
 	first := sched.Time(0)
 	if len(tb.Tasks) > 0 {
@@ -143,8 +146,9 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if n := len(tb.Tasks); n > 0 {
 		span = max(span, tb.Tasks[n-1].Submit.Sub(first))
 	}
+	r.ends.start(first)
 	r.series.start(first, span)
-	r.frag.start(c.FragMix, first)
+	r.frag.start(c.FragMix, first, span)
 	if err := r.loop(ctx); err != nil {
 		return nil, err
 	}
@@ -195,6 +199,7 @@ func (r *run) maxQuiet() int { return 1_000_000 + 100*len(r.tb.Tasks) }
 
 func (r *run) loop(ctx context.Context) error {
 	next, total := 0, len(r.tb.Tasks)
+	arrival := r.submit(0)
 	now, same := sched.Time(math.MinInt64), 0
 	over, quiet := 0, 0
 	for {
@@ -205,12 +210,7 @@ func (r *run) loop(ctx context.Context) error {
 			for r.cut && !r.ends.empty() && !r.runs(r.ends.top()) {
 				r.ends.pop()
 			}
-			if !r.ends.empty() {
-				at = r.ends.top().at
-			}
-			if next < total {
-				at = min(at, r.tb.Tasks[next].Submit)
-			}
+			at = min(r.ends.next(), arrival)
 			if len(r.faults) > 0 {
 				at = min(at, r.faults[0].At)
 			}
@@ -218,7 +218,7 @@ func (r *run) loop(ctx context.Context) error {
 				at = min(at, max(wake, now))
 			}
 		}
-		if at == sched.Never || at > r.Horizon || next == total && r.k.Open() == 0 {
+		if at == sched.Never || at > r.Horizon || r.k.Open() == 0 && next == total {
 			break
 		}
 		if at < r.k.Now() {
@@ -229,8 +229,8 @@ func (r *run) loop(ctx context.Context) error {
 		} else if same++; same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
 		}
-		if open := next - r.k.Open(); open != over {
-			over, quiet = open, 0
+		if o := r.k.Over(); o != over {
+			over, quiet = o, 0
 		} else if quiet++; quiet > r.maxQuiet() {
 			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption leaves no time for work (is a time slice shorter than the overhead?)", quiet, now.Seconds())
 		}
@@ -243,19 +243,17 @@ func (r *run) loop(ctx context.Context) error {
 			}
 		}
 		r.batches++
+		r.in = r.in[:0]
 		stops := len(r.stops)
-		r.in = append(r.in[:0], r.stops...)
-		r.stops = r.stops[:0]
-		for !r.ends.empty() {
-			e := r.ends.top()
-			if e.at != now {
-				break
+		if stops > 0 {
+			r.in = append(r.in, r.stops...)
+			r.stops = r.stops[:0]
+		}
+		for r.ends.next() == now && !r.ends.empty() {
+			e := r.ends.pop()
+			if !r.cut || r.runs(e) {
+				r.ended(e, r.fact())
 			}
-			r.ends.pop()
-			if r.cut && !r.runs(e) {
-				continue
-			}
-			r.in = append(r.in, r.ended(e))
 		}
 		if stops > 0 {
 			sched.SortBatch(r.in)
@@ -272,13 +270,12 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
 		}
-		for next < total && r.tb.Tasks[next].Submit <= now {
-			n := 1
-			for next+n < total && r.tb.Tasks[next+n].Job == r.tb.Tasks[next].Job && r.tb.Tasks[next+n].Submit <= now {
-				n++
+		for arrival <= now && next < total {
+			first, job := next, r.tb.Tasks[next].Job
+			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= now; next++ {
 			}
-			r.in = append(r.in, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(next), N: int32(n), Node: sched.NoNode})
-			next += n
+			*r.fact() = sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(next - first), Node: sched.NoNode}
+			arrival = r.submit(next)
 		}
 		r.series.until(now, &r.k.State)
 		r.frag.until(now, &r.k.State)
@@ -315,6 +312,24 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
+// submit returns when task t is submitted, Never behind the last.
+func (r *run) submit(t int) sched.Time {
+	if t < len(r.tb.Tasks) {
+		return r.tb.Tasks[t].Submit
+	}
+	return sched.Never
+}
+
+// fact adds one to the batch, for the caller to write.
+func (r *run) fact() *sched.Event {
+	if n := len(r.in); n < cap(r.in) {
+		r.in = r.in[:n+1]
+	} else {
+		r.in = append(r.in, sched.Event{})
+	}
+	return &r.in[len(r.in)-1]
+}
+
 // runs reports whether the attempt of a scheduled end is still the present one.
 func (r *run) runs(e end) bool {
 	return r.k.Attempt(e.task) == e.attempt && r.k.Phase(e.task) == sched.Running
@@ -348,6 +363,10 @@ func (r *run) keptOf(t sched.TaskID) time.Duration {
 // begin schedules the end of an attempt.
 func (r *run) begin(now sched.Time, c *sched.Command) {
 	t := c.Task
+	if c.Attempt == 1 && r.plain {
+		r.ends.push(end{now.Add(r.Workload.Run[t]), t, 1})
+		return
+	}
 	whole := r.runOn(t, c.On)
 	d := whole
 	if k := r.keptOf(t); k > 0 {
@@ -406,11 +425,14 @@ func (a allowance) on(est time.Duration) time.Duration {
 	return sched.MulDiv(a.spent, int64(est), int64(a.of), false)
 }
 
-// ended makes the fact of a scheduled end.
-func (r *run) ended(e end) sched.Event {
+// ended writes the fact of a scheduled end.
+func (r *run) ended(e end, ev *sched.Event) {
 	t := e.task
+	*ev = sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
+	if e.attempt == 1 && len(r.fates) == 0 {
+		return
+	}
 	held := e.at.Sub(r.k.StartedAt(t))
-	ev := sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
 	if f, ok := r.fates[t]; ok && f.attempt == e.attempt {
 		delete(r.fates, t)
 		r.lose(t, held)
@@ -418,12 +440,11 @@ func (r *run) ended(e end) sched.Event {
 		if f.kind == sched.FailedAttempt {
 			ev.Done = r.keptOf(t)
 		}
-		return ev
+		return
 	}
 	if e.attempt > 1 {
 		r.lose(t, min(held, r.overheadOf(t, e.attempt)))
 	}
-	return ev
 }
 
 // workDone returns the true work of a running task done by now, at reference speed, all kept attempts included.
@@ -500,7 +521,7 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 	}
 	b := r.k.Books()
 	res := &Result{
-		Outcome: r.k.Outcome, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
+		Outcome: r.k.Outcome, Outcomes: r.k.Outcomes, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
 		Preemptions: b.Preemptions, Restarts: b.Restarts, CauseSeconds: b.CauseSeconds, FragmentationGPUs: r.frag.mean(),
 		First: first, Last: first, Batches: r.batches,
 	}
@@ -514,16 +535,10 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		res.CPUSeconds += held.Seconds() * float64(d.CPUTotal()) / 1000
 		r.lose(t, min(held, r.overheadOf(t, r.k.Attempt(t))))
 	}
-	for t := range r.tb.Tasks {
-		o := r.k.Outcome(sched.TaskID(t))
-		if !o.Phase.Over() {
-			res.Unfinished++
-			continue
-		}
-		if o.Attempts > 0 {
-			res.Last = max(res.Last, o.End)
-		}
-		if o.Phase != sched.Done && t < len(r.kept) { // what it had kept of earlier attempts serves nobody
+	res.Last = max(res.Last, r.k.LastEnd())
+	res.Unfinished = len(r.tb.Tasks) - r.k.Over()
+	for t := range r.kept { // what tasks that failed had kept of earlier attempts serves nobody
+		if ph := r.k.Phase(sched.TaskID(t)); ph.Over() && ph != sched.Done {
 			r.lose(sched.TaskID(t), r.kept[t].held)
 		}
 	}

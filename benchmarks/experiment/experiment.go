@@ -164,6 +164,24 @@ type work struct {
 	mix   *metrics.FragMix
 	err   error
 	left  atomic.Int32
+
+	mu   sync.Mutex
+	made map[Estimates][]time.Duration
+}
+
+// estimates returns what policies see, made once for all of them.
+func (wk *work) estimates(e Estimates) []time.Duration {
+	wk.mu.Lock()
+	defer wk.mu.Unlock()
+	out, ok := wk.made[e]
+	if !ok {
+		out = e.of(wk.w)
+		if wk.made == nil {
+			wk.made = map[Estimates][]time.Duration{}
+		}
+		wk.made[e] = out
+	}
+	return out
 }
 
 // Run runs the experiment. The first error ends it.
@@ -225,7 +243,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 					cancel(wk.err)
 					return
 				}
-				one, err := o.one(ctx, wk, p, group == 0, func(share float64) { progress.at(i, share) })
+				one, err := o.one(ctx, wk, p, group == 0, res.waits != nil, func(share float64) { progress.at(i, share) })
 				if err != nil {
 					cancel(fmt.Errorf("%s: %w", o.Policies[p], err))
 					return
@@ -241,7 +259,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 					res.waits[i] = one.wait
 				}
 				if wk.left.Add(-1) == 0 && wk != first {
-					wk.w = nil // its memory is free for the next
+					wk.w, wk.made = nil, nil // its memory is free for the next
 				}
 			}
 		})
@@ -328,6 +346,10 @@ type single struct {
 
 // Config returns the simulator's configuration of one policy on one workload, with what the policy must be told of it.
 func (o *Options) Config(w *traces.Workload, p policies.Spec) (sim.Config, error) {
+	return o.config(w, p, func(e Estimates) []time.Duration { return e.of(w) })
+}
+
+func (o *Options) config(w *traces.Workload, p policies.Spec, estimates func(Estimates) []time.Duration) (sim.Config, error) {
 	est := o.Estimates
 	if p.Estimates != "" {
 		var err error
@@ -336,7 +358,7 @@ func (o *Options) Config(w *traces.Workload, p policies.Spec) (sim.Config, error
 		}
 	}
 	c := sim.Config{
-		Workload: w, Nodes: o.Nodes, Estimates: est.of(w), KillAtEstimate: o.Sim.KillAtEstimate, Restart: o.Sim.Restart, Overhead: o.Sim.Overhead,
+		Workload: w, Nodes: o.Nodes, Estimates: estimates(est), KillAtEstimate: o.Sim.KillAtEstimate, Restart: o.Sim.Restart, Overhead: o.Sim.Overhead,
 	}
 	if o.Sim.Horizon > 0 && len(w.Tasks) > 0 {
 		c.Horizon = w.Tasks[0].Submit.Add(o.Sim.Horizon)
@@ -361,10 +383,10 @@ func mean(ds []time.Duration) time.Duration {
 	return time.Duration(sum / float64(len(ds)))
 }
 
-// one runs one policy on one workload.
-func (o *Options) one(ctx context.Context, wk *work, p int, first bool, progress func(float64)) (*single, error) {
+// one runs one policy on one workload. first: of the first group, which pictures are of; waits: the interval of the mean wait is wanted.
+func (o *Options) one(ctx context.Context, wk *work, p int, first, waits bool, progress func(float64)) (*single, error) {
 	w := wk.w
-	c, err := o.Config(w, o.Policies[p])
+	c, err := o.config(w, o.Policies[p], wk.estimates)
 	if err != nil {
 		return nil, err
 	}
@@ -402,7 +424,7 @@ func (o *Options) one(ctx context.Context, wk *work, p int, first bool, progress
 		return nil, Unfinished(r, len(w.Tasks))
 	}
 	s := &single{row: Measure(c, r, o.Sim.WarmUp, wk.bound)}
-	if first {
+	if waits {
 		s.wait = batchedWait(w, r, o.Sim.WarmUp)
 	}
 	if gantt != nil {
@@ -446,7 +468,7 @@ func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound float64) metrics.Ro
 		bound = math.NaN() // it is one of the time for all tasks
 	}
 	return metrics.Compute(metrics.Input{
-		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
+		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, Outcomes: r.Outcomes, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
 		GPUSeconds: r.GPUSeconds, CPUSeconds: r.CPUSeconds, LostGPUSeconds: r.LostGPUSeconds, LostCPUSeconds: r.LostCPUSeconds,
 		Preemptions: r.Preemptions, Restarts: r.Restarts, CauseSeconds: r.CauseSeconds, FragmentationGPUs: r.FragmentationGPUs,
 		LowerBound: bound, Wall: r.Wall,
@@ -456,7 +478,7 @@ func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound float64) metrics.Ro
 // batchedWait returns the interval of the mean wait by batch means over the finished tasks in the order of submission, without those
 // that the mean leaves out.
 func batchedWait(w *traces.Workload, r *sim.Result, warm WarmUp) stats.Interval {
-	var waits []float64
+	waits := make([]float64, 0, len(w.Tasks))
 	from := warm.before(w)
 	for t := range w.Tasks {
 		if w.Tasks[t].Submit < from {

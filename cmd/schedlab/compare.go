@@ -7,7 +7,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -296,9 +295,9 @@ one by one.`,
 				}
 			}
 			bar := newBar(os.Stderr)
-			o.Progress = bar.at
+			o.Progress = bar.At
 			res, err := experiment.Run(cmd.Context(), o)
-			bar.clear()
+			bar.Clear()
 			if err = errors.Join(err, headErr); err != nil {
 				return err
 			}
@@ -517,33 +516,10 @@ func fileName(policy string) string {
 	}, policy), "-")
 }
 
-// bar is the progress bar on a terminal's standard error; elsewhere it prints nothing.
-type bar struct {
-	w     *os.File
-	shown bool
-	began time.Time
-}
-
-func newBar(w *os.File) *bar {
+// newBar is the progress bar on a terminal's standard error; elsewhere it draws nothing.
+func newBar(w *os.File) *report.Bar {
 	if !term.IsTerminal(int(w.Fd())) {
-		w = nil
+		return nil
 	}
-	return &bar{w: w, began: time.Now()}
-}
-
-func (b *bar) at(done, total float64) {
-	if b.w == nil || total <= 0 || time.Since(b.began) < 200*time.Millisecond {
-		return
-	}
-	const width = 30
-	share := min(max(done/total, 0), 1)
-	full := int(share * width)
-	fmt.Fprintf(b.w, "\r  simulating [%s%s] %3.0f %%  %d processors ", strings.Repeat("#", full), strings.Repeat(".", width-full), 100*share, runtime.GOMAXPROCS(0))
-	b.shown = true
-}
-
-func (b *bar) clear() {
-	if b.shown {
-		fmt.Fprintf(b.w, "\r%s\r", strings.Repeat(" ", 70))
-	}
+	return report.NewBar(w)
 }

@@ -130,7 +130,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	c.FragMix = metrics.NewFragMix(w.Table)
 	c.Waits = o.waits != ""
 	bar := newBar(os.Stderr)
-	c.Progress = func(done, total int) { bar.at(float64(done), float64(total)) }
+	c.Progress = func(done, total int) { bar.At(float64(done), float64(total)) }
 	var taps []func(sched.Time, []sched.Event, []sched.Command) error
 	var rec check.Recorder
 	if opt.Check {
@@ -165,7 +165,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	} else {
 		res, err = simulate()
 	}
-	bar.clear()
+	bar.Clear()
 	if err != nil {
 		return row, fmt.Errorf("%s: %w", spec, err)
 	}

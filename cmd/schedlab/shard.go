@@ -40,9 +40,9 @@ func compareShard(cmd *cobra.Command, o *experiment.Options, w *traces.Workload,
 		return err
 	}
 	bar := newBar(os.Stderr)
-	o.Progress = bar.at
+	o.Progress = bar.At
 	res, err := experiment.Run(cmd.Context(), *o)
-	bar.clear()
+	bar.Clear()
 	if err != nil {
 		return err
 	}

@@ -168,7 +168,7 @@ type quotaUse struct {
 func (k *Kernel) setQuota(q Quota) {
 	if k.quotas == nil {
 		k.quotas = &quotas{tenant: map[string]*quotaUse{}, queue: map[string]*quotaUse{}}
-		for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+		for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 			k.quotas.take(k.tb, k.runs[i].task, k.Demand(k.runs[i].task))
 		}
 	}

@@ -18,13 +18,13 @@ func (k *Kernel) sampleInvariants() {
 // checkInvariants panics where the kernel's own books disagree: built in with -tags invariants, which the tests use. It costs a walk
 // over all tasks and nodes a Step.
 func (k *Kernel) checkInvariants() {
-	var ready, running, blocked, claims, open int
+	var ready, running, blocked, claims, open, over int
 	waits := map[TaskID]int32{}
 	var last Time
-	for i, first := k.runs[0].next, true; i != 0; i = k.runs[i].next {
+	for i, first := k.ring[0].next, true; i != 0; i = k.ring[i].next {
 		r := &k.runs[i]
-		if k.rows[r.task].slot != i {
-			panic(fmt.Sprintf("task %d: slot %d holds it, its row says %d", r.task, i, k.rows[r.task].slot))
+		if !k.rows[r.task].phase.holds() || k.rows[r.task].at != i {
+			panic(fmt.Sprintf("task %d: slot %d holds it, its row says %d", r.task, i, k.rows[r.task].at))
 		}
 		if r.claimant != Nobody {
 			waits[r.claimant]++
@@ -42,7 +42,10 @@ func (k *Kernel) checkInvariants() {
 	}
 	for t := range k.rows {
 		rw := &k.rows[t]
-		if rw.phase != Unknown && !rw.phase.Over() {
+		switch {
+		case rw.phase.Over():
+			over++
+		case rw.phase != Unknown:
 			open++
 		}
 		switch rw.phase {
@@ -54,14 +57,13 @@ func (k *Kernel) checkInvariants() {
 			blocked++
 		case Claiming:
 			claims++
-			if n := k.runs[rw.slot].wait; n != waits[TaskID(t)] || n == 0 {
+			if n := k.runs[rw.at].wait; n != waits[TaskID(t)] || n == 0 {
 				panic(fmt.Sprintf("task %d claims from %d victims, %d know of it", t, n, waits[TaskID(t)]))
 			}
 			delete(waits, TaskID(t))
 		}
-		holds := rw.phase == Running || rw.phase == Stopping || rw.phase == Claiming
-		if holds != (rw.slot >= 0) {
-			panic(fmt.Sprintf("task %d: phase %v with slot %d", t, rw.phase, rw.slot))
+		if rw.phase.holds() && k.runs[rw.at].task != TaskID(t) {
+			panic(fmt.Sprintf("task %d: phase %v with the slot of task %d", t, rw.phase, k.runs[rw.at].task))
 		}
 		if rw.phase == Ready && rw.waitsFor > 0 {
 			panic(fmt.Sprintf("task %d is ready and waits for %d", t, rw.waitsFor))
@@ -73,8 +75,8 @@ func (k *Kernel) checkInvariants() {
 	if k.quotas != nil {
 		k.checkQuotas()
 	}
-	if open != k.open {
-		panic(fmt.Sprintf("%d tasks are open, counted %d", open, k.open))
+	if open != k.open || over != k.over {
+		panic(fmt.Sprintf("%d tasks are open and %d over, counted %d and %d", open, over, k.open, k.over))
 	}
 	if ready != k.ready || running != k.running || blocked != k.blocked || claims != k.claims {
 		panic(fmt.Sprintf("counts: ready %d/%d running %d/%d blocked %d/%d claims %d/%d", ready, k.ready, running, k.running, blocked, k.blocked, claims, k.claims))
@@ -88,7 +90,7 @@ func (k *Kernel) checkInvariants() {
 			fresh.occupy(NodeID(i), k.profiles[i].OtherCPU, k.profiles[i].OtherMem)
 		}
 	}
-	for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		r := &k.runs[i]
 		need := &k.Demand(r.task).Need
 		for _, p := range r.on {
@@ -107,7 +109,7 @@ func (k *Kernel) checkInvariants() {
 		what        string
 		fresh, kept *levels
 	}{{"GPU", &fresh.gpuIdx, &k.room.gpuIdx}, {"CPU", &fresh.cpuIdx, &k.room.cpuIdx}} {
-		if !slices.Equal(x.fresh.bits, x.kept.bits) || !slices.Equal(x.fresh.sum, x.kept.sum) || !slices.Equal(x.fresh.count, x.kept.count) {
+		if !slices.Equal(x.fresh.flat, x.kept.flat) {
 			panic(fmt.Sprintf("the index by free %ss differs from a recount", x.what))
 		}
 	}
@@ -122,7 +124,7 @@ func (k *Kernel) checkInvariants() {
 // checkQuotas recounts what tenants and queues hold.
 func (k *Kernel) checkQuotas() {
 	fresh := &quotas{tenant: map[string]*quotaUse{}, queue: map[string]*quotaUse{}}
-	for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		fresh.take(k.tb, k.runs[i].task, k.Demand(k.runs[i].task))
 	}
 	for _, pair := range [2][2]map[string]*quotaUse{{k.quotas.tenant, fresh.tenant}, {k.quotas.queue, fresh.queue}} {

@@ -78,10 +78,11 @@ func empty(c Config) (*Kernel, error) {
 		}
 	}
 	k := &Kernel{pol: c.Policy, wake: Never, given: len(c.Nodes)}
-	k.tb, k.now = c.Table, c.Start
+	k.tb, k.now, k.lastEnd = c.Table, c.Start, c.Start
 	k.room = NewRoom(c.Nodes, &c.Table.Demands)
 	k.runs = make([]run, 1, 64) // slot 0 is the ring's anchor
 	k.runs[0].task = Nobody
+	k.ring = make([]link, 1, 64)
 	k.rows = make([]row, 0, len(c.Table.Tasks))
 	k.round = Round{State: &k.State, k: k}
 	k.waits.head = Nobody
@@ -226,11 +227,14 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 	k.cmds = k.cmds[:0]
 	arrivals := false
 	for i := range in {
-		if in[i].Kind >= EdgeAdded {
+		switch e := &in[i]; {
+		case e.Kind == Finished:
+			k.finished(e)
+		case e.Kind < EdgeAdded:
+			k.change(e)
+		default:
 			arrivals = true
-			continue
 		}
-		k.change(&in[i])
 	}
 	for len(k.backoffs) > 0 && k.backoffs[0].at <= k.now {
 		t := k.backoffs.pop()
@@ -242,7 +246,7 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 		for i := range in {
 			switch in[i].Kind {
 			case JobArrived:
-				k.arrive(in[i])
+				k.arrive(&in[i])
 			case EdgeAdded:
 				k.addEdge(in[i])
 			}
@@ -263,29 +267,49 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 	return k.cmds
 }
 
-// change takes in a fact that is no arrival.
+// reported returns the row of the running attempt that a report is of; nil, and counts it, where it is of another.
+func (k *Kernel) reported(e *Event) *row {
+	if uint32(e.Task) < uint32(len(k.rows)) {
+		if rw := &k.rows[e.Task]; rw.attempt == e.Attempt && (rw.phase == Running || rw.phase == Stopping) {
+			return rw
+		}
+	}
+	k.late++
+	return nil
+}
+
+// finished takes in that a task is done.
+func (k *Kernel) finished(e *Event) {
+	rw := k.reported(e)
+	if rw == nil {
+		return
+	}
+	k.release(e.Task, rw, true)
+	rw.phase, rw.mark = Done, k.now
+	k.open--
+	k.over++
+	k.lastEnd = k.now
+	edges := k.tb.SuccOff != nil || k.extra.succ != nil
+	if edges {
+		k.countDone(e.Task)
+	}
+	k.pol.Observe(&k.State, *e)
+	if edges {
+		k.unblock(e.Task)
+	}
+}
+
+// change takes in a fact that is neither an arrival nor Finished.
 func (k *Kernel) change(e *Event) {
 	switch e.Kind {
-	case Finished, FailedAttempt, Killed, Stopped, CheckpointDone, Started:
-		if int(e.Task) < 0 || int(e.Task) >= len(k.rows) {
-			k.late++
-			return
-		}
-		rw := &k.rows[e.Task]
-		if rw.attempt != e.Attempt || rw.phase != Running && rw.phase != Stopping {
-			k.late++
+	case FailedAttempt, Killed, Stopped, CheckpointDone, Started:
+		rw := k.reported(e)
+		if rw == nil {
 			return
 		}
 		switch e.Kind {
-		case Finished:
-			k.release(e.Task, rw)
-			rw.phase, rw.mark = Done, k.now
-			k.open--
-			k.countDone(e.Task)
-			k.pol.Observe(&k.State, *e)
-			k.unblock(e.Task)
 		case Killed:
-			k.release(e.Task, rw)
+			k.release(e.Task, rw, true)
 			k.finishObserved(e.Task, Failed, *e)
 		case FailedAttempt:
 			k.failed(e, rw)
@@ -383,7 +407,7 @@ func (k *Kernel) tellPresent() {
 }
 
 // arrive makes the tasks of a JobArrived known.
-func (k *Kernel) arrive(e Event) {
+func (k *Kernel) arrive(e *Event) {
 	first, end := int(e.Task), int(e.Task)+int(e.N)
 	if first < 0 || e.N <= 0 || end > len(k.tb.Tasks) {
 		k.refused++
@@ -405,14 +429,16 @@ func (k *Kernel) arrive(e Event) {
 		}
 	}
 	for len(k.rows) < end {
-		k.rows = append(k.rows, row{slot: -1, node: NoNode, ready: Never, first: Never, mark: Never})
+		k.rows = append(k.rows, row{at: int32(NoNode), ready: Never, first: Never, mark: Never})
 	}
 	edges := k.tb.SuccOff != nil
 	for t := first; t < end; t++ {
 		rw := &k.rows[t]
 		// What a decision window took since the submission is waiting too.
 		rw.phase, rw.cause, rw.since = Blocked, Window, min(k.tb.Tasks[t].Submit, k.now)
-		k.closeWait(TaskID(t), rw)
+		if rw.since != k.now {
+			k.closeWait(TaskID(t), rw)
+		}
 		rw.cause = Dependency
 		k.blocked++
 		k.open++
@@ -424,7 +450,7 @@ func (k *Kernel) arrive(e Event) {
 			}
 		}
 	}
-	k.pol.Observe(&k.State, e)
+	k.pol.Observe(&k.State, *e)
 	for t := first; t < end; t++ {
 		rw := &k.rows[t]
 		if rw.phase != Blocked {
@@ -449,7 +475,9 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 	if rw.phase == Blocked {
 		k.blocked--
 	}
-	k.closeWait(t, rw)
+	if rw.since != k.now {
+		k.closeWait(t, rw)
+	}
 	rw.cause = cause
 	if rw.ready == Never {
 		rw.ready = k.now
@@ -522,7 +550,7 @@ func (k *Kernel) update(e *Event) {
 	}
 	k.updated[e.Task] = time.Duration(e.Value)
 	if rw := &k.rows[e.Task]; rw.phase == Running || rw.phase == Stopping {
-		r := &k.runs[rw.slot]
+		r := &k.runs[rw.at]
 		r.est = k.attempt(e.Task, r)
 	}
 	k.pol.Observe(&k.State, *e)
@@ -556,45 +584,63 @@ func (k *Kernel) slot() int32 {
 		i = k.free[n-1]
 		k.free = k.free[:n-1]
 	} else {
-		k.runs = append(k.runs, run{})
+		if len(k.runs) == cap(k.runs) {
+			k.growRuns()
+		}
+		k.runs, k.ring = append(k.runs, run{}), append(k.ring, link{})
 		i = int32(len(k.runs) - 1)
+		k.runs[i].on = k.runs[i].one[:0]
 	}
 	k.link(i)
 	return i
 }
 
+// growRuns moves the slots to where there is room for more. Their first placements move with them; orders that are out keep the old ones.
+func (k *Kernel) growRuns() {
+	k.runs = slices.Grow(k.runs, len(k.runs))
+	for i := range k.runs {
+		if r := &k.runs[i]; cap(r.on) <= 1 {
+			r.on = r.one[:len(r.on)]
+		}
+	}
+}
+
 // link puts a slot at the end of the ring, unlink takes it out.
 func (k *Kernel) link(i int32) {
-	last := k.runs[0].prev
-	k.runs[i].prev, k.runs[i].next = last, 0
-	k.runs[last].next = i
-	k.runs[0].prev = i
+	last := k.ring[0].prev
+	k.ring[i] = link{last, 0}
+	k.ring[last].next = i
+	k.ring[0].prev = i
 }
 
 func (k *Kernel) unlink(i int32) {
-	r := &k.runs[i]
-	k.runs[r.prev].next, k.runs[r.next].prev = r.next, r.prev
+	l := k.ring[i]
+	k.ring[l.prev].next, k.ring[l.next].prev = l.next, l.prev
 }
 
-// leave takes a task off its slot and gives its room back.
-func (k *Kernel) leave(rw *row) {
-	r := &k.runs[rw.slot]
+// leave takes a task off its slot and gives its room back. node is the first of its last attempt.
+func (k *Kernel) leave(rw *row, r *run, node NodeID) {
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
-		k.room.Give(need, p)
+		if !k.room.giveWhole(need, p) {
+			k.room.Give(need, p)
+		}
 	}
-	k.unlink(rw.slot)
-	k.free = append(k.free, rw.slot)
-	rw.slot = -1
+	k.unlink(rw.at)
+	k.free = append(k.free, rw.at)
+	rw.at = int32(node)
 }
 
-// release ends the running attempt of a task: books, room, slot, and the claims that waited for it.
-func (k *Kernel) release(t TaskID, rw *row) {
-	r := &k.runs[rw.slot]
+// release ends the running attempt of a task: books, room, slot, and the claims that waited for it. last says that the task is over with it,
+// at this moment.
+func (k *Kernel) release(t TaskID, rw *row, last bool) {
+	r := &k.runs[rw.at]
 	held := k.now.Sub(r.start)
-	rw.held += held
+	if !last || rw.attempt > 1 {
+		k.addHeld(t, rw, held)
+	}
 	d := &k.tb.Demands[r.demand]
-	sec := held.Seconds()
+	sec := float64(held) * 1e-9
 	k.book.GPUSeconds += sec * float64(d.GPUTotal()) / Whole
 	k.book.CPUSeconds += sec * float64(d.CPUTotal()) / 1000
 	if k.quotas != nil {
@@ -602,12 +648,12 @@ func (k *Kernel) release(t TaskID, rw *row) {
 	}
 	if c := r.claimant; c != Nobody {
 		r.claimant = Nobody
-		cr := &k.runs[k.rows[c].slot]
+		cr := &k.runs[k.rows[c].at]
 		if cr.wait--; cr.wait == 0 {
 			k.starts = append(k.starts, c)
 		}
 	}
-	k.leave(rw)
+	k.leave(rw, r, r.on[0].Node)
 	k.running--
 	rw.since = k.now
 }
@@ -661,7 +707,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		k.room.Take(&d.Need, p)
 		r.on = append(r.on, p)
 	}
-	r.task, r.demand, r.claimant, rw.slot = t, cl.Demand, Nobody, i
+	r.task, r.demand, r.claimant, r.was, rw.at = t, cl.Demand, Nobody, NodeID(rw.at), i
 	k.ready--
 	if k.quotas != nil {
 		k.quotas.take(k.tb, t, d)
@@ -677,7 +723,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		k.bookAll(v, k.room.Take)
 	}
 	for _, v := range victims {
-		k.runs[k.rows[v].slot].claimant = t
+		k.runs[k.rows[v].at].claimant = t
 		k.evict(v)
 	}
 	return true
@@ -688,6 +734,7 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	if k.Phase(t) != Ready {
 		return false
 	}
+	rw := &k.rows[t]
 	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
 	d := &k.tb.Demands[dem]
 	if d.Gang > 1 || k.quotas != nil {
@@ -698,24 +745,29 @@ func (k *Kernel) startFirst(t TaskID) bool {
 		}
 		return ok
 	}
-	n := k.room.firstNode(&d.Need, k.room.kinds(dem))
+	plan := k.room.plan(dem)
+	n := k.room.firstNode(&d.Need, plan)
 	if n == NoNode {
 		return false
 	}
 	i := k.slot()
 	r := &k.runs[i]
-	p := Placement{Node: n, Replicas: 1, GPUs: k.room.devices(&d.Need, n, 1)}
-	k.room.Take(&d.Need, p)
+	p := Placement{Node: n, Replicas: 1}
+	if plan.exact && plan.gpu {
+		p.GPUs = k.room.takeWhole(&d.Need, n)
+	} else {
+		p.GPUs = k.room.devices(&d.Need, n, 1)
+		k.room.Take(&d.Need, p)
+	}
 	r.on = append(r.on[:0], p)
-	rw := &k.rows[t]
-	r.task, r.demand, r.claimant, rw.slot = t, dem, Nobody, i
+	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), i
 	k.ready--
 	k.run(t, rw, r)
 	return true
 }
 
 func (k *Kernel) bookAll(t TaskID, book func(*Need, Placement)) {
-	r := &k.runs[k.rows[t].slot]
+	r := &k.runs[k.rows[t].at]
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
 		book(need, p)
@@ -728,11 +780,13 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 	rw.attempt++
 	rw.phase = Running
 	rw.flags &^= flagEvict | flagLost
-	rw.node = r.on[0].Node
 	if rw.first == Never {
 		rw.first = k.now
 	}
-	r.start, r.wait, r.kept = k.now, 0, k.keptOf(t)
+	r.start, r.wait, r.kept = k.now, 0, 0
+	if k.kept != nil {
+		r.kept = k.keptOf(t)
+	}
 	r.est = k.attempt(t, r)
 	k.running++
 	k.cmds = append(k.cmds, Command{Kind: Start, Task: t, Attempt: rw.attempt, On: r.on})
@@ -757,7 +811,7 @@ func (k *Kernel) stop(t TaskID, rw *row) {
 // stopped takes in that an order to stop was carried out.
 func (k *Kernel) stopped(e *Event, rw *row) {
 	t, flags := e.Task, rw.flags
-	k.release(t, rw)
+	k.release(t, rw, flags&flagCancel != 0)
 	rw.flags &^= flagEvict | flagLost
 	if flags&flagCancel != 0 {
 		k.finishObserved(t, Dropped, *e)
@@ -780,12 +834,13 @@ func (k *Kernel) stopped(e *Event, rw *row) {
 func (k *Kernel) failed(e *Event, rw *row) {
 	t := e.Task
 	cl := k.Class(t)
-	k.release(t, rw)
-	if rw.flags&flagCancel != 0 {
+	cancelled, spent := rw.flags&flagCancel != 0, int32(rw.fails) >= cl.Retries || rw.fails == 255
+	k.release(t, rw, cancelled || spent)
+	switch {
+	case cancelled:
 		k.finishObserved(t, Dropped, *e)
 		return
-	}
-	if int32(rw.fails) >= cl.Retries || rw.fails == 255 {
+	case spent:
 		k.finishObserved(t, Failed, *e)
 		return
 	}
@@ -851,6 +906,10 @@ func (k *Kernel) end(t TaskID, as Phase) {
 	k.closeWait(t, rw)
 	rw.phase, rw.mark = as, k.now
 	k.open--
+	k.over++
+	if rw.attempt > 0 {
+		k.lastEnd = k.now
+	}
 }
 
 // nodeDown takes in the loss of a node: what ran there ends at once; a gang that also runs elsewhere is ordered to stop there.
@@ -861,7 +920,7 @@ func (k *Kernel) nodeDown(e *Event) {
 	}
 	k.room.setUp(e.Node, false)
 	var lost, undone []TaskID
-	for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		r := &k.runs[i]
 		if !slices.ContainsFunc(r.on, func(p Placement) bool { return p.Node == e.Node }) {
 			continue
@@ -878,7 +937,7 @@ func (k *Kernel) nodeDown(e *Event) {
 	}
 	for _, t := range lost {
 		rw := &k.rows[t]
-		r := &k.runs[rw.slot]
+		r := &k.runs[rw.at]
 		elsewhere := slices.ContainsFunc(r.on, func(p Placement) bool { return k.room.Up(p.Node) })
 		if elsewhere {
 			if rw.phase == Running {
@@ -897,13 +956,13 @@ func (k *Kernel) nodeDown(e *Event) {
 // startClaim orders the start of a claim whose room is free.
 func (k *Kernel) startClaim(t TaskID) {
 	rw := &k.rows[t]
-	if rw.phase != Claiming || k.runs[rw.slot].wait > 0 {
+	if rw.phase != Claiming || k.runs[rw.at].wait > 0 {
 		return
 	}
 	k.claims--
-	k.unlink(rw.slot) // the ring is in the order of start, and a claim starts now
-	k.link(rw.slot)
-	k.run(t, rw, &k.runs[rw.slot])
+	k.unlink(rw.at) // the ring is in the order of start, and a claim starts now
+	k.link(rw.at)
+	k.run(t, rw, &k.runs[rw.at])
 	k.pol.Observe(&k.State, Event{Kind: Started, Task: t, Attempt: rw.attempt, Node: NoNode})
 }
 
@@ -913,12 +972,13 @@ func (k *Kernel) undoClaim(t TaskID) {
 	if k.quotas != nil {
 		k.quotas.give(k.tb, t, k.Demand(t))
 	}
-	for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		if k.runs[i].claimant == t {
 			k.runs[i].claimant = Nobody
 		}
 	}
-	k.leave(rw)
+	r := &k.runs[rw.at]
+	k.leave(rw, r, r.was)
 	k.claims--
 	k.makeReady(t, rw.cause)
 }

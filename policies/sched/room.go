@@ -24,12 +24,11 @@ type Room struct {
 	cpuIdx  levels  // by bits.Len of whole free cores
 	shares  bitset  // nodes that have a device with a part to spare (up, and told apart)
 	allowed map[string]bitset
-	ofDem   []bitset // per demand: nodes of the right kind; nil = not looked up yet
+	plans   []plan // per demand
 	words   int
 	mixed   bool // some node is not of reference speed
 
 	types        []string // GPU types of the nodes, in order of appearance
-	typeOf       []int32  // per node: index in types, -1 without GPUs
 	capGPU       []int64  // GPUs of each type, 1/1000, up or down
 	usedGPU      []int64  // booked GPUs of each type, 1/1000
 	capCPU       int64    // milli-CPU of nodes that state a capacity
@@ -44,8 +43,9 @@ type nodeRoom struct {
 	whole    Devices // told-apart devices with nothing booked
 	gpus     int32   // wholly free GPUs
 	dev      int32   // first entry in milli and vram
-	devices  int32   // told-apart devices
-	parts    int32   // devices that are booked in part: neither free nor full
+	kind     int32   // GPU type: index in Room.types, -1 without GPUs
+	devices  uint8   // told-apart devices
+	parts    uint8   // devices that are neither free nor full
 	up       bool
 	pool     bool // more than MaxDevices GPUs: counted
 	capped   bool // states a CPU capacity
@@ -59,15 +59,22 @@ func (b bitset) has(i int) bool { return b[i>>6]>>(i&63)&1 != 0 }
 func (b bitset) set(i int)      { b[i>>6] |= 1 << (i & 63) }
 func (b bitset) clear(i int)    { b[i>>6] &^= 1 << (i & 63) }
 
+// plan is what a search for room for a demand needs to know of it.
+type plan struct {
+	kinds bitset // nodes of the right kind; nil = not looked up yet
+	level int
+	gpu   bool // the level is one of free GPUs; else of free CPU
+	share bool // of a GPU: the nodes are in Room.shares
+	exact bool // whoever is on the level, and of the right kind, has room for a replica
+}
+
 // levels keeps for each level the set of nodes that are at least on it: those with at least so much free. A level above the last counts
-// as the last. Searches look at one set only; above its words stands a summary that says which of them are not empty, so that the full
+// as the last. Searches look at one set only; in front of its words stands a summary that says which of them are not empty, so that the full
 // nodes at the front of a busy cluster are not looked at one by one.
 type levels struct {
 	n, words int
 	sums     int      // words of a summary
-	bits     []uint64 // the sets, one after the other
-	sum      []uint64 // their summaries
-	count    []int32  // nodes in each
+	flat     []uint64 // a summary and a set for each level
 }
 
 const (
@@ -86,28 +93,37 @@ func cpuLevel(milli int64) int {
 
 func (l *levels) init(n, words int) {
 	l.n, l.words, l.sums = n, words, (words+63)/64
-	l.bits, l.sum, l.count = make([]uint64, n*words), make([]uint64, n*l.sums), make([]int32, n)
+	l.flat = make([]uint64, n*(l.sums+words))
 }
 
-// set returns the nodes that are at least on a level.
-func (l *levels) set(level int) bitset { return l.bits[level*l.words : (level+1)*l.words] }
-
-func (l *levels) summary(level int) summary { return l.sum[level*l.sums : (level+1)*l.sums] }
+// set returns the nodes that are at least on a level, and a summary of the set's words.
+func (l *levels) set(level int) (bitset, summary) {
+	both := l.flat[level*(l.sums+l.words) : (level+1)*(l.sums+l.words)]
+	return bitset(both[l.sums:]), summary(both[:l.sums])
+}
 
 // move takes a node from one level to another; -1 is none.
 func (l *levels) move(node, from, to int) {
-	w, bit := node>>6, uint64(1)<<(node&63)
-	for i := from + 1; i <= to; i++ {
-		l.bits[i*l.words+w] |= bit
-		l.sum[i*l.sums+w>>6] |= 1 << (w & 63)
-		l.count[i]++
-	}
-	for i := from; i > to; i-- {
-		at := i*l.words + w
-		if l.bits[at] &^= bit; l.bits[at] == 0 {
-			l.sum[i*l.sums+w>>6] &^= 1 << (w & 63)
+	flat, step := l.flat, l.sums+l.words
+	w := node >> 6
+	bit, sumBit := uint64(1)<<(node&63), uint64(1)<<(w&63)
+	if from < to {
+		at, sum := (from+1)*step+l.sums+w, (from+1)*step+w>>6
+		for ; from < to; from++ {
+			flat[at] |= bit
+			flat[sum] |= sumBit
+			at, sum = at+step, sum+step
 		}
-		l.count[i]--
+		return
+	}
+	at, sum := from*step+l.sums+w, from*step+w>>6
+	for ; from > to; from-- {
+		left := flat[at] &^ bit
+		flat[at] = left
+		if left == 0 {
+			flat[sum] &^= sumBit
+		}
+		at, sum = at-step, sum-step
 	}
 }
 
@@ -115,16 +131,17 @@ func (l *levels) move(node, from, to int) {
 func (l *levels) widen(words int) {
 	old := *l
 	l.init(old.n, words)
-	copy(l.count, old.count)
 	for i := range l.n {
-		copy(l.set(i), old.set(i))
-		copy(l.summary(i), old.summary(i))
+		set, sum := l.set(i)
+		oldSet, oldSum := old.set(i)
+		copy(set, oldSet)
+		copy(sum, oldSum)
 	}
 }
 
 func (l *levels) copyFrom(src *levels) {
 	l.n, l.words, l.sums = src.n, src.words, src.sums
-	l.bits, l.sum, l.count = append(l.bits[:0], src.bits...), append(l.sum[:0], src.sum...), append(l.count[:0], src.count...)
+	l.flat = append(l.flat[:0], src.flat...)
 }
 
 // NewRoom returns the empty ledger of the nodes. Demands are looked up in *demands, which may grow.
@@ -148,14 +165,14 @@ func (r *Room) add(s NodeSpec) NodeID {
 	n := nodeRoom{cpu: s.CPU, mem: s.Mem, gpus: s.GPUs, dev: int32(len(r.milli)), pool: s.GPUs > MaxDevices, capped: s.CPU < Unlimited, memory: s.Mem < Unlimited, slow: !s.Reference()}
 	r.mixed = r.mixed || n.slow
 	if !n.pool && s.GPUs > 0 {
-		n.devices = s.GPUs
+		n.devices = uint8(s.GPUs)
 		n.whole = Devices(1)<<s.GPUs - 1
 		for range s.GPUs {
 			r.milli, r.vram = append(r.milli, 0), append(r.vram, 0)
 		}
 	}
+	n.kind = r.gpuType(s)
 	r.specs, r.nodes = append(r.specs, s), append(r.nodes, n)
-	r.typeOf = append(r.typeOf, r.gpuType(s))
 	if n.capped {
 		r.capCPU += s.CPU
 	}
@@ -163,7 +180,7 @@ func (r *Room) add(s NodeSpec) NodeID {
 		r.capMem += s.Mem
 	}
 	clear(r.allowed)
-	r.ofDem = r.ofDem[:0]
+	clear(r.plans)
 	r.setUp(NodeID(id), true)
 	return NodeID(id)
 }
@@ -225,7 +242,7 @@ func (r *Room) markShares(id NodeID) {
 // CopyFrom makes r equal to src, reusing r's memory. The copy shares what never changes.
 func (r *Room) CopyFrom(src *Room) {
 	if len(r.specs) != len(src.specs) { // nodes were added: look the kinds up again
-		r.ofDem = r.ofDem[:0]
+		clear(r.plans)
 		r.allowed = map[string]bitset{}
 	}
 	r.demands, r.specs = src.demands, src.specs
@@ -239,7 +256,7 @@ func (r *Room) CopyFrom(src *Room) {
 	r.gpuIdx.copyFrom(&src.gpuIdx)
 	r.cpuIdx.copyFrom(&src.cpuIdx)
 	r.shares = append(r.shares[:0], src.shares...)
-	r.types, r.typeOf, r.capGPU = src.types, src.typeOf, src.capGPU
+	r.types, r.capGPU = src.types, src.capGPU
 	r.usedGPU = append(r.usedGPU[:0], src.usedGPU...)
 	r.capCPU, r.capMem, r.usedMem = src.capCPU, src.capMem, src.usedMem
 	r.usedGPUMilli, r.usedCPU = src.usedGPUMilli, src.usedCPU
@@ -275,10 +292,13 @@ func (r *Room) BookedMilli(n NodeID) []int32 {
 	return r.milli[nd.dev : nd.dev+r.specs[n].GPUs]
 }
 
+// Shared reports whether a GPU of the node is neither free nor full: booked in part, or twice by a Claim.
+func (r *Room) Shared(n NodeID) bool { return r.nodes[n].parts > 0 }
+
 // FreeGPUMilli returns the free GPU capacity of a node in 1/1000, parts included.
 func (r *Room) FreeGPUMilli(n NodeID) int64 {
-	if r.nodes[n].pool {
-		return int64(r.nodes[n].gpus) * Whole
+	if nd := &r.nodes[n]; nd.pool || nd.parts == 0 {
+		return int64(nd.gpus) * Whole
 	}
 	free := int64(0)
 	for _, m := range r.BookedMilli(n) {
@@ -309,12 +329,21 @@ func (r *Room) GPUs(i int) (capacity, used int64) { return r.capGPU[i], r.usedGP
 func (r *Room) Allowed(d DemandID, n NodeID) bool { return r.kinds(d).has(int(n)) }
 
 // kinds returns the nodes of the right kind for d.
-func (r *Room) kinds(d DemandID) bitset {
-	if int(d) < len(r.ofDem) && r.ofDem[d] != nil {
-		return r.ofDem[d]
+func (r *Room) kinds(d DemandID) bitset { return r.plan(d).kinds }
+
+// plan returns how to look for room for d. It is valid until nodes are added.
+func (r *Room) plan(d DemandID) *plan {
+	if int(d) < len(r.plans) {
+		if p := &r.plans[d]; p.kinds != nil {
+			return p
+		}
 	}
-	for len(r.ofDem) <= int(d) {
-		r.ofDem = append(r.ofDem, nil)
+	return r.makePlan(d)
+}
+
+func (r *Room) makePlan(d DemandID) *plan {
+	if more := int(d) + 1 - len(r.plans); more > 0 {
+		r.plans = append(r.plans, make([]plan, more)...)
 	}
 	dem := &(*r.demands)[d]
 	key := dem.kindKey()
@@ -328,8 +357,31 @@ func (r *Room) kinds(d DemandID) bitset {
 		}
 		r.allowed[key] = set
 	}
-	r.ofDem[d] = set
-	return set
+	need, p := &dem.Need, plan{kinds: set}
+	switch {
+	case need.share():
+		p.share = true
+	case need.GPUs > 0:
+		p.gpu, p.level = true, gpuLevel(need.GPUs)
+		p.exact = need.CPU == 0 && need.Mem == 0 && need.GPUs < gpuLevels-1
+	default:
+		p.level = cpuLevel(need.CPU)
+		p.exact = need.CPU == 0 && need.Mem == 0
+	}
+	r.plans[d] = p
+	return &r.plans[d]
+}
+
+// roomy returns the nodes that have the GPUs, or without GPUs about the cores, that one replica needs, and a summary of the set's words
+// (nil: there is none).
+func (r *Room) roomy(p *plan) (set bitset, sum summary) {
+	switch {
+	case p.share:
+		return r.shares, nil
+	case p.gpu:
+		return r.gpuIdx.set(p.level)
+	}
+	return r.cpuIdx.set(p.level)
 }
 
 // kindKey is equal for demands that the same kinds of nodes satisfy.
@@ -426,7 +478,7 @@ func (r *Room) fitsOn(need *Need, id NodeID, limit int32) int32 {
 				return 0
 			}
 			fit := int64(0)
-			for i := range n.devices {
+			for i := range int32(n.devices) {
 				at := n.dev + i
 				room := int64(Whole-r.milli[at]) / int64(need.GPUMilli)
 				if need.VRAM > 0 && room > 0 {
@@ -503,9 +555,9 @@ func (r *Room) FirstFit(d DemandID, buf []Placement) ([]Placement, bool) {
 // and returns how many of them it allows.
 func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, fits int32) int32) ([]Placement, bool) {
 	dem := &(*r.demands)[d]
-	kinds := r.kinds(d)
+	p := r.plan(d)
 	if len(buf) == 0 && dem.Gang == 1 && limit == nil {
-		id := r.firstNode(&dem.Need, kinds)
+		id := r.firstNode(&dem.Need, p)
 		if id < 0 {
 			return buf, false
 		}
@@ -513,9 +565,9 @@ func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, f
 	}
 	start, left := len(buf), dem.Gang
 	share := dem.Need.share()
-	set, sum := r.roomy(&dem.Need)
+	set, sum := r.roomy(p)
 	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
-		for cand := set[w] & kinds[w]; cand != 0; cand &= cand - 1 {
+		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
 			id := NodeID(w<<6 + bits.TrailingZeros64(cand))
 			k := r.fitsOn(&dem.Need, id, left)
 			if k > 0 && limit != nil {
@@ -544,20 +596,6 @@ func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, f
 	return buf[:start], false
 }
 
-// roomy returns the nodes that have the GPUs, or without GPUs about the cores, that one replica needs, and a summary of the set's words
-// (nil: there is none).
-func (r *Room) roomy(need *Need) (set bitset, sum summary) {
-	switch {
-	case need.share():
-		return r.shares, nil
-	case need.GPUs > 0:
-		l := gpuLevel(need.GPUs)
-		return r.gpuIdx.set(l), r.gpuIdx.summary(l)
-	}
-	l := cpuLevel(need.CPU)
-	return r.cpuIdx.set(l), r.cpuIdx.summary(l)
-}
-
 // share reports whether the need is for a part of a GPU.
 func (n *Need) share() bool { return n.GPUs > 0 && n.GPUMilli < Whole }
 
@@ -579,10 +617,22 @@ func (s summary) next(w, words int) int {
 }
 
 // firstNode returns the first node with room for one replica, or -1.
-func (r *Room) firstNode(need *Need, kinds bitset) NodeID {
-	set, sum := r.roomy(need)
+func (r *Room) firstNode(need *Need, p *plan) NodeID {
+	if p.exact && p.gpu {
+		set, sum := r.gpuIdx.set(p.level)
+		for i, rest := range sum {
+			for ; rest != 0; rest &= rest - 1 {
+				w := i<<6 + bits.TrailingZeros64(rest)
+				if cand := set[w] & p.kinds[w]; cand != 0 {
+					return NodeID(w<<6 + bits.TrailingZeros64(cand))
+				}
+			}
+		}
+		return NoNode
+	}
+	set, sum := r.roomy(p)
 	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
-		for cand := set[w] & kinds[w]; cand != 0; cand &= cand - 1 {
+		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
 			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
 				return id
 			}
@@ -594,8 +644,8 @@ func (r *Room) firstNode(need *Need, kinds bitset) NodeID {
 // Candidates appends to buf the first limit nodes, in node order from node `from` on and round the end, on which one replica fits.
 // limit <= 0 means all.
 func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []NodeID {
-	need, kinds := &(*r.demands)[d].Need, r.kinds(d)
-	set, sum := r.roomy(need)
+	need, p := &(*r.demands)[d].Need, r.plan(d)
+	set, sum := r.roomy(p)
 	start, first, cut := len(buf), int(from)>>6, uint64(1)<<(from&63)-1
 	for round := range 2 { // the words from that of `from` on, then those up to it: it is looked at twice, each time in part
 		w, end, part := first, r.words, ^cut
@@ -603,12 +653,12 @@ func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []No
 			w, end, part = 0, first+1, cut
 		}
 		for w = sum.next(w, r.words); w < end; w = sum.next(w+1, r.words) {
-			cand := set[w] & kinds[w]
+			cand := set[w] & p.kinds[w]
 			if w == first {
 				cand &= part
 			}
 			for ; cand != 0; cand &= cand - 1 {
-				if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
+				if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); p.exact || r.fitsOn(need, id, 1) == 1 {
 					if buf = append(buf, id); limit > 0 && len(buf)-start == limit {
 						return buf
 					}
@@ -617,6 +667,60 @@ func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []No
 		}
 	}
 	return buf
+}
+
+// takeWhole books need.GPUs of the wholly free GPUs of a node for one replica of a demand whose plan is exact and asks for whole GPUs, and returns
+// them: the lowest. The node must have them. giveWhole undoes it, and reports false, and does nothing, where the devices are booked otherwise.
+func (r *Room) takeWhole(need *Need, id NodeID) Devices {
+	n := &r.nodes[id]
+	k := need.GPUs
+	r.usedGPUMilli += int64(k) * Whole
+	r.usedGPU[n.kind] += int64(k) * Whole
+	free := n.gpus
+	n.gpus = free - k
+	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(free-k))
+	if n.pool {
+		return 0
+	}
+	rest := n.whole
+	milli := r.milli[n.dev : n.dev+int32(n.devices)]
+	for ; k > 0; k-- {
+		milli[bits.TrailingZeros64(uint64(rest))] = Whole
+		rest &= rest - 1
+	}
+	set := n.whole &^ rest
+	n.whole = rest
+	if rest == 0 && n.parts == 0 {
+		r.shares.clear(int(id))
+	}
+	return set
+}
+
+func (r *Room) giveWhole(need *Need, p Placement) bool {
+	n := &r.nodes[p.Node]
+	if !n.up || need.CPU|need.Mem != 0 || need.GPUMilli < Whole || p.Replicas != 1 {
+		return false
+	}
+	if !n.pool {
+		milli := r.milli[n.dev : n.dev+int32(n.devices)]
+		for s := p.GPUs; s != 0; s &= s - 1 {
+			if milli[bits.TrailingZeros64(uint64(s))] != Whole {
+				return false
+			}
+		}
+		for s := p.GPUs; s != 0; s &= s - 1 {
+			milli[bits.TrailingZeros64(uint64(s))] = 0
+		}
+		n.whole |= p.GPUs
+		r.shares.set(int(p.Node))
+	}
+	k := need.GPUs
+	r.usedGPUMilli -= int64(k) * Whole
+	r.usedGPU[n.kind] -= int64(k) * Whole
+	free := n.gpus
+	n.gpus = free + k
+	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(free+k))
+	return true
 }
 
 // Take books the replicas of a placement. It does not look whether they fit.
@@ -649,23 +753,53 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	}
 	milli := k * int64(need.GPUs) * int64(need.GPUMilli)
 	r.usedGPUMilli += milli
-	r.usedGPU[r.typeOf[p.Node]] += milli
-	gpus := n.gpus
+	r.usedGPU[n.kind] += milli
+	gpus, shared := n.gpus, n.whole != 0 || n.parts > 0
 	switch {
 	case n.pool:
 		n.gpus -= int32(k) * need.GPUs
 	case need.GPUMilli >= Whole:
-		r.bookDevices(n, p.GPUs, int32(sign)*Whole, 0)
+		if !r.bookWhole(n, p.GPUs, sign) {
+			r.bookDevices(n, p.GPUs, int32(sign)*Whole, 0)
+		}
 	default:
 		// Several shares of a gang may stand on one device.
 		r.bookDevices(n, p.GPUs, int32(k)*need.GPUMilli, k*need.VRAM)
 	}
-	if n.up && gpus != n.gpus {
+	if !n.up {
+		return
+	}
+	if gpus != n.gpus {
 		r.gpuIdx.move(int(p.Node), gpuLevel(gpus), gpuLevel(n.gpus))
 	}
-	if n.up {
+	if shared != (n.whole != 0 || n.parts > 0) {
 		r.markShares(p.Node)
 	}
+}
+
+// bookWhole books devices of which all is free, or gives back such of which all is booked, once; it reports false, and nothing happens, where
+// they are otherwise.
+func (r *Room) bookWhole(n *nodeRoom, set Devices, sign int64) bool {
+	milli := r.milli[n.dev : n.dev+int32(n.devices)]
+	to := int32(Whole)
+	if sign > 0 {
+		if set&^n.whole != 0 {
+			return false
+		}
+	} else {
+		for s := set; s != 0; s &= s - 1 {
+			if milli[bits.TrailingZeros64(uint64(s))] != Whole {
+				return false
+			}
+		}
+		to = 0
+	}
+	for s := set; s != 0; s &= s - 1 {
+		milli[bits.TrailingZeros64(uint64(s))] = to
+	}
+	n.whole ^= set
+	n.gpus -= int32(sign) * int32(bits.OnesCount64(uint64(set)))
+	return true
 }
 
 // bookDevices books a share, and VRAM, on each device of a set.
@@ -685,15 +819,16 @@ func (r *Room) bookDevices(n *nodeRoom, set Devices, share int32, vram int64) {
 		} else {
 			whole &^= 1 << i
 		}
-		n.parts += inPart(to) - inPart(from)
+		n.parts += inPart(to)
+		n.parts -= inPart(from)
 	}
 	n.gpus += int32(bits.OnesCount64(uint64(whole)) - bits.OnesCount64(uint64(n.whole)))
 	n.whole = whole
 }
 
-// inPart is 1 where a device is booked in part.
-func inPart(milli int32) int32 {
-	if milli > 0 && milli < Whole {
+// inPart is 1 where a device is neither free nor full: booked in part, or twice by a Claim.
+func inPart(milli int32) uint8 {
+	if milli != 0 && milli != Whole {
 		return 1
 	}
 	return 0

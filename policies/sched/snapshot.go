@@ -48,12 +48,12 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 	e.int(k.late)
 	e.int(k.refused)
 	for t := range k.rows {
-		e.row(k, &k.rows[t])
+		e.row(k, TaskID(t))
 	}
 	e.uint(uint64(k.tasksPrint()))
 
 	e.uint(uint64(len(k.runs) - 1 - len(k.free)))
-	for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		r := &k.runs[i]
 		e.uint(uint64(r.task))
 		e.since(k.now, r.start)
@@ -262,7 +262,8 @@ func (e *encoder) spec(n *NodeSpec) {
 }
 
 // row writes a task's state. Instants that are Never, as most are for most tasks, are one bit.
-func (e *encoder) row(k *Kernel, rw *row) {
+func (e *encoder) row(k *Kernel, t TaskID) {
+	rw := &k.rows[t]
 	e.uint(uint64(rw.phase))
 	if rw.phase == Unknown {
 		return
@@ -274,18 +275,18 @@ func (e *encoder) row(k *Kernel, rw *row) {
 			mask |= 1 << i
 		}
 	}
-	e.uint(uint64(rw.cause) | uint64(rw.flags)<<4 | mask<<8)
+	e.uint(uint64(rw.cause) | uint64(rw.flags&^flagHeld)<<4 | mask<<8)
 	e.uint(uint64(rw.fails))
 	e.uint(uint64(rw.attempt))
 	e.uint(uint64(rw.waitsFor))
-	e.id(int32(rw.node))
+	e.id(int32(k.nodeOf(rw)))
 	e.since(k.now, rw.since)
 	for _, at := range times {
 		if at != Never {
 			e.since(k.now, at)
 		}
 	}
-	e.uint(uint64(rw.held))
+	e.uint(uint64(k.heldOf(t, rw)))
 }
 
 func (e *encoder) waits(w *waits) {
@@ -485,12 +486,20 @@ func (d *decoder) snapshot(k *Kernel) {
 	k.now, k.wake = Time(d.int()), Time(d.int())
 	k.late, k.refused = d.int(), d.int()
 	for i := 0; i < known && d.err == nil; i++ {
-		k.rows = append(k.rows, d.row(k))
+		k.rows = append(k.rows, row{})
+		d.row(k, TaskID(i))
 	}
 	if d.uint() != uint64(k.tasksPrint()) {
 		d.fail("the table says otherwise of the tasks that had arrived")
 	}
-	d.many("runs", known, func(int) { d.run(k) })
+	holds := make([]bool, len(k.rows))
+	d.many("runs", known, func(int) { d.run(k, holds) })
+	for t := range k.rows {
+		if k.rows[t].phase.holds() && !holds[t] {
+			d.fail("task %d is %v, and holds no room", t, k.rows[t].phase)
+			return
+		}
+	}
 	d.many("tasks with kept work", len(k.tb.Tasks), func(int) { k.kept = append(k.kept, time.Duration(d.length("work"))) })
 	d.many("estimates", known, func(int) {
 		t := TaskID(d.below(known, "task"))
@@ -552,11 +561,12 @@ func (d *decoder) snapshot(k *Kernel) {
 	d.waits(k)
 }
 
-func (d *decoder) row(k *Kernel) row {
-	rw := row{slot: -1, node: NoNode, ready: Never, first: Never, mark: Never}
+func (d *decoder) row(k *Kernel, t TaskID) {
+	rw := &k.rows[t]
+	*rw = row{at: int32(NoNode), ready: Never, first: Never, mark: Never}
 	rw.phase = Phase(d.upTo(int(Rejected), "phase"))
 	if rw.phase == Unknown {
-		return rw
+		return
 	}
 	bits := d.below(1<<11, "flags")
 	rw.cause, rw.flags = Cause(bits&15), uint8(bits>>4&15)
@@ -566,18 +576,24 @@ func (d *decoder) row(k *Kernel) row {
 	rw.fails = uint8(d.upTo(255, "failures"))
 	rw.attempt = int32(d.upTo(math.MaxInt32/2, "attempts"))
 	rw.waitsFor = int32(d.upTo(math.MaxInt32/2, "predecessors"))
-	rw.node = NodeID(d.id(k.room.Len(), "node"))
+	rw.at = d.id(k.room.Len(), "node")
 	rw.since = d.since(k.now)
 	for i, at := range []*Time{&rw.ready, &rw.first, &rw.mark} {
 		if bits>>8>>i&1 != 0 {
 			*at = d.since(k.now)
 		}
 	}
-	rw.held = time.Duration(d.length("time"))
-	return rw
+	ended := rw.attempt
+	if rw.phase == Running || rw.phase == Stopping {
+		ended--
+	}
+	if held := time.Duration(d.length("time")); held != k.heldOf(t, rw) || ended > 0 && !rw.phase.Over() {
+		k.addHeld(t, rw, held)
+	}
 }
 
-func (d *decoder) run(k *Kernel) {
+// run reads what a task that holds room has; holds says which tasks were read before.
+func (d *decoder) run(k *Kernel, holds []bool) {
 	t := TaskID(d.below(len(k.rows), "task"))
 	start, est, kept := d.since(k.now), time.Duration(d.length("estimate")), time.Duration(d.length("work"))
 	claimant := TaskID(d.id(len(k.rows), "task"))
@@ -585,13 +601,16 @@ func (d *decoder) run(k *Kernel) {
 		return
 	}
 	rw := &k.rows[t]
-	if rw.slot >= 0 || rw.phase != Running && rw.phase != Stopping && rw.phase != Claiming {
+	if !rw.phase.holds() || holds[t] {
 		d.fail("task %d holds room and is %v", t, rw.phase)
 		return
 	}
-	rw.slot = k.slot()
-	r := &k.runs[rw.slot]
-	*r = run{task: t, demand: k.DemandID(t), prev: r.prev, next: r.next, claimant: claimant, start: start, est: est, kept: kept}
+	holds[t] = true
+	was := NodeID(rw.at)
+	rw.at = k.slot()
+	r := &k.runs[rw.at]
+	*r = run{task: t, demand: k.DemandID(t), claimant: claimant, start: start, est: est, kept: kept, was: was}
+	r.on = r.one[:0]
 	left := int64(k.Demand(t).Gang)
 	d.many("placements", math.MaxInt32, func(int) {
 		p := Placement{Node: NodeID(d.below(k.room.Len(), "node")), Replicas: int32(d.upTo(math.MaxInt32, "replicas")), GPUs: Devices(d.uint())}
@@ -653,9 +672,8 @@ func (k *Kernel) sound() error {
 		}
 		if !rw.phase.Over() {
 			k.open++
-		}
-		if (rw.phase == Running || rw.phase == Stopping || rw.phase == Claiming) != (rw.slot >= 0) {
-			return fmt.Errorf("task %d is %v, and holds no room", t, rw.phase)
+		} else if k.over++; rw.attempt > 0 {
+			k.lastEnd = max(k.lastEnd, rw.mark)
 		}
 		if rw.phase == Backoff && !backoff[TaskID(t)] {
 			return fmt.Errorf("task %d waits for a backoff without end", t)
@@ -681,13 +699,13 @@ func (k *Kernel) sound() error {
 func (k *Kernel) bookRuns() error {
 	var last Time
 	var claims, victims []int32
-	for i, first := k.runs[0].next, true; i != 0; i = k.runs[i].next {
+	for i, first := k.ring[0].next, true; i != 0; i = k.ring[i].next {
 		r := &k.runs[i]
 		if c := r.claimant; c != Nobody {
 			if k.rows[r.task].phase != Stopping || k.rows[c].phase != Claiming {
 				return fmt.Errorf("task %d is a victim of task %d", r.task, c)
 			}
-			k.runs[k.rows[c].slot].wait++
+			k.runs[k.rows[c].at].wait++
 			victims = append(victims, i)
 		}
 		if k.rows[r.task].phase == Claiming {
@@ -718,7 +736,7 @@ func (k *Kernel) bookRuns() error {
 		}
 		return nil
 	}
-	for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		if k.rows[k.runs[i].task].phase != Claiming {
 			if err := book(i); err != nil {
 				return err
@@ -746,7 +764,7 @@ func (k *Kernel) bookRuns() error {
 		k.room.occupy(NodeID(i), k.profiles[i].OtherCPU, k.profiles[i].OtherMem)
 	}
 	if k.quotas != nil {
-		for i := k.runs[0].next; i != 0; i = k.runs[i].next {
+		for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 			k.quotas.take(k.tb, k.runs[i].task, k.Demand(k.runs[i].task))
 		}
 	}

@@ -16,7 +16,9 @@ type State struct {
 	rows  []row           // per known task
 	runs  []run           // slots of tasks that hold or claim room
 	free  []int32         // unused slots
+	ring  []link          // of the slots, in the order of start; that of slot 0 is the anchor
 	kept  []time.Duration // work kept from earlier attempts, per task; nil until something is kept
+	held  []time.Duration // time that ended attempts held room, per task; see row
 	extra edges           // dependencies added after their tasks arrived
 
 	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
@@ -25,26 +27,27 @@ type State struct {
 	quotas   *quotas       // nil until a quota is set
 	down     map[string]bool
 
-	open                    int // tasks that arrived and are not over
-	ready, running, blocked int // numbers of tasks in these phases; running counts Stopping too
+	open, over              int  // tasks that arrived and are not over, and that are
+	lastEnd                 Time // when the last task ended that had been started
+	ready, running, blocked int  // numbers of tasks in these phases; running counts Stopping too
 }
 
-// row is a task's state. Invariants: slot >= 0 exactly in Claiming, Running and Stopping; waitsFor counts predecessors that are not
-// Done; since is when the present segment of waiting began (while it runs: when it started).
+// row is a task's state. There is one for each task of the trace, so it is small (48 bytes): at and mark mean one thing or another by phase,
+// and what few tasks have stands elsewhere. Invariants: waitsFor counts predecessors that are not Done; since is when the present segment of
+// waiting began (while it runs: when it started); State.held has an entry of the task exactly with flagHeld. Most tasks have one attempt,
+// which ends them: those held room from first to mark.
 type row struct {
 	phase    Phase
 	cause    Cause
 	flags    uint8
 	fails    uint8
 	attempt  int32
-	slot     int32
+	at       int32 // in Claiming, Running and Stopping its slot; else the first node of the last attempt
 	waitsFor int32
-	node     NodeID // first node of the last attempt
 	since    Time
 	ready    Time // first ready; Never before
 	first    Time // first start; Never before
-	mark     Time // over: when it ended; ready: since when, this time. One word for both, so that a row fills a cache line
-	held     time.Duration
+	mark     Time // over: when it ended; ready: since when, this time
 }
 
 const (
@@ -52,21 +55,28 @@ const (
 	flagHold                     // a user holds it: Held instead of Ready
 	flagEvict                    // stopping because of the policy
 	flagLost                     // its node was lost
+	flagHeld                     // State.held has what ended attempts held
 )
+
+// holds reports whether a task of this phase has a slot.
+func (p Phase) holds() bool { return p >= Claiming && p <= Stopping }
 
 // run is a task that holds room.
 type run struct {
 	task     TaskID
-	prev     int32 // list of slots in order of start
-	next     int32
 	wait     int32  // victims of its Claim that have not stopped; 0 when it runs
 	claimant TaskID // the task whose Claim waits for this one to stop; Nobody
 	demand   DemandID
 	start    Time
 	est      time.Duration // estimated time of this attempt on its slowest node
 	kept     time.Duration // work kept from earlier attempts when it started
-	on       []Placement   // reused with the slot
+	on       []Placement   // reused with the slot; it begins as one
+	one      [1]Placement  // most tasks have one, and find it beside what else is known of them
+	was      NodeID        // first node of the attempt before
 }
+
+// link is a slot's place in the ring.
+type link struct{ prev, next int32 }
 
 type edges struct {
 	succ, pred map[TaskID][]TaskID
@@ -124,6 +134,12 @@ func (s *State) Queued() int { return s.ready }
 
 // Open returns the number of tasks that have arrived and are not over.
 func (s *State) Open() int { return s.open }
+
+// Over returns the number of tasks that are over.
+func (s *State) Over() int { return s.over }
+
+// LastEnd returns when the last of the tasks ended that are over and had been started; the kernel's start if there is none.
+func (s *State) LastEnd() Time { return s.lastEnd }
 
 // Running returns the number of tasks that hold resources.
 func (s *State) Running() int { return s.running }
@@ -203,10 +219,31 @@ func MulDiv(d time.Duration, mul, div int64, up bool) time.Duration {
 // Attained returns the time that t has held resources, all attempts, up to now.
 func (s *State) Attained(t TaskID) time.Duration {
 	rw := &s.rows[t]
+	held := s.heldOf(t, rw)
 	if rw.phase == Running || rw.phase == Stopping {
-		return rw.held + s.now.Sub(s.runs[rw.slot].start)
+		held += s.now.Sub(s.runs[rw.at].start)
 	}
-	return rw.held
+	return held
+}
+
+// heldOf returns the time that the ended attempts of t held room.
+func (s *State) heldOf(t TaskID, rw *row) time.Duration {
+	switch {
+	case rw.flags&flagHeld != 0:
+		return s.held[t]
+	case rw.phase.Over() && rw.attempt > 0:
+		return rw.mark.Sub(rw.first)
+	}
+	return 0
+}
+
+// addHeld adds to what the ended attempts of t held.
+func (s *State) addHeld(t TaskID, rw *row, d time.Duration) {
+	if int(t) >= len(s.held) {
+		s.held = append(s.held, make([]time.Duration, max(len(s.tb.Tasks), int(t)+1)-len(s.held))...)
+	}
+	s.held[t] += d
+	rw.flags |= flagHeld
 }
 
 // Remaining returns the estimated work left of t on a node of reference speed: its estimate less the work kept and the work of the
@@ -215,7 +252,7 @@ func (s *State) Remaining(t TaskID) time.Duration {
 	left := s.Estimate(t)
 	if rw := &s.rows[t]; rw.phase == Running || rw.phase == Stopping {
 		// By the work kept when the attempt started: what it has saved itself since is part of its running time.
-		r := &s.runs[rw.slot]
+		r := &s.runs[rw.at]
 		left -= r.kept
 		if r.est > 0 {
 			left -= MulDiv(min(s.now.Sub(r.start), r.est), int64(max(left, 0)), int64(r.est), false)
@@ -228,7 +265,7 @@ func (s *State) Remaining(t TaskID) time.Duration {
 // ExpectedEnd returns when a running task is expected to end by its estimate; one that is past it, in one second from now. One that
 // starts at this very moment and is estimated to take no time is not past it.
 func (s *State) ExpectedEnd(t TaskID) Time {
-	r := &s.runs[s.rows[t].slot]
+	r := &s.runs[s.rows[t].at]
 	end := r.start.Add(r.est)
 	if end <= s.now && r.start < s.now {
 		return s.now.Add(time.Second)
@@ -238,12 +275,12 @@ func (s *State) ExpectedEnd(t TaskID) Time {
 
 // EstimatedEnd returns start plus estimate of a running task, which may be past.
 func (s *State) EstimatedEnd(t TaskID) Time {
-	r := &s.runs[s.rows[t].slot]
+	r := &s.runs[s.rows[t].at]
 	return r.start.Add(r.est)
 }
 
 // StartedAt returns when the present attempt of a running task started.
-func (s *State) StartedAt(t TaskID) Time { return s.runs[s.rows[t].slot].start }
+func (s *State) StartedAt(t TaskID) Time { return s.runs[s.rows[t].at].start }
 
 // Attempt returns the number of attempts of t so far.
 func (s *State) Attempt(t TaskID) int32 { return s.rows[t].attempt }
@@ -273,12 +310,12 @@ func (s *State) FirstReady(t TaskID) Time { return s.rows[t].ready }
 func (s *State) CauseOf(t TaskID) Cause { return s.rows[t].cause }
 
 // Placements returns where a task that holds room stands. The slice is valid until the state changes.
-func (s *State) Placements(t TaskID) []Placement { return s.runs[s.rows[t].slot].on }
+func (s *State) Placements(t TaskID) []Placement { return s.runs[s.rows[t].at].on }
 
 // RunningTasks yields the tasks that hold resources in the order of their start.
 func (s *State) RunningTasks() iter.Seq[TaskID] {
 	return func(yield func(TaskID) bool) {
-		for i := s.runs[0].next; i != 0; i = s.runs[i].next {
+		for i := s.ring[0].next; i != 0; i = s.ring[i].next {
 			if s.rows[s.runs[i].task].phase != Claiming && !yield(s.runs[i].task) {
 				return
 			}
@@ -370,5 +407,33 @@ func (s *State) Outcome(t TaskID) Outcome {
 	if rw.phase.Over() {
 		end = rw.mark
 	}
-	return Outcome{Phase: rw.phase, Attempts: rw.attempt, Ready: rw.ready, Start: rw.first, End: end, Held: rw.held, Node: rw.node}
+	return Outcome{Phase: rw.phase, Attempts: rw.attempt, Ready: rw.ready, Start: rw.first, End: end, Held: s.heldOf(t, rw), Node: s.nodeOf(rw)}
+}
+
+// Outcomes fills outcomes with what became of the tasks from `from` on.
+func (s *State) Outcomes(from TaskID, outcomes []Outcome) {
+	for i := range outcomes {
+		o, t := &outcomes[i], from+TaskID(i)
+		if uint32(t) < uint32(len(s.rows)) {
+			// Most tasks are done, in one attempt.
+			if rw := &s.rows[t]; rw.phase == Done && rw.flags&flagHeld == 0 {
+				o.Phase, o.Attempts, o.Node = Done, rw.attempt, NodeID(rw.at)
+				o.Ready, o.Start, o.End, o.Held = rw.ready, rw.first, rw.mark, rw.mark.Sub(rw.first)
+				continue
+			}
+		}
+		*o = s.Outcome(t)
+	}
+}
+
+// nodeOf returns the first node of a task's last attempt, NoNode if it has had none.
+func (s *State) nodeOf(rw *row) NodeID {
+	if !rw.phase.holds() {
+		return NodeID(rw.at)
+	}
+	r := &s.runs[rw.at]
+	if rw.phase == Claiming {
+		return r.was
+	}
+	return r.on[0].Node
 }

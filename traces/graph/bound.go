@@ -140,6 +140,12 @@ func (k *kinds) fastest(tb *sched.Table, run []time.Duration, on map[sched.TaskI
 				speed[d] = max(speed[d], speedOf(&k.spec[i]))
 			}
 		}
+		if speed[d] == 0 {
+			speed[d] = sched.Whole
+		}
+	}
+	if len(on) == 0 && !slices.ContainsFunc(speed, func(s int64) bool { return s != sched.Whole }) {
+		return run // not copied: nobody writes to it
 	}
 	fast := make([]time.Duration, len(tb.Tasks))
 	for t := range fast {
@@ -203,21 +209,27 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 	if len(tb.Tasks) == 0 {
 		return b, nil
 	}
-	order, err := Order(tb)
-	if err != nil {
-		return b, err
-	}
 	k := newKinds(tb, nodes)
 	fast := k.fastest(tb, run, on)
 	first := tb.Tasks[0].Submit
 
 	// The earliest end of each task, room or not. A path that waits for a later release is counted from that release.
-	start := make([]time.Duration, len(tb.Tasks))
-	for _, t := range order {
-		end := add(max(start[t], tb.Tasks[t].Submit.Sub(first)), fast[t])
-		b.Path = max(b.Path, end)
-		for _, s := range tb.Succs(t) {
-			start[s] = max(start[s], end)
+	if tb.SuccOff == nil {
+		for t := range tb.Tasks {
+			b.Path = max(b.Path, add(tb.Tasks[t].Submit.Sub(first), fast[t]))
+		}
+	} else {
+		order, err := Order(tb)
+		if err != nil {
+			return b, err
+		}
+		start := make([]time.Duration, len(tb.Tasks))
+		for _, t := range order {
+			end := add(max(start[t], tb.Tasks[t].Submit.Sub(first)), fast[t])
+			b.Path = max(b.Path, end)
+			for _, s := range tb.Succs(t) {
+				start[s] = max(start[s], end)
+			}
 		}
 	}
 	b.consider("path", b.Path)
@@ -303,6 +315,7 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 	}
 	var best time.Duration
 	var done, speedDone u128
+	perUnit := 1 / float64(plain.lo)
 	for t := len(tb.Tasks) - 1; t >= 0; t-- {
 		id := sched.TaskID(t)
 		d := tb.ClassOf(id).Demand
@@ -323,7 +336,9 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 			continue
 		}
 		release := tb.Tasks[t].Submit.Sub(first)
-		best = max(best, add(release, done.div(plain.lo)))
+		if about := float64(release) + done.float()*perUnit; about > float64(best)*(1-1e-9) { // a division is dear, and most say nothing new
+			best = max(best, add(release, done.div(plain.lo)))
+		}
 		if !same && weighted.hi == 0 {
 			best = max(best, add(release, speedDone.scaled(sched.Whole).div(weighted.lo)))
 		}
@@ -342,6 +357,8 @@ func (u *u128) addProduct(a, b uint64) {
 		u.hi, u.lo = math.MaxUint64, math.MaxUint64
 	}
 }
+
+func (u u128) float() float64 { return float64(u.hi)*(1<<64) + float64(u.lo) }
 
 func (u u128) scaled(by uint64) u128 {
 	over, hi := bits.Mul64(u.hi, by)

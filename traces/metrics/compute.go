@@ -2,7 +2,7 @@ package metrics
 
 import (
 	"math"
-	"slices"
+	"math/bits"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -18,6 +18,8 @@ type Input struct {
 	Workload *traces.Workload
 	Nodes    []sched.NodeSpec
 	Outcome  func(sched.TaskID) sched.Outcome
+	// Outcomes fills outcomes with those of the tasks from `from` on; faster than Outcome, and used instead where it is given.
+	Outcomes func(from sched.TaskID, outcomes []sched.Outcome)
 
 	// WarmUp leaves the tasks and the jobs submitted before it out of the means and quantiles (wait, response, job wait, jct,
 	// slowdown, deadline misses, fairness). Sums and rates are of the whole run. 0 leaves nothing out.
@@ -35,12 +37,50 @@ type Input struct {
 	Wall                           time.Duration // the simulator's own time; 0 if unknown
 }
 
-// sum adds durations without rounding and without overflow: whole seconds and the rest are kept apart.
-type sum struct{ sec, ns, n int64 }
+// measured reports whether a task or a job submitted then counts in the means.
+func (in *Input) measured(submit sched.Time) bool { return in.WarmUp == 0 || submit >= in.WarmUp }
+
+// each yields the outcomes of all tasks, some at a time.
+func (in *Input) each(part func(from sched.TaskID, outcomes []sched.Outcome)) {
+	n := len(in.Workload.Tasks)
+	buf := make([]sched.Outcome, min(n, 256))
+	for from := 0; from < n; from += len(buf) {
+		buf = buf[:min(len(buf), n-from)]
+		if in.Outcomes != nil {
+			in.Outcomes(sched.TaskID(from), buf)
+		} else {
+			for i := range buf {
+				buf[i] = in.Outcome(sched.TaskID(from + i))
+			}
+		}
+		part(sched.TaskID(from), buf)
+	}
+}
+
+// eachWait yields the waits of all tasks that count in the mean wait, some at a time.
+func (in *Input) eachWait(part func([]time.Duration)) {
+	var waits []time.Duration
+	in.each(func(from sched.TaskID, outcomes []sched.Outcome) {
+		waits = waits[:0]
+		for i := range outcomes {
+			if o := &outcomes[i]; o.Phase == sched.Done && in.measured(in.Workload.Tasks[int(from)+i].Submit) {
+				waits = append(waits, o.Wait())
+			}
+		}
+		part(waits)
+	})
+}
+
+// sum adds durations without rounding and without overflow, in 128 bits. None is negative.
+type sum struct {
+	hi, lo uint64
+	n      int64
+}
 
 func (s *sum) add(d time.Duration) {
-	s.sec += int64(d / time.Second)
-	s.ns += int64(d % time.Second)
+	lo, carry := bits.Add64(s.lo, uint64(d), 0)
+	s.lo = lo
+	s.hi += carry
 	s.n++
 }
 
@@ -48,7 +88,8 @@ func (s *sum) mean() float64 {
 	if s.n == 0 {
 		return math.NaN()
 	}
-	return (float64(s.sec) + float64(s.ns)/1e9) / float64(s.n)
+	sec, ns := bits.Div64(s.hi, s.lo, 1e9) // hi is below 1e9: there are fewer terms
+	return (float64(sec) + float64(ns)/1e9) / float64(s.n)
 }
 
 type meanOf struct {
@@ -66,7 +107,7 @@ func (m *meanOf) mean() float64 {
 }
 
 // Compute measures one run as SPEC.md's table of metrics defines it. It takes time linear in tasks and edges. Where every job is one
-// task and nothing depends on anything, its only memory is 8 bytes a finished task.
+// task and nothing depends on anything, its memory does not grow with the tasks.
 //
 // Wait and response are over tasks that are done, job metrics over jobs whose tasks are all done. Quantiles are by nearest rank: the
 // smallest wait that at least that share of the waits does not exceed.
@@ -80,7 +121,6 @@ func Compute(in Input) Row {
 	if in.Wall > 0 {
 		r.SimWall = in.Wall.Seconds()
 	}
-	measured := func(submit sched.Time) bool { return in.WarmUp == 0 || submit >= in.WarmUp }
 
 	jobs := newJobs(wl)
 	tenants := make([]meanOf, len(wl.Tenants))
@@ -98,58 +138,61 @@ func Compute(in Input) Row {
 	var deadlines, late int64
 	first, last := sched.Never, sched.Time(math.MinInt64)
 	open := false
-	waits := make([]time.Duration, 0, n)
-	for i := range wl.Tasks {
-		t := sched.TaskID(i)
-		task := &wl.Tasks[i]
-		o := in.Outcome(t)
-		first = min(first, task.Submit)
-		if !o.Phase.Over() {
-			open = true
-		} else if o.End != sched.Never {
-			last = max(last, o.End)
-		}
-		switch o.Phase {
-		case sched.Done:
-			r.Finished++
-		case sched.Failed:
-			r.Failed++
-		case sched.Dropped:
-			r.Dropped++
-		case sched.Rejected:
-			r.Rejected++
-		}
-		keep := measured(task.Submit)
-		if keep && task.Deadline != sched.Never {
-			deadlines++
-			switch {
-			case o.Phase == sched.Done:
-				if o.End > task.Deadline {
+	waits := &ranked{}
+	in.each(func(from sched.TaskID, outcomes []sched.Outcome) {
+		for i := range outcomes {
+			t, o := from+sched.TaskID(i), &outcomes[i]
+			task := &wl.Tasks[t]
+			first = min(first, task.Submit)
+			if !o.Phase.Over() {
+				open = true
+			} else if o.End != sched.Never {
+				last = max(last, o.End)
+			}
+			switch o.Phase {
+			case sched.Done:
+				r.Finished++
+			case sched.Failed:
+				r.Failed++
+			case sched.Dropped:
+				r.Dropped++
+			case sched.Rejected:
+				r.Rejected++
+			}
+			keep := in.measured(task.Submit)
+			if task.Deadline != sched.Never && keep {
+				deadlines++
+				switch {
+				case o.Phase == sched.Done:
+					if o.End > task.Deadline {
+						late++
+					}
+				case o.Phase.Over(): // it will never be done in time
+					late++
+				case in.Horizon != 0 && in.Horizon > task.Deadline: // still open when the run was cut
 					late++
 				}
-			case o.Phase.Over(): // it will never be done in time
-				late++
-			case in.Horizon != 0 && in.Horizon > task.Deadline: // still open when the run was cut
-				late++
+			}
+			keep = keep && o.Phase == sched.Done
+			if keep {
+				d := o.Wait()
+				wait.add(d)
+				waits.add(d)
+				response.add(o.Start.Sub(o.Ready))
+			}
+			switch {
+			case !jobs.single:
+				jobs.take(wl, t, o)
+			case keep:
+				finishJob(wl.Run[t], o.End.Sub(task.Submit), o.Start.Sub(task.Submit), wl.Classes[task.Class].Tenant)
 			}
 		}
-		if keep && o.Phase == sched.Done {
-			wait.add(o.Wait())
-			waits = append(waits, o.Wait())
-			response.add(o.Start.Sub(o.Ready))
-		}
-		switch {
-		case !jobs.single:
-			jobs.take(wl, t, &o)
-		case keep && o.Phase == sched.Done:
-			finishJob(wl.Run[i], o.End.Sub(task.Submit), o.Start.Sub(task.Submit), wl.Classes[task.Class].Tenant)
-		}
-	}
+	})
 	if !jobs.single {
 		run := longestPaths(wl)
 		for j := range jobs.all {
 			job := &jobs.all[j]
-			if job.tasks > 0 && job.tasks == job.done && measured(job.submit) {
+			if job.tasks > 0 && job.tasks == job.done && in.measured(job.submit) {
 				finishJob(run[j], job.end.Sub(job.submit), job.start.Sub(job.submit), job.tenant)
 			}
 		}
@@ -159,8 +202,8 @@ func Compute(in Input) Row {
 	}
 
 	r.WaitMean, r.ResponseMean = wait.mean(), response.mean()
-	r.WaitP50 = quantile(waits, 0.50)
-	r.WaitP99 = quantile(waits, 0.99)
+	q := waits.quantiles(in.eachWait, 0.50, 0.99)
+	r.WaitP50, r.WaitP99 = q[0], q[1]
 	r.JobWaitMean, r.JCTMean, r.SlowdownMean = jobs.wait.mean(), jobs.jct.mean(), jobs.slowdown.mean()
 	r.Fairness = jain(tenants)
 	r.DeadlineMiss = ratio(float64(late), float64(deadlines))
@@ -347,49 +390,4 @@ func numberedForward(tb *sched.Table) bool {
 		}
 	}
 	return true
-}
-
-// quantile returns the q-quantile of x in seconds by nearest rank, NaN where x is empty. It reorders x and takes linear time.
-func quantile(x []time.Duration, q float64) float64 {
-	if len(x) == 0 {
-		return math.NaN()
-	}
-	k := int(math.Ceil(q*float64(len(x)))) - 1
-	return sel(x, min(max(k, 0), len(x)-1)).Seconds()
-}
-
-// sel returns the k-th smallest of x (from 0), by quickselect with the ends and the middle as pivot's sample and three-way
-// partitioning, since many waits are equal (zero above all). Should the pivots be unlucky, it sorts.
-func sel(x []time.Duration, k int) time.Duration {
-	for tries := 0; len(x) > 1; tries++ {
-		if tries > 100 {
-			slices.Sort(x)
-			return x[k]
-		}
-		a, b, c := x[0], x[len(x)/2], x[len(x)-1]
-		pivot := max(min(a, b), min(max(a, b), c))
-		lo, i, hi := 0, 0, len(x) // x[:lo] < pivot, x[lo:i] = pivot, x[hi:] > pivot
-		for i < hi {
-			switch {
-			case x[i] < pivot:
-				x[lo], x[i] = x[i], x[lo]
-				lo++
-				i++
-			case x[i] > pivot:
-				hi--
-				x[i], x[hi] = x[hi], x[i]
-			default:
-				i++
-			}
-		}
-		switch {
-		case k < lo:
-			x = x[:lo]
-		case k < hi:
-			return pivot
-		default:
-			x, k = x[hi:], k-hi
-		}
-	}
-	return x[k]
 }

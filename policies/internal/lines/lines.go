@@ -140,6 +140,9 @@ func (l *Lines) Remove(d sched.DemandID, t sched.TaskID) bool {
 	return true
 }
 
+// Has reports whether a task stands in the line of its demand; constant time after Index.
+func (l *Lines) Has(d sched.DemandID, t sched.TaskID) bool { return l.find(d, t) >= 0 }
+
 func (l *Lines) find(d sched.DemandID, t sched.TaskID) int {
 	if int(d) >= len(l.heaps) {
 		return -1

@@ -20,7 +20,6 @@ func TestWaitingIsAPlainLine(t *testing.T) {
 		var w Waiting
 		var plain plainLine
 		next := sched.TaskID(0)
-		before := func(a, b sched.TaskID) bool { return a < b }
 		for range rapid.IntRange(1, 40).Draw(rt, "phases") {
 			for range rapid.IntRange(0, 200).Draw(rt, "arrivals") {
 				id := next
@@ -43,7 +42,7 @@ func TestWaitingIsAPlainLine(t *testing.T) {
 					continue
 				}
 				left := rapid.Int64Range(0, 50).Draw(rt, "left")
-				w.Insert(id, left, before)
+				w.Insert(id, sched.Time(id/3), left)
 				i := 0
 				for i < len(plain) && plain[i].t < id {
 					i++
@@ -55,7 +54,13 @@ func TestWaitingIsAPlainLine(t *testing.T) {
 			}
 			// A decision: from a position on, take the first with at most so much left, again and again.
 			most := rapid.Int64Range(0, 60).Draw(rt, "most")
+			if most > 55 {
+				most = All
+			}
 			at, from := 0, 0
+			if len(plain) > 0 && rapid.Bool().Draw(rt, "behind the head") {
+				at, from = w.HeadAt()+1, 1
+			}
 			for range rapid.IntRange(0, 150).Draw(rt, "taken") {
 				want := -1
 				for i := from; i < len(plain); i++ {

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// bench measures the table and judges it.
+type bench struct {
+	out     io.Writer
+	short   bool
+	runs    int
+	match   string
+	gobench string
+	lines   strings.Builder // for benchstat
+}
+
+// slack is by how much the short form lets a ratio exceed its budget: machines that run tests are busy.
+const slack = 1.25
+
+// retries is how often the short form measures a row again that breaks its budget.
+const retries = 2
+
+// A row that has taken so long is not run again: its median is of fewer runs. In the short form it is not tried again either.
+const (
+	aRow      = 40 * time.Second
+	aShortRow = 8 * time.Second
+)
+
+// run prints the table and returns how many budgets are broken.
+func (b *bench) run(h *house) (broken int, err error) {
+	began := time.Now()
+	form := "all metrics on, one processor, each run a process of its own, medians"
+	if b.short {
+		form = fmt.Sprintf("short form: fewer tasks, a ratio breaks its budget beyond %g x", slack)
+	}
+	fmt.Fprintf(b.out, "%s\n%s; %s\n\n", where(), time.Now().UTC().Format(time.DateOnly), form)
+	fmt.Fprintf(b.out, "%-39s %8s %5s %9s %9s %9s  %-24s %s\n", "workload", "tasks", "runs", "ns/task", "ratio", "B/task", "budget", "verdict")
+	b.lines.WriteString(goBenchHead())
+	seen := map[string]sample{}
+	for _, r := range table {
+		n := r.tasks
+		if b.short {
+			n = r.short
+		}
+		if n == 0 || !strings.Contains(r.name, b.match) {
+			continue
+		}
+		var s sample
+		var runs int
+		var verdict string
+		started := time.Now()
+		for try := 0; ; try++ {
+			if s, runs, err = b.row(h, r, n); err != nil {
+				return broken, fmt.Errorf("%s: %w", r.name, err)
+			}
+			verdict = judge(r, s, seen, b.slack())
+			if !b.short || try == retries || time.Since(started) > aShortRow || !strings.HasPrefix(verdict, fails) {
+				break
+			}
+		}
+		seen[r.name] = s
+		if strings.HasPrefix(verdict, fails) {
+			broken++
+		}
+		fmt.Fprintf(b.out, "%-39s %8s %5d %9s %9s %9s  %-24s %s\n", r.name, count(n), runs, number(s.ns, 0), ratio(s.ratio, r.in), number(s.bytes, 0), r.bounds.text(r.in), verdict)
+	}
+	fmt.Fprintln(b.out)
+	for _, f := range []struct {
+		in unit
+		ns []float64
+	}{{inEw, h.ew}, {inE, h.e}} {
+		if len(f.ns) > 0 {
+			fmt.Fprintf(b.out, "floor %s: %.0f ns of user CPU a task (%.0f to %.0f in this time)\n", f.in, median(f.ns), slices.Min(f.ns), slices.Max(f.ns))
+		}
+	}
+	fmt.Fprintf(b.out, "%.0f s in all\n", time.Since(began).Seconds())
+	if b.gobench != "" {
+		err = os.WriteFile(b.gobench, []byte(b.lines.String()), 0o666)
+	}
+	return broken, err
+}
+
+func (b *bench) slack() float64 {
+	if b.short {
+		return slack
+	}
+	return 1
+}
+
+// row measures one row and returns its medians.
+func (b *bench) row(h *house, r row, n int) (s sample, runs int, err error) {
+	most, long := b.runs, aRow
+	if b.short {
+		most, long = min(most, 3), aShortRow/2
+	}
+	if r.once || r.in == inMS {
+		most = 1
+	}
+	var all []sample
+	for began := time.Now(); len(all) < most && (len(all) == 0 || time.Since(began) < long); {
+		one, err := r.measure(h, n)
+		if err != nil || one.skip != "" {
+			return one, 0, err
+		}
+		all = append(all, one)
+		b.lines.WriteString(goBenchLine(r, n, one))
+	}
+	of := func(f func(sample) float64) float64 {
+		var x []float64
+		for _, s := range all {
+			x = append(x, f(s))
+		}
+		return median(x)
+	}
+	return sample{
+		ns: of(func(s sample) float64 { return s.ns }), ratio: of(func(s sample) float64 { return s.ratio }),
+		bytes: of(func(s sample) float64 { return s.bytes }), peakMB: of(func(s sample) float64 { return s.peakMB }),
+		wall: of(func(s sample) float64 { return s.wall }), busy: slices.ContainsFunc(all, func(s sample) bool { return s.busy }),
+	}, len(all), nil
+}
+
+const fails = "FAIL"
+
+// judge says whether a row keeps its budget. seen are the rows before it.
+func judge(r row, s sample, seen map[string]sample, slack float64) string {
+	if s.skip != "" {
+		return "not judged: " + s.skip
+	}
+	var bad, notes []string
+	kept := false
+	check := func(what string, got, bound float64) {
+		switch {
+		case bound == 0 || math.IsNaN(got):
+		case got > bound:
+			bad = append(bad, fmt.Sprintf("%s %.3g", what, got/bound))
+		default:
+			kept = true
+		}
+	}
+	check("ratio x", s.ratio, r.bounds.ratio*slack)
+	if slack == 1 { // what a process needs before its first task is spread over too few of them in the short form
+		check("memory x", s.bytes, r.bounds.bytes)
+		check("peak x", s.peakMB, r.bounds.peakMB)
+	}
+	if other, ok := seen[r.bounds.after]; ok {
+		check("growth x", s.ratio/other.ratio, r.bounds.grows)
+		notes = append(notes, fmt.Sprintf("%.2f x of that at 1e6", s.ratio/other.ratio))
+	}
+	switch {
+	case r.bounds.wall == 0:
+	case s.busy:
+		notes = append(notes, fmt.Sprintf("wall %.2f not judged: machine busy", s.wall))
+	default:
+		check("wall x", s.wall, r.bounds.wall)
+		notes = append(notes, fmt.Sprintf("wall %.2f", s.wall))
+	}
+	note := ""
+	if len(notes) > 0 {
+		note = " (" + strings.Join(notes, ", ") + ")"
+	}
+	switch {
+	case len(bad) > 0:
+		return fails + ": " + strings.Join(bad, ", ") + note
+	case kept:
+		return "ok" + note
+	}
+	return strings.TrimSpace(note)
+}
+
+// text is a budget as the table shows it.
+func (b bounds) text(in unit) string {
+	var parts []string
+	add := func(v float64, format string) {
+		if v != 0 {
+			parts = append(parts, fmt.Sprintf(format, v))
+		}
+	}
+	add(b.ratio, "%g "+string(in))
+	add(b.bytes, "%g B")
+	add(b.peakMB, "%g MB")
+	add(b.grows, "%g x of 1e6")
+	add(b.wall, "wall %g")
+	return strings.Join(parts, ", ")
+}
+
+func number(v float64, digits int) string {
+	if math.IsNaN(v) {
+		return ""
+	}
+	return fmt.Sprintf("%.*f", digits, v)
+}
+
+func ratio(v float64, in unit) string {
+	if math.IsNaN(v) {
+		return ""
+	}
+	digits := 2
+	if v < 1 || in == inX {
+		digits = 3
+	}
+	return number(v, digits) + " " + string(in)
+}
+
+// count writes 1e6 for a million and so on.
+func count(n int) string {
+	zeros := 0
+	for m := n; m >= 10 && m%10 == 0; m /= 10 {
+		zeros++
+	}
+	if lead := n / int(math.Pow10(zeros)); zeros >= 4 && lead < 10 {
+		return fmt.Sprintf("%de%d", lead, zeros)
+	}
+	return fmt.Sprint(n)
+}
+
+// median of no values is NaN. It leaves x as it is.
+func median(x []float64) float64 {
+	if len(x) == 0 {
+		return math.NaN()
+	}
+	x = slices.Clone(x)
+	slices.Sort(x)
+	return (x[(len(x)-1)/2] + x[len(x)/2]) / 2
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/schedlab/schedlab/benchmarks/experiment"
+	"github.com/schedlab/schedlab/benchmarks/report"
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/cluster"
+	"github.com/schedlab/schedlab/traces/graph"
+	"github.com/schedlab/schedlab/traces/metrics"
+)
+
+// asked is what a child is to do.
+type asked struct {
+	policy, load, file string
+	tasks, times       int
+	named, progress    bool
+}
+
+// told is what a child reports, as JSON.
+type told struct {
+	UserNS      float64 // of what is measured, once
+	BuildNS     float64 // of making the workload
+	ProgressNS  float64 // spent in the progress bar, of wall time
+	Utilization float64
+	WaitMeanS   float64
+}
+
+func userNS() float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		panic(err)
+	}
+	return float64(u.Utime.Nano())
+}
+
+// simulate runs one policy on a workload as `schedlab run` does, all metrics and the lower bound included.
+func (a *asked) simulate() (told, error) {
+	l, ok := loads[a.load]
+	if !ok {
+		return told{}, fmt.Errorf("unknown load %q", a.load)
+	}
+	nodes, err := cluster.Parse(l.nodes)
+	if err != nil {
+		return told{}, err
+	}
+	began := userNS()
+	w := l.make(a.tasks)
+	spec, err := policies.Parse(a.policy)
+	if err != nil {
+		return told{}, err
+	}
+	var m told
+	m.BuildNS = userNS() - began
+	before := userNS()
+	for range max(a.times, 1) {
+		if err := a.once(w, spec, experiment.Options{Nodes: nodes, Estimates: experiment.Estimates{Kind: "trace"}}, &m); err != nil {
+			return told{}, err
+		}
+	}
+	m.UserNS = (userNS() - before) / float64(max(a.times, 1))
+	return m, nil
+}
+
+func (a *asked) once(w *traces.Workload, spec policies.Spec, o experiment.Options, m *told) error {
+	c, err := o.Config(w, spec)
+	if err != nil {
+		return err
+	}
+	c.FragMix = metrics.NewFragMix(w.Table)
+	if a.progress { // the real bar, on a terminal that shows nothing
+		bar := report.NewBar(io.Discard)
+		c.Progress = func(done, total int) {
+			at := time.Now()
+			bar.At(float64(done), float64(total))
+			m.ProgressNS += float64(time.Since(at))
+		}
+	}
+	res, err := sim.Run(context.Background(), c)
+	if err != nil {
+		return err
+	}
+	if res.Unfinished > 0 {
+		return fmt.Errorf("%s left %d tasks unfinished", spec, res.Unfinished)
+	}
+	bound, err := graph.LowerBound(w.Table, w.Run, w.RunOn, c.Nodes)
+	if err != nil {
+		return err
+	}
+	r := experiment.Measure(c, res, experiment.WarmUp{}, bound.Makespan.Seconds())
+	m.WaitMeanS, m.Utilization = r.WaitMean, r.UtilizationGPU
+	if math.IsNaN(m.Utilization) {
+		m.Utilization = r.UtilizationCPU
+	}
+	return nil
+}
+
+// read reads a trace of so many rows.
+func (a *asked) read() (told, error) {
+	before := userNS()
+	w, err := traces.Open(a.file, "")
+	if err != nil {
+		return told{}, err
+	}
+	done := userNS()
+	if w.Len() != a.tasks {
+		return told{}, fmt.Errorf("%s: %d rows read, not %d", a.file, w.Len(), a.tasks)
+	}
+	return told{UserNS: done - before}, nil
+}
+
+// child does what the runner asks of this process.
+func (a *asked) child(what string) error {
+	var m told
+	var err error
+	switch what {
+	case "floors":
+		return serveFloor(os.Stdin, os.Stdout)
+	case "make":
+		return makers[extension(a.file)](a.file, a.tasks, a.named)
+	case "simulate":
+		m, err = a.simulate()
+	case "read":
+		m, err = a.read()
+	default:
+		err = fmt.Errorf("unknown child %q", what)
+	}
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(m)
+}

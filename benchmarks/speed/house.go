@@ -1,0 +1,301 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/schedlab/schedlab/policies"
+)
+
+// house is where rows are measured: a folder for files, this program and schedlab to run as children, the floors.
+type house struct {
+	dir      string
+	self     string
+	schedlab string
+	floors   *floors
+	quick    bool            // shorter floors
+	made     map[string]bool // files that are there
+	ew, e    []float64       // the floors measured so far
+}
+
+// open builds schedlab and starts the floors. close takes the folder away again.
+func open(quick bool) (h *house, err error) {
+	h = &house{quick: quick, made: map[string]bool{}}
+	if h.self, err = os.Executable(); err != nil {
+		return nil, err
+	}
+	if h.dir, err = os.MkdirTemp("", "schedlab-speed-"); err != nil {
+		return nil, err
+	}
+	h.schedlab = filepath.Join(h.dir, "schedlab")
+	build := exec.Command("go", "build", "-trimpath", "-o", h.schedlab, "github.com/schedlab/schedlab/cmd/schedlab")
+	build.Stderr = os.Stderr
+	if err = build.Run(); err == nil {
+		h.floors, err = startFloors(h.self)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("build of schedlab: %w", err), os.RemoveAll(h.dir))
+	}
+	return h, nil
+}
+
+func (h *house) close() error { return errors.Join(h.floors.stop(), os.RemoveAll(h.dir)) }
+
+// floor measures a floor at this moment.
+func (h *house) floor(u unit) (float64, error) {
+	n := 2_000_000
+	if h.quick {
+		n = 500_000
+	}
+	if u == inE {
+		n /= 2
+	}
+	ns, err := h.floors.measure(string(u), n)
+	if u == inE {
+		h.e = append(h.e, ns)
+	} else {
+		h.ew = append(h.ew, ns)
+	}
+	return ns, err
+}
+
+// around runs do between two measurements of the floor and returns their mean: the machine's speed swings, but not so fast.
+func (h *house) around(u unit, do func() error) (float64, error) {
+	before, err := h.floor(u)
+	if err != nil {
+		return 0, err
+	}
+	if err := do(); err != nil {
+		return 0, err
+	}
+	after, err := h.floor(u)
+	return (before + after) / 2, err
+}
+
+// process is what a child cost.
+type process struct {
+	user, wall, peakMB float64 // s, s
+	told               told
+}
+
+// run runs a child to its end on so many processors. What it prints as JSON, if that is asked for, is in told.
+func (h *house) run(processors int, listen bool, name string, args ...string) (process, error) {
+	cmd := exec.Command(name, args...)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("GOMAXPROCS=%d", processors))
+	cmd.Stderr = os.Stderr
+	began := time.Now()
+	out, err := cmd.Output()
+	if err != nil {
+		return process{}, fmt.Errorf("%s: %w", cmd, err)
+	}
+	p := process{user: cmd.ProcessState.UserTime().Seconds(), wall: time.Since(began).Seconds(), peakMB: math.NaN()}
+	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		p.peakMB = float64(u.Maxrss) / 1024
+		if runtime.GOOS == "darwin" { // bytes there
+			p.peakMB /= 1024
+		}
+	}
+	if listen {
+		err = json.Unmarshal(out, &p.told)
+	}
+	return p, err
+}
+
+// child runs this program.
+func (h *house) child(what string, n int, args ...string) (process, error) {
+	return h.run(1, what != "make", h.self, append([]string{"-child", what, "-tasks", fmt.Sprint(n)}, args...)...)
+}
+
+// file returns a trace file of n tasks, made once; "" where nothing can make it.
+func (h *house) file(format string, named bool, n int) (string, error) {
+	if makers[format] == nil {
+		return "", nil
+	}
+	path := filepath.Join(h.dir, fmt.Sprintf("%d-%v.%s", n, named, format))
+	if h.made[path] {
+		return path, nil
+	}
+	_, err := h.child("make", n, "-file", path, fmt.Sprintf("-named=%v", named))
+	h.made[path] = err == nil
+	return path, err
+}
+
+// sampleOf is what a process of n tasks cost, in a floor.
+func sampleOf(p process, n int, floor float64) sample {
+	ns := p.told.UserNS / float64(n)
+	return sample{ns: ns, ratio: ns / floor, bytes: p.peakMB * (1 << 20) / float64(n), peakMB: p.peakMB, wall: math.NaN()}
+}
+
+func (h *house) simulate(policy, load string, n int) (sample, error) {
+	return h.simulateTimes(policy, load, n, 1)
+}
+
+// simulateTimes simulates the same workload so many times in one process: a short run alone is shorter than the clock's tick.
+func (h *house) simulateTimes(policy, load string, n, times int) (sample, error) {
+	if spec, err := policies.Parse(policy); err != nil {
+		return nothing(fmt.Sprintf("there is no policy %s", spec.Name)), nil
+	}
+	var p process
+	floor, err := h.around(inEw, func() (err error) {
+		p, err = h.child("simulate", n, "-policy", policy, "-load", load, "-times", fmt.Sprint(times))
+		return err
+	})
+	return sampleOf(p, n, floor), err
+}
+
+func (h *house) read(format string, named bool, n int) (sample, error) {
+	file, err := h.file(format, named, n)
+	if err != nil {
+		return sample{}, err
+	}
+	var p process
+	floor, err := h.around(inE, func() (err error) {
+		p, err = h.child("read", n, "-file", file)
+		return err
+	})
+	return sampleOf(p, n, floor), err
+}
+
+const diurnalCluster = "1000x8xV100"
+
+// onTop is `schedlab run` under fifo with a flag that writes a file, over the same without, both less the reading of the trace.
+func (h *house) onTop(n int, flag, name string) (sample, error) {
+	file, err := h.file("parquet", false, n)
+	if err != nil {
+		return sample{}, err
+	}
+	args := []string{"run", file, "--cluster", diurnalCluster, "--policy", "fifo", "-o", "json"}
+	reading, err := h.child("read", n, "-file", file)
+	if err != nil {
+		return sample{}, err
+	}
+	plain, err := h.run(1, false, h.schedlab, args...)
+	if err != nil {
+		return sample{}, err
+	}
+	out := filepath.Join(h.dir, name)
+	with, err := h.run(1, false, h.schedlab, append(args, flag, out)...)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := h.run(1, false, h.schedlab, args...)
+	if err != nil {
+		return sample{}, err
+	}
+	read := reading.told.UserNS / 1e9
+	s := sampleOf(with, n, 1)
+	s.ns = (with.user - read) / float64(n) * 1e9
+	s.ratio = (with.user - read) / ((plain.user+after.user)/2 - read)
+	return s, os.Remove(out)
+}
+
+// progress is the share of a run that is spent in the progress bar.
+func (h *house) progress(n int) (sample, error) {
+	p, err := h.child("simulate", n, "-policy", "fifo", "-load", "gpus", "-progress")
+	s := sampleOf(p, n, 1)
+	s.ratio = 1 + p.told.ProgressNS/p.told.UserNS
+	return s, err
+}
+
+// compare is `schedlab compare` of two policies on two cores over the sum of one each.
+func (h *house) compare(n int) (sample, error) {
+	if runtime.NumCPU() < 2 {
+		return nothing("one processor"), nil
+	}
+	file, err := h.file("parquet", false, n)
+	if err != nil {
+		return sample{}, err
+	}
+	of := func(policies string) (process, error) {
+		return h.run(2, false, h.schedlab, "compare", file, "--cluster", diurnalCluster, "--policies", policies, "-o", "csv")
+	}
+	still := idle()
+	a, err := of("fifo")
+	if err != nil {
+		return sample{}, err
+	}
+	both, err := of("fifo,sjf")
+	if err != nil {
+		return sample{}, err
+	}
+	b, err := of("sjf")
+	if err != nil {
+		return sample{}, err
+	}
+	s := sampleOf(both, n, 1)
+	s.ns = both.user / float64(n) * 1e9
+	s.ratio, s.wall = both.user/(a.user+b.user), both.wall/(a.wall+b.wall)
+	s.busy = !still || !idle()
+	return s, nil
+}
+
+// start is the shortest time, of several, until schedlab's first byte of output, in ms.
+func (h *house) start(args ...string) (sample, error) {
+	best := math.Inf(1)
+	for range 15 {
+		cmd := exec.Command(h.schedlab, args...)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			return sample{}, err
+		}
+		began := time.Now()
+		if err := cmd.Start(); err != nil {
+			return sample{}, err
+		}
+		_, err = out.Read(make([]byte, 1))
+		best = min(best, float64(time.Since(began))/1e6)
+		_, _ = io.Copy(io.Discard, out)
+		if err := errors.Join(err, cmd.Wait()); err != nil {
+			return sample{}, fmt.Errorf("%s: %w", cmd, err)
+		}
+	}
+	s := nothing("")
+	s.ratio = best
+	return s, nil
+}
+
+// swf is `schedlab run` on a batch log against a bare loop in C++ that does the least the same can cost: whole processes, parsing included.
+func (h *house) swf(policy, algorithm string, n int) (sample, error) {
+	const source = "benchmarks/cxxfloor/floor.cc"
+	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/schedlab/schedlab").Output()
+	if err != nil {
+		return sample{}, err
+	}
+	path := filepath.Join(string(root[:max(len(root)-1, 0)]), filepath.FromSlash(source))
+	bare := filepath.Join(h.dir, "floor")
+	if !h.made[bare] {
+		if _, err := buildCXXFloor(path, h.dir); err != nil {
+			return nothing(err.Error()), nil
+		}
+		h.made[bare] = true
+	}
+	log, err := h.file("swf", false, n)
+	if err != nil {
+		return sample{}, err
+	}
+	before, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfProcs))
+	if err != nil {
+		return sample{}, err
+	}
+	p, err := h.run(1, false, h.schedlab, "run", log, "--policy", policy, "-o", "json")
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := h.run(1, false, bare, algorithm, log, fmt.Sprint(swfProcs))
+	if err != nil {
+		return sample{}, err
+	}
+	s := sampleOf(p, n, 1)
+	s.ns = p.user / float64(n) * 1e9
+	s.ratio = p.user / ((before.user + after.user) / 2)
+	return s, nil
+}

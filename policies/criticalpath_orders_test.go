@@ -1,0 +1,198 @@
+package policies_test
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/policytest"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces"
+)
+
+// ways are parameters of CriticalPath whose code differs.
+func ways() map[string]policies.CriticalPath {
+	heavy := policies.Weights{Rank: 0.3, Latency: 0.3, Share: 0.3, Preds: 0.3, Heat: 0.9, Age: 0.3}
+	noHeat, noAge := policies.DefaultWeights, policies.DefaultWeights
+	noHeat.Heat, noAge.Age = 0, 0
+	return map[string]policies.CriticalPath{
+		"as it is":           {W: policies.DefaultWeights, Score: 8},
+		"all nodes":          {W: heavy, Score: 0},
+		"two nodes":          {W: heavy, Score: 2, Patience: 5 * time.Second},
+		"impatient":          {W: policies.DefaultWeights, Score: 0, Patience: time.Second},
+		"at once":            {W: noAge, Score: 8, Patience: 1},
+		"first fit, no heat": {W: noHeat, First: true, Patience: 3 * time.Second},
+	}
+}
+
+// pair returns the policy and its plain form.
+func pair(p policies.CriticalPath) (sched.Policy, sched.Policy) {
+	return &policies.CriticalPath{W: p.W, Patience: p.Patience, Score: p.Score, First: p.First},
+		&policies.PlainCriticalPath{W: p.W, Patience: p.Patience, Score: p.Score, First: p.First}
+}
+
+// TestCriticalPathGivesTheOrdersOfItsPlainForm drives both through the same facts of every kind, also after the policy is restored.
+func TestCriticalPathGivesTheOrdersOfItsPlainForm(t *testing.T) {
+	for name, way := range ways() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			cases := policytest.Cases(policytest.Gen{MaxTasks: 40})
+			reserved := 0
+			rapid.Check(t, func(rt *rapid.T) {
+				c := cases.Draw(rt, "case")
+				slices.SortStableFunc(c.Faults, func(a, b policytest.Fault) int { return cmp.Compare(a.At, b.At) })
+				config := sched.Config{Table: c.Table, Nodes: c.Nodes, Start: c.Table.Tasks[0].Submit, Waits: true}
+				fast, plain := pair(way)
+				config.Policy = fast
+				k, err := sched.New(config)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				config.Policy = plain
+				second, err := sched.New(config)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				h := &hand{c: c, k: k, now: config.Start, kept: map[sched.TaskID]time.Duration{}}
+				calm, restarted := rapid.Bool().Draw(rt, "calm"), false
+				for i := range 400 {
+					at, in, more := h.batch()
+					if !more {
+						break
+					}
+					if !calm && i < 60 && rapid.IntRange(0, 3).Draw(rt, "surprise now") == 3 {
+						in = append(in, h.surprise(rt))
+					}
+					if i < 60 && rapid.IntRange(0, 24).Draw(rt, "restart") == 24 { // both are told the present anew
+						fast, _ := pair(way)
+						config.Policy = fast
+						k = restore(rt, k, config)
+						h.k, restarted = k, true
+					}
+					sched.SortBatch(in)
+					again := slices.Clone(in)
+					orders, same := k.Step(at, in), second.Step(at, again)
+					if !slices.EqualFunc(orders, same, sameOrder) {
+						rt.Fatalf("batch %d at %v: %v, the plain form %v", i, at, orders, same)
+					}
+					if a, b := k.Queued(), second.Queued(); a != b {
+						rt.Fatalf("batch %d at %v: %d wait, under the plain form %d", i, at, a, b)
+					}
+					reserved += k.Queued()
+					h.carryOut(orders)
+				}
+				if a, b := k.Books().CauseSeconds, second.Books().CauseSeconds; a != b && !restarted { // what is told anew is spoken of anew
+					rt.Fatalf("causes %v, of the plain form %v", a, b)
+				}
+			})
+			if reserved == 0 {
+				t.Error("nothing waited")
+			}
+		})
+	}
+}
+
+// crowd is a workload for a busy cluster: jobs of one task and of several, some of them workflows, some tasks with deadlines, gangs and
+// shares of GPUs, on nodes of three kinds. dags false leaves the workflows out.
+func crowd(t testing.TB, rng *rand.Rand, n int, dags bool) (*traces.Workload, []sched.NodeSpec) {
+	var nodes []sched.NodeSpec
+	for i := range 130 {
+		spec := sched.NodeSpec{Name: fmt.Sprint("n", i), CPU: 32000, Mem: 128 << 30, VRAM: sched.Unlimited, StorageLatency: time.Duration(rng.IntN(3)) * time.Millisecond}
+		switch rng.IntN(4) {
+		case 0:
+			spec.GPUs, spec.GPUType, spec.VRAM = 4, "A100", 40<<30
+		case 1:
+			spec.GPUs, spec.GPUType, spec.VRAM = 8, "T4", 16<<30
+		case 2:
+			spec.Mem = sched.Unlimited
+		}
+		nodes = append(nodes, spec)
+	}
+	b := traces.NewBuilder("crowd", "test")
+	at := 0.0
+	for i := 0; i < n; {
+		at += rng.ExpFloat64() * 0.3
+		size := 1
+		if rng.IntN(4) == 0 {
+			size = 1 + rng.IntN(30)
+		}
+		for j := range size {
+			d := time.Duration(60e9*math.Exp(rng.NormFloat64())) + 1
+			r := traces.Row{Job: fmt.Sprint(i), ID: fmt.Sprint(j), Submit: second(math.Floor(at*1e3) / 1e3), Run: d, Estimate: d * time.Duration(2+rng.IntN(3)) / 2}
+			r.Need = sched.Need{CPU: 1000 << rng.IntN(4), Mem: 1 << 30 << rng.IntN(5)}
+			switch rng.IntN(5) {
+			case 0:
+				r.Need.GPUs, r.Need.GPUMilli = 1<<rng.Int32N(3), sched.Whole
+			case 1:
+				r.Need.GPUs, r.Need.GPUMilli, r.GPUTypes = 1, 500, []string{"t4"}
+			case 2:
+				r.Gang = 1 + rng.Int32N(40)
+			}
+			if rng.IntN(5) == 0 {
+				r.Deadline = d * time.Duration(1+rng.IntN(5))
+			}
+			r.Criticality = float64(rng.IntN(3)) / 2
+			if dags {
+				for k := range j {
+					if rng.IntN(j+1) < 2 {
+						r.After = append(r.After, fmt.Sprint(k))
+					}
+				}
+			}
+			if err := b.Add(&r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		i += size
+	}
+	w, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w, nodes
+}
+
+func TestOnABusyClusterCriticalPathGivesTheOrdersOfItsPlainForm(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
+	for name, way := range ways() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			for seed := range uint64(4) {
+				rng := rand.New(rand.NewPCG(seed, 77))
+				w, nodes := crowd(t, rng, 700, seed%2 == 0)
+				var faults []sim.Fault
+				if seed > 1 {
+					for range 6 {
+						node, at := sched.NodeID(rng.IntN(len(nodes))), 20+rng.Float64()*400
+						faults = append(faults, sim.Fault{At: second(at), Node: node}, sim.Fault{At: second(at + 30), Node: node, Up: true})
+					}
+				}
+				fast, plain := pair(way)
+				run := func(p sched.Policy) string {
+					tap, text := orders()
+					c := config(w, nodes, p, tap)
+					c.Faults = faults
+					simulate(t, c)
+					return text()
+				}
+				if a, b := run(fast), run(plain); a != b {
+					i := 0
+					for i < min(len(a), len(b)) && a[i] == b[i] {
+						i++
+					}
+					t.Fatalf("seed %d: after %d bytes %.200s, the plain form %.200s", seed, i, a[i:], b[i:])
+				}
+			}
+		})
+	}
+}
