@@ -194,12 +194,12 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, key int64) bool {
 		list := q.nodes[node]
 		g, last := gapOn(r.State, d, node), slices.IndexFunc(list, func(r ranked) bool { return r.task == c.task })
 		for i := range list[:last+1] {
-			g.less(list[i].freed())
+			g.less(list[i].freed)
 		}
 		x.ids = x.ids[:0]
 		for i := last; i >= 0 && !list[i].leaving; i-- {
 			spared := g
-			if spared.more(list[i].freed()); spared.closed() {
+			if spared.more(list[i].freed); spared.closed() {
 				g = spared
 			} else {
 				x.ids = append(x.ids, list[i].task)
@@ -237,17 +237,13 @@ type ranks struct {
 
 // ranked is a running task on a node.
 type ranked struct {
-	rank     int64 // the key, or where that falls the estimated end
-	task     sched.TaskID
-	gpus     int32 // less the devices that a claim has booked as well: these go to the claim
-	cpu, mem int64
-	devices  sched.Devices
-	leaving  bool // it is stopping
-	odd      bool
+	rank    int64 // the key, or where that falls the estimated end
+	task    sched.TaskID
+	freed   amount // what its end makes free on the node. Devices that a claim has booked as well go to the claim
+	devices sched.Devices
+	leaving bool // it is stopping
+	odd     bool
 }
-
-// freed is what the end of a running task makes free on a node.
-func (r *ranked) freed() amount { return amount{cpu: r.cpu, mem: r.mem, gpus: r.gpus} }
 
 func (r *ranked) before(u *ranked) bool {
 	switch {
@@ -341,8 +337,7 @@ func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
 				here.task = sched.Nobody // its entry stands already
 				break
 			}
-			k := int64(o.Replicas)
-			here.cpu, here.mem, here.gpus, here.devices = here.cpu+k*need.CPU, here.mem+k*need.Mem, here.gpus+o.Replicas*need.GPUs, here.devices|o.GPUs
+			here.freed, here.devices = here.freed.plus(amountOf(need, o.Replicas)), here.devices|o.GPUs
 		}
 		if here.task == t {
 			q.insert(p.Node, here)
@@ -444,7 +439,7 @@ func (q *ranks) rebook(s *sched.State, n sched.NodeID) {
 	twice := bookedTwice(s.Room(), n)
 	for i := range q.nodes[n] {
 		if r := &q.nodes[n][i]; r.devices != 0 {
-			r.gpus = int32(bits.OnesCount64(uint64(r.devices &^ twice)))
+			r.freed.gpus = int32(bits.OnesCount64(uint64(r.devices &^ twice)))
 		}
 	}
 	q.touch(n)
@@ -561,7 +556,7 @@ func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID) closin
 	g := gapOn(s, d, n)
 	for i := range q.nodes[n] {
 		r := &q.nodes[n][i]
-		if g.less(r.freed()); !g.closed() {
+		if g.less(r.freed); !g.closed() {
 			continue
 		}
 		if r.leaving {

@@ -23,7 +23,7 @@ type RoundRobin struct {
 
 	line    turnLine
 	aside   []sched.TaskID // a quota refused them in this decision
-	running turns
+	running stints
 	stop    stopping
 	stuck   sched.TaskID // the head that found no room, by these changes of room and this end of the prefix
 	changes int
@@ -137,7 +137,7 @@ func (p *RoundRobin) byNode(r *sched.Round, t sched.TaskID) bool {
 		node := on[0].Node
 		g := gapOn(r.State, d, node)
 		for i := at; i != 0; i = q.runs[i].earlier {
-			g.less(q.runs[i].freed())
+			g.less(q.runs[i].freed)
 		}
 		x.ids = x.ids[:0]
 		for i := at; i != 0; i = q.runs[i].earlier {
@@ -145,7 +145,7 @@ func (p *RoundRobin) byNode(r *sched.Round, t sched.TaskID) bool {
 				continue
 			}
 			spared := g
-			if spared.more(q.runs[i].freed()); spared.closed() {
+			if spared.more(q.runs[i].freed); spared.closed() {
 				g = spared
 			} else {
 				x.ids = append(x.ids, q.runs[i].task)
@@ -265,15 +265,15 @@ func (l *turnLine) remove(t sched.TaskID) {
 	}
 }
 
-// turns are the running tasks in the order of their start, and what those of them that may be stopped hold on every node.
-type turns struct {
-	runs    []sliced // slot 0 is the anchor of the ring
-	free    []int32  // unused slots
-	slot    []int32  // by TaskID: its first slot; 0 = none, negative = it claims room, see claims
-	open    int32    // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
-	due     int32    // the first whose slice is not over; 0 = none
+// stints are the running tasks in the order of their start, and what those of them that may be stopped hold on every node.
+type stints struct {
+	runs    []stint // slot 0 is the anchor of the ring
+	free    []int32 // unused slots
+	slot    []int32 // by TaskID: its first slot; 0 = none, negative = it claims room, see claims
+	open    int32   // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
+	due     int32   // the first whose slice is not over; 0 = none
 	seq     int64
-	nodes   []turnsOn
+	nodes   []stintsOn
 	claims  []claimed
 	byGPU   nodeLevels // nodes by what is free or held by tasks that may be stopped
 	byCPU   nodeLevels
@@ -281,32 +281,27 @@ type turns struct {
 	search  int64
 }
 
-// sliced is a running task on one of its nodes. Those of a gang follow each other.
-type sliced struct {
+// stint is a running task on one of its nodes. Those of a gang follow each other.
+type stint struct {
 	task           sched.TaskID
 	node           sched.NodeID
 	next, prev     int32 // in the order of start
 	later, earlier int32 // on the node, in the same order; 0 = none
-	gpus           int32 // less the devices that a claim has booked as well: these go to the claim
 	passed         bool  // may be stopped, or is stopping
 	start          sched.Time
 	seq            int64 // rises in the order of start, the same for a whole gang
-	cpu, mem       int64
 	devices        sched.Devices
+	freed          amount // what its end makes free on the node. Devices that a claim has booked as well go to the claim
 }
 
-// freed is what the end of a running task makes free on a node.
-func (r *sliced) freed() amount { return amount{cpu: r.cpu, mem: r.mem, gpus: r.gpus} }
-
-// turnsOn is what runs on a node, and what those hold that may be stopped.
-type turnsOn struct {
+// stintsOn is what runs on a node, and what those hold that may be stopped.
+type stintsOn struct {
 	first, last int32
-	gpus        int32
 	gpuLevel    int32 // in the index; -1 = down
 	cpuLevel    int32
 	search      int64 // gap is of this search
-	cpu, mem    int64
 	gap         gap
+	freed       amount // by all that may be stopped
 }
 
 // claimed is a task that waits for victims to stop.
@@ -315,15 +310,15 @@ type claimed struct {
 	nodes []sched.NodeID
 }
 
-func (q *turns) grow(s *sched.State) {
+func (q *stints) grow(s *sched.State) {
 	if len(q.runs) == 0 {
-		q.runs = append(q.runs, sliced{task: sched.Nobody})
+		q.runs = append(q.runs, stint{task: sched.Nobody})
 	}
 	if n := len(s.Table().Tasks); len(q.slot) < n {
 		q.slot = append(q.slot, make([]int32, n-len(q.slot))...)
 	}
 	for n := len(q.nodes); n < s.Room().Len(); n++ {
-		q.nodes = append(q.nodes, turnsOn{gpuLevel: -1, cpuLevel: -1})
+		q.nodes = append(q.nodes, stintsOn{gpuLevel: -1, cpuLevel: -1})
 		q.byGPU.grow(n + 1)
 		q.byCPU.grow(n + 1)
 		q.touch(s, sched.NodeID(n))
@@ -331,7 +326,7 @@ func (q *turns) grow(s *sched.State) {
 }
 
 // arrive takes in that tasks are known. A restored kernel tells it of tasks that claim room too.
-func (q *turns) arrive(s *sched.State, e sched.Event) {
+func (q *stints) arrive(s *sched.State, e sched.Event) {
 	q.grow(s)
 	for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 		if s.Phase(t) == sched.Claiming {
@@ -341,7 +336,7 @@ func (q *turns) arrive(s *sched.State, e sched.Event) {
 }
 
 // start takes in that a task runs, once.
-func (q *turns) start(s *sched.State, t sched.TaskID) {
+func (q *stints) start(s *sched.State, t sched.TaskID) {
 	q.grow(s)
 	q.endClaim(s, t)
 	if q.slot[t] != 0 {
@@ -355,8 +350,8 @@ func (q *turns) start(s *sched.State, t sched.TaskID) {
 			i = q.add(t, p.Node)
 			q.runs[i].start, q.runs[i].seq = at, q.seq
 		}
-		r, k := &q.runs[i], int64(p.Replicas)
-		r.gpus, r.cpu, r.mem, r.devices = r.gpus+p.Replicas*need.GPUs, r.cpu+k*need.CPU, r.mem+k*need.Mem, r.devices|p.GPUs
+		r := &q.runs[i]
+		r.freed, r.devices = r.freed.plus(amountOf(need, p.Replicas)), r.devices|p.GPUs
 	}
 	for i := q.slot[t]; q.runs[i].task == t; i = q.runs[i].next {
 		if len(q.claims) > 0 { // a restored kernel tells of claims first: they may have booked its devices
@@ -368,7 +363,7 @@ func (q *turns) start(s *sched.State, t sched.TaskID) {
 }
 
 // on returns the slot of a task on a node.
-func (q *turns) on(t sched.TaskID, n sched.NodeID) int32 {
+func (q *stints) on(t sched.TaskID, n sched.NodeID) int32 {
 	i := q.slot[t]
 	for i > 0 && q.runs[i].task == t && q.runs[i].node != n {
 		i = q.runs[i].next
@@ -380,16 +375,16 @@ func (q *turns) on(t sched.TaskID, n sched.NodeID) int32 {
 }
 
 // add puts a task at the end of the ring and of its node.
-func (q *turns) add(t sched.TaskID, n sched.NodeID) int32 {
+func (q *stints) add(t sched.TaskID, n sched.NodeID) int32 {
 	var i int32
 	if last := len(q.free) - 1; last >= 0 {
 		i, q.free = q.free[last], q.free[:last]
 	} else {
-		q.runs = append(q.runs, sliced{})
+		q.runs = append(q.runs, stint{})
 		i = int32(len(q.runs) - 1)
 	}
 	nd, end := &q.nodes[n], q.runs[0].prev
-	q.runs[i] = sliced{task: t, node: n, prev: end, earlier: nd.last}
+	q.runs[i] = stint{task: t, node: n, prev: end, earlier: nd.last}
 	q.runs[end].next, q.runs[0].prev = i, i
 	if nd.last != 0 {
 		q.runs[nd.last].later = i
@@ -410,7 +405,7 @@ func (q *turns) add(t sched.TaskID, n sched.NodeID) int32 {
 }
 
 // end takes in that a task runs no more.
-func (q *turns) end(s *sched.State, t sched.TaskID) {
+func (q *stints) end(s *sched.State, t sched.TaskID) {
 	q.grow(s)
 	i := q.slot[t]
 	if i <= 0 {
@@ -421,7 +416,7 @@ func (q *turns) end(s *sched.State, t sched.TaskID) {
 		r := &q.runs[i]
 		nd, next := &q.nodes[r.node], r.next
 		if r.passed {
-			nd.cpu, nd.mem, nd.gpus = nd.cpu-r.cpu, nd.mem-r.mem, nd.gpus-r.gpus
+			nd.freed = nd.freed.minus(r.freed)
 		}
 		q.runs[r.prev].next, q.runs[next].prev = next, r.prev
 		if r.earlier != 0 {
@@ -447,7 +442,7 @@ func (q *turns) end(s *sched.State, t sched.TaskID) {
 }
 
 // claim takes in that a task claims room.
-func (q *turns) claim(s *sched.State, t sched.TaskID) {
+func (q *stints) claim(s *sched.State, t sched.TaskID) {
 	k := len(q.claims)
 	if k < cap(q.claims) {
 		q.claims = q.claims[:k+1]
@@ -464,7 +459,7 @@ func (q *turns) claim(s *sched.State, t sched.TaskID) {
 }
 
 // endClaim takes in that a task claims no room any more.
-func (q *turns) endClaim(s *sched.State, t sched.TaskID) {
+func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
 	if q.grow(s); q.slot[t] >= 0 {
 		return
 	}
@@ -479,7 +474,7 @@ func (q *turns) endClaim(s *sched.State, t sched.TaskID) {
 }
 
 // rebook takes in that claims have booked or given back devices of a node.
-func (q *turns) rebook(s *sched.State, n sched.NodeID) {
+func (q *stints) rebook(s *sched.State, n sched.NodeID) {
 	nd, twice := &q.nodes[n], bookedTwice(s.Room(), n)
 	for i := nd.first; i != 0; i = q.runs[i].later {
 		r := &q.runs[i]
@@ -488,15 +483,15 @@ func (q *turns) rebook(s *sched.State, n sched.NodeID) {
 		}
 		gpus := int32(bits.OnesCount64(uint64(r.devices &^ twice)))
 		if r.passed {
-			nd.gpus += gpus - r.gpus
+			nd.freed.gpus += gpus - r.freed.gpus
 		}
-		r.gpus = gpus
+		r.freed.gpus = gpus
 	}
 	q.touch(s, n)
 }
 
 // pass lets the prefix that may be stopped grow up to the first task whose slice is not over.
-func (q *turns) pass(s *sched.State, quantum time.Duration) {
+func (q *stints) pass(s *sched.State, quantum time.Duration) {
 	for q.open != 0 {
 		r := &q.runs[q.open]
 		if s.Now().Sub(r.start) < quantum && s.Phase(r.task) != sched.Stopping {
@@ -504,14 +499,14 @@ func (q *turns) pass(s *sched.State, quantum time.Duration) {
 		}
 		r.passed = true
 		nd := &q.nodes[r.node]
-		nd.cpu, nd.mem, nd.gpus = nd.cpu+r.cpu, nd.mem+r.mem, nd.gpus+r.gpus
+		nd.freed = nd.freed.plus(r.freed)
 		q.touch(s, r.node)
 		q.open = r.next
 	}
 }
 
 // nextSlice returns when the next slice ends, and false where none does.
-func (q *turns) nextSlice(s *sched.State, quantum time.Duration) (sched.Time, bool) {
+func (q *stints) nextSlice(s *sched.State, quantum time.Duration) (sched.Time, bool) {
 	for q.due != 0 {
 		if at := q.runs[q.due].start.Add(quantum); at > s.Now() {
 			return at, true
@@ -522,13 +517,13 @@ func (q *turns) nextSlice(s *sched.State, quantum time.Duration) (sched.Time, bo
 }
 
 // touch takes in that the room of a node has changed, or what may be stopped there.
-func (q *turns) touch(s *sched.State, n sched.NodeID) {
+func (q *stints) touch(s *sched.State, n sched.NodeID) {
 	q.changes++
 	nd := &q.nodes[n]
 	g, c := int32(-1), int32(-1)
 	if s.Room().Up(n) {
-		cpu, _, gpus := q.spare(s, n)
-		g, c = gpuLevel(gpus), cpuLevel(cpu)
+		a := q.spare(s, n)
+		g, c = gpuLevel(a.gpus), cpuLevel(a.cpu)
 	}
 	if g != nd.gpuLevel {
 		q.byGPU.move(n, nd.gpuLevel, g)
@@ -541,13 +536,13 @@ func (q *turns) touch(s *sched.State, n sched.NodeID) {
 }
 
 // spare returns what would be free on a node if all that may be stopped there had stopped.
-func (q *turns) spare(s *sched.State, n sched.NodeID) (cpu, mem int64, gpus int32) {
-	nd, room := &q.nodes[n], s.Room()
-	return room.FreeCPU(n) + nd.cpu, room.FreeMem(n) + nd.mem, room.FreeGPUs(n) + nd.gpus
+func (q *stints) spare(s *sched.State, n sched.NodeID) amount {
+	room := s.Room()
+	return q.nodes[n].freed.plus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})
 }
 
 // index returns where to look for nodes for the demand.
-func (q *turns) index(need *sched.Need) (*nodeLevels, int32) {
+func (q *stints) index(need *sched.Need) (*nodeLevels, int32) {
 	if need.GPUs > 0 {
 		return &q.byGPU, gpuLevel(need.GPUs)
 	}
@@ -555,7 +550,7 @@ func (q *turns) index(need *sched.Need) (*nodeLevels, int32) {
 }
 
 // couldHold reports whether the nodes could hold a task of the demand if all that may be stopped had; for shares of a GPU it does not look.
-func (q *turns) couldHold(s *sched.State, d sched.DemandID) bool {
+func (q *stints) couldHold(s *sched.State, d sched.DemandID) bool {
 	dem := &s.Table().Demands[d]
 	need, left := &dem.Need, int64(dem.Gang)
 	if need.GPUs > 0 && need.GPUMilli < sched.Whole {
@@ -572,16 +567,15 @@ func (q *turns) couldHold(s *sched.State, d sched.DemandID) bool {
 		if !s.Room().Allowed(d, n) {
 			continue
 		}
-		cpu, mem, gpus := q.spare(s, n)
-		k := left
+		a, k := q.spare(s, n), left
 		if need.CPU > 0 {
-			k = min(k, cpu/need.CPU)
+			k = min(k, a.cpu/need.CPU)
 		}
 		if need.Mem > 0 {
-			k = min(k, mem/need.Mem)
+			k = min(k, a.mem/need.Mem)
 		}
 		if need.GPUs > 0 {
-			k = min(k, int64(gpus/need.GPUs))
+			k = min(k, int64(a.gpus/need.GPUs))
 		}
 		if left -= max(k, 0); left <= 0 {
 			return true
@@ -595,14 +589,14 @@ const fewNodes = 8
 
 // soonest returns the slot of the first running task, in the order of start, with which enough of a node's tasks have stopped for a task of
 // the demand, or 0 where all that may be stopped are not enough.
-func (q *turns) soonest(s *sched.State, d sched.DemandID) int32 {
+func (q *stints) soonest(s *sched.State, d sched.DemandID) int32 {
 	idx, level := q.index(&s.Table().Demands[d].Need)
 	if idx.count[level] <= fewNodes {
 		best := int32(0)
 		for n := range idx.at(level) {
 			g := q.gap(s, d, n)
 			for i := q.nodes[n].first; i != 0 && q.runs[i].passed && (best == 0 || q.runs[i].seq < q.runs[best].seq); i = q.runs[i].later {
-				if g.less(q.runs[i].freed()); g.closed() {
+				if g.less(q.runs[i].freed); g.closed() {
 					best = i
 					break
 				}
@@ -620,7 +614,7 @@ func (q *turns) soonest(s *sched.State, d sched.DemandID) int32 {
 		if nd.search != q.search {
 			nd.search, nd.gap = q.search, q.gap(s, d, r.node)
 		}
-		if nd.gap.less(r.freed()); nd.gap.closed() {
+		if nd.gap.less(r.freed); nd.gap.closed() {
 			return i
 		}
 	}
@@ -628,10 +622,10 @@ func (q *turns) soonest(s *sched.State, d sched.DemandID) int32 {
 }
 
 // gap returns what a task of the demand lacks on a node; what never closes where all that may be stopped there is not enough.
-func (q *turns) gap(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
+func (q *stints) gap(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
 	need := &s.Table().Demands[d].Need
-	if cpu, mem, gpus := q.spare(s, n); need.CPU > 0 && cpu < need.CPU || need.Mem > 0 && mem < need.Mem || need.GPUs > 0 && gpus < need.GPUs || !s.Room().Allowed(d, n) {
-		return gap{amount: amount{cpu: math.MaxInt64 / 2}}
+	if a := q.spare(s, n); need.CPU > 0 && a.cpu < need.CPU || need.Mem > 0 && a.mem < need.Mem || need.GPUs > 0 && a.gpus < need.GPUs || !s.Room().Allowed(d, n) {
+		return gap{amount{cpu: math.MaxInt64 / 2}}
 	}
 	return gapOn(s, d, n)
 }
