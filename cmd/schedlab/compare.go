@@ -522,6 +522,7 @@ type bar struct {
 	w     *os.File
 	shown bool
 	began time.Time
+	told  time.Time
 }
 
 func newBar(w *os.File) *bar {
@@ -532,9 +533,14 @@ func newBar(w *os.File) *bar {
 }
 
 func (b *bar) at(done, total float64) {
-	if b.w == nil || total <= 0 || time.Since(b.began) < 200*time.Millisecond {
+	if b.w == nil || total <= 0 {
 		return
 	}
+	now := time.Now()
+	if now.Sub(b.began) < 200*time.Millisecond || done < total && now.Sub(b.told) < 50*time.Millisecond { // a terminal may be slow
+		return
+	}
+	b.told = now
 	const width = 30
 	share := min(max(done/total, 0), 1)
 	full := int(share * width)

@@ -129,7 +129,7 @@ func rounded(f float64) time.Duration {
 // Fastest returns for each task its shortest run time on any node that its demand fits. A task that fits no node has its run time
 // at reference speed. Arguments as for MeanCost.
 func Fastest(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.CostOn, nodes []sched.NodeSpec) []time.Duration {
-	return newKinds(tb, nodes).fastest(tb, run, on)
+	return slices.Clone(newKinds(tb, nodes).fastest(tb, run, on))
 }
 
 func (k *kinds) fastest(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.CostOn) []time.Duration {
@@ -140,6 +140,9 @@ func (k *kinds) fastest(tb *sched.Table, run []time.Duration, on map[sched.TaskI
 				speed[d] = max(speed[d], speedOf(&k.spec[i]))
 			}
 		}
+	}
+	if len(on) == 0 && !slices.ContainsFunc(speed, func(s int64) bool { return s != 0 && s != sched.Whole }) {
+		return run // as fast as it says anywhere; not to be written to
 	}
 	fast := make([]time.Duration, len(tb.Tasks))
 	for t := range fast {
@@ -203,21 +206,27 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 	if len(tb.Tasks) == 0 {
 		return b, nil
 	}
-	order, err := Order(tb)
-	if err != nil {
-		return b, err
-	}
 	k := newKinds(tb, nodes)
 	fast := k.fastest(tb, run, on)
 	first := tb.Tasks[0].Submit
 
 	// The earliest end of each task, room or not. A path that waits for a later release is counted from that release.
-	start := make([]time.Duration, len(tb.Tasks))
-	for _, t := range order {
-		end := add(max(start[t], tb.Tasks[t].Submit.Sub(first)), fast[t])
-		b.Path = max(b.Path, end)
-		for _, s := range tb.Succs(t) {
-			start[s] = max(start[s], end)
+	if tb.SuccOff == nil {
+		for t := range tb.Tasks {
+			b.Path = max(b.Path, add(tb.Tasks[t].Submit.Sub(first), fast[t]))
+		}
+	} else {
+		order, err := Order(tb)
+		if err != nil {
+			return b, err
+		}
+		start := make([]time.Duration, len(tb.Tasks))
+		for _, t := range order {
+			end := add(max(start[t], tb.Tasks[t].Submit.Sub(first)), fast[t])
+			b.Path = max(b.Path, end)
+			for _, s := range tb.Succs(t) {
+				start[s] = max(start[s], end)
+			}
 		}
 	}
 	b.consider("path", b.Path)
@@ -301,29 +310,33 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 	if !any || plain.hi > 0 || plain.lo == 0 {
 		return 0
 	}
+	ofClass := make([]uint64, len(tb.Classes))
+	for c := range ofClass {
+		ofClass[c] = uint64(needs[tb.Classes[c].Demand])
+	}
 	var best time.Duration
 	var done, speedDone u128
 	for t := len(tb.Tasks) - 1; t >= 0; t-- {
-		id := sched.TaskID(t)
-		d := tb.ClassOf(id).Demand
-		if needs[d] > 0 {
-			done.addProduct(uint64(needs[d]), uint64(max(fast[t], 0)))
+		if need := ofClass[tb.Tasks[t].Class]; need > 0 {
+			done.addProduct(need, uint64(max(fast[t], 0)))
 			if !same {
 				// time x speed is the run time at reference speed, where no cost by node says otherwise
 				w := run[t]
-				if costs := on[id]; len(costs) > 0 {
-					w = k.least(d, run[t], costs, func(kind int, c time.Duration) time.Duration {
+				if costs := on[sched.TaskID(t)]; len(costs) > 0 {
+					w = k.least(tb.ClassOf(sched.TaskID(t)).Demand, run[t], costs, func(kind int, c time.Duration) time.Duration {
 						return sched.MulDiv(c, speedOf(&k.spec[kind]), sched.Whole, false)
 					})
 				}
-				speedDone.addProduct(uint64(needs[d]), uint64(max(w, 0)))
+				speedDone.addProduct(need, uint64(max(w, 0)))
 			}
 		}
 		if t > 0 && tb.Tasks[t-1].Submit == tb.Tasks[t].Submit {
 			continue
 		}
 		release := tb.Tasks[t].Submit.Sub(first)
-		best = max(best, add(release, done.div(plain.lo)))
+		if best < release || done.atLeast(uint64(best-release)+1, plain.lo) { // spares a division
+			best = max(best, add(release, done.div(plain.lo)))
+		}
 		if !same && weighted.hi == 0 {
 			best = max(best, add(release, speedDone.scaled(sched.Whole).div(weighted.lo)))
 		}
@@ -341,6 +354,12 @@ func (u *u128) addProduct(a, b uint64) {
 	if u.hi, carry = bits.Add64(u.hi, hi, carry); carry > 0 {
 		u.hi, u.lo = math.MaxUint64, math.MaxUint64
 	}
+}
+
+// atLeast reports whether u >= a * b.
+func (u u128) atLeast(a, b uint64) bool {
+	hi, lo := bits.Mul64(a, b)
+	return u.hi > hi || u.hi == hi && u.lo >= lo
 }
 
 func (u u128) scaled(by uint64) u128 {
