@@ -137,9 +137,12 @@ func (a *agenda) grow(s *sched.State) {
 
 func (a *agenda) growMore(s *sched.State) {
 	defer a.lookUp(s)
+	const each = 8 // entries to begin with, side by side: two cache lines a node
+	slab := make([]nodeRun, each*max(s.Room().Len()-len(a.runs), 0))
 	for len(a.runs) < s.Room().Len() {
 		a.mixed = a.mixed || !s.Room().Spec(sched.NodeID(len(a.runs))).Reference()
-		a.runs, a.gpus, a.any = append(a.runs, nil), append(a.gpus, 0), a.any[:0]
+		a.runs, a.gpus, a.any = append(a.runs, slab[:0:each]), append(a.gpus, 0), a.any[:0]
+		slab = slab[each:]
 	}
 	for all := s.Table().Demands; len(a.takes) < len(all); {
 		n := &all[len(a.takes)].Need
