@@ -137,9 +137,12 @@ func (a *agenda) grow(s *sched.State) {
 
 func (a *agenda) growMore(s *sched.State) {
 	defer a.lookUp(s)
+	const each = 8 // entries to begin with, side by side: two cache lines a node
+	slab := make([]nodeRun, each*max(s.Room().Len()-len(a.runs), 0))
 	for len(a.runs) < s.Room().Len() {
 		a.mixed = a.mixed || !s.Room().Spec(sched.NodeID(len(a.runs))).Reference()
-		a.runs, a.gpus, a.any = append(a.runs, nil), append(a.gpus, 0), a.any[:0]
+		a.runs, a.gpus, a.any = append(a.runs, slab[:0:each]), append(a.gpus, 0), a.any[:0]
+		slab = slab[each:]
 	}
 	for all := s.Table().Demands; len(a.takes) < len(all); {
 		n := &all[len(a.takes)].Need
@@ -215,24 +218,15 @@ func (a *agenda) insert(n sched.NodeID, r nodeRun) {
 	a.touch(n)
 }
 
-// remove takes a task out that runs no more and calls gone for each node that it held. It need not be booked.
-func (a *agenda) remove(s *sched.State, t sched.TaskID, gone func(n sched.NodeID, r nodeRun)) {
-	if len(a.gangs) > 0 {
-		if nodes, ok := a.gangs[t]; ok {
-			for _, n := range nodes {
-				a.removeFrom(s, n, t, gone)
-			}
-			delete(a.gangs, t)
-			a.spare = append(a.spare, nodes)
-			return
-		}
-	}
-	if n := s.LastNode(t); n != sched.NoNode {
-		a.removeFrom(s, n, t, gone)
-	}
+// addOn is add for a task that has just been started as a whole on one node, and returns its estimated end.
+func (a *agenda) addOn(s *sched.State, t sched.TaskID, d sched.DemandID, n sched.NodeID) sched.Time {
+	end := s.EstimatedEnd(t)
+	a.insert(n, nodeRun{end: end, task: t, kind: a.kind(d, s.Table().Demands[d].Gang, end == s.Now())})
+	return end
 }
 
-func (a *agenda) removeFrom(s *sched.State, n sched.NodeID, t sched.TaskID, gone func(n sched.NodeID, r nodeRun)) {
+// remove takes a task off a node. It need not be there.
+func (a *agenda) remove(s *sched.State, n sched.NodeID, t sched.TaskID) (r nodeRun, ok bool) {
 	list := a.runs[n]
 	i := -1
 	if len(list) > few { // it is likely to be where its first start and its estimate say
@@ -247,9 +241,9 @@ func (a *agenda) removeFrom(s *sched.State, n sched.NodeID, t sched.TaskID, gone
 		}
 	}
 	if i < 0 {
-		return
+		return r, false
 	}
-	r := list[i]
+	r = list[i]
 	if last := len(list) - 1; last > few {
 		copy(list[i:], list[i+1:])
 	} else {
@@ -260,7 +254,7 @@ func (a *agenda) removeFrom(s *sched.State, n sched.NodeID, t sched.TaskID, gone
 	a.runs[n] = list[:len(list)-1]
 	a.gpus[n] -= a.holds[r.kind].size.gpus
 	a.touch(n)
-	gone(n, r)
+	return r, true
 }
 
 func (r *nodeRun) before(end sched.Time, t sched.TaskID) bool {

@@ -106,16 +106,14 @@ const (
 
 // Observe keeps the lines and the agenda.
 func (p *Easy) Observe(s *sched.State, e sched.Event) {
-	p.reserve.agenda.grow(s)
 	switch e.Kind {
-	case sched.JobArrived, sched.CheckpointDone, sched.Wake:
+	case sched.JobArrived:
+		p.reserve.agenda.grow(s)
+	case sched.CheckpointDone, sched.Wake:
 	case sched.TaskReady:
 		p.enter(s, e.Task)
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
-		p.reserve.agenda.remove(s, e.Task, func(n sched.NodeID, r nodeRun) {
-			p.reserve.ended(n, r)
-			p.ended = append(p.ended, n)
-		})
+		p.ended = p.reserve.remove(s, e.Task, p.ended)
 		p.over = e.Task + 1
 	case sched.TaskBlocked, sched.TaskDropped:
 		d := s.DemandID(e.Task)
@@ -132,12 +130,13 @@ func (p *Easy) Observe(s *sched.State, e sched.Event) {
 		d := s.DemandID(e.Task)
 		switch ph := s.Phase(e.Task); {
 		case ph == sched.Running || ph == sched.Stopping: // its expected end has moved
-			p.reserve.agenda.remove(s, e.Task, func(sched.NodeID, nodeRun) {})
+			p.reserve.remove(s, e.Task, nil)
 			p.reserve.agenda.add(s, e.Task)
 		case int(d) < len(p.queues) && p.queues[d].Remove(e.Task):
 			p.queues[d].Insert(e.Task, s.FirstReady(e.Task), int64(s.Remaining(e.Task)))
 		}
 	case sched.NodeUp, sched.NodeDown, sched.NodeProfile:
+		p.reserve.agenda.grow(s)
 		p.reserve.agenda.touch(e.Node)
 		p.settled = false
 	default:
@@ -201,21 +200,18 @@ func comesBefore(s *sched.State, a, b sched.TaskID) bool {
 	return lines.Before(s.FirstReady(a), a, s.FirstReady(b), b)
 }
 
-// head returns the first task in the line that only a lack of room keeps from starting, its demand, and its position in the line of that.
-func (p *Easy) head(r *sched.Round) (sched.TaskID, sched.DemandID, int, bool) {
-	if p.hopeless > 0 || r.Quotas() {
-		return p.headOfSome(r)
-	}
+// head returns the first task in the line, its demand, and its position in the line of that.
+func (p *Easy) head() (sched.TaskID, sched.DemandID, int, bool) {
 	for ; p.lineAt < len(p.line); p.lineAt++ {
 		h := &p.line[p.lineAt]
-		if q := &p.queues[h.demand]; q.Len() > 0 && q.Head() == h.task {
+		if q := &p.queues[h.demand]; q.Starts(h.task) {
 			return h.task, h.demand, q.HeadAt(), true
 		}
 	}
 	return sched.Nobody, -1, 0, false
 }
 
-// headOfSome is head where it has to pass tasks over.
+// headOfSome is head of those that only a lack of room keeps from starting.
 func (p *Easy) headOfSome(r *sched.Round) (best sched.TaskID, of sched.DemandID, at int, ok bool) {
 	best = sched.Nobody
 	for _, l := range p.live {
@@ -263,7 +259,10 @@ func (p *Easy) Decide(r *sched.Round) {
 	}
 	p.ended = p.ended[:0]
 	for {
-		t, d, at, ok := p.head(r)
+		t, d, at, ok := p.head()
+		if p.hopeless > 0 || r.Quotas() {
+			t, d, at, ok = p.headOfSome(r)
+		}
 		if !ok {
 			break
 		}
@@ -532,7 +531,7 @@ func (p *Easy) startFirst(r *sched.Round, t sched.TaskID, d sched.DemandID) bool
 		if !r.StartOn(t, n) {
 			return false
 		}
-		p.reserve.agenda.add(r.State, t)
+		p.reserve.agenda.addOn(r.State, t, d, n)
 		if !p.pool {
 			p.tookOf(r.State, n)
 		}
@@ -589,7 +588,7 @@ func (p *Easy) backfillInOrder(r *sched.Round, head sched.DemandID, from int) (h
 			return true
 		}
 		f := &p.fits[best]
-		if p.startBehind(r, bestTask, f, p.queues[best].LeftAt(bestAt)) {
+		if p.startBehind(r, bestTask, best, f, p.queues[best].LeftAt(bestAt)) {
 			f.at = bestAt - p.queues[best].RemoveAt(bestAt)
 		} else {
 			f.at = bestAt + 1 // its nodes are slower than the bound assumes, or a quota holds it back
@@ -637,7 +636,7 @@ func (p *Easy) atMost(s *sched.State, d sched.DemandID, f *demandFit) int64 {
 }
 
 // startBehind starts a task behind the head on nodes that leave the reservation feasible, or where it ends by the shadow time.
-func (p *Easy) startBehind(r *sched.Round, t sched.TaskID, f *demandFit, left int64) bool {
+func (p *Easy) startBehind(r *sched.Round, t sched.TaskID, d sched.DemandID, f *demandFit, left int64) bool {
 	s, v := r.State, &p.reserve
 	if f.one && p.keep {
 		n := f.node
@@ -647,7 +646,7 @@ func (p *Easy) startBehind(r *sched.Round, t sched.TaskID, f *demandFit, left in
 		if !r.StartOn(t, n) {
 			return false
 		}
-		v.started(s, t, s.Placements(t))
+		v.startedOn(s, t, d, n)
 		p.tookOf(s, n)
 		return true
 	}

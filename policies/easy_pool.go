@@ -74,7 +74,7 @@ func (p *Easy) backfillPool(r *sched.Round, head sched.DemandID, from int) (hope
 		c := p.cands[best]
 		next := c.at + 1
 		if r.StartOn(c.task, 0) {
-			v.started(s, c.task, s.Placements(c.task))
+			v.startedOn(s, c.task, c.demand, 0)
 			next = c.at - p.queues[c.demand].RemoveAt(c.at)
 		}
 		// Who of them can still start?

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"sort"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
@@ -86,11 +85,35 @@ func (v *reservation) leave(s *sched.State) {
 	}
 }
 
-// ended tells of a task that runs no more on a node, r its entry of the agenda. All of a batch are told before takeIn.
-func (v *reservation) ended(n sched.NodeID, r nodeRun) {
+// remove takes a task out of the agenda that runs no more, and appends the nodes that it held to ended. All of a batch are taken out before
+// takeIn.
+func (v *reservation) remove(s *sched.State, t sched.TaskID, ended []sched.NodeID) []sched.NodeID {
+	a := &v.agenda
+	if len(a.gangs) > 0 {
+		if nodes, ok := a.gangs[t]; ok {
+			for _, n := range nodes {
+				ended = v.removeFrom(s, n, t, ended)
+			}
+			delete(a.gangs, t)
+			a.spare = append(a.spare, nodes)
+			return ended
+		}
+	}
+	if n := s.LastNode(t); n != sched.NoNode {
+		ended = v.removeFrom(s, n, t, ended)
+	}
+	return ended
+}
+
+func (v *reservation) removeFrom(s *sched.State, n sched.NodeID, t sched.TaskID, ended []sched.NodeID) []sched.NodeID {
+	r, ok := v.agenda.remove(s, n, t)
+	if !ok {
+		return ended
+	}
 	if v.made && v.single && v.node == n && r.end > v.shadow {
 		v.left = v.left.plus(v.agenda.size(&r)) // it would still have held that at the shadow time
 	}
+	return append(ended, n)
 }
 
 // takeIn brings a reservation from an earlier decision up to date. Since then, tasks have ended on the nodes that are listed, and nothing else
@@ -136,7 +159,7 @@ func (v *reservation) takeIn(s *sched.State, ended []sched.NodeID) {
 func (v *reservation) bringForward(s *sched.State) bool {
 	a := &v.agenda
 	runs := a.runs[v.node]
-	i := sort.Search(len(runs), func(j int) bool { return runs[j].end > v.shadow })
+	i := position(runs, v.shadow+1, 0)
 	need := a.takes[v.demand]
 	for {
 		left := v.left
@@ -318,6 +341,24 @@ func (v *reservation) mostWork(s *sched.State, on []sched.Placement) int64 {
 		most = int64(sched.MulDiv(time.Duration(most), fastest, sched.Whole, true))
 	}
 	return most
+}
+
+// startedOn is started for a task of a demand that goes on one node, the agenda having been asked.
+func (v *reservation) startedOn(s *sched.State, t sched.TaskID, d sched.DemandID, n sched.NodeID) {
+	end := v.agenda.addOn(s, t, d, n)
+	if !v.made {
+		return
+	}
+	v.first = min(v.first, end)
+	if end <= v.shadow {
+		return
+	}
+	dem := &s.Table().Demands[d]
+	if !v.single {
+		v.after.Take(&dem.Need, sched.Placement{Node: n, Replicas: dem.Gang, GPUs: v.after.Devices(d, n, dem.Gang)})
+	} else if n == v.node {
+		v.left = v.left.minus(amountOf(&dem.Need, dem.Gang))
+	}
 }
 
 // started books a task that has been started beside the reservation; it may run past the shadow time.

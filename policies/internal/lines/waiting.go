@@ -33,6 +33,9 @@ func (w *Waiting) Len() int { return w.n }
 // Head returns the first task; there must be one.
 func (w *Waiting) Head() sched.TaskID { return w.tasks[w.head] }
 
+// Starts reports whether t is the first task.
+func (w *Waiting) Starts(t sched.TaskID) bool { return w.n > 0 && w.tasks[w.head] == t }
+
 // ReadyAt returns when the task at a position was first ready.
 func (w *Waiting) ReadyAt(i int) sched.Time { return w.ready[i] }
 
