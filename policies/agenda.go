@@ -219,25 +219,24 @@ func (a *agenda) insert(n sched.NodeID, r nodeRun) {
 func (a *agenda) remove(s *sched.State, t sched.TaskID, gone func(n sched.NodeID, r nodeRun)) {
 	if len(a.gangs) > 0 {
 		if nodes, ok := a.gangs[t]; ok {
-			end := s.Outcome(t).Start.Add(s.Estimate(t))
 			for _, n := range nodes {
-				a.removeFrom(n, t, end, gone)
+				a.removeFrom(s, n, t, gone)
 			}
 			delete(a.gangs, t)
 			a.spare = append(a.spare, nodes)
 			return
 		}
 	}
-	if o := s.Outcome(t); o.Node != sched.NoNode {
-		a.removeFrom(o.Node, t, o.Start.Add(s.Estimate(t)), gone)
+	if n := s.LastNode(t); n != sched.NoNode {
+		a.removeFrom(s, n, t, gone)
 	}
 }
 
-// removeFrom takes a task off a node, where it is likely to have this end.
-func (a *agenda) removeFrom(n sched.NodeID, t sched.TaskID, end sched.Time, gone func(n sched.NodeID, r nodeRun)) {
+func (a *agenda) removeFrom(s *sched.State, n sched.NodeID, t sched.TaskID, gone func(n sched.NodeID, r nodeRun)) {
 	list := a.runs[n]
 	i := -1
-	if len(list) > few {
+	if len(list) > few { // it is likely to be where its first start and its estimate say
+		end := s.Outcome(t).Start.Add(s.Estimate(t))
 		if at := position(list, end, t); at < len(list) && list[at].task == t {
 			i = at
 		}
@@ -516,7 +515,7 @@ func gapOn(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
 
 func (g *gap) less(a amount) { g.amount = g.minus(a) }
 
-func (g *gap) more(a amount) { g.amount = g.plus(a) }
+func (g *gap) more(a amount) { g.cpu, g.mem, g.gpus = g.cpu+a.cpu, g.mem+a.mem, g.gpus+a.gpus }
 
 func (g *gap) closed() bool { return g.cpu <= 0 && g.mem <= 0 && g.gpus <= 0 }
 

@@ -60,9 +60,6 @@ func TestASimulationAllocatesNothingATask(t *testing.T) {
 		small, large := traffic(t, n, diamonds), traffic(t, 2*n, diamonds)
 		for _, name := range append(policies.Names(), "easy{scan=sjbf}", "sjf{skip=false}", "srtf{skip=false}", "critical-path{patience=60s}", "fifo+best-fit", "fjf+worst-fit", "fjf+seed") {
 			t.Run(fmt.Sprintf("%s/diamonds=%v", name, diamonds), func(t *testing.T) {
-				if name == "rr" {
-					t.Skip("its search for the next slice's end allocates an iterator: take this line out once it does not")
-				}
 				newPolicy := build(t, name)
 				mallocs := func(w *traces.Workload) uint64 {
 					c := config(w, machines(6, 32, 8), newPolicy(), nil)

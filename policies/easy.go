@@ -12,39 +12,43 @@ import (
 // line finds no room it gets a reservation at the shadow time, the earliest estimated end at which it fits, on the lowest-numbered
 // nodes; a later task starts now if it ends by its estimate before the shadow time or leaves the reservation feasible. On one node this
 // is EASY by counting processors. A task past its estimate is expected to end one second from now. An early end brings the reservation
-// forward.
+// forward. Who waits for something else than the end of running tasks, because a quota refuses it or a node is down, is passed over: the head is
+// the first of the others.
 //
 // The causes of waiting are those of the moment when a task was last looked at: when it came, stood at the head, or was passed over.
 //
 // Only what can have changed is looked at. What is known of each demand (demandFit), and the reservation, is kept from one decision to the
 // next: in between, time only runs short for those that must end by the shadow time, starts take room away, and an end frees the room of
-// one node. This holds under first fit where all nodes are equally fast and nobody shares GPUs; otherwise, and after any other fact than
+// one node. This holds under first fit where all nodes are equally fast, nobody shares GPUs and there are no quotas; otherwise, and after any other fact than
 // an arrival or an end, the decision looks at everything.
 type Easy struct {
 	Scan  Scan
 	Place Place // nil: first fit
 
-	queues  []lines.Waiting // by demand, in order of readiness
-	line    []turn          // those of all demands in one, together with some who have left it
-	lineAt  int             // all before it have left
-	live    []liveDemand    // demands with waiting tasks, and some others, by what they ask for
-	fits    []demandFit     // by demand
-	open    []sched.DemandID
-	asleep  []sched.DemandID // and some that are not any more
-	fresh   []sched.TaskID
-	ended   []sched.NodeID // where tasks have ended since the last decision
-	settled bool           // nothing else has happened since then
-	keep    bool           // what is known may be kept over decisions
-	pool    bool           // there is one node, and what is known may be kept
-	nodes   int            // number of nodes when live was put in order
-	news    bool           // something has become known since the last backfilling that may let a task start
-	wider   int64          // the reservation's at the last backfilling
-	reserve reservation
-	rounds  int64
-	cands   []candidate
-	buf     []sched.Placement
-	scan    []sched.TaskID
-	plain   bool // work everything out the slow way (tests compare)
+	queues   []lines.Waiting // by demand, in order of readiness
+	line     []turn          // those of all demands in one, together with some who have left it
+	lineAt   int             // all before it have left
+	live     []liveDemand    // demands with waiting tasks, and some others, by what they ask for
+	fits     []demandFit     // by demand
+	open     []sched.DemandID
+	asleep   []sched.DemandID // and some that are not any more
+	fresh    []sched.TaskID
+	ended    []sched.NodeID // where tasks have ended since the last decision
+	cameFree sched.NodeID   // the one node of them, if there is only one, as long as nothing else has opened demands in this decision
+	over     sched.TaskID   // the last that ended, plus 1
+	settled  bool           // nothing else has happened since then
+	keep     bool           // what is known may be kept over decisions
+	pool     bool           // there is one node, and what is known may be kept
+	nodes    int            // number of nodes when live was put in order
+	news     bool           // something has become known since the last backfilling that may let a task start
+	wider    int64          // the reservation's at the last backfilling
+	reserve  reservation
+	hopeless int // demands
+	rounds   int64
+	cands    []candidate
+	buf      []sched.Placement
+	scan     []sched.TaskID
+	plain    bool // work everything out the slow way (tests compare)
 }
 
 // turn is a place in the line.
@@ -70,8 +74,13 @@ type demandFit struct {
 	known bool // what follows is known, of the reservation's turn
 	aside bool // it fits beside the reservation, however long it runs
 
+	hopeless bool // the end of no running task makes room
+
 	asleep bool // it may fit on the reserved node, but not beside the reservation, and no task of it is short enough; it is stale and not open
 	listed bool // stands in Easy.asleep
+
+	woken int64 // the last decision in which a node that came free opened it
+	dozed bool  // it was asleep then; else it was closed
 
 	slept int64 // on the only node: no task of it is short enough as long as the reservation has not become wider than this
 
@@ -107,9 +116,11 @@ func (p *Easy) Observe(s *sched.State, e sched.Event) {
 			p.reserve.ended(n, r)
 			p.ended = append(p.ended, n)
 		})
+		p.over = e.Task + 1
 	case sched.TaskBlocked, sched.TaskDropped:
-		if d := s.DemandID(e.Task); int(d) < len(p.queues) {
-			p.queues[d].Remove(e.Task)
+		d := s.DemandID(e.Task)
+		if waited := int(d) < len(p.queues) && p.queues[d].Remove(e.Task); !waited && e.Task+1 != p.over {
+			p.settled = false // it may have had a claim, of another policy, whose room is free now
 		}
 	case sched.Started:
 		if a := &p.reserve.agenda; !a.has(s, e.Task) {
@@ -190,15 +201,40 @@ func comesBefore(s *sched.State, a, b sched.TaskID) bool {
 	return lines.Before(s.FirstReady(a), a, s.FirstReady(b), b)
 }
 
-// head returns the first task in the line and its demand.
-func (p *Easy) head() (sched.TaskID, sched.DemandID, bool) {
+// head returns the first task in the line that only a lack of room keeps from starting, its demand, and its position in the line of that.
+func (p *Easy) head(r *sched.Round) (sched.TaskID, sched.DemandID, int, bool) {
+	if p.hopeless > 0 || r.Quotas() {
+		return p.headOfSome(r)
+	}
 	for ; p.lineAt < len(p.line); p.lineAt++ {
 		h := &p.line[p.lineAt]
 		if q := &p.queues[h.demand]; q.Len() > 0 && q.Head() == h.task {
-			return h.task, h.demand, true
+			return h.task, h.demand, q.HeadAt(), true
 		}
 	}
-	return sched.Nobody, -1, false
+	return sched.Nobody, -1, 0, false
+}
+
+// headOfSome is head where it has to pass tasks over.
+func (p *Easy) headOfSome(r *sched.Round) (best sched.TaskID, of sched.DemandID, at int, ok bool) {
+	best = sched.Nobody
+	for _, l := range p.live {
+		if p.fits[l.demand].hopeless {
+			continue
+		}
+		q := &p.queues[l.demand]
+		for i, t, more := q.First(0, lines.All); more; i, t, more = q.First(i+1, lines.All) {
+			if ok && !lines.Before(q.ReadyAt(i), t, r.FirstReady(best), best) {
+				break
+			}
+			if r.QuotaAllows(t) {
+				best, of, at, ok = t, l.demand, i, true
+				break
+			}
+			r.Skip(t, sched.Order)
+		}
+	}
+	return best, of, at, ok
 }
 
 func (p *Easy) place() Place {
@@ -211,7 +247,7 @@ func (p *Easy) place() Place {
 // keeps reports whether what is known may be kept over decisions.
 func (p *Easy) keeps(s *sched.State) bool {
 	a := &p.reserve.agenda
-	return p.Place == nil && !p.plain && !a.shares && !a.mixed && s.Table().EstimateOn == nil
+	return p.Place == nil && !p.plain && !a.shares && !a.mixed && s.Table().EstimateOn == nil && !s.Quotas()
 }
 
 // Decide starts what stands first, reserves for the head and backfills.
@@ -227,14 +263,14 @@ func (p *Easy) Decide(r *sched.Round) {
 	}
 	p.ended = p.ended[:0]
 	for {
-		t, d, ok := p.head()
+		t, d, at, ok := p.head(r)
 		if !ok {
 			break
 		}
 		if !p.hasRoom(s, d) || !p.startFirst(r, t, d) {
 			r.Skip(t, sched.NoRoom)
-			if r.Queued() > 1 {
-				p.backfill(r, t, d)
+			if r.Queued() > 1 && !p.backfill(r, t, d, at) {
+				continue // the end of no running task would let it start
 			}
 			break
 		}
@@ -242,11 +278,10 @@ func (p *Easy) Decide(r *sched.Round) {
 		if p.reserve.made {
 			p.reserve.drop()
 		}
-		p.lineAt++
-		p.queues[d].RemoveAt(p.queues[d].HeadAt())
+		p.queues[d].RemoveAt(at)
 	}
 	for _, t := range p.fresh {
-		if r.Phase(t) == sched.Ready && !p.roomFor(s, r.DemandID(t)) {
+		if r.Phase(t) == sched.Ready && !p.roomFor(s, r.DemandID(t)) && r.QuotaAllows(t) {
 			r.Skip(t, sched.NoRoom)
 		}
 	}
@@ -264,32 +299,50 @@ func (p *Easy) takeIn(s *sched.State) {
 	if p.wider != p.reserve.wider {
 		p.wake()
 	}
+	p.cameFree = sched.NoNode
+	if len(p.ended) == 1 {
+		p.cameFree = p.ended[0]
+	}
 	for _, n := range p.ended {
 		p.freed(s, n)
 	}
 }
 
-// backfill starts tasks behind the head, which has no room, if any of them may have become able to start.
-func (p *Easy) backfill(r *sched.Round, head sched.TaskID, d sched.DemandID) {
+// backfill starts tasks behind the head, which has no room, if any of them may have become able to start. It reports false, and starts none,
+// where there is nothing that can be reserved for the head.
+func (p *Easy) backfill(r *sched.Round, head sched.TaskID, d sched.DemandID, at int) bool {
 	p.reserve.hold(head, p.place())
 	p.reserve.plain = p.plain
+	hopeful := true
 	switch {
 	case p.Scan != ScanArrival || p.plain:
-		p.backfillEach(r, head)
+		hopeful = p.backfillEach(r, head)
 	case p.pool:
 		if p.news || p.wider != p.reserve.wider || p.freshFits(r.State) {
 			p.wider = p.reserve.wider
-			p.backfillPool(r, d)
+			hopeful = p.backfillPool(r, d, at+1)
 		}
 	default:
 		if p.wider != p.reserve.wider {
 			p.wake()
 		}
 		if p.news {
-			p.backfillInOrder(r, d)
+			hopeful = p.backfillInOrder(r, d, at+1)
 		}
 	}
+	if !hopeful {
+		p.fits[d].hopeless = true
+		p.hopeless++
+		return false
+	}
 	p.news = false
+	return true
+}
+
+// stands reports whether the reservation for the head stands, and works it out first.
+func (p *Easy) stands(s *sched.State) bool {
+	p.reserve.ready(s)
+	return p.reserve.shadow != sched.Never
 }
 
 // forget makes all that is known of demands stale.
@@ -303,12 +356,12 @@ func (p *Easy) forget(s *sched.State) {
 			p.enlist(s, l.demand)
 		}
 	}
-	p.open, p.news = p.open[:0], true
+	p.open, p.news, p.hopeless = p.open[:0], true, 0
 	kept := p.live[:0]
 	for _, l := range p.live {
 		f := &p.fits[l.demand]
 		f.live = p.queues[l.demand].Len() > 0
-		f.open, f.stale, f.asleep = f.live, true, false
+		f.open, f.stale, f.asleep, f.hopeless = f.live, true, false, false
 		if f.live {
 			p.open = append(p.open, l.demand)
 			kept = append(kept, l)
@@ -350,11 +403,15 @@ func (p *Easy) freed(s *sched.State, n sched.NodeID) {
 			}
 			f.stale, f.room, f.known = false, true, false
 			p.reopen(l.demand, f)
+			f.woken, f.dozed = p.rounds, true
 		case f.stale || !f.one:
 			p.stale(l.demand, f)
 		case f.room && n >= f.node: // the first node stays the first
 			f.known = f.known && f.aside && n >= f.asideOn
 		case s.Room().Up(n) && a.allowed(s, l.demand, n):
+			if !f.open {
+				f.woken, f.dozed = p.rounds, false
+			}
 			f.room, f.node, f.known = true, n, false
 			p.reopen(l.demand, f)
 		default:
@@ -373,7 +430,7 @@ func (p *Easy) wake() {
 			p.stale(d, f)
 		}
 	}
-	p.asleep = p.asleep[:0]
+	p.asleep, p.cameFree = p.asleep[:0], sched.NoNode
 	p.news, p.wider = true, p.reserve.wider
 }
 
@@ -403,21 +460,24 @@ func (p *Easy) took(s *sched.State, on []sched.Placement) {
 
 // tookOf takes in that a task was started on a node.
 func (p *Easy) tookOf(s *sched.State, n sched.NodeID) {
-	free, alone := freeOn(s.Room(), n), s.Room().Len() == 1
-	for _, d := range p.open {
-		f := &p.fits[d]
+	free := freeOn(s.Room(), n)
+	for i := 0; i < len(p.open); {
+		f := &p.fits[p.open[i]]
 		switch {
+		case f.woken == p.rounds && n == p.cameFree && !free.covers(&f.least):
+			// What woke it is gone again: all is as it was before.
+			f.room, f.stale, f.asleep = false, f.dozed, f.dozed
+			p.close(i)
+			continue
 		case f.stale:
 		case !f.one:
 			f.stale = true
 		case f.node == n: // it stays the first if the demand fits on it once more
-			f.known = false
-			if !free.covers(&f.least) {
-				f.stale, f.room = !alone, false
-			}
+			f.stale, f.known = !free.covers(&f.least), false
 		case f.known && f.aside && f.asideOn == n:
 			f.known = false
 		}
+		i++
 	}
 }
 
@@ -490,9 +550,9 @@ func (p *Easy) startFirst(r *sched.Round, t sched.TaskID, d sched.DemandID) bool
 
 // backfillInOrder starts tasks behind the head in the order of the line. In one decision room only shrinks, so the next task to start is the
 // first, over all demands, of those that each demand's room, or the time to the shadow, lets start.
-func (p *Easy) backfillInOrder(r *sched.Round, head sched.DemandID) {
+func (p *Easy) backfillInOrder(r *sched.Round, head sched.DemandID, from int) (hopeful bool) {
 	v := &p.reserve
-	p.fits[head].round, p.fits[head].at = p.rounds, p.queues[head].HeadAt()+1
+	p.fits[head].round, p.fits[head].at = p.rounds, from
 	for {
 		best, bestAt, bestTask, bestReady := sched.DemandID(-1), 0, sched.Nobody, sched.Time(0)
 		for i := 0; i < len(p.open); {
@@ -503,12 +563,15 @@ func (p *Easy) backfillInOrder(r *sched.Round, head sched.DemandID) {
 				f.stale = f.stale || q.Len() == 0
 				continue
 			}
+			if !p.stands(r.State) {
+				return false
+			}
 			if f.round != p.rounds {
 				f.round, f.at = p.rounds, 0
 			}
 			at, t, ok := q.First(f.at, p.atMost(r.State, d, f))
 			f.at = at
-			if !ok && p.keep && f.one && v.single && v.shadow != sched.Never && !f.aside {
+			if !ok && p.keep && f.one && v.single && !f.aside {
 				p.close(i)
 				f.stale, f.asleep = true, true
 				if !f.listed {
@@ -523,7 +586,7 @@ func (p *Easy) backfillInOrder(r *sched.Round, head sched.DemandID) {
 			}
 		}
 		if best < 0 {
-			return
+			return true
 		}
 		f := &p.fits[best]
 		if p.startBehind(r, bestTask, f, p.queues[best].LeftAt(bestAt)) {
@@ -545,16 +608,15 @@ func (p *Easy) close(i int) {
 // atMost returns how much work a task of the demand may have left to start now behind the head; there is room.
 func (p *Easy) atMost(s *sched.State, d sched.DemandID, f *demandFit) int64 {
 	v := &p.reserve
-	v.ready(s)
 	if !f.known || f.turn != v.turn {
 		f.known, f.turn, f.most = true, v.turn, -1
 		switch {
-		case f.one && v.single && v.shadow != sched.Never && p.keep:
+		case f.one && v.single && p.keep:
 			f.asideOn = v.nodeBeside(s, d, f.node)
 			f.aside = f.asideOn != sched.NoNode
 		default:
 			on, ok := p.place()(s, s.Room(), p.queues[d].Head(), p.buf[:0])
-			if ok && v.shadow != sched.Never {
+			if ok {
 				f.most = v.mostWork(s, on)
 			}
 			on, f.aside = v.beside(s, d, on[:0])
@@ -570,8 +632,6 @@ func (p *Easy) atMost(s *sched.State, d sched.DemandID, f *demandFit) int64 {
 		return lines.All
 	case !p.keep:
 		return f.most
-	case v.shadow == sched.Never:
-		return -1
 	}
 	return int64(v.shadow - s.Now())
 }
@@ -581,7 +641,7 @@ func (p *Easy) startBehind(r *sched.Round, t sched.TaskID, f *demandFit, left in
 	s, v := r.State, &p.reserve
 	if f.one && p.keep {
 		n := f.node
-		if v.shadow == sched.Never || left > int64(v.shadow-s.Now()) {
+		if left > int64(v.shadow-s.Now()) {
 			n = f.asideOn
 		}
 		if !r.StartOn(t, n) {
@@ -601,8 +661,8 @@ func (p *Easy) startBehind(r *sched.Round, t sched.TaskID, f *demandFit, left in
 	return true
 }
 
-// backfillEach tries every task behind the head in the order of Scan.
-func (p *Easy) backfillEach(r *sched.Round, head sched.TaskID) {
+// backfillEach tries every task but the head in the order of Scan.
+func (p *Easy) backfillEach(r *sched.Round, head sched.TaskID) (hopeful bool) {
 	p.scan = p.scan[:0]
 	for _, l := range p.live {
 		q := &p.queues[l.demand]
@@ -626,9 +686,16 @@ func (p *Easy) backfillEach(r *sched.Round, head sched.TaskID) {
 	}
 	for _, t := range p.scan {
 		d := r.DemandID(t)
+		if !r.QuotaAllows(t) {
+			r.Skip(t, sched.Order)
+			continue
+		}
 		if !p.hasRoom(r.State, d) {
 			r.Skip(t, sched.NoRoom)
 			continue
+		}
+		if !p.stands(r.State) {
+			return false
 		}
 		on, ok, fits := p.reserve.backfill(r.State, p.place(), t, p.buf[:0], false)
 		p.buf = on
@@ -643,4 +710,5 @@ func (p *Easy) backfillEach(r *sched.Round, head sched.TaskID) {
 			p.took(r.State, on)
 		}
 	}
+	return true
 }

@@ -32,11 +32,10 @@ func (p *Easy) freshFits(s *sched.State) bool {
 }
 
 // backfillPool is backfillInOrder on the only node.
-func (p *Easy) backfillPool(r *sched.Round, head sched.DemandID) {
+func (p *Easy) backfillPool(r *sched.Round, head sched.DemandID, from int) (hopeful bool) {
 	s, v := r.State, &p.reserve
-	v.ready(s)
-	if !s.Room().Up(0) {
-		return
+	if !p.stands(s) {
+		return false
 	}
 	p.cands = p.cands[:0]
 	free, empty, seen := freeOn(s.Room(), 0), 0, 0
@@ -57,7 +56,7 @@ func (p *Easy) backfillPool(r *sched.Round, head sched.DemandID) {
 			}
 			at := 0
 			if l.demand == head {
-				at = q.HeadAt() + 1
+				at = from
 			}
 			p.propose(s, l, at)
 		}
@@ -93,11 +92,12 @@ func (p *Easy) backfillPool(r *sched.Round, head sched.DemandID) {
 			}
 		}
 	}
+	return true
 }
 
 // fitsAside reports whether the demand fits on the only node beside the reservation, however long it runs.
 func (p *Easy) fitsAside(l *liveDemand) bool {
-	return p.reserve.shadow == sched.Never || p.reserve.leaves(&l.least)
+	return p.reserve.leaves(&l.least)
 }
 
 // propose makes the first task of a demand, from a position on, that may start now a candidate.

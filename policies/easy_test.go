@@ -278,6 +278,74 @@ func TestEasyReservesWhateverIsDown(t *testing.T) {
 	}
 }
 
+func TestEasyReservesForTheFirstThatCanEverStart(t *testing.T) {
+	// Node 1 is down for good, and so the head must wait. Behind it, small tasks of 10 s come every 5 s, each when one of the two cores of node
+	// 0 is busy: they must not starve the one that needs both.
+	cluster := machines(2, 2, 0)
+	cluster[1].CPU = 8000
+	for _, gang := range []int32{1, 2} {
+		rows := []traces.Row{cores(0, 5, 8)}
+		for i := range 100 {
+			rows = append(rows, cores(float64(1+5*i), 10, 1))
+		}
+		large := with(cores(3, 10, 2), func(r *traces.Row) {
+			if r.ID = "large"; gang > 1 {
+				r.Gang, r.Need.CPU = gang, 1000
+			}
+		})
+		rows = append(rows, large)
+		w := workload(t, rows...)
+		at := sched.TaskID(slices.IndexFunc(w.Tasks, func(x sched.Task) bool { return x.Submit == large.Submit }))
+		for _, name := range []string{"easy", "easy{scan=sjbf}", "easy{scan=reverse}"} {
+			res := simulate(t, sim.Config{Workload: w, Nodes: cluster, Policy: build(t, name)(), Faults: []sim.Fault{{At: 0, Node: 1}}})
+			if got := res.Outcome(at).Start; got != second(11) {
+				t.Errorf("%s, gang of %d: it starts at %g, the room is free at 11", name, gang, got.Seconds())
+			}
+			if got := res.Outcome(0).Start; got != sched.Never {
+				t.Errorf("%s: the head starts at %g, its node is down", name, got.Seconds())
+			}
+		}
+	}
+}
+
+func TestEasyReservesNothingForATaskThatAQuotaRefuses(t *testing.T) {
+	// Four cores. Tenant red may have one, and has it until 100. Its next task stands first in the line and would fit; the second, of blue, needs
+	// all four and gets the reservation: the third, which would run past 100, waits.
+	for _, first := range []int64{1, 4} { // with room for the refused one, and without
+		rows := []traces.Row{
+			with(cores(0, 100, 1), func(r *traces.Row) { r.Tenant = "red" }),
+			with(cores(1, 10, first), func(r *traces.Row) { r.Tenant = "red" }),
+			with(cores(2, 10, 4), func(r *traces.Row) { r.Tenant = "blue" }),
+			with(cores(3, 200, 3), func(r *traces.Row) { r.Tenant = "blue" }),
+			with(cores(4, 90, 3), func(r *traces.Row) { r.Tenant = "blue" }),
+		}
+		w := workload(t, rows...)
+		for _, name := range []string{"easy", "easy{scan=sjbf}", "easy{scan=reverse}"} {
+			k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(1, 4, 0), Policy: build(t, name)()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.Step(0, []sched.Event{{Kind: sched.QuotaSet, More: &sched.Detail{Quota: &sched.Quota{Tenant: "red", CPU: 1000, GPUMilli: -1}}}})
+			for i := range w.Tasks {
+				k.Step(w.Tasks[i].Submit, []sched.Event{{Kind: sched.JobArrived, Task: sched.TaskID(i), N: 1}})
+			}
+			for i, want := range []sched.Phase{sched.Running, sched.Ready, sched.Ready, sched.Ready, sched.Running} {
+				if got := k.Phase(sched.TaskID(i)); got != want {
+					t.Errorf("%s, the refused task of %d cores: task %d is %v, wanted %v", name, first, i, got, want)
+				}
+			}
+			if got := k.CauseOf(1); got != sched.Order {
+				t.Errorf("%s: the refused task waits for %v", name, got)
+			}
+			k.Step(second(94), []sched.Event{{Kind: sched.Finished, Task: 4, Attempt: 1}})
+			k.Step(second(100), []sched.Event{{Kind: sched.Finished, Task: 0, Attempt: 1}})
+			if first == 1 && k.Phase(1) != sched.Running || first > 1 && k.Phase(2) != sched.Running {
+				t.Errorf("%s: at 100, with the first of red over, task 1 is %v and task 2 %v", name, k.Phase(1), k.Phase(2))
+			}
+		}
+	}
+}
+
 func TestEasyKeepsTheTurnOfATaskThatComesBack(t *testing.T) {
 	// Task 1 is backfilled, fails, and comes back in its old place: before task 2, behind task 0.
 	rows := []traces.Row{

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"container/heap"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -63,7 +64,7 @@ func (h *seriesHeap) Pop() any {
 // Horizon 0 is the default: two hyperperiods after the first submit (a cron line counts as a week). At most 1,000,000 releases are
 // made in order of time; a note says where that cut. Without anything periodic, Expand returns w.
 func (w *Workload) Expand(horizon sched.Time) (*Workload, error) {
-	if w.Expanded {
+	if w.Expanded || len(w.Every) == 0 && !slices.ContainsFunc(w.Classes, func(c sched.Class) bool { return c.Period > 0 }) {
 		return w, nil
 	}
 	var of []*series // per task; nil if it does not recur

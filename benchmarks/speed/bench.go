@@ -40,7 +40,7 @@ func (b *bench) run(h *house) (broken int, err error) {
 		form = fmt.Sprintf("short form: fewer tasks, a ratio breaks its budget beyond %g x", slack)
 	}
 	fmt.Fprintf(b.out, "%s\n%s; %s\n\n", where(), time.Now().UTC().Format(time.DateOnly), form)
-	fmt.Fprintf(b.out, "%-39s %8s %5s %9s %9s %9s  %-24s %s\n", "workload", "tasks", "runs", "ns/task", "ratio", "B/task", "budget", "verdict")
+	fmt.Fprintf(b.out, "%-39s %8s %5s %9s %9s %9s  %-28s %s\n", "workload", "tasks", "runs", "ns/task", "ratio", "B/task", "budget", "verdict")
 	b.lines.WriteString(goBenchHead())
 	seen := map[string]sample{}
 	for _, r := range table {
@@ -68,7 +68,7 @@ func (b *bench) run(h *house) (broken int, err error) {
 		if strings.HasPrefix(verdict, fails) {
 			broken++
 		}
-		fmt.Fprintf(b.out, "%-39s %8s %5d %9s %9s %9s  %-24s %s\n", r.name, count(n), runs, number(s.ns, 0), ratio(s.ratio, r.in), number(s.bytes, 0), r.bounds.text(r.in), verdict)
+		fmt.Fprintf(b.out, "%-39s %8s %5d %9s %9s %9s  %-28s %s\n", r.name, count(n), runs, number(s.ns, 0), ratio(s.ratio, r.in), number(s.bytes, 0), r.bounds.text(r.in), verdict)
 	}
 	fmt.Fprintln(b.out)
 	for _, f := range []struct {
@@ -120,8 +120,8 @@ func (b *bench) row(h *house, r row, n int) (s sample, runs int, err error) {
 	}
 	return sample{
 		ns: of(func(s sample) float64 { return s.ns }), ratio: of(func(s sample) float64 { return s.ratio }),
-		bytes: of(func(s sample) float64 { return s.bytes }), peakMB: of(func(s sample) float64 { return s.peakMB }),
-		wall: of(func(s sample) float64 { return s.wall }), busy: slices.ContainsFunc(all, func(s sample) bool { return s.busy }),
+		bytes: of(func(s sample) float64 { return s.bytes }),
+		wall:  of(func(s sample) float64 { return s.wall }), busy: slices.ContainsFunc(all, func(s sample) bool { return s.busy }),
 	}, len(all), nil
 }
 
@@ -146,7 +146,6 @@ func judge(r row, s sample, seen map[string]sample, slack float64) string {
 	check("ratio x", s.ratio, r.bounds.ratio*slack)
 	if slack == 1 { // what a process needs before its first task is spread over too few of them in the short form
 		check("memory x", s.bytes, r.bounds.bytes)
-		check("peak x", s.peakMB, r.bounds.peakMB)
 	}
 	if other, ok := seen[r.bounds.after]; ok {
 		check("growth x", s.ratio/other.ratio, r.bounds.grows)
@@ -183,7 +182,6 @@ func (b bounds) text(in unit) string {
 	}
 	add(b.ratio, "%g "+string(in))
 	add(b.bytes, "%g B")
-	add(b.peakMB, "%g MB")
 	add(b.grows, "%g x of 1e6")
 	add(b.wall, "wall %g")
 	return strings.Join(parts, ", ")

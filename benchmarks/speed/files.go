@@ -14,7 +14,7 @@ import (
 	"github.com/schedlab/schedlab/traces"
 )
 
-// makers make trace files of n tasks, by the extension of the file's name. A row whose maker is missing is not judged.
+// makers make trace files of n tasks, by the extension of the file's name.
 var makers = map[string]func(file string, n int, named bool) error{
 	"csv":     makeTrace,
 	"parquet": makeTrace,

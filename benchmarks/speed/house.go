@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -115,11 +116,8 @@ func (h *house) child(what string, n int, args ...string) (process, error) {
 	return h.run(1, what != "make", h.self, append([]string{"-child", what, "-tasks", fmt.Sprint(n)}, args...)...)
 }
 
-// file returns a trace file of n tasks, made once; "" where nothing can make it.
+// file returns a trace file of n tasks, made once.
 func (h *house) file(format string, named bool, n int) (string, error) {
-	if makers[format] == nil {
-		return "", nil
-	}
 	path := filepath.Join(h.dir, fmt.Sprintf("%d-%v.%s", n, named, format))
 	if h.made[path] {
 		return path, nil
@@ -132,7 +130,7 @@ func (h *house) file(format string, named bool, n int) (string, error) {
 // sampleOf is what a process of n tasks cost, in a floor.
 func sampleOf(p process, n int, floor float64) sample {
 	ns := p.told.UserNS / float64(n)
-	return sample{ns: ns, ratio: ns / floor, bytes: p.peakMB * (1 << 20) / float64(n), peakMB: p.peakMB, wall: math.NaN()}
+	return sample{ns: ns, ratio: ns / floor, bytes: p.peakMB * (1 << 20) / float64(n), wall: math.NaN()}
 }
 
 func (h *house) simulate(policy, load string, n int) (sample, error) {
@@ -270,10 +268,9 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	path := filepath.Join(string(root[:max(len(root)-1, 0)]), filepath.FromSlash(source))
 	bare := filepath.Join(h.dir, "floor")
 	if !h.made[bare] {
-		if _, err := buildCXXFloor(path, h.dir); err != nil {
+		if _, err := buildCXXFloor(filepath.Join(strings.TrimSpace(string(root)), filepath.FromSlash(source)), h.dir); err != nil {
 			return nothing(err.Error()), nil
 		}
 		h.made[bare] = true

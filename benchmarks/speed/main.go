@@ -42,6 +42,8 @@ func run() (err error) {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	case *child != "":
 		return a.child(*child)
+	case *readme != "" && (b.short || b.match != ""):
+		return errors.New("-readme wants the whole table")
 	}
 	h, err := open(b.short)
 	if err != nil {

@@ -14,8 +14,8 @@ import (
 
 func TestABrokenBudgetIsNamed(t *testing.T) {
 	nan := math.NaN()
-	r := row{name: "x", in: inEw, bounds: bounds{ratio: 2, bytes: 100, peakMB: 1000, grows: 1.1, after: "y", wall: 0.6}}
-	good := sample{ns: 1, ratio: 1.9, bytes: 99, peakMB: 999, wall: 0.5}
+	r := row{name: "x", in: inEw, bounds: bounds{ratio: 2, bytes: 100, grows: 1.1, after: "y", wall: 0.6}}
+	good := sample{ns: 1, ratio: 1.9, bytes: 99, wall: 0.5}
 	seen := map[string]sample{"y": {ratio: 1.8}}
 	for _, c := range []struct {
 		change func(*sample)
@@ -27,11 +27,10 @@ func TestABrokenBudgetIsNamed(t *testing.T) {
 		{func(s *sample) { s.ratio = 1.97 }, 1.25, "ok"},
 		{func(s *sample) { s.bytes = 200 }, 1, "FAIL: memory x 2"},
 		{func(s *sample) { s.bytes = 200 }, 1.25, "ok"},
-		{func(s *sample) { s.peakMB = 1500 }, 1, "FAIL: peak x 1.5"},
 		{func(s *sample) { s.wall = 0.9 }, 1, "FAIL: wall x 1.5"},
 		{func(s *sample) { s.wall, s.busy = 0.9, true }, 1, "ok (1.06 x of that at 1e6, wall 0.90 not judged: machine busy)"},
 		{func(s *sample) { *s = nothing("no compiler") }, 1, "not judged: no compiler"},
-		{func(s *sample) { *s = sample{ns: nan, ratio: 2.6, bytes: nan, peakMB: nan, wall: nan, busy: true} }, 1.25, "FAIL: ratio x 1.04"},
+		{func(s *sample) { *s = sample{ns: nan, ratio: 2.6, bytes: nan, wall: nan, busy: true} }, 1.25, "FAIL: ratio x 1.04"},
 	} {
 		s := good
 		c.change(&s)

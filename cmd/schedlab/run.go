@@ -141,10 +141,15 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	}
 	var last lastPlacements
 	if o.tasks != "" {
+		last.one = make([]sched.Placement, len(w.Tasks))
 		taps = append(taps, last.tap)
 	}
 	simulate := func() (*sim.Result, error) {
-		if len(taps) > 0 {
+		switch len(taps) {
+		case 0:
+		case 1:
+			c.Tap = taps[0]
+		default:
 			c.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
 				for _, tap := range taps {
 					if err := tap(now, in, out); err != nil {
@@ -241,7 +246,7 @@ func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.S
 
 // lastPlacements keeps where the last attempt of each task ran. One placement a task is the usual case.
 type lastPlacements struct {
-	one  []sched.Placement
+	one  []sched.Placement // by task; no replicas: it never ran
 	more map[sched.TaskID][]sched.Placement
 }
 
@@ -250,9 +255,6 @@ func (l *lastPlacements) tap(_ sched.Time, _ []sched.Event, out []sched.Command)
 		c := &out[i]
 		if c.Kind != sched.Start {
 			continue
-		}
-		for len(l.one) <= int(c.Task) {
-			l.one = append(l.one, sched.Placement{Node: sched.NoNode})
 		}
 		l.one[c.Task] = c.On[0]
 		if len(c.On) > 1 {
@@ -268,10 +270,12 @@ func (l *lastPlacements) tap(_ sched.Time, _ []sched.Event, out []sched.Command)
 }
 
 func (l *lastPlacements) of(t sched.TaskID) []sched.Placement {
-	if on, ok := l.more[t]; ok {
-		return on
+	if l.more != nil {
+		if on, ok := l.more[t]; ok {
+			return on
+		}
 	}
-	if int(t) >= len(l.one) || l.one[t].Node == sched.NoNode {
+	if l.one[t].Replicas == 0 {
 		return nil
 	}
 	return l.one[t : t+1]

@@ -640,7 +640,7 @@ func (k *Kernel) release(t TaskID, rw *row, last bool) {
 		k.addHeld(t, rw, held)
 	}
 	d := &k.tb.Demands[r.demand]
-	sec := float64(held) * 1e-9
+	sec := float64(held) / 1e9
 	k.book.GPUSeconds += sec * float64(d.GPUTotal()) / Whole
 	k.book.CPUSeconds += sec * float64(d.CPUTotal()) / 1000
 	if k.quotas != nil {
@@ -688,7 +688,9 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	}
 	i := k.slot()
 	r := &k.runs[i]
-	r.on = r.on[:0]
+	if r.on = r.on[:0]; cap(r.on) < len(on) {
+		r.on = make([]Placement, 0, max(len(on), 4))
+	}
 	for _, p := range on {
 		if p.GPUs == 0 && d.Need.GPUs > 0 && p.Node >= 0 && int(p.Node) < k.room.Len() {
 			p.GPUs = k.room.devices(&d.Need, p.Node, p.Replicas)

@@ -41,7 +41,7 @@ type WaitRow struct {
 func (k *Kernel) closeWait(t TaskID, rw *row) {
 	d := k.now.Sub(rw.since)
 	if d > 0 {
-		k.book.CauseSeconds[rw.cause] += float64(d) * 1e-9
+		k.book.CauseSeconds[rw.cause] += float64(d) / 1e9
 		if k.waits.rows != nil {
 			k.addWait(t, rw, float64(d))
 		}

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"encoding/binary"
 	"io"
 	"math/bits"
 	"slices"
@@ -26,58 +27,242 @@ const TasksHeader = "task,job,submit_s,ready_s,start_s,end_s,wait_s,node,gpus,at
 func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcome func(sched.TaskID) sched.Outcome,
 	placed func(sched.TaskID) []sched.Placement,
 ) error {
-	const full = 64 << 10
-	buf := make([]byte, 0, full+4096)
+	buf := make([]byte, 0, fullBuffer+4096)
 	buf = append(append(buf, TasksHeader...), '\n')
 	var one [1]sched.Placement
 	at := inputOrder(wl)
+	names := make([]snippet, len(nodes))
+	for i := range nodes {
+		if name := nodes[i].Name + ","; len(name) <= len(names[i].text) && !strings.ContainsAny(nodes[i].Name, ",\"\r\n") {
+			names[i] = snippetOf(name)
+		}
+	}
+	var devices [256]snippet // of the small sets
+	for set := range devices {
+		devices[set] = snippetOf(string(AppendDevices(nil, sched.Devices(set))) + ",")
+	}
+	// Usually a task is called by its number, and so is its job.
+	plain := wl.TaskNames.Len() == 0 && wl.JobName.Len() == 0
 	for i := range wl.Tasks {
 		t := sched.TaskID(i)
 		if at != nil {
 			t = at[i]
 		}
-		task := &wl.Tasks[t]
-		o := outcome(t)
-		buf = appendField(buf, wl.TaskNames.At(int(t)))
-		buf = append(buf, ',')
-		buf = appendField(buf, wl.JobName.At(int(task.Job)))
-		buf = append(buf, ',')
-		buf = AppendSeconds(buf, int64(task.Submit))
-		buf = append(buf, ',')
-		buf = appendTime(buf, o.Ready)
-		buf = append(buf, ',')
-		buf = appendTime(buf, o.Start)
-		buf = append(buf, ',')
-		buf = appendTime(buf, o.End)
-		buf = append(buf, ',')
-		if o.Phase.Over() && o.Ready != sched.Never && o.End != sched.Never {
-			buf = AppendSeconds(buf, int64(o.Wait()))
-		}
-		buf = append(buf, ',')
-		var on []sched.Placement
-		if placed != nil {
-			on = placed(t)
-		}
-		d := wl.DemandOf(t)
-		if len(on) == 0 && o.Node != sched.NoNode && o.Start != sched.Never {
-			one[0] = sched.Placement{Node: o.Node, Replicas: 1}
-			on = one[:]
-		}
-		buf = appendNodes(buf, nodes, on)
-		buf = append(buf, ',')
-		buf = appendGPUs(buf, nodes, on, &d.Need)
-		buf = append(buf, ',')
-		buf = strconv.AppendInt(buf, int64(o.Attempts), 10)
-		buf = append(buf, '\n')
-		if len(buf) >= full {
+		if len(buf) >= fullBuffer {
 			if _, err := w.Write(buf); err != nil {
 				return err
 			}
 			buf = buf[:0]
 		}
+		task := &wl.Tasks[t]
+		o := outcome(t)
+		numbered := plain && int(task.Job) == int(t) && t < 1e9-1
+		if !numbered {
+			buf = append(appendName(buf, &wl.TaskNames, int(t)), ',')
+			buf = append(appendName(buf, &wl.JobName, int(task.Job)), ',')
+		}
+
+		// The rest, but for what it says of placements in words, is put into room that is there.
+		buf = slices.Grow(buf, room)
+		b, n := buf[:cap(buf)], len(buf)
+		if numbered {
+			cell := (*[32]byte)(b[n:])
+			digits := putWhole(cell, uint64(t)+1) & 15
+			cell[digits] = ','
+			n += digits + 1
+			putWhole((*[32]byte)(b[n:]), uint64(t)+1)
+			n += digits + 1
+			b[n-1] = ','
+		}
+		submit := n
+		n = putSeconds(b, n, int64(task.Submit))
+		ready := n
+		if o.Ready == task.Submit && o.Ready != sched.Never {
+			n = putAgain(b, n, submit)
+		} else {
+			n = putTime(b, n, o.Ready)
+		}
+		if o.Start == o.Ready {
+			n = putAgain(b, n, ready)
+		} else {
+			n = putTime(b, n, o.Start)
+		}
+		n = putTime(b, n, o.End)
+		if o.Phase.Over() && o.Ready != sched.Never && o.End != sched.Never {
+			n = putSeconds(b, n, int64(o.Wait()))
+		} else {
+			b[n] = ','
+			n++
+		}
+		var on []sched.Placement
+		if placed != nil {
+			on = placed(t)
+		}
+		if len(on) == 0 && o.Node != sched.NoNode && o.Start != sched.Never {
+			one[0] = sched.Placement{Node: o.Node, Replicas: 1}
+			on = one[:]
+		}
+		need := &wl.DemandOf(t).Need
+		if len(on) == 1 && on[0].Replicas <= 1 && names[on[0].Node].n > 0 && uint64(on[0].GPUs) < uint64(len(devices)) &&
+			(need.GPUs == 0 || need.GPUMilli == sched.Whole && nodes[on[0].Node].GPUs <= sched.MaxDevices) {
+			n = names[on[0].Node].put(b, n)
+			n = devices[on[0].GPUs].put(b, n)
+			buf = b[:n]
+		} else {
+			buf = append(appendNodes(b[:n], nodes, on), ',')
+			buf = append(appendGPUs(buf, nodes, on, need), ',')
+		}
+		buf = append(strconv.AppendInt(buf, int64(o.Attempts), 10), '\n')
 	}
 	_, err := w.Write(buf)
 	return err
+}
+
+const (
+	fullBuffer = 64 << 10
+	room       = 256 // bytes: five times, a node and a set of devices as snippets
+)
+
+// snippet is a short text that is copied without a loop.
+type snippet struct {
+	text [31]byte
+	n    uint8
+}
+
+func snippetOf(s string) snippet {
+	x := snippet{n: uint8(len(s))}
+	copy(x.text[:], s)
+	return x
+}
+
+func (s *snippet) put(b []byte, n int) int {
+	to := b[n : n+24]
+	le := binary.LittleEndian
+	le.PutUint64(to, le.Uint64(s.text[:]))
+	le.PutUint64(to[8:], le.Uint64(s.text[8:]))
+	if s.n > 16 {
+		le.PutUint64(to[16:], le.Uint64(s.text[16:]))
+		copy(b[n+24:n+31], s.text[24:])
+	}
+	return n + int(s.n)
+}
+
+// putAgain repeats the cell that begins at from and ends at n, of at most 24 bytes.
+func putAgain(b []byte, n, from int) int {
+	cell, to := b[from:from+24], b[n:n+24]
+	le := binary.LittleEndian
+	x, y, z := le.Uint64(cell), le.Uint64(cell[8:]), le.Uint64(cell[16:])
+	le.PutUint64(to, x)
+	le.PutUint64(to[8:], y)
+	le.PutUint64(to[16:], z)
+	return n + n - from
+}
+
+// lead and three have the text of the numbers below 1000, the first digit in the lowest byte: lead without zeros at the front and with its
+// length in the highest byte, three with three digits and in the highest byte how many there are up to the last that is not 0. What
+// is beyond 1000 is there for the bounds' sake.
+var lead, three = func() (lead, three [1024]uint32) {
+	for v := range uint32(1000) {
+		text := '0' + v/100 | ('0'+v/10%10)<<8 | ('0'+v%10)<<16
+		switch {
+		case v < 10:
+			lead[v] = text>>16 | 1<<24
+		case v < 100:
+			lead[v] = text>>8 | 2<<24
+		default:
+			lead[v] = text | 3<<24
+		}
+		switch {
+		case v%10 > 0:
+			three[v] = text | 3<<24
+		case v%100 > 0:
+			three[v] = text | 2<<24
+		default:
+			three[v] = text | 1<<24
+		}
+	}
+	return lead, three
+}()
+
+// putWhole puts v < 1e9 into to, and returns how many digits it has. It writes up to 10 bytes.
+func putWhole(to *[32]byte, v uint64) int {
+	le := binary.LittleEndian
+	if v < 1000 {
+		x := lead[v&1023]
+		le.PutUint32(to[:], x)
+		return int(x >> 24)
+	}
+	high := v / 1000
+	last := three[(v-1000*high)&1023]
+	if high < 1000 {
+		x := lead[high&1023]
+		k := x >> 24 & 3
+		le.PutUint32(to[:], x)
+		le.PutUint32(to[k:], last)
+		return int(k) + 3
+	}
+	top := high / 1000
+	x := lead[top&1023]
+	k := x >> 24 & 3
+	le.PutUint32(to[:], x)
+	le.PutUint32(to[k:], three[(high-1000*top)&1023])
+	le.PutUint32(to[k+3:], last)
+	return int(k) + 6
+}
+
+func putTime(b []byte, n int, t sched.Time) int {
+	if t == sched.Never {
+		b[n] = ','
+		return n + 1
+	}
+	return putSeconds(b, n, int64(t))
+}
+
+// putSeconds puts what AppendSeconds appends, and a comma, into b at n, and returns where that ends. It writes up to 32 bytes.
+func putSeconds(b []byte, n int, ns int64) int {
+	const second = uint64(time.Second)
+	u := uint64(ns)
+	if u >= 1e9*second {
+		return len(append(AppendSeconds(b[:n], ns), ','))
+	}
+	le := binary.LittleEndian
+	to := (*[32]byte)(b[n:])
+	whole := u / second
+	rest := u - whole*second
+	k := putWhole(to, whole)
+	if rest > 0 {
+		k &= 15
+		high := rest / 1000
+		top := high / 1000
+		mid, low := high-1000*top, rest-1000*high
+		x, y, z := three[top&1023], three[mid&1023], three[low&1023]
+		to[k] = '.'
+		le.PutUint32(to[k+1:], x)
+		le.PutUint32(to[k+4:], y)
+		le.PutUint32(to[k+7:], z)
+		switch {
+		case low > 0:
+			k += 7 + int(z>>24)
+		case mid > 0:
+			k += 4 + int(y>>24)
+		default:
+			k += 1 + int(x>>24)
+		}
+	}
+	to[k&31] = ','
+	return n + k + 1
+}
+
+// appendName appends name i of the list as a CSV field.
+func appendName(b []byte, names *sched.Names, i int) []byte {
+	from := len(b)
+	b = names.AppendTo(b, i)
+	for j, c := range b[from:] {
+		if c == ',' || c == '"' || c == '\r' || c == '\n' || c == ' ' && j == 0 {
+			return appendField(b[:from], string(b[from:]))
+		}
+	}
+	return b
 }
 
 // inputOrder returns the tasks in the order of the input, nil where that is the order of their numbers.
@@ -121,13 +306,6 @@ func AppendSeconds(b []byte, ns int64) []byte {
 		rest %= unit
 	}
 	return b
-}
-
-func appendTime(b []byte, t sched.Time) []byte {
-	if t == sched.Never {
-		return b
-	}
-	return AppendSeconds(b, int64(t))
 }
 
 // appendField appends s as a CSV field (RFC 4180), quoted only where it must be.

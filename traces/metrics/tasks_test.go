@@ -3,6 +3,7 @@ package metrics
 import (
 	"encoding/csv"
 	"errors"
+	"fmt"
 	"math"
 	"math/big"
 	"strings"
@@ -120,12 +121,23 @@ func TestDeviceSetsPrintAsRanges(t *testing.T) {
 func BenchmarkWriteTasks(b *testing.B) {
 	w := newWorld()
 	const n = 100_000
+	on := make([]sched.Placement, n)
+	nodes := make([]sched.NodeSpec, 1000)
+	for i := range nodes {
+		nodes[i] = sched.NodeSpec{Name: fmt.Sprintf("node-%04d", i+1), GPUs: 8}
+	}
 	for i := range n {
-		w.add(int32(i), sched.Time(i)*second, second, done(sched.Time(i)*second, sched.Time(i)*second, sched.Time(i)*second+second, time.Second))
+		at := sched.Time(i) * 1234567891
+		start := at + sched.Time(i%2*i)*987654321
+		w.add(int32(i), at, second, done(at, start, start+sched.Time(i)*987654321, time.Second))
+		on[i] = sched.Placement{Node: sched.NodeID(i * 7919 % 1000), Replicas: 1, GPUs: 3 << (i % 7)}
 	}
+	w.wl.Demands[0].Need = sched.Need{GPUs: 2, GPUMilli: sched.Whole}
+	b.ResetTimer()
 	for b.Loop() {
-		_ = WriteTasks(discard{}, w.wl, []sched.NodeSpec{{Name: "n"}}, func(t sched.TaskID) sched.Outcome { return w.out[t] }, nil)
+		_ = WriteTasks(discard{}, w.wl, nodes, func(t sched.TaskID) sched.Outcome { return w.out[t] }, func(t sched.TaskID) []sched.Placement { return on[t : t+1] })
 	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
 }
 
 type discard struct{}
