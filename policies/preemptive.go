@@ -27,6 +27,7 @@ type Preemptive struct {
 	aside   []heap.Item
 	stop    stopping
 	running ranks
+	tight   []bool // by demand: the last that was tried found no room
 	evict   Evictable
 }
 
@@ -135,48 +136,79 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 // try starts t, or claims room for it. It reports false where there is no room; true, with the task still ready, where there was room and
 // the kernel refused the start.
 func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
-	done, place := false, p.Place
-	if place == nil {
-		done, place = r.StartFirst(t), FirstFit
-	} else {
-		on, ok := place(r.State, r.Room(), t, p.stop.buf[:0])
+	if p.Place != nil {
+		on, ok := p.Place(r.State, r.Room(), t, p.stop.buf[:0])
 		p.stop.buf = on[:0]
-		if done = ok; ok {
+		if ok {
 			r.Start(t, on...)
+			p.tried(r, t)
+			return true
 		}
+		return p.search(r, t, p.Place)
 	}
-	if done {
-		if r.Phase(t) == sched.Running {
-			p.started(r.State, t)
-		}
+	d := r.DemandID(t)
+	for len(p.tight) <= int(d) {
+		p.tight = append(p.tight, false)
+	}
+	key, byNode := int64(0), p.stop.near.serves(r.State, t) && p.running.serves(d)
+	if byNode {
+		key = p.Key(r.State, t)
+		byNode = !p.Falls || key > 0 // else ties with what is past its estimate decide, which the order of ends does not show
+	}
+	// Where the last task of the demand found no room, the tree says whether there is some now.
+	c, asked := closing{}, byNode && p.tight[d]
+	if asked {
+		c = p.running.first(r.State, d)
+	}
+	if (!asked || c.how == fits) && r.StartFirst(t) {
+		p.tight[d] = false
+		p.tried(r, t)
 		return true
 	}
+	p.tight[d] = true
+	if !byNode {
+		return p.search(r, t, FirstFit)
+	}
+	if !asked {
+		c = p.running.first(r.State, d)
+	}
+	done := p.byNode(r, t, key, c)
+	p.tried(r, t)
+	return done
+}
+
+// search looks at all running tasks.
+func (p *Preemptive) search(r *sched.Round, t sched.TaskID, place Place) bool {
 	if p.evict == nil {
 		p.evict = overtakes(p.Key)
 	}
-	key := p.Key(r.State, t)
-	switch {
-	case p.Place != nil || !p.stop.near.serves(r.State, t):
-		done = p.stop.byPlan(r, t, p.evict, place, p.Place == nil)
-	case p.Falls && key <= 0 || !p.running.serves(r.DemandID(t)):
+	done := false
+	if p.Place == nil && p.stop.near.serves(r.State, t) {
 		done = p.stop.byGaps(r, t, p.evict)
-	default:
-		done = p.byNode(r, t, key)
+	} else {
+		done = p.stop.byPlan(r, t, p.evict, place, p.Place == nil)
 	}
-	if done && r.Phase(t) == sched.Claiming {
+	p.tried(r, t)
+	return done
+}
+
+// tried takes in what became of a task that was tried.
+func (p *Preemptive) tried(r *sched.Round, t sched.TaskID) {
+	switch r.Phase(t) {
+	case sched.Running:
+		p.started(r.State, t)
+	case sched.Claiming:
 		for _, v := range p.stop.ids {
 			p.running.leave(r.State, v)
 		}
 		p.running.claim(r.State, t)
 	}
-	return done
 }
 
 // byNode stops tasks for one that fits on one node as a whole, under first fit: those on the node where the fewest of the order in which
 // they are stopped make room. Tasks on other nodes that stopped as well would be spared.
-func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, key int64) bool {
+func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, key int64, c closing) bool {
 	q, x, d := &p.running, &p.stop, r.DemandID(t)
-	c := q.first(r.State, d)
 	if c.how != atStop {
 		return false // there is no room even if all stop, or there will be without
 	}
@@ -468,6 +500,7 @@ const (
 	noRoom  uint8 = iota // not even if all stop
 	atStop               // if it and those before it stop
 	leaving              // by what is stopping anyway
+	fits                 // there is
 )
 
 // before reports whether the search for room reaches c first.
@@ -529,8 +562,7 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 				continue
 			}
 			w.tree[i] = c
-			for i /= 2; i > 0; i /= 2 {
-				w.play(i)
+			for i /= 2; i > 0 && w.play(i); i /= 2 {
 			}
 		}
 	}
@@ -539,21 +571,29 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 	return w.tree[1]
 }
 
-func (w *closings) play(i int) {
+// play works out the first of a subtree from its halves and reports whether it has changed.
+func (w *closings) play(i int) bool {
 	a, b := &w.tree[2*i], &w.tree[2*i+1]
 	if b.before(a) {
 		a = b
 	}
+	if w.tree[i] == *a {
+		return false
+	}
 	w.tree[i] = *a
+	return true
 }
 
 // closing works out the closing of a node.
 func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID) closing {
 	room := s.Room()
-	if len(q.nodes[n]) == 0 || !room.Up(n) || !room.Allowed(d, n) {
+	if !room.Up(n) || !room.Allowed(d, n) {
 		return closing{}
 	}
 	g := gapOn(s, d, n)
+	if g.closed() {
+		return closing{how: fits}
+	}
 	for i := range q.nodes[n] {
 		r := &q.nodes[n][i]
 		if g.less(r.freed); !g.closed() {
