@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -230,8 +228,7 @@ func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.S
 		return nil, err
 	}
 	err = writeFile(o.journal, func(out io.Writer) error {
-		buffered := bufio.NewWriterSize(out, 1<<20)
-		jw, err := journal.NewWriter(buffered, journal.Header{Policy: spec.String(), Seed: seed, Config: settings, Nodes: c.Nodes}, &tb)
+		jw, err := journal.NewWriter(out, journal.Header{Policy: spec.String(), Seed: seed, Config: settings, Nodes: c.Nodes}, &tb)
 		if err != nil {
 			return err
 		}
@@ -239,7 +236,7 @@ func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.S
 			_ = jw.Close()
 			return err
 		}
-		return errors.Join(jw.Close(), buffered.Flush())
+		return jw.Close()
 	})
 	return res, err
 }

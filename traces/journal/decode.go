@@ -354,19 +354,26 @@ func (b *tableBuilder) add(e *eventJSON, now sched.Time) error {
 		}
 	}
 	for i := range e.Classes {
-		c := &e.Classes[i]
-		if c.ID < 0 || c.Demand < 0 || c.Kind.id < 0 || c.Tenant.id < 0 || c.Queue.id < 0 {
-			return fmt.Errorf("class %d has a negative number", c.ID)
+		if err := b.define(&e.Classes[i]); err != nil {
+			return err
 		}
-		class, demand := c.class()
-		b.classes[c.ID], b.demands[c.Demand], b.in[c.ID] = class, demand, true
-		b.names[0][c.Kind.id], b.names[1][c.Tenant.id], b.names[2][c.Queue.id] = c.Kind.name, c.Tenant.name, c.Queue.name
 	}
 	for i := range e.Tasks {
 		if err := b.task(&e.Tasks[i], e.Job, now); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// define takes a class that a frame writes out.
+func (b *tableBuilder) define(c *classJSON) error {
+	if c.ID < 0 || c.Demand < 0 || c.Kind.id < 0 || c.Tenant.id < 0 || c.Queue.id < 0 {
+		return fmt.Errorf("class %d has a negative number", c.ID)
+	}
+	class, demand := c.class()
+	b.classes[c.ID], b.demands[c.Demand], b.in[c.ID] = class, demand, true
+	b.names[0][c.Kind.id], b.names[1][c.Tenant.id], b.names[2][c.Queue.id] = c.Kind.name, c.Tenant.name, c.Queue.name
 	return nil
 }
 

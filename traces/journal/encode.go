@@ -1,321 +1,458 @@
 package journal
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
-	"strconv"
-	"unicode/utf8"
+	"math/bits"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// The writer puts its JSON together by hand: reflection would cost more than the run that it records. Each member ends in a comma,
-// and closing a bracket takes the last one back.
+// The records of a frame. The lowest three bits of a record's first byte say which it is, the others are flags of its own.
+const (
+	recEnd     = iota // of the batch
+	recReport         // an attempt has finished or stopped
+	recStart          // an order to start on one placement
+	recArrival        // a job with its tasks
+	recClass          // a class, before the first task of the frame that has it
+	recFact           // any fact
+	recOdd            // any fact that says that a job arrived; an arrival follows that has the tasks
+	recOrder          // any order
+)
 
-func closeWith(b []byte, c byte) []byte {
-	if b[len(b)-1] == ',' {
-		b[len(b)-1] = c
-		return b
+const (
+	reportStopped = 8 << iota // it has stopped; otherwise it has finished
+	reportAgain               // the attempt follows; otherwise it is the first
+	reportDone                // the work done follows
+)
+
+const (
+	startAgain    = 8 << iota // the attempt follows; otherwise it is the first
+	startReplicas             // replicas follow; otherwise it is one
+	startGPUs                 // a set of GPUs follows
+)
+
+const (
+	arrivalOne   = 8 << iota // one task; otherwise their number follows
+	arrivalTask              // its number follows; otherwise it is the next after the last arrival of the frame
+	arrivalJob               // the job's number follows; otherwise it is the next
+	arrivalName              // the job has a name
+	arrivalNames             // the tasks have names
+)
+
+const (
+	taskSubmit   = 1 << iota // it was submitted at another time than that of the batch
+	taskDeadline             // it has a deadline
+	taskAfter                // it has predecessors
+	taskMore                 // JSON follows: estimates by kind of node, data
+	taskFlags    = 4
+)
+
+// What a fact or an order has besides its kind.
+const (
+	hasTask = 1 << iota
+	hasOther
+	hasN
+	hasNode
+	hasAttempt
+	hasDone
+	hasValue
+	hasMore // JSON
+
+	hasCause    = hasOther
+	hasQueue    = hasN
+	hasReplicas = hasDone
+	hasOn       = hasValue
+)
+
+// facts and orders are the kinds by their numbers in a journal, which must stay what they are.
+var (
+	facts = [...]sched.EventKind{
+		1: sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped, sched.CheckpointDone, sched.Started, sched.NodeDown, sched.NodeUp,
+		sched.NodeProfile, sched.DependencyUp, sched.DependencyDown, sched.Cancelled, sched.Hold, sched.Release, sched.Updated, sched.QuotaSet,
+		sched.PolicySet, sched.EdgeAdded, sched.JobArrived, sched.Wake, sched.TaskReady, sched.TaskBlocked, sched.TaskDropped,
 	}
-	return append(b, c)
-}
+	orders = [...]sched.CommandKind{1: sched.Start, sched.Stop, sched.Checkpoint, sched.Scale, sched.Reject}
 
-func appendInt(b []byte, key string, v int64) []byte {
-	if v == 0 {
-		return b
-	}
-	return append(strconv.AppendInt(append(b, key...), v, 10), ',')
-}
-
-func appendText(b []byte, key, v string) []byte {
-	if v == "" {
-		return b
-	}
-	return append(appendString(append(b, key...), v), ',')
-}
-
-// appendFloat writes numbers that JSON does not have as strings.
-func appendFloat(b []byte, key string, v float64) []byte {
-	if v == 0 && !math.Signbit(v) {
-		return b
-	}
-	b = append(b, key...)
-	if math.IsNaN(v) || math.IsInf(v, 0) {
-		b = append(b, '"')
-		b = strconv.AppendFloat(b, v, 'g', -1, 64)
-		return append(b, '"', ',')
-	}
-	return append(strconv.AppendFloat(b, v, 'g', -1, 64), ',')
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendString writes s as a JSON string; bytes that are not UTF-8 become U+FFFD.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
-	from := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
-			if c >= 0x20 && c != '"' && c != '\\' {
-				i++
-				continue
-			}
-			b = append(b, s[from:i]...)
-			if c == '"' || c == '\\' {
-				b = append(b, '\\', c)
-			} else {
-				b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-			}
-			i++
-			from = i
-			continue
+	factNumber, orderNumber = func() (f, o [256]byte) {
+		for n, k := range facts {
+			f[k] = byte(n)
 		}
-		r, n := utf8.DecodeRuneInString(s[i:])
-		if r == utf8.RuneError && n == 1 {
-			b = append(b, s[from:i]...)
-			b = append(b, `\ufffd`...)
-			from = i + 1
+		for n, k := range orders {
+			o[k] = byte(n)
 		}
-		i += n
+		return f, o
+	}()
+)
+
+// widths are the bytes that a number takes, by its bits: up to 56 bits 7 to the byte, then 9.
+var widths = func() (w [128]uint8) {
+	for b := range w {
+		if w[b] = uint8(max(b+6, 7) / 7); b > 56 {
+			w[b] = 9
+		}
 	}
-	b = append(b, s[from:]...)
-	return append(b, '"')
+	return w
+}()
+
+// put writes v at b[n:], which has room for 9 bytes, and returns where it ends. As many zeros as stand at the low end of the first byte,
+// so many bytes follow it: the length is known at once, unlike that of numbers in which each byte says whether another follows.
+func put(b []byte, n int, v uint64) int {
+	if v < 1<<7 {
+		b[n] = byte(v<<1 | 1)
+		return n + 1
+	}
+	k := widths[bits.Len64(v)]
+	if k > 8 {
+		b[n] = 0
+		binary.LittleEndian.PutUint64(b[n+1:], v)
+		return n + 9
+	}
+	binary.LittleEndian.PutUint64(b[n:], v<<(k&63)|1<<((k-1)&63))
+	return n + int(k)
 }
 
-func appendLabels(b []byte, key string, labels []sched.Label) []byte {
-	if len(labels) == 0 {
-		return b
-	}
-	b = append(append(b, key...), '[')
-	for _, l := range labels {
-		b = append(b, '[')
-		b = appendString(b, l.Key)
-		b = append(b, ',')
-		b = appendString(b, l.Value)
-		b = append(b, ']', ',')
-	}
-	return append(closeWith(b, ']'), ',')
+// What is written of every task is written in so many bytes, even where fewer would do, if it fits: it must not cost a guess of its size.
+const (
+	in2 = 1 << 14 // what put2 takes is below this, and so on
+	in3 = 1 << 21
+	in6 = 1 << 42
+	in7 = 1 << 49
+)
+
+func put2(b *[2]byte, v uint64) { binary.LittleEndian.PutUint16(b[:], uint16(v<<2|1<<1)) }
+
+// put3 writes a fourth byte of no meaning.
+func put3(b *[4]byte, v uint64) { binary.LittleEndian.PutUint32(b[:], uint32(v<<3|1<<2)) }
+
+// put6 writes two bytes more of no meaning, put7 one.
+func put6(b *[8]byte, v uint64) { binary.LittleEndian.PutUint64(b[:], v<<6|1<<5) }
+func put7(b *[8]byte, v uint64) { binary.LittleEndian.PutUint64(b[:], v<<7|1<<6) }
+
+// zigzag turns small numbers of either sign into small numbers without.
+func zigzag(v int64) uint64 { return uint64(v)<<1 ^ uint64(v>>63) }
+
+// appendPut is put where there may be no room.
+func appendPut(b []byte, v uint64) []byte {
+	var room [9]byte
+	return append(b, room[:put(room[:], 0, v)]...)
 }
 
-func appendStrings(b []byte, key string, list []string) []byte {
-	if len(list) == 0 {
-		return b
-	}
-	b = append(append(b, key...), '[')
-	for _, s := range list {
-		b = append(appendString(b, s), ',')
-	}
-	return append(closeWith(b, ']'), ',')
+func appendSigned(b []byte, v int64) []byte { return appendPut(b, zigzag(v)) }
+
+func appendBytes[T string | []byte](b []byte, s T) []byte {
+	return append(appendPut(b, uint64(len(s))), s...)
 }
 
-func appendCostOn(b []byte, list []sched.CostOn) []byte {
-	if len(list) == 0 {
+// slack is the room that is made before each record: for a batch's beginning and a report, a start, or the head of an arrival and one task of it
+// without names, predecessors and JSON.
+const slack = 128
+
+// reserve makes room for n more bytes.
+func (jw *Writer) reserve(n int) {
+	if len(jw.buf)-jw.n < n {
+		bigger := make([]byte, 2*len(jw.buf)+n)
+		copy(bigger, jw.buf[:jw.n])
+		jw.buf = bigger
+	}
+}
+
+// rest is the written part of the frame, to be appended to and given to took.
+func (jw *Writer) rest() []byte { return jw.buf[:jw.n] }
+
+// took takes over what was appended to rest.
+func (jw *Writer) took(b []byte) { jw.n, jw.buf = len(b), b[:cap(b)] }
+
+// common writes what nearly all facts are: the end of a first attempt, and the arrival of a job of one task with nothing special, next in turn.
+// It returns how many bytes that takes, 0 for any other fact.
+func (jw *Writer) common(b *[slack]byte, e *sched.Event) int {
+	if e.Node != sched.NoNode || e.Other != 0 || e.Value != 0 || e.More != nil {
+		return 0
+	}
+	if e.Kind == sched.Finished {
+		back, done := zigzag(int64(jw.next)-int64(e.Task)), uint64(e.Done)
+		if e.Attempt != 1 || e.N != 0 || back >= in3 || done >= in7 {
+			return 0
+		}
+		b[0] = recReport | reportDone
+		put3((*[4]byte)(b[1:]), back)
+		put7((*[8]byte)(b[4:]), done)
+		return 11
+	}
+	tb := jw.tb
+	if e.Kind != sched.JobArrived || e.N != 1 || e.Attempt != 0 || e.Done != 0 || e.Task != jw.next || tb == nil || uint(e.Task) >= uint(len(tb.Tasks)) {
+		return 0
+	}
+	task, estimate := &tb.Tasks[e.Task], uint64(tb.Estimates[e.Task])
+	if task.Job != jw.job+1 || task.Submit != jw.now || task.Deadline != sched.Never || uint(task.Class) >= uint(len(jw.defined)) || jw.defined[task.Class] != jw.count ||
+		task.Class >= in2>>taskFlags || estimate >= in7 || tb.TaskNames.Len() > 0 || tb.JobName.Len() > 0 || tb.PredOff != nil || tb.EstimateOn != nil || tb.Data != nil {
+		return 0
+	}
+	jw.next++
+	jw.job++
+	b[0] = recArrival | arrivalOne
+	put2((*[2]byte)(b[1:]), uint64(task.Class)<<taskFlags)
+	put7((*[8]byte)(b[3:]), estimate)
+	return 10
+}
+
+// commonStart is common for orders: the start of a first attempt on one placement.
+func (jw *Writer) commonStart(b *[slack]byte, c *sched.Command) int {
+	if c.Kind != sched.Start || len(c.On) != 1 || c.Cause != 0 || c.Queue != 0 || c.Replicas != 0 || c.Attempt != 1 {
+		return 0
+	}
+	p := &c.On[0]
+	back, node := zigzag(int64(jw.next)-int64(c.Task)), zigzag(int64(p.Node))
+	if p.Replicas != 1 || back >= in3 || node >= in2 || p.GPUs >= in2 {
+		return 0
+	}
+	put3((*[4]byte)(b[1:]), back)
+	put2((*[2]byte)(b[4:]), node)
+	b[0] = recStart
+	if p.GPUs == 0 {
+		return 6
+	}
+	b[0] = recStart | startGPUs
+	put2((*[2]byte)(b[6:]), uint64(p.GPUs))
+	return 8
+}
+
+// fact writes a fact.
+func (jw *Writer) fact(e *sched.Event) error {
+	plain := e.Node == sched.NoNode && e.Other == 0 && e.Value == 0 && e.More == nil
+	switch {
+	case plain && e.N == 0 && (e.Kind == sched.Finished || e.Kind == sched.Stopped):
+		jw.reserve(slack)
+		b, at := jw.buf, jw.n
+		n, head := put(b, at+1, zigzag(int64(jw.next)-int64(e.Task))), byte(recReport)
+		if e.Kind == sched.Stopped {
+			head |= reportStopped
+		}
+		if e.Attempt != 1 {
+			head |= reportAgain
+			n = put(b, n, zigzag(int64(e.Attempt)))
+		}
+		if e.Done != 0 {
+			head |= reportDone
+			n = put(b, n, uint64(e.Done))
+		}
+		b[at], jw.n = head, n
+	case e.Kind == sched.JobArrived && jw.tb != nil:
+		if e.N <= 0 || e.Task < 0 || int64(e.Task)+int64(e.N) > int64(len(jw.tb.Tasks)) {
+			return fmt.Errorf("journal: batch %d: a job arrives with tasks %d to %d of %d", jw.no, e.Task, int64(e.Task)+int64(e.N)-1, len(jw.tb.Tasks))
+		}
+		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
+			jw.define(jw.tb.Tasks[t].Class)
+		}
+		if !plain || e.Attempt != 0 || e.Done != 0 {
+			jw.anyFact(recOdd, e)
+		}
+		jw.arrival(e)
+	default:
+		jw.anyFact(recFact, e)
+	}
+	return nil
+}
+
+// anyFact writes a fact of any kind with all that it has.
+func (jw *Writer) anyFact(record byte, e *sched.Event) {
+	b := append(jw.rest(), record, factNumber[e.Kind], 0)
+	has, at := byte(0), len(b)-1
+	for i, v := range [...]int64{int64(e.Task), int64(e.Other), int64(e.N), int64(e.Node), int64(e.Attempt), int64(e.Done), e.Value} {
+		if v != 0 {
+			has |= 1 << i
+			b = appendSigned(b, v)
+		}
+	}
+	if e.More != nil {
+		has |= hasMore
+		b = appendBytes(b, closeWith(appendDetail([]byte{'{'}, e.More), '}'))
+	}
+	b[at] = has
+	jw.took(b)
+}
+
+// arrival writes a job and its tasks.
+func (jw *Writer) arrival(e *sched.Event) {
+	tb := jw.tb
+	jw.reserve(slack)
+	b, at := jw.buf, jw.n
+	n, head := at+1, byte(recArrival)
+	if e.Task != jw.next {
+		head |= arrivalTask
+		n = put(b, n, uint64(e.Task))
+	}
+	if e.N == 1 {
+		head |= arrivalOne
+	} else {
+		n = put(b, n, uint64(e.N))
+	}
+	job := tb.Tasks[e.Task].Job
+	if job != jw.job+1 {
+		head |= arrivalJob
+		n = put(b, n, uint64(job))
+	}
+	jw.next, jw.job = e.Task+sched.TaskID(e.N), job
+	jw.n = n
+	if tb.JobName.Len() > 0 {
+		head |= arrivalName
+		jw.took(appendBytes(jw.rest(), tb.JobName.At(int(job))))
+	}
+	named := tb.TaskNames.Len() > 0
+	if named {
+		head |= arrivalNames
+	}
+	jw.buf[at] = head
+	rare := tb.PredOff != nil || tb.EstimateOn != nil || tb.Data != nil
+	for t := e.Task; t < jw.next; t++ {
+		jw.reserve(slack)
+		task, b, n := &tb.Tasks[t], jw.buf, jw.n
+		flags := uint64(0)
+		if task.Submit != jw.now {
+			flags |= taskSubmit
+		}
+		if task.Deadline != sched.Never {
+			flags |= taskDeadline
+		}
+		var more []byte
+		if rare {
+			if len(tb.Preds(t)) > 0 {
+				flags |= taskAfter
+			}
+			if more = appendMore(nil, tb, t); more != nil {
+				flags |= taskMore
+			}
+		}
+		n = put(b, n, uint64(task.Class)<<taskFlags|flags)
+		n = put(b, n, uint64(tb.Estimates[t]))
+		if flags&taskSubmit != 0 {
+			n = put(b, n, zigzag(int64(task.Submit)))
+		}
+		if flags&taskDeadline != 0 {
+			n = put(b, n, zigzag(int64(task.Deadline)))
+		}
+		jw.n = n
+		if named {
+			jw.took(appendBytes(jw.rest(), tb.TaskNames.At(int(t))))
+		}
+		if flags&taskAfter != 0 {
+			b := appendPut(jw.rest(), uint64(len(tb.Preds(t))))
+			for _, p := range tb.Preds(t) {
+				b = appendSigned(b, int64(t)-int64(p))
+			}
+			jw.took(b)
+		}
+		if more != nil {
+			jw.took(appendBytes(jw.rest(), more))
+		}
+	}
+}
+
+// appendMore appends what few tasks have, as JSON.
+func appendMore(b []byte, tb *sched.Table, t sched.TaskID) []byte {
+	costs, d, data := tb.EstimateOn[t], sched.Data{}, false
+	if tb.Data != nil {
+		d, data = tb.Data[t]
+	}
+	if len(costs) == 0 && !data {
 		return b
 	}
-	b = append(b, `"est_on":[`...)
-	for _, c := range list {
-		b = append(b, `{"on":`...)
-		b = append(appendString(b, c.On), ',')
-		b = appendInt(b, `"run":`, int64(c.Run))
+	b = appendCostOn(append(b, '{'), costs)
+	if data {
+		b = append(b, `"data":{`...)
+		b = appendInt(b, `"in":`, d.Input)
+		b = appendInt(b, `"out":`, d.Output)
+		b = appendText(b, `"at":`, d.At)
 		b = append(closeWith(b, '}'), ',')
-	}
-	return append(closeWith(b, ']'), ',')
-}
-
-// appendCapacity leaves an unlimited capacity out and writes 0.
-func appendCapacity(b []byte, key string, v int64) []byte {
-	if v == sched.Unlimited {
-		return b
-	}
-	return append(strconv.AppendInt(append(b, key...), v, 10), ',')
-}
-
-func appendNode(b []byte, n *sched.NodeSpec) []byte {
-	b = append(b, '{')
-	b = appendText(b, `"name":`, n.Name)
-	b = appendCapacity(b, `"cpu_milli":`, n.CPU)
-	b = appendCapacity(b, `"mem":`, n.Mem)
-	b = appendInt(b, `"gpus":`, int64(n.GPUs))
-	b = appendText(b, `"gpu_type":`, n.GPUType)
-	b = appendCapacity(b, `"vram":`, n.VRAM)
-	b = appendInt(b, `"speed_milli":`, n.SpeedMilli)
-	b = appendInt(b, `"storage_latency_ns":`, int64(n.StorageLatency))
-	b = appendFloat(b, `"storage_mb_s":`, n.StorageMBps)
-	b = appendFloat(b, `"network_mbit_s":`, n.NetworkMbps)
-	b = appendLabels(b, `"labels":`, n.Labels)
-	if len(n.Taints) > 0 {
-		b = append(b, `"taints":[`...)
-		for _, t := range n.Taints {
-			b = append(appendString(append(b, '['), t.Key), ',')
-			b = append(appendString(b, t.Value), ',')
-			b = append(appendString(b, t.Effect), ']', ',')
-		}
-		b = append(closeWith(b, ']'), ',')
 	}
 	return closeWith(b, '}')
 }
 
-func appendInterned(b []byte, key string, id int32, name string) []byte {
-	if id == 0 {
-		return b
+// define writes a class out, if it is the frame's first task that has it.
+func (jw *Writer) define(id sched.ClassID) {
+	for int(id) >= len(jw.defined) {
+		jw.defined = append(jw.defined, 0)
 	}
-	b = append(append(b, key...), '[')
-	b = append(strconv.AppendInt(b, int64(id), 10), ',')
-	return append(appendString(b, name), ']', ',')
-}
-
-func appendClass(b []byte, tb *sched.Table, id sched.ClassID) []byte {
+	if jw.defined[id] == jw.count {
+		return
+	}
+	jw.defined[id] = jw.count
+	tb := jw.tb
 	c := &tb.Classes[id]
 	d := &tb.Demands[c.Demand]
-	b = append(b, '{')
-	b = appendInt(b, `"id":`, int64(id))
-	b = appendInt(b, `"demand":`, int64(c.Demand))
-	b = appendInterned(b, `"kind":`, int32(c.Kind), tb.Kinds[c.Kind])
-	b = appendInterned(b, `"tenant":`, int32(c.Tenant), tb.Tenants[c.Tenant])
-	b = appendInterned(b, `"queue":`, int32(c.Queue), tb.Queues[c.Queue])
-	b = appendInt(b, `"priority":`, int64(c.Priority))
-	b = appendInt(b, `"retries":`, int64(c.Retries))
-	b = appendFloat(b, `"criticality":`, c.Criticality)
-	b = appendInt(b, `"period":`, int64(c.Period))
-	b = appendInt(b, `"rel_deadline":`, int64(c.RelDeadline))
-	b = appendInt(b, `"backoff":`, int64(c.Backoff))
-	b = append(b, `"need":{`...)
-	b = appendInt(b, `"cpu":`, d.Need.CPU)
-	b = appendInt(b, `"mem":`, d.Need.Mem)
-	b = appendInt(b, `"vram":`, d.Need.VRAM)
-	b = appendInt(b, `"gpus":`, int64(d.Need.GPUs))
-	b = appendInt(b, `"gpu_milli":`, int64(d.Need.GPUMilli))
-	b = append(closeWith(b, '}'), ',')
-	b = appendInt(b, `"gang":`, int64(d.Gang))
-	b = appendStrings(b, `"gpu_types":`, d.GPUTypes)
-	b = appendLabels(b, `"labels":`, d.Labels)
-	if len(d.Tolerations) > 0 {
-		b = append(b, `"tolerations":[`...)
-		for i := range d.Tolerations {
-			t := &d.Tolerations[i]
-			b = append(b, '{')
-			b = appendText(b, `"key":`, t.Key)
-			b = appendText(b, `"value":`, t.Value)
-			b = appendText(b, `"effect":`, t.Effect)
-			if t.Exists {
-				b = append(b, `"exists":true,`...)
-			}
-			b = append(closeWith(b, '}'), ',')
-		}
-		b = append(closeWith(b, ']'), ',')
+	b := append(jw.rest(), recClass)
+	for _, v := range [...]int64{
+		int64(id), int64(c.Demand), int64(c.Kind), int64(c.Tenant), int64(c.Queue), int64(c.Priority), int64(c.Retries), int64(c.Period),
+		int64(c.RelDeadline), int64(c.Backoff), d.Need.CPU, d.Need.Mem, d.Need.VRAM, int64(d.Need.GPUs), int64(d.Need.GPUMilli), int64(d.Gang),
+	} {
+		b = appendSigned(b, v)
 	}
-	return closeWith(b, '}')
+	b = appendPut(b, math.Float64bits(c.Criticality))
+	for _, s := range [...]string{tb.Kinds[c.Kind], tb.Tenants[c.Tenant], tb.Queues[c.Queue]} {
+		b = appendBytes(b, s)
+	}
+	b = appendPut(b, uint64(len(d.GPUTypes)))
+	for _, s := range d.GPUTypes {
+		b = appendBytes(b, s)
+	}
+	b = appendPut(b, uint64(len(d.Labels)))
+	for _, l := range d.Labels {
+		b = appendBytes(appendBytes(b, l.Key), l.Value)
+	}
+	b = appendPut(b, uint64(len(d.Tolerations)))
+	for _, t := range d.Tolerations {
+		exists := uint64(0)
+		if t.Exists {
+			exists = 1
+		}
+		b = appendPut(appendBytes(appendBytes(appendBytes(b, t.Key), t.Value), t.Effect), exists)
+	}
+	jw.took(b)
 }
 
-func appendTask(b []byte, tb *sched.Table, t sched.TaskID, now sched.Time) []byte {
-	task := &tb.Tasks[t]
-	b = append(b, '{')
-	if tb.TaskNames.Len() > 0 {
-		b = append(appendString(append(b, `"name":`...), tb.TaskNames.At(int(t))), ',')
-	}
-	b = appendInt(b, `"class":`, int64(task.Class))
-	if task.Submit != now {
-		b = append(strconv.AppendInt(append(b, `"submit":`...), int64(task.Submit), 10), ',')
-	}
-	b = appendInt(b, `"est":`, int64(tb.Estimates[t]))
-	if task.Deadline != sched.Never {
-		b = append(strconv.AppendInt(append(b, `"deadline":`...), int64(task.Deadline), 10), ',')
-	}
-	if preds := tb.Preds(t); len(preds) > 0 {
-		b = append(b, `"after":[`...)
-		for _, p := range preds {
-			b = append(strconv.AppendInt(b, int64(p), 10), ',')
+// order writes an order.
+func (jw *Writer) order(c *sched.Command) {
+	if c.Kind == sched.Start && len(c.On) == 1 && c.Cause == 0 && c.Queue == 0 && c.Replicas == 0 {
+		jw.reserve(slack)
+		b, at, p := jw.buf, jw.n, &c.On[0]
+		n, head := put(b, at+1, zigzag(int64(jw.next)-int64(c.Task))), byte(recStart)
+		n = put(b, n, zigzag(int64(p.Node)))
+		if c.Attempt != 1 {
+			head |= startAgain
+			n = put(b, n, zigzag(int64(c.Attempt)))
 		}
-		b = append(closeWith(b, ']'), ',')
+		if p.Replicas != 1 {
+			head |= startReplicas
+			n = put(b, n, zigzag(int64(p.Replicas)))
+		}
+		if p.GPUs != 0 {
+			head |= startGPUs
+			n = put(b, n, uint64(p.GPUs))
+		}
+		b[at], jw.n = head, n
+		return
 	}
-	if tb.EstimateOn != nil {
-		b = appendCostOn(b, tb.EstimateOn[t])
-	}
-	if tb.Data != nil {
-		if d, ok := tb.Data[t]; ok {
-			b = append(b, `"data":{`...)
-			b = appendInt(b, `"in":`, d.Input)
-			b = appendInt(b, `"out":`, d.Output)
-			b = appendText(b, `"at":`, d.At)
-			b = append(closeWith(b, '}'), ',')
+	b := append(jw.rest(), recOrder, orderNumber[c.Kind], 0)
+	has, at := byte(0), len(b)-1
+	for _, f := range [...]struct {
+		flag byte
+		v    int64
+	}{
+		{hasTask, int64(c.Task)}, {hasCause, int64(c.Cause)}, {hasQueue, int64(c.Queue)}, {hasAttempt, int64(c.Attempt)}, {hasReplicas, int64(c.Replicas)},
+	} {
+		if f.v != 0 {
+			has |= f.flag
+			b = appendSigned(b, f.v)
 		}
 	}
-	return closeWith(b, '}')
-}
-
-func appendEvent(b []byte, e *sched.Event) []byte {
-	b = append(b, `{"k":"`...)
-	b = append(b, e.Kind.String()...)
-	b = append(b, '"', ',')
-	b = appendInt(b, `"task":`, int64(e.Task))
-	b = appendInt(b, `"other":`, int64(e.Other))
-	b = appendInt(b, `"n":`, int64(e.N))
-	b = appendInt(b, `"node":`, int64(e.Node))
-	b = appendInt(b, `"try":`, int64(e.Attempt))
-	b = appendInt(b, `"done":`, int64(e.Done))
-	b = appendInt(b, `"value":`, e.Value)
-	if e.More != nil {
-		b = appendDetail(b, e.More)
-	}
-	return b // open: an arrival goes on
-}
-
-func appendDetail(b []byte, d *sched.Detail) []byte {
-	if d.Spec != nil {
-		b = append(appendNode(append(b, `"spec":`...), d.Spec), ',')
-	}
-	if p := d.Profile; p != nil {
-		b = append(b, `"profile":{`...)
-		b = appendInt(b, `"sampled_at":`, int64(p.SampledAt))
-		b = appendInt(b, `"other_cpu":`, p.OtherCPU)
-		b = appendInt(b, `"other_mem":`, p.OtherMem)
-		b = appendFloat(b, `"gpu_load":`, p.GPULoad)
-		b = appendInt(b, `"latency_ns":`, int64(p.Latency))
-		b = appendInt(b, `"connections":`, int64(p.Connections))
-		b = append(closeWith(b, '}'), ',')
-	}
-	if q := d.Quota; q != nil {
-		b = append(b, `"quota":{`...)
-		b = appendText(b, `"tenant":`, q.Tenant)
-		b = appendText(b, `"queue":`, q.Queue)
-		b = appendInt(b, `"cpu":`, q.CPU)
-		b = appendInt(b, `"gpu_milli":`, q.GPUMilli)
-		b = append(closeWith(b, '}'), ',')
-	}
-	switch p := d.Policy.(type) {
-	case nil:
-	case fmt.Stringer:
-		b = append(appendString(append(b, `"policy":`...), p.String()), ',')
-	default:
-		b = append(appendString(append(b, `"policy":`...), fmt.Sprintf("%T", p)), ',')
-	}
-	return append(appendString(append(b, `"name":`...), d.Name), ',')
-}
-
-func appendCommand(b []byte, c *sched.Command) []byte {
-	b = append(b, `{"k":"`...)
-	b = append(b, c.Kind.String()...)
-	b = append(b, '"', ',')
-	b = appendInt(b, `"cause":`, int64(c.Cause))
-	b = appendInt(b, `"task":`, int64(c.Task))
-	b = appendInt(b, `"try":`, int64(c.Attempt))
-	b = appendInt(b, `"queue":`, int64(c.Queue))
-	b = appendInt(b, `"replicas":`, int64(c.Replicas))
 	if len(c.On) > 0 {
-		b = append(b, `"on":[`...)
+		has |= hasOn
+		b = appendPut(b, uint64(len(c.On)))
 		for i := range c.On {
-			p := &c.On[i]
-			b = append(b, '[')
-			b = append(strconv.AppendInt(b, int64(p.Node), 10), ',')
-			b = strconv.AppendInt(b, int64(p.Replicas), 10)
-			if p.GPUs != 0 {
-				b = append(b, ',', '"')
-				b = append(strconv.AppendUint(b, uint64(p.GPUs), 16), '"')
-			}
-			b = append(b, ']', ',')
+			b = appendPut(appendSigned(appendSigned(b, int64(c.On[i].Node)), int64(c.On[i].Replicas)), uint64(c.On[i].GPUs))
 		}
-		b = append(closeWith(b, ']'), ',')
 	}
-	return closeWith(b, '}')
+	b[at] = has
+	jw.took(b)
 }

@@ -28,15 +28,17 @@ type Reader struct {
 	file   *os.File
 	header Header
 
+	version int
 	entries []entry // the frames, without the header's
 	end     error   // what follows the last frame: io.EOF, ErrTruncated or damage
 
+	state  frameState // of the open frame
 	dec    *zstd.Decoder
-	lines  *bufio.Reader
-	frame  int // the frame that lines comes from if open, else the next one
+	lines  *bufio.Reader // of the open frame, version 1
+	long   []byte        // a line that does not fit the buffer of lines
+	frame  int           // the open frame, else the next one
 	open   bool
 	read   uint32 // batches read of the open frame
-	long   []byte // a line that does not fit the buffer of lines
 	ahead  *Batch // read by a seek, not yet returned
 	lastAt sched.Time
 	failed error
@@ -71,11 +73,28 @@ func Open(path string) (*Reader, error) {
 func NewReader(src io.ReaderAt, size int64) (*Reader, error) { return newReader(src, size, "journal") }
 
 func newReader(src io.ReaderAt, size int64, name string) (*Reader, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
-	if err != nil {
-		return nil, err
+	r := &Reader{src: src, size: size, name: name, lastAt: math.MinInt64}
+	var first [12]byte
+	if _, err := src.ReadAt(first[:], 0); err == nil && size >= int64(len(first)) && binary.LittleEndian.Uint32(first[:]) == magicPreamble {
+		switch t := string(first[8:]); {
+		case t == tag1:
+			r.version = 1
+		case t == tag2:
+			r.version = 2
+		case t[:3] == tag1[:3]:
+			return nil, fmt.Errorf("%s: a journal of another version (%q); %s and %s are read", name, t, tag1, tag2)
+		}
 	}
-	r := &Reader{src: src, size: size, name: name, dec: dec, lines: bufio.NewReaderSize(dec, 64<<10), lastAt: math.MinInt64}
+	if r.version == 0 {
+		return nil, fmt.Errorf("%s: not a journal, or cut short within its header", name)
+	}
+	if r.version == 1 {
+		dec, err := newDecoder()
+		if err != nil {
+			return nil, err
+		}
+		r.dec, r.lines = dec, bufio.NewReaderSize(dec, 64<<10)
+	}
 	if !r.readIndex() {
 		r.scan()
 	}
@@ -91,9 +110,23 @@ func newReader(src io.ReaderAt, size int64, name string) (*Reader, error) {
 	return r, nil
 }
 
+func newDecoder() (*zstd.Decoder, error) {
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+}
+
+// preamble is the length of what stands before a frame, and its tag.
+func (r *Reader) preamble() (int64, string) {
+	if r.version == 1 {
+		return preambleLen1, tag1
+	}
+	return preambleLen2, tag2
+}
+
 // Close closes the file that Open opened.
 func (r *Reader) Close() error {
-	r.dec.Close()
+	if r.dec != nil {
+		r.dec.Close()
+	}
 	if r.file != nil {
 		return r.file.Close()
 	}
@@ -144,6 +177,7 @@ func (r *Reader) readIndex() bool {
 		return false
 	}
 	entries := make([]entry, 0, len(body)/entryLen)
+	preambleLen, _ := r.preamble()
 	var offset, batch int64
 	for ; len(body) > 0; body = body[entryLen:] {
 		e := entry{
@@ -167,7 +201,8 @@ func (r *Reader) readIndex() bool {
 // scan finds the frames by their preambles.
 func (r *Reader) scan() {
 	le := binary.LittleEndian
-	var b [8 + preambleLen]byte
+	preambleLen, tag := r.preamble()
+	b := make([]byte, 8+preambleLen)
 	var batch int64
 	for offset := int64(0); ; {
 		if r.size-offset < int64(len(b)) {
@@ -179,7 +214,7 @@ func (r *Reader) scan() {
 			}
 			return
 		}
-		if _, err := r.src.ReadAt(b[:], offset); err != nil {
+		if _, err := r.src.ReadAt(b, offset); err != nil {
 			r.end = r.damage(offset, err)
 			return
 		}
@@ -191,7 +226,7 @@ func (r *Reader) scan() {
 		case le.Uint32(b[:]) == magicIndex: // a damaged or unfinished index
 			r.end = fmt.Errorf("%s: offset %d: %w", r.name, offset, ErrTruncated)
 			return
-		case le.Uint32(b[:]) != magicPreamble || le.Uint32(b[4:]) != preambleLen || string(b[8:12]) != tag:
+		case le.Uint32(b[:]) != magicPreamble || int64(le.Uint32(b[4:])) != preambleLen || string(b[8:12]) != tag:
 			r.end = r.damage(offset, errors.New("damaged: no frame begins here"))
 			return
 		case len(r.entries) > 0 && e.batch != batch:
@@ -210,7 +245,7 @@ func (r *Reader) scan() {
 // unpack checks a whole frame, and then makes its lines ready.
 func (r *Reader) unpack(e *entry) error {
 	for pass := range 2 {
-		if err := r.dec.Reset(io.NewSectionReader(r.src, e.offset+8+preambleLen, e.size)); err != nil {
+		if err := r.dec.Reset(io.NewSectionReader(r.src, e.offset+8+preambleLen1, e.size)); err != nil {
 			return r.damage(e.offset, fmt.Errorf("damaged frame: %w", err))
 		}
 		if pass == 1 {
@@ -253,22 +288,31 @@ func (r *Reader) line() ([]byte, error) {
 }
 
 func (r *Reader) readHeader(e *entry) error {
-	if err := r.unpack(e); err != nil {
-		return err
-	}
-	b, err := r.line()
-	if err == io.EOF {
-		err = io.ErrUnexpectedEOF
-	}
-	if err != nil {
-		return r.damage(e.offset, err)
+	want := schema1
+	var b []byte
+	if r.version == 1 {
+		if err := r.unpack(e); err != nil {
+			return err
+		}
+		var err error
+		if b, err = r.line(); err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return r.damage(e.offset, err)
+		}
+	} else {
+		if err := r.load(e); err != nil {
+			return err
+		}
+		b, want = r.state.b, Schema
 	}
 	var h headerJSON
 	if err := json.Unmarshal(b, &h); err != nil {
 		return r.damage(e.offset, fmt.Errorf("header: %w", err))
 	}
-	if h.Schema != Schema {
-		return r.damage(e.offset, fmt.Errorf("the schema is %q, not %q", h.Schema, Schema))
+	if h.Schema != want {
+		return r.damage(e.offset, fmt.Errorf("the schema is %q, not %q", h.Schema, want))
 	}
 	r.header = Header{Policy: h.Policy, Seed: h.Seed, Config: h.Config}
 	for i := range h.Nodes {
@@ -325,6 +369,9 @@ func (r *Reader) nextLine() (line []byte, e *entry, begins bool, err error) {
 }
 
 func (r *Reader) next() (Batch, error) {
+	if r.version == 2 {
+		return r.batch(nil)
+	}
 	var b Batch
 	for part := 0; ; part++ {
 		line, e, begins, err := r.nextLine()
@@ -411,12 +458,15 @@ func (r *Reader) skip(until func(*Batch) bool) error {
 // Table reads the whole journal and puts the table of all tasks together that arrive in it, with the numbers that they had. Where Next
 // would stand is not changed. A journal that was cut short gives the tasks of its whole frames.
 func (r *Reader) Table() (*sched.Table, error) {
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(maxWindow))
+	if r.version == 2 {
+		return r.table2()
+	}
+	dec, err := newDecoder()
 	if err != nil {
 		return nil, err
 	}
 	defer dec.Close()
-	pass := &Reader{src: r.src, size: r.size, name: r.name, entries: r.entries, end: r.end, dec: dec, lines: bufio.NewReaderSize(dec, 64<<10)}
+	pass := &Reader{src: r.src, size: r.size, name: r.name, entries: r.entries, end: r.end, version: 1, dec: dec, lines: bufio.NewReaderSize(dec, 64<<10)}
 	build := newTableBuilder()
 	mark := []byte(`"tasks":[`)
 	for {

@@ -9,68 +9,45 @@ import (
 	"io"
 	"math"
 	"strconv"
-	"sync"
 
-	"github.com/klauspost/compress/zstd"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// Writer writes a journal. It is used by one goroutine; a second one, its own, packs and writes the frames.
+// Writer writes a journal. It is used by one goroutine, which packs and writes a frame when it is full.
 //
-// Its memory is that of a few frames of 256 KiB, and more only while one batch is larger than that.
+// Its memory is that of a frame, 256 KiB, and more only while one batch is larger than that.
 type Writer struct {
-	tb  *sched.Table
-	buf []byte // the lines of the frame that is being filled
-	now sched.Time
-	no  int64 // the next batch
+	tb *sched.Table
+	w  io.Writer
+
+	buf  []byte // buf[8+preambleLen2:n] is the frame that is being filled
+	n    int
+	now  sched.Time
+	no   int64        // the next batch
+	next sched.TaskID // the task after the last arrival of the frame
+	job  sched.JobID  // the last one that arrived in the frame
 
 	frame   entry
 	count   int64   // frames begun, from 1
 	defined []int64 // by class: the frame in which it was last written out
-	fresh   []sched.ClassID
 
-	work   chan packet
-	empty  chan []byte
-	done   chan struct{}
-	closed bool
-
-	bad error // the first batch that was refused; those before it are still written
-
-	mu  sync.Mutex
-	err error // the first error of the packing goroutine
-
-	// Of the packing goroutine alone, until done is closed.
-	w       io.Writer
-	enc     *zstd.Encoder
-	packed  []byte
 	offset  int64
 	entries []entry
+	closed  bool
+	err     error // of the writer below
+	bad     error // the first batch that was refused; those before it are still written
 }
 
-type packet struct {
-	lines []byte
-	entry entry
-	ack   chan struct{} // closed once it is written
-}
-
-// NewWriter begins a journal with its header. The tasks of arriving jobs are looked up in tb, which may grow meanwhile in the caller's
-// goroutine. w is not closed by Close.
+// NewWriter begins a journal with its header. The tasks of arriving jobs are looked up in tb, which may grow meanwhile. w is not closed
+// by Close.
 func NewWriter(w io.Writer, h Header, tb *sched.Table) (*Writer, error) {
-	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true))
-	if err != nil {
-		return nil, fmt.Errorf("journal: %w", err)
-	}
-	jw := &Writer{
-		tb: tb, w: w, enc: enc, now: math.MinInt64, count: 1,
-		work: make(chan packet), empty: make(chan []byte, 2), done: make(chan struct{}),
-	}
-	jw.buf, err = appendHeader(nil, &h)
+	jw := &Writer{tb: tb, w: w, now: math.MinInt64, buf: make([]byte, 8+preambleLen2, frameTarget+2*slack)}
+	head, err := appendHeader(jw.buf, &h)
 	if err != nil {
 		return nil, err
 	}
-	jw.empty <- make([]byte, 0, frameTarget+frameTarget/4)
-	go jw.pack()
-	jw.send(nil)
+	jw.took(head)
+	jw.send()
 	return jw, nil
 }
 
@@ -95,235 +72,131 @@ func appendHeader(b []byte, h *Header) ([]byte, error) {
 // Batch adds one batch: what a step at the time now was told and what it ordered. Both slices are read during the call only. Times must
 // not fall. After an error the writer takes nothing more.
 func (jw *Writer) Batch(now sched.Time, in []sched.Event, out []sched.Command) error {
-	if err := jw.failure(); err != nil {
-		return err
+	if jw.err != nil || jw.bad != nil {
+		return cmp.Or(jw.err, jw.bad)
 	}
-	if jw.bad != nil {
-		return jw.bad
-	}
-	if jw.closed {
+	switch {
+	case jw.closed:
 		return fmt.Errorf("journal: batch %d after Close", jw.no)
-	}
-	if now < jw.now {
+	case now < jw.now:
 		jw.bad = fmt.Errorf("journal: batch %d: time falls from %d to %d ns", jw.no, jw.now, now)
 		return jw.bad
+	case len(in) > maxEvents || len(out) > maxEvents:
+		jw.bad = fmt.Errorf("journal: batch %d: %d facts and %d orders are more than %d", jw.no, len(in), len(out), maxEvents)
+		return jw.bad
 	}
-	size, frame := len(jw.buf), jw.frame
-	if err := jw.batch(now, in, out); err != nil {
-		jw.buf, jw.frame, jw.bad = jw.buf[:size], frame, err
-		return err
-	}
-	jw.no++
-	if len(jw.buf) >= frameTarget {
-		jw.send(nil)
-	}
-	return nil
-}
-
-func (jw *Writer) batch(now sched.Time, in []sched.Event, out []sched.Command) error {
-	if len(in) > maxEvents || len(out) > maxEvents {
-		return fmt.Errorf("journal: batch %d: %d facts and %d orders are more than %d", jw.no, len(in), len(out), maxEvents)
-	}
-	jw.now = now
 	if jw.frame.batches == 0 {
-		jw.frame.batch, jw.frame.time = jw.no, now
+		jw.frame.batch, jw.frame.time, jw.frame.last = jw.no, now, now
+		jw.next, jw.job = 0, -1
 	}
+	size := jw.n
+	jw.now = now
+	jw.reserve(2 * slack)
+	b, n := jw.buf, jw.n
+	if since := uint64(now) - uint64(jw.frame.last); since < in6 {
+		put6((*[8]byte)(b[n:]), since)
+		n += 6
+	} else {
+		n = put(b, n, since)
+	}
+	for i := range in {
+		if len(b)-n >= slack {
+			if k := jw.common((*[slack]byte)(b[n:]), &in[i]); k > 0 {
+				n += k
+				continue
+			}
+		}
+		jw.n = n
+		if err := jw.fact(&in[i]); err != nil {
+			jw.n, jw.bad = size, err
+			return err
+		}
+		b, n = jw.buf, jw.n
+	}
+	for i := range out {
+		if len(b)-n >= slack {
+			if k := jw.commonStart((*[slack]byte)(b[n:]), &out[i]); k > 0 {
+				n += k
+				continue
+			}
+		}
+		jw.n = n
+		jw.order(&out[i])
+		b, n = jw.buf, jw.n
+	}
+	jw.n = n
+	jw.reserve(1)
+	jw.buf[jw.n] = recEnd
+	jw.n++
 	jw.frame.batches++
 	jw.frame.last = now
-
-	l := line{jw: jw}
-	l.open()
-	jw.buf = append(jw.buf, `"in":[`...)
-	for i := range in {
-		jw.buf = appendEvent(jw.buf, &in[i])
-		if in[i].Kind == sched.JobArrived && jw.tb != nil {
-			if err := jw.appendArrival(&l, &in[i]); err != nil {
-				return err
-			}
-		}
-		jw.buf = append(closeWith(jw.buf, '}'), ',')
-		l.split(`"in":[`)
-	}
-	jw.buf = closeWith(jw.buf, ']')
-	if len(out) > 0 {
-		jw.buf = append(jw.buf, `,"out":[`...)
-		for i := range out {
-			jw.buf = append(appendCommand(jw.buf, &out[i]), ',')
-			l.split(`"out":[`)
-		}
-		jw.buf = closeWith(jw.buf, ']')
-	}
-	l.close("}\n")
-	if l.longest > maxLine {
-		return fmt.Errorf("journal: batch %d: a line of %d bytes is longer than %d", jw.no, l.longest, maxLine)
+	jw.no++
+	if jw.n >= frameTarget {
+		jw.send()
 	}
 	return nil
 }
 
-// line follows one batch's lines.
-type line struct {
-	jw            *Writer
-	from, longest int
-}
-
-func (l *line) open() {
-	l.from = len(l.jw.buf)
-	b := append(l.jw.buf, `{"b":`...)
-	b = strconv.AppendInt(b, l.jw.no, 10)
-	b = append(b, `,"t":`...)
-	b = strconv.AppendInt(b, int64(l.jw.now), 10)
-	l.jw.buf = append(b, ',')
-}
-
-func (l *line) close(end string) {
-	l.jw.buf = append(l.jw.buf, end...)
-	l.longest = max(l.longest, len(l.jw.buf)-l.from)
-}
-
-// split ends a line that has grown long and goes on in the list key of the next one.
-func (l *line) split(key string) {
-	if len(l.jw.buf)-l.from < lineTarget {
-		return
-	}
-	l.jw.buf = closeWith(l.jw.buf, ']')
-	l.close(",\"more\":true}\n")
-	l.open()
-	l.jw.buf = append(l.jw.buf, key...)
-}
-
-// appendArrival appends the job and its tasks to the open member of e.
-func (jw *Writer) appendArrival(l *line, e *sched.Event) error {
-	tb := jw.tb
-	if e.N <= 0 || e.Task < 0 || int64(e.Task)+int64(e.N) > int64(len(tb.Tasks)) {
-		return fmt.Errorf("journal: batch %d: a job arrives with tasks %d to %d of %d", jw.no, e.Task, int64(e.Task)+int64(e.N)-1, len(tb.Tasks))
-	}
-	job := tb.Tasks[e.Task].Job
-	jw.buf = appendInt(jw.buf, `"job":`, int64(job))
-	if tb.JobName.Len() > 0 {
-		jw.buf = append(appendString(append(jw.buf, `"jobname":`...), tb.JobName.At(int(job))), ',')
-	}
-	last := e.Task + sched.TaskID(e.N)
-	for from := e.Task; from < last; from += chunkTasks {
-		to := min(from+chunkTasks, last)
-		if from > e.Task {
-			jw.buf = append(closeWith(jw.buf, '}'), ',')
-			l.split(`"in":[`)
-			jw.buf = append(jw.buf, `{"k":"tasks",`...)
-			jw.buf = appendInt(jw.buf, `"task":`, int64(from))
-			jw.buf = appendInt(jw.buf, `"job":`, int64(job))
-		}
-		jw.fresh = jw.fresh[:0]
-		for t := from; t < to; t++ {
-			c := tb.Tasks[t].Class
-			for int(c) >= len(jw.defined) {
-				jw.defined = append(jw.defined, 0)
-			}
-			if jw.defined[c] != jw.count {
-				jw.defined[c] = jw.count
-				jw.fresh = append(jw.fresh, c)
-			}
-		}
-		if len(jw.fresh) > 0 {
-			jw.buf = append(jw.buf, `"classes":[`...)
-			for _, c := range jw.fresh {
-				jw.buf = append(appendClass(jw.buf, tb, c), ',')
-			}
-			jw.buf = append(closeWith(jw.buf, ']'), ',')
-		}
-		jw.buf = append(jw.buf, `"tasks":[`...)
-		for t := from; t < to; t++ {
-			jw.buf = append(appendTask(jw.buf, tb, t, jw.now), ',')
-		}
-		jw.buf = append(closeWith(jw.buf, ']'), ',')
-	}
-	return nil
-}
-
-// Flush ends the frame and returns when it is written; a caller that needs it durable syncs the file then.
+// Flush ends the frame and writes it; a caller that needs it durable syncs the file then.
 func (jw *Writer) Flush() error {
-	if !jw.closed && len(jw.buf) > 0 {
-		ack := make(chan struct{})
-		jw.send(ack)
-		<-ack
+	if !jw.closed && jw.frame.batches > 0 {
+		jw.send()
 	}
-	return cmp.Or(jw.failure(), jw.bad)
+	return cmp.Or(jw.err, jw.bad)
 }
 
 // Close writes what is left and the index. It does not close the writer below. A second Close does nothing.
 func (jw *Writer) Close() error {
-	if jw.closed {
-		return cmp.Or(jw.failure(), jw.bad)
+	if !jw.closed {
+		_ = jw.Flush()
+		jw.closed = true
+		if jw.err == nil {
+			jw.write(appendIndex(nil, jw.entries, jw.offset))
+		}
 	}
-	if len(jw.buf) > 0 && jw.failure() == nil {
-		jw.send(nil)
-	}
-	jw.closed = true
-	close(jw.work)
-	<-jw.done
-	if err := jw.failure(); err != nil {
-		return err
-	}
-	if _, err := jw.w.Write(appendIndex(nil, jw.entries, jw.offset)); err != nil {
-		return jw.fail(fmt.Errorf("journal: %w", err))
-	}
-	return jw.bad
+	return cmp.Or(jw.err, jw.bad)
 }
 
-// send hands the frame over and takes an empty buffer for the next one.
-func (jw *Writer) send(ack chan struct{}) {
-	jw.work <- packet{lines: jw.buf, entry: jw.frame, ack: ack}
-	jw.buf = (<-jw.empty)[:0]
+// send writes the frame and begins the next one.
+func (jw *Writer) send() {
+	jw.frame.offset, jw.frame.size = jw.offset, int64(jw.n-8-preambleLen2)
+	if jw.frame.size > math.MaxUint32 && jw.err == nil {
+		jw.err = fmt.Errorf("journal: batch %d: a frame of %d bytes is too large", jw.frame.batch, jw.frame.size)
+	}
+	if jw.err == nil {
+		appendPreamble(jw.buf[:0], &jw.frame, crc32.Checksum(jw.buf[8+preambleLen2:jw.n], castagnoli))
+		jw.write(jw.buf[:jw.n])
+		jw.entries = append(jw.entries, jw.frame)
+	}
+	if len(jw.buf) > 16*frameTarget { // one giant batch must not keep its memory for ever
+		jw.buf = make([]byte, frameTarget+2*slack)
+	}
+	jw.n = 8 + preambleLen2
 	jw.frame = entry{}
 	jw.count++
 }
 
-func (jw *Writer) pack() {
-	defer close(jw.done)
-	for p := range jw.work {
-		if jw.failure() == nil {
-			if err := jw.write(&p); err != nil {
-				_ = jw.fail(fmt.Errorf("journal: %w", err))
-			}
-		}
-		if p.ack != nil {
-			close(p.ack)
-		}
-		lines := p.lines
-		if cap(lines) > 16*frameTarget { // one giant batch must not keep its memory for ever
-			lines = make([]byte, 0, frameTarget+frameTarget/4)
-			jw.packed = nil
-		}
-		jw.empty <- lines
-	}
-}
-
-func (jw *Writer) write(p *packet) error {
-	var room [8 + preambleLen]byte
-	jw.packed = jw.enc.EncodeAll(p.lines, append(jw.packed[:0], room[:]...))
-	p.entry.offset, p.entry.size = jw.offset, int64(len(jw.packed)-len(room))
-	if p.entry.size > math.MaxUint32 {
-		return fmt.Errorf("batch %d: a frame of %d bytes is too large", p.entry.batch, p.entry.size)
-	}
-	appendPreamble(jw.packed[:0], &p.entry)
-	n, err := jw.w.Write(jw.packed)
+func (jw *Writer) write(b []byte) {
+	n, err := jw.w.Write(b)
 	jw.offset += int64(n)
 	if err != nil {
-		return err
+		jw.err = err // as it is: it names the file
 	}
-	jw.entries = append(jw.entries, p.entry)
-	return nil
 }
 
-func appendPreamble(b []byte, e *entry) []byte {
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func appendPreamble(b []byte, e *entry, sum uint32) []byte {
 	le := binary.LittleEndian
 	b = le.AppendUint32(b, magicPreamble)
-	b = le.AppendUint32(b, preambleLen)
-	b = append(b, tag...)
+	b = le.AppendUint32(b, preambleLen2)
+	b = append(b, tag2...)
 	b = le.AppendUint32(b, uint32(e.size))
 	b = le.AppendUint32(b, e.batches)
 	b = le.AppendUint64(b, uint64(e.batch))
 	b = le.AppendUint64(b, uint64(e.time))
-	return le.AppendUint64(b, uint64(e.last))
+	b = le.AppendUint64(b, uint64(e.last))
+	return le.AppendUint32(b, sum)
 }
 
 func appendIndex(b []byte, entries []entry, offset int64) []byte {
@@ -342,19 +215,4 @@ func appendIndex(b []byte, entries []entry, offset int64) []byte {
 	b = le.AppendUint32(b, crc32.ChecksumIEEE(b[from:]))
 	b = le.AppendUint64(b, uint64(offset))
 	return append(b, indexTag...)
-}
-
-func (jw *Writer) failure() error {
-	jw.mu.Lock()
-	defer jw.mu.Unlock()
-	return jw.err
-}
-
-func (jw *Writer) fail(err error) error {
-	jw.mu.Lock()
-	defer jw.mu.Unlock()
-	if jw.err == nil {
-		jw.err = err
-	}
-	return jw.err
 }
