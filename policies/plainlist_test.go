@@ -63,7 +63,7 @@ func (l *plainList) push(s *sched.State, t sched.TaskID) {
 	}
 	d := s.DemandID(t)
 	l.lines.Push(d, it)
-	if l.Evict != nil && l.lines.First(d) == it {
+	if l.Evict != nil && l.lines.Overtakes(d, it) {
 		l.lines.Unshut(d) // it may stop tasks that the others of its demand may not
 	}
 	l.fresh = append(l.fresh, t)

@@ -61,7 +61,7 @@ func (p *Preemptive) push(s *sched.State, t sched.TaskID) {
 	}
 	d := s.DemandID(t)
 	p.lines.Push(d, it)
-	if p.lines.First(d) == it {
+	if p.lines.Overtakes(d, it) {
 		p.lines.Unshut(d) // it may stop tasks that the others of its demand may not
 	}
 	p.fresh = append(p.fresh, t)

@@ -3,6 +3,7 @@
 package lines
 
 import (
+	"math"
 	"slices"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
@@ -18,6 +19,7 @@ type Lines struct {
 	pos     []int32          // by TaskID, when indexed: where in its heap it stands; -1 = in none
 	heaps   []heap.Heap      // by DemandID
 	shut    []bool           // by DemandID
+	by      []heap.Item      // by DemandID: the task that found no room when the line was shut
 	open    []sched.DemandID // lines that are neither shut nor empty, in no special order
 	at      []int32          // by DemandID: index in open, or -1
 	n       int
@@ -39,6 +41,7 @@ func (l *Lines) grow(d sched.DemandID) {
 	for len(l.heaps) <= int(d) {
 		l.heaps = append(l.heaps, nil)
 		l.shut = append(l.shut, false)
+		l.by = append(l.by, heap.Item{})
 		l.at = append(l.at, -1)
 	}
 }
@@ -66,9 +69,12 @@ func (l *Lines) closeAt(i int32) {
 	l.at[d] = -1
 }
 
-// Shut marks a line whose first task found no room.
+// Shut marks a line whose first task found no room, or which is to rest though it has no task left; whatever comes to that one overtakes.
 func (l *Lines) Shut(d sched.DemandID) {
-	l.shut[d] = true
+	l.shut[d], l.by[d] = true, last
+	if len(l.heaps[d]) > 0 {
+		l.by[d] = l.heaps[d][0]
+	}
 	if l.at[d] >= 0 {
 		l.closeAt(l.at[d])
 	}
@@ -78,6 +84,14 @@ func (l *Lines) Shut(d sched.DemandID) {
 func (l *Lines) Unshut(d sched.DemandID) {
 	l.shut[d] = false
 	l.reopen(d)
+}
+
+// last comes after every item.
+var last = heap.Item{Key: math.MaxInt64, Task: math.MaxInt32}
+
+// Overtakes reports whether the line of d is shut and the item comes before the task that found no room.
+func (l *Lines) Overtakes(d sched.DemandID, it heap.Item) bool {
+	return l.shut[d] && it.Before(l.by[d])
 }
 
 // IsShut reports whether the line of d is shut.
