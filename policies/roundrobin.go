@@ -49,7 +49,6 @@ func (p *RoundRobin) Observe(s *sched.State, e sched.Event) {
 	case sched.NodeUp, sched.NodeDown, sched.NodeProfile:
 		p.running.grow(s)
 		p.running.touch(s, e.Node)
-		p.running.offer(e.Node, 0)
 	case sched.Updated, sched.CheckpointDone, sched.EdgeAdded:
 	default:
 		p.running.changes++ // a quota may have been raised
@@ -111,7 +110,7 @@ func (p *RoundRobin) try(r *sched.Round, t sched.TaskID) bool {
 		done = p.byPlan(r, t)
 	}
 	if done && r.Phase(t) == sched.Claiming {
-		p.running.claim(r.State, t, p.stop.ids)
+		p.running.claim(r.State, t)
 	}
 	p.stuck = sched.Nobody
 	if !done {
@@ -223,41 +222,34 @@ func (p *RoundRobin) byPlan(r *sched.Round, t sched.TaskID) bool {
 type turnLine struct {
 	tasks []sched.TaskID
 	head  int
-	since sched.Time // of the last
-	from  int        // the first that has been ready since then
-	known bool       // since and from are right
 }
 
 func (l *turnLine) insert(s *sched.State, t sched.TaskID) {
 	if l.head > 1024 && l.head > len(l.tasks)/2 {
 		l.tasks = l.tasks[:copy(l.tasks, l.tasks[l.head:])]
-		l.from = max(l.from-l.head, 0)
 		l.head = 0
 	}
-	if since := s.ReadySince(t); !l.known || since != l.since {
-		l.since, l.from, l.known = since, len(l.tasks), true
-		for l.from > l.head && s.ReadySince(l.tasks[l.from-1]) >= since {
-			l.from--
-		}
-	}
+	since := s.ReadySince(t)
 	l.tasks = append(l.tasks, t)
 	i := len(l.tasks) - 1
-	if l.from = max(l.from, l.head); i > l.from && l.tasks[i-1] > t {
-		at, _ := slices.BinarySearch(l.tasks[l.from:i], t)
-		copy(l.tasks[l.from+at+1:], l.tasks[l.from+at:i])
-		l.tasks[l.from+at] = t
+	for ; i > l.head; i-- {
+		u := l.tasks[i-1]
+		if at := s.ReadySince(u); at < since || at == since && u < t {
+			break
+		}
+		l.tasks[i] = u
 	}
+	l.tasks[i] = t
 }
 
 func (l *turnLine) pop() {
 	if l.head++; l.head == len(l.tasks) {
-		l.tasks, l.head, l.known = l.tasks[:0], 0, false
+		l.tasks, l.head = l.tasks[:0], 0
 	}
 }
 
 // unpop puts tasks that were popped since the last insert back to the front.
 func (l *turnLine) unpop(tasks []sched.TaskID) {
-	l.known = false
 	if l.head < len(tasks) { // the line ran empty
 		l.tasks = append(l.tasks[:0], tasks...)
 		return
@@ -270,7 +262,6 @@ func (l *turnLine) unpop(tasks []sched.TaskID) {
 func (l *turnLine) remove(t sched.TaskID) {
 	if i := slices.Index(l.tasks[l.head:], t); i >= 0 {
 		l.tasks = slices.Delete(l.tasks, l.head+i, l.head+i+1)
-		l.known = false
 	}
 }
 
@@ -286,8 +277,7 @@ type stints struct {
 	claims  []claimed
 	byGPU   nodeLevels // nodes by what is free or held by tasks that may be stopped
 	byCPU   nodeLevels
-	fronts  []front // by number of GPUs
-	changes int     // of room and of what may be stopped
+	changes int // of room and of what may be stopped
 	search  int64
 }
 
@@ -331,11 +321,6 @@ func (q *stints) grow(s *sched.State) {
 		q.nodes = append(q.nodes, stintsOn{gpuLevel: -1, cpuLevel: -1})
 		q.byGPU.grow(n + 1)
 		q.byCPU.grow(n + 1)
-		for l := range q.fronts {
-			if f := &q.fronts[l]; f.on {
-				f.key = append(f.key, 0)
-			}
-		}
 		q.touch(s, sched.NodeID(n))
 	}
 }
@@ -345,26 +330,22 @@ func (q *stints) arrive(s *sched.State, e sched.Event) {
 	q.grow(s)
 	for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 		if s.Phase(t) == sched.Claiming {
-			q.claim(s, t, nil)
+			q.claim(s, t)
 		}
 	}
 }
 
 // start takes in that a task runs, once.
 func (q *stints) start(s *sched.State, t sched.TaskID) {
-	claimed := q.slot[t] < 0
-	if claimed {
-		q.dropClaim(t) // its victims have stopped: its room was taken when it claimed it
-	} else if q.slot[t] > 0 {
+	q.grow(s)
+	q.endClaim(s, t)
+	if q.slot[t] != 0 {
 		return
 	}
 	q.seq++
 	need, at := &s.Demand(t).Need, s.StartedAt(t)
 	for _, p := range s.Placements(t) {
-		var i int32
-		if q.slot[t] != 0 { // a gang
-			i = q.on(t, p.Node)
-		}
+		i := q.on(t, p.Node)
 		if i == 0 {
 			i = q.add(t, p.Node)
 			q.runs[i].start, q.runs[i].seq = at, q.seq
@@ -372,11 +353,8 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 		r := &q.runs[i]
 		r.freed, r.devices = r.freed.plus(amountOf(need, p.Replicas)), r.devices|p.GPUs
 	}
-	if claimed {
-		return
-	}
 	for i := q.slot[t]; q.runs[i].task == t; i = q.runs[i].next {
-		if s.Phase(t) == sched.Stopping { // a restored kernel tells of claims first: they may have booked its devices
+		if len(q.claims) > 0 { // a restored kernel tells of claims first: they may have booked its devices
 			q.rebook(s, q.runs[i].node)
 		} else {
 			q.touch(s, q.runs[i].node)
@@ -428,6 +406,7 @@ func (q *stints) add(t sched.TaskID, n sched.NodeID) int32 {
 
 // end takes in that a task runs no more.
 func (q *stints) end(s *sched.State, t sched.TaskID) {
+	q.grow(s)
 	i := q.slot[t]
 	if i <= 0 {
 		return
@@ -436,7 +415,7 @@ func (q *stints) end(s *sched.State, t sched.TaskID) {
 	for q.runs[i].task == t {
 		r := &q.runs[i]
 		nd, next := &q.nodes[r.node], r.next
-		if r.passed { // what could be free then is free now
+		if r.passed {
 			nd.freed = nd.freed.minus(r.freed)
 		}
 		q.runs[r.prev].next, q.runs[next].prev = next, r.prev
@@ -457,19 +436,13 @@ func (q *stints) end(s *sched.State, t sched.TaskID) {
 			q.due = next
 		}
 		q.free = append(q.free, i)
-		if !r.passed {
-			q.touch(s, r.node)
-		}
-		q.changes++
-		if r.freed != (amount{}) {
-			q.offer(r.node, 0)
-		}
+		q.touch(s, r.node)
 		i = next
 	}
 }
 
-// claim takes in that a task claims room of victims. A restored kernel does not tell of them here.
-func (q *stints) claim(s *sched.State, t sched.TaskID, victims []sched.TaskID) {
+// claim takes in that a task claims room.
+func (q *stints) claim(s *sched.State, t sched.TaskID) {
 	k := len(q.claims)
 	if k < cap(q.claims) {
 		q.claims = q.claims[:k+1]
@@ -481,36 +454,23 @@ func (q *stints) claim(s *sched.State, t sched.TaskID, victims []sched.TaskID) {
 	q.slot[t] = -int32(k + 1)
 	for _, p := range s.Placements(t) {
 		c.nodes = append(c.nodes, p.Node)
-		for _, v := range victims {
-			if i := q.on(v, p.Node); i != 0 {
-				r := &q.runs[i]
-				twice := int32(bits.OnesCount64(uint64(r.devices & p.GPUs)))
-				r.freed.gpus -= twice
-				q.nodes[p.Node].freed.gpus -= twice // victims have passed
-			}
-		}
-		q.touch(s, p.Node)
+		q.rebook(s, p.Node)
 	}
 }
 
-// endClaim takes in that a claim was undone.
+// endClaim takes in that a task claims no room any more.
 func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
-	if q.slot[t] >= 0 {
+	if q.grow(s); q.slot[t] >= 0 {
 		return
 	}
-	for _, n := range q.dropClaim(t) {
-		q.rebook(s, n)
-	}
-}
-
-// dropClaim forgets a claim and returns its nodes.
-func (q *stints) dropClaim(t sched.TaskID) []sched.NodeID {
 	k, last := int(-q.slot[t]-1), len(q.claims)-1
 	q.claims[k], q.claims[last] = q.claims[last], q.claims[k]
 	q.slot[q.claims[k].task] = -int32(k + 1)
 	q.slot[t] = 0
 	q.claims = q.claims[:last]
-	return q.claims[:last+1][last].nodes
+	for _, n := range q.claims[:last+1][last].nodes {
+		q.rebook(s, n)
+	}
 }
 
 // rebook takes in that claims have booked or given back devices of a node.
@@ -528,7 +488,6 @@ func (q *stints) rebook(s *sched.State, n sched.NodeID) {
 		r.freed.gpus = gpus
 	}
 	q.touch(s, n)
-	q.offer(n, 0)
 }
 
 // pass lets the prefix that may be stopped grow up to the first task whose slice is not over.
@@ -542,7 +501,6 @@ func (q *stints) pass(s *sched.State, quantum time.Duration) {
 		nd := &q.nodes[r.node]
 		nd.freed = nd.freed.plus(r.freed)
 		q.touch(s, r.node)
-		q.offer(r.node, r.seq)
 		q.open = r.next
 	}
 }
@@ -633,11 +591,6 @@ const fewNodes = 8
 // the demand, or 0 where all that may be stopped are not enough.
 func (q *stints) soonest(s *sched.State, d sched.DemandID) int32 {
 	idx, level := q.index(&s.Table().Demands[d].Need)
-	if s.Table().Demands[d].Need.GPUs > 0 {
-		if i, ok := q.foremost(s, d, level); ok {
-			return i
-		}
-	}
 	if idx.count[level] <= fewNodes {
 		best := int32(0)
 		for n := range idx.at(level) {
@@ -675,140 +628,6 @@ func (q *stints) gap(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
 		return gap{amount{cpu: math.MaxInt64 / 2}}
 	}
 	return gapOn(s, d, n)
-}
-
-// front finds the node where a number of GPUs is free the soonest, in the order of start, among those where as many would be free: they stand
-// in a heap by the running task at which, or behind which, that is so. A place in the heap is put right when it has come to the top.
-type front struct {
-	on   bool    // somebody has asked
-	heap []place // some void: those whose node has another key
-	key  []int64 // by node: where it stands in the heap; 0 = nowhere
-	seen []place // scratch
-}
-
-// place is a node in a front.
-type place struct {
-	seq  int64
-	node sched.NodeID
-}
-
-// offer takes in that room of a node may be free sooner: at the running task with the given number, 0 for its first.
-func (q *stints) offer(n sched.NodeID, seq int64) {
-	nd := &q.nodes[n]
-	if seq == 0 {
-		if nd.first == 0 || !q.runs[nd.first].passed {
-			return // with nobody to stop, it is free
-		}
-		seq = q.runs[nd.first].seq
-	}
-	for l := range q.fronts[:min(int(nd.gpuLevel)+1, len(q.fronts))] {
-		if f := &q.fronts[l]; f.on && (f.key[n] == 0 || f.key[n] > seq) {
-			f.key[n] = seq
-			f.push(place{seq, n})
-		}
-	}
-}
-
-// foremost is soonest for a demand for GPUs. It gives up where the nodes that come first are of no use to the demand.
-func (q *stints) foremost(s *sched.State, d sched.DemandID, level int32) (int32, bool) {
-	for len(q.fronts) <= int(level) {
-		q.fronts = append(q.fronts, front{})
-	}
-	f := &q.fronts[level]
-	if !f.on || len(f.heap) > 4*len(q.nodes)+64 {
-		f.on, f.heap, f.key = true, f.heap[:0], append(f.key[:0], make([]int64, len(q.nodes))...)
-		for n := range q.byGPU.at(level) {
-			q.offer(n, 0)
-		}
-	}
-	need := s.Table().Demands[d].Need.GPUs
-	best, ok := int32(0), true
-	for len(f.heap) > 0 && (best == 0 || f.heap[0].seq < q.runs[best].seq) {
-		top := f.heap[0]
-		n := top.node
-		switch {
-		case f.key[n] != top.seq:
-			f.pop()
-			continue
-		case q.nodes[n].gpuLevel < level:
-			f.key[n] = 0
-			f.pop()
-			continue
-		}
-		// Where the GPUs are free, and where all that the demand needs.
-		g, gpus := q.gap(s, d, n), need-s.Room().FreeGPUs(n)
-		free, at := int32(0), int32(0)
-		for i := q.nodes[n].first; i != 0 && q.runs[i].passed; i = q.runs[i].later {
-			r := &q.runs[i]
-			if gpus -= r.freed.gpus; free == 0 && gpus <= 0 {
-				free = i
-			}
-			if g.less(r.freed); g.closed() {
-				at = i
-				break
-			}
-		}
-		if free != 0 && q.runs[free].seq > top.seq { // it stood too far in front
-			f.key[n] = q.runs[free].seq
-			f.heap[0].seq = f.key[n]
-			f.down(0)
-			continue
-		}
-		if at != 0 && len(f.seen) == 0 && q.runs[at].seq == top.seq {
-			return at, true // no other is in front of it
-		}
-		f.pop()
-		f.seen = append(f.seen, top)
-		if at != 0 && (best == 0 || q.runs[at].seq < q.runs[best].seq) {
-			best = at
-		}
-		if len(f.seen) > 64 {
-			ok = false
-			break
-		}
-	}
-	for _, p := range f.seen {
-		f.push(p)
-	}
-	f.seen = f.seen[:0]
-	return best, ok
-}
-
-func (f *front) push(p place) {
-	f.heap = append(f.heap, p)
-	h, i := f.heap, len(f.heap)-1
-	for i > 0 && p.seq < h[(i-1)/2].seq {
-		h[i] = h[(i-1)/2]
-		i = (i - 1) / 2
-	}
-	h[i] = p
-}
-
-func (f *front) pop() {
-	last := len(f.heap) - 1
-	f.heap[0] = f.heap[last]
-	if f.heap = f.heap[:last]; last > 0 {
-		f.down(0)
-	}
-}
-
-func (f *front) down(i int) {
-	h, p := f.heap, f.heap[i]
-	for {
-		c := 2*i + 1
-		if c >= len(h) {
-			break
-		}
-		if c+1 < len(h) && h[c+1].seq < h[c].seq {
-			c++
-		}
-		if p.seq <= h[c].seq {
-			break
-		}
-		h[i] = h[c]
-		i = c
-	}
-	h[i] = p
 }
 
 // nodeLevels keeps for each level the set of nodes that are at least on it.
