@@ -13,20 +13,19 @@ import (
 // two nodes, so the earliest of all nodes is found again in logarithmic time instead of by looking at all running tasks. It serves demands
 // that fit on one node, where nobody shares GPUs; others are worked out on a copy of the room (reservation.make).
 type agenda struct {
-	runs   [][]nodeRun                     // by node, by end
-	gpus   []int32                         // by node: what they hold
-	gangs  map[sched.TaskID][]sched.NodeID // nodes of running tasks that have more than one placement
-	spare  [][]sched.NodeID                // for gangs, reused
-	log    []sched.NodeID                  // nodes that changed, oldest first; not kept of a single node
-	begun  int                             // number of entries that were dropped from the front of log
-	byDem  []*whenFits                     // by demand; nil = never asked for
-	takes  []amount                        // by demand: of one replica
-	holds  []holding                       // what a task may hold of a node, by nodeRun.kind
-	usual  []int32                         // by demand: the kind of its tasks that was last asked for
-	kinds  map[holding]int32               // kinds by what they are; sizes are not looked at
-	any    []bool                          // by demand: every node is of the right kind
-	shares bool                            // some demand is for a share of a GPU: the agenda does not serve
-	mixed  bool                            // some node is not of reference speed
+	runs   [][]nodeRun // by node, by end
+	gpus   []int32     // by node: what they hold
+	gangs  gangs
+	log    []sched.NodeID    // nodes that changed, oldest first; not kept of a single node
+	begun  int               // number of entries that were dropped from the front of log
+	byDem  []*whenFits       // by demand; nil = never asked for
+	takes  []amount          // by demand: of one replica
+	holds  []holding         // what a task may hold of a node, by nodeRun.kind
+	usual  []int32           // by demand: the kind of its tasks that was last asked for
+	kinds  map[holding]int32 // kinds by what they are; sizes are not looked at
+	any    []bool            // by demand: every node is of the right kind
+	shares bool              // some demand is for a share of a GPU: the agenda does not serve
+	mixed  bool              // some node is not of reference speed
 }
 
 // nodeRun is a running task on a node. There are many, looked at in no order, so they are small.
@@ -176,20 +175,7 @@ func (a *agenda) add(s *sched.State, t sched.TaskID) {
 		r.kind = a.kind(d, on[i].Replicas, instant)
 		a.insert(on[i].Node, r)
 	}
-	if len(on) == 1 {
-		return
-	}
-	if a.gangs == nil {
-		a.gangs = map[sched.TaskID][]sched.NodeID{}
-	}
-	var nodes []sched.NodeID
-	if last := len(a.spare) - 1; last >= 0 {
-		nodes, a.spare = a.spare[last][:0], a.spare[:last]
-	}
-	for _, p := range on {
-		nodes = append(nodes, p.Node)
-	}
-	a.gangs[t] = nodes
+	a.gangs.note(t, on)
 }
 
 // has reports whether a running task is booked.

@@ -255,9 +255,8 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, key int64, c closing
 
 // ranks are the running tasks by node, in the order in which they would be stopped.
 type ranks struct {
-	nodes  [][]ranked                      // those that are stopping, then the others: the largest rank first, then the larger TaskID
-	gangs  map[sched.TaskID][]sched.NodeID // nodes of tasks on more than one
-	spare  [][]sched.NodeID                // for gangs, reused
+	nodes  [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
+	gangs  gangs
 	claims []claimed
 	odd    int            // entries of running tasks whose place in the order changes as time goes by
 	trees  []*closings    // by demand; nil = never asked for
@@ -344,21 +343,7 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 
 func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
 	need, t := &s.Demand(r.task).Need, r.task
-	if len(on) > 1 {
-		if q.gangs == nil {
-			q.gangs = map[sched.TaskID][]sched.NodeID{}
-		}
-		var nodes []sched.NodeID
-		if last := len(q.spare) - 1; last >= 0 {
-			nodes, q.spare = q.spare[last][:0], q.spare[:last]
-		}
-		for _, p := range on {
-			if !slices.Contains(nodes, p.Node) {
-				nodes = append(nodes, p.Node)
-			}
-		}
-		q.gangs[t] = nodes
-	}
+	q.gangs.note(t, on)
 	for i, p := range on {
 		here := r
 		for j, o := range on {
@@ -396,12 +381,12 @@ func (q *ranks) insert(n sched.NodeID, r ranked) {
 
 // end takes in that a task runs no more.
 func (q *ranks) end(s *sched.State, t sched.TaskID) {
-	if nodes, ok := q.gangs[t]; ok {
-		for _, n := range nodes {
-			q.remove(n, t)
+	if nodes := q.gangs.take(t); nodes != nil {
+		for i, n := range nodes {
+			if !slices.Contains(nodes[:i], n) { // it has one entry a node
+				q.remove(n, t)
+			}
 		}
-		delete(q.gangs, t)
-		q.spare = append(q.spare, nodes)
 		return
 	}
 	if n := s.Outcome(t).Node; n != sched.NoNode {

@@ -88,16 +88,11 @@ func (v *reservation) leave(s *sched.State) {
 // remove takes a task out of the agenda that runs no more, and appends the nodes that it held to ended. All of a batch are taken out before
 // takeIn.
 func (v *reservation) remove(s *sched.State, t sched.TaskID, ended []sched.NodeID) []sched.NodeID {
-	a := &v.agenda
-	if len(a.gangs) > 0 {
-		if nodes, ok := a.gangs[t]; ok {
-			for _, n := range nodes {
-				ended = v.removeFrom(s, n, t, ended)
-			}
-			delete(a.gangs, t)
-			a.spare = append(a.spare, nodes)
-			return ended
+	if nodes := v.agenda.gangs.take(t); nodes != nil {
+		for _, n := range nodes {
+			ended = v.removeFrom(s, n, t, ended)
 		}
+		return ended
 	}
 	if n := s.LastNode(t); n != sched.NoNode {
 		ended = v.removeFrom(s, n, t, ended)

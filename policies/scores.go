@@ -72,8 +72,7 @@ type scores struct {
 	rated   *sched.State
 	known   bool       // false: all have changed
 	expires sched.Time // when the first fresh profile that was taken in is fresh no longer
-	gangs   map[sched.TaskID][]sched.NodeID
-	spare   [][]sched.NodeID // for gangs, reused
+	gangs   gangs
 
 	tops    bool           // keep top; refresh leaves none Unrated then
 	top     []int64        // the largest score of each 64 nodes
@@ -111,32 +110,15 @@ func (c *scores) started(t sched.TaskID, on []sched.Placement) {
 	for _, p := range on {
 		c.change(p.Node)
 	}
-	if len(on) < 2 || c.gangs[t] != nil {
-		return
-	}
-	if c.gangs == nil {
-		c.gangs = map[sched.TaskID][]sched.NodeID{}
-	}
-	var nodes []sched.NodeID
-	if last := len(c.spare) - 1; last >= 0 {
-		nodes, c.spare = c.spare[last][:0], c.spare[:last]
-	}
-	for _, p := range on {
-		nodes = append(nodes, p.Node)
-	}
-	c.gangs[t] = nodes
+	c.gangs.note(t, on)
 }
 
 func (c *scores) ended(s *sched.State, t sched.TaskID) {
-	if len(c.gangs) > 0 {
-		if nodes, ok := c.gangs[t]; ok {
-			for _, n := range nodes {
-				c.change(n)
-			}
-			delete(c.gangs, t)
-			c.spare = append(c.spare, nodes)
-			return
+	if nodes := c.gangs.take(t); nodes != nil {
+		for _, n := range nodes {
+			c.change(n)
 		}
+		return
 	}
 	if n := s.LastNode(t); n != sched.NoNode {
 		c.change(n)

@@ -736,7 +736,6 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	if k.Phase(t) != Ready {
 		return false
 	}
-	rw := &k.rows[t]
 	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
 	d := &k.tb.Demands[dem]
 	if d.Gang > 1 || k.quotas != nil {
@@ -752,20 +751,43 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	if n == NoNode {
 		return false
 	}
-	i := k.slot()
-	r := &k.runs[i]
-	p := Placement{Node: n, Replicas: 1}
-	if plan.exact && plan.gpu {
+	k.startFitting(t, dem, plan, n)
+	return true
+}
+
+// startOn starts t on one node, if it fits there.
+func (k *Kernel) startOn(t TaskID, n NodeID) bool {
+	if k.Phase(t) != Ready || uint32(n) >= uint32(len(k.room.nodes)) {
+		return false
+	}
+	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
+	d := &k.tb.Demands[dem]
+	if k.quotas != nil || d.Need.share() {
+		k.first = append(k.first[:0], Placement{Node: n, Replicas: d.Gang})
+		return k.start(t, k.first, nil)
+	}
+	if k.room.FitsOn(dem, n, d.Gang) < d.Gang {
+		return false
+	}
+	k.startFitting(t, dem, k.room.plan(dem), n)
+	return true
+}
+
+// startFitting starts t, which is ready and which no quota holds back, on a node on which all of it is known to fit.
+func (k *Kernel) startFitting(t TaskID, dem DemandID, plan *plan, n NodeID) {
+	d, i := &k.tb.Demands[dem], k.slot()
+	rw, r := &k.rows[t], &k.runs[i]
+	p := Placement{Node: n, Replicas: d.Gang}
+	if d.Gang == 1 && plan.exact && plan.gpu {
 		p.GPUs = k.room.takeWhole(&d.Need, n)
 	} else {
-		p.GPUs = k.room.devices(&d.Need, n, 1)
+		p.GPUs = k.room.devices(&d.Need, n, d.Gang)
 		k.room.Take(&d.Need, p)
 	}
 	r.on = append(r.on[:0], p)
 	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), i
 	k.ready--
 	k.run(t, rw, r)
-	return true
 }
 
 func (k *Kernel) bookAll(t TaskID, book func(*Need, Placement)) {

@@ -616,6 +616,9 @@ func (s summary) next(w, words int) int {
 	return words
 }
 
+// FirstNode returns the first node on which one replica of the demand fits now, or NoNode: the node that FirstFit finds for a gang of one.
+func (r *Room) FirstNode(d DemandID) NodeID { return r.firstNode(&(*r.demands)[d].Need, r.plan(d)) }
+
 // firstNode returns the first node with room for one replica, or -1.
 func (r *Room) firstNode(need *Need, p *plan) NodeID {
 	if p.exact && p.gpu {

@@ -15,6 +15,9 @@ func (r *Round) Start(t TaskID, on ...Placement) bool { return r.k.start(t, on, 
 // ready; true, with the task still ready, where a quota forbids it.
 func (r *Round) StartFirst(t TaskID) bool { return r.k.startFirst(t) }
 
+// StartOn is Start with the whole gang on one node, on the devices that first fit takes there. It looks once whether it fits.
+func (r *Round) StartOn(t TaskID, n NodeID) bool { return r.k.startOn(t, n) }
+
 // Evict orders a running task to stop. It keeps its room until the order is carried out (the fact Stopped); then it is ready again.
 // It reports false where the task does not run or is stopping already.
 func (r *Round) Evict(t TaskID) bool { return r.k.evict(t) }
@@ -70,6 +73,10 @@ func (r *Round) Checkpoint(t TaskID) bool {
 func (r *Round) Scale(q QueueID, replicas int) {
 	r.k.cmds = append(r.k.cmds, Command{Kind: Scale, Queue: q, Replicas: int32(replicas), Task: Nobody})
 }
+
+// Ordered returns the orders of this Step so far. In Decide, the first of them are those that facts have caused, of which the policy is not
+// told otherwise: a running task that was cancelled, or that has lost one of its nodes, is stopping. Do not modify.
+func (r *Round) Ordered() []Command { return r.k.cmds }
 
 // WakeAt asks for a decision no later than at. Of several wishes the earliest counts; it is forgotten when it has come.
 func (r *Round) WakeAt(at Time) { r.k.wake = min(r.k.wake, at) }

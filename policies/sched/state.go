@@ -355,6 +355,28 @@ func (s *State) Preds(t TaskID) iter.Seq[TaskID] {
 	}
 }
 
+// SuccLists returns the successors of t as they came with its job and those added later: Succs without a call for each. Do not modify.
+func (s *State) SuccLists(t TaskID) (given, added []TaskID) {
+	if s.extra.succ == nil {
+		return s.tb.Succs(t), nil
+	}
+	return s.tb.Succs(t), s.extra.succ[t]
+}
+
+// PredLists returns the predecessors of t; see SuccLists.
+func (s *State) PredLists(t TaskID) (given, added []TaskID) {
+	if s.extra.pred == nil {
+		return s.tb.Preds(t), nil
+	}
+	return s.tb.Preds(t), s.extra.pred[t]
+}
+
+// Linked reports whether any task of the table has a predecessor.
+func (s *State) Linked() bool { return s.tb.SuccOff != nil || s.extra.succ != nil }
+
+// LastNode returns the first node of t's last attempt; NoNode if it has had none. t must have arrived.
+func (s *State) LastNode(t TaskID) NodeID { return s.nodeOf(&s.rows[t]) }
+
 // WaitsFor returns the number of predecessors of t that are not done; 0 while t has not arrived.
 func (s *State) WaitsFor(t TaskID) int {
 	if uint32(t) >= uint32(len(s.rows)) {
@@ -378,6 +400,12 @@ func (s *State) ProfileAge(n NodeID) time.Duration {
 	}
 	return time.Duration(Never)
 }
+
+// Quotas reports whether a quota was ever set.
+func (s *State) Quotas() bool { return s.quotas != nil }
+
+// QuotaAllows reports whether the quotas let t start now, room or not.
+func (s *State) QuotaAllows(t TaskID) bool { return s.quotas == nil || s.quotas.allows(s.tb, t, nil) }
 
 // DependencyIsUp reports whether the named outside dependency is up, as far as facts say.
 func (s *State) DependencyIsUp(name string) bool { return !s.down[name] }

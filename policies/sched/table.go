@@ -99,5 +99,17 @@ func (n *Names) At(i int) string {
 	return string(n.blob[from:n.end[i]])
 }
 
+// AppendTo appends the name of item i to dst, and makes no string of it.
+func (n *Names) AppendTo(dst []byte, i int) []byte {
+	if n.end == nil {
+		return strconv.AppendInt(dst, int64(i)+1, 10)
+	}
+	from := uint32(0)
+	if i > 0 {
+		from = n.end[i-1]
+	}
+	return append(dst, n.blob[from:n.end[i]]...)
+}
+
 // Len returns the number of names that were appended.
 func (n *Names) Len() int { return len(n.end) }
