@@ -268,6 +268,15 @@ func TestFragmentationOfAPoolCountsItsGPUs(t *testing.T) {
 	wantSeconds(t, "fragmentation", res.FragmentationGPUs, 25)
 }
 
+// What was worked out of a node with so many free GPUs must not be taken for one with other free cores.
+func TestFragmentationFollowsTheFreeCoresToo(t *testing.T) {
+	mix := metrics.MixOf([]metrics.FragKind{{CPU: 3000, GPUs: 1, GPUMilli: 1000, Share: 1}})
+	w := workload(t, cpus(0, 10*s, 2), cpus(10, 10*s, 1))
+	res := run(t, sim.Config{Workload: w, Nodes: nodes(1, 4, 2), Policy: named(t, "fifo"), FragMix: mix})
+	// For 10 s two cores are free, and none of the two GPUs can be used; then three, and both can.
+	wantSeconds(t, "fragmentation", res.FragmentationGPUs, 1)
+}
+
 func TestPreemptionThatLeavesNoTimeForWorkIsAnError(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a million decisions")

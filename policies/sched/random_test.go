@@ -320,9 +320,14 @@ func TestBooksHoldUnderAnyFacts(t *testing.T) {
 			}
 			sums[r.Class] += r.Wait
 		}
+		together := make([]Outcome, len(w.c.Table.Tasks))
+		w.k.Outcomes(0, together)
 		for i := range w.c.Table.Tasks {
 			id := TaskID(i)
 			o := w.k.Outcome(id)
+			if together[i] != o {
+				rt.Fatalf("task %d: %+v among others, %+v alone", i, together[i], o)
+			}
 			if o.Phase == Unknown {
 				continue
 			}
