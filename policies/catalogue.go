@@ -24,9 +24,12 @@ type Entry struct {
 }
 
 // Param is a parameter of a policy. Default decides its type by its form: a Go duration, a number, true or false, or one of Choices.
+// Form, if any, replaces that: it says what is wrong with a value ("must be thresholds such as 3600/7200"), Example one that is right.
 type Param struct {
 	Name, Default, About string
 	Choices              []string
+	Form                 func(value string) error
+	Example              string
 }
 
 // Estimates is the parameter that every policy takes and no policy sees: the experiment takes it off and sets the estimates.
@@ -78,6 +81,10 @@ const auto = "auto"
 // check says what is wrong with a value.
 func (p *Param) check(v string) error {
 	switch {
+	case p.Form != nil:
+		if err := p.Form(v); err != nil {
+			return fmt.Errorf("%s %w, not %q", p.Name, err, v)
+		}
 	case len(p.Choices) > 0:
 		if !slices.Contains(p.Choices, v) {
 			return fmt.Errorf("%s must be one of %s, not %q", p.Name, strings.Join(p.Choices, ", "), v)
@@ -275,110 +282,19 @@ func preemptive(key Key, falls bool) func(a Args) (sched.Policy, error) {
 	}
 }
 
-// Catalogue lists every policy that can be named.
+// Catalogue lists every policy that can be named, in the order in which `policy list` shows them. An entry stands with its policy.
 var Catalogue = []Entry{
-	{
-		Name: "fifo", Summary: "First in, first out: the head of the line blocks.", Placed: true,
-		About:  "Tasks start in the order in which they became ready; a task that does not fit holds up all behind it. Never starves a task.",
-		Source: "The usual baseline; FCFS of Feitelson & Rudolph, JSSPP 1995.",
-		New:    func(a Args) (sched.Policy, error) { return &List{Place: a.Place}, nil },
-	},
-	{
-		Name: "fjf", Summary: "FIFO that passes over what does not fit.", Placed: true,
-		About:  "Tasks are tried in the order in which they became ready; whatever fits starts. A large task may starve behind a stream of small ones.",
-		Source: "`fjf` (fit job first) of the Tiresias simulator (Gu et al., NSDI 2019); list scheduling of Graham 1969.",
-		New:    func(a Args) (sched.Policy, error) { return &List{Place: a.Place, Skip: true}, nil },
-	},
-	{
-		Name: "rr", Summary: "Round-robin: time slices in turn, preemptive.", Placed: true,
-		About: "One line in the order of readiness; a task whose slice has ended may be stopped, and is only if that makes room for the head of the line, " +
-			"which blocks. Each waits at most a slice for its turn once it is the head, so nothing starves.",
-		Source: "Time-sharing as in Kleinrock 1967; gang time slices as in Feitelson & Rudolph, JPDC 1992.",
-		Params: []Param{{Name: "quantum", Default: auto, About: "length of a slice; auto is a tenth of the mean estimate"}},
-		New: func(a Args) (sched.Policy, error) {
-			q := a.Duration("quantum")
-			if q <= 0 {
-				q = max(a.Hints.MeanEstimate/10, time.Millisecond)
-			}
-			return &RoundRobin{Quantum: q, Place: a.Place}, nil
-		},
-	},
-	{
-		Name: "rms", Summary: "Rate-monotonic: the shortest period first.", Placed: true,
-		About:  "Fixed priorities by period; tasks without a period rank last, in the order of their number, and may starve.",
-		Source: "Liu & Layland, JACM 1973, section 4.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByPeriod, false),
-	},
-	{
-		Name: "dm", Summary: "Deadline-monotonic: the shortest relative deadline first.", Placed: true,
-		About:  "Fixed priorities by relative deadline (a periodic task without one has its period); tasks with neither rank last and may starve.",
-		Source: "Leung & Whitehead, Performance Evaluation 1982.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByRelativeDeadline, false),
-	},
-	{
-		Name: "edf", Summary: "Earliest deadline first.", Placed: true,
-		About:  "The earliest absolute deadline first; tasks without one rank last and may starve.",
-		Source: "Liu & Layland, JACM 1973, section 7.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByDeadline, false),
-	},
-	{
-		Name: "sjf", Summary: "Shortest job first, by estimate, not preemptive.", Placed: true,
-		About:  "The shortest estimate first. Long tasks may starve.",
-		Source: "Conway, Maxwell & Miller 1967; Phipps 1956 for M/G/1.", Params: []Param{skipParam}, New: keyed(Shortest),
-	},
-	{
-		Name: "srtf", Summary: "Shortest remaining time first, preemptive.", Placed: true,
-		About:  "The least estimated work left first; a running task with more left is stopped where that makes room. Long tasks may starve.",
-		Source: "Schrage, Operations Research 1968 (SRPT); `shortest` of the Tiresias simulator (NSDI 2019).",
-		Params: []Param{preemptParam, skipParam}, New: preemptive(ShortestRemaining, true),
-	},
-	{
-		Name: "easy", Summary: "EASY backfilling: FIFO with a reservation for the head of the line.", Placed: true,
-		About: "Later tasks start early where that does not delay the head by the estimates. Needs run-time estimates. Never starves a task whose predecessors' " +
-			"estimates are not too short.",
-		Source: "Lifka, JSSPP 1995; Mu'alem & Feitelson, TPDS 2001, section 2; scan=sjbf: Tsafrir, Etsion & Feitelson, TPDS 2007, section 4.",
-		Params: []Param{{
-			Name: "scan", Default: "arrival", Choices: []string{"arrival", "sjbf", "reverse"},
-			About: "order in which the tasks behind the head are tried: as they came, shortest estimate first, or from the back",
-		}},
-		New: func(a Args) (sched.Policy, error) {
-			scan := map[string]Scan{"arrival": ScanArrival, "sjbf": ScanSJBF, "reverse": ScanReverse}[a.Text("scan")]
-			return &Easy{Scan: scan, Place: a.Place}, nil
-		},
-	},
-	{
-		Name: "blevel", Summary: "List scheduling by static b-level (HLFET): the head of the longest path first.", Placed: true,
-		About: "The b-level of a task is the estimated length of the longest path from it to the end of its job, without communication; it changes only with the graph and " +
-			"the estimates. The largest goes first, whatever the job, so the makespan of one workflow is short and jobs with short paths may starve behind others.",
-		Source: "Adam, Chandy & Dickson, CACM 1974 (HLFET); Kwok & Ahmad, ACM Computing Surveys 1999, BNP scheduling algorithms.",
-		Params: []Param{skipParam},
-		New:    func(a Args) (sched.Policy, error) { return NewBLevel(a.Place, a.Bool("skip")), nil },
-	},
-	{
-		Name: "critical-path", Summary: "Critical-path weighted: upward rank, latency, resource share, predecessors, heat and age; nodes by score.",
-		About: "A weighted sum of terms in 0..1, largest first, past what does not fit. rank: how close the task is to what is left of its job's critical path; " +
-			"latency: criticality, or how near the deadline is; share: small demand x estimate; preds: whether a successor waits for this task alone; heat: demand of " +
-			"the ready tasks for its scarcest resource against what is free; age: time waited. A task that has waited for the patience gets a reservation as in EASY, " +
-			"so nothing starves. Nodes by 0.5 x free memory + 0.4 x (1 - GPU load) + 0.1 / (1 + storage latency in ms).",
-		Source: "The offline scheduler described for Open-AutoGLM; upward rank: Topcuoglu, Hariri & Wu, TPDS 2002, section 4.1.",
-		Params: []Param{
-			{Name: "rank", Default: num(DefaultWeights.Rank), About: "weight of the upward rank within what is left of the job"},
-			{Name: "latency", Default: num(DefaultWeights.Latency), About: "weight of criticality and deadline"},
-			{Name: "share", Default: num(DefaultWeights.Share), About: "weight of a small resource share x estimate"},
-			{Name: "preds", Default: num(DefaultWeights.Preds), About: "weight of being the last task that a successor waits for"},
-			{Name: "heat", Default: num(DefaultWeights.Heat), About: "weight of the heat of the demanded resource"},
-			{Name: "age", Default: num(DefaultWeights.Age), About: "weight of the waiting time, in patiences"},
-			{Name: "patience", Default: auto, About: "wait after which a task gets a reservation; auto is 20 x the mean estimate + 4 x the time that the whole cluster needs for what is ready"},
-			{Name: "score", Default: "8", About: "nodes scored at most; 0: all on which the task fits"},
-			{Name: "place", Default: "seed", Choices: []string{"seed", "first"}, About: "node choice: the node score, or first fit"},
-		},
-		New: func(a Args) (sched.Policy, error) {
-			return &CriticalPath{
-				W: Weights{
-					Rank: a.Float("rank"), Latency: a.Float("latency"), Share: a.Float("share"), Preds: a.Float("preds"),
-					Heat: a.Float("heat"), Age: a.Float("age"),
-				},
-				Patience: a.Duration("patience"), Score: int(a.Float("score")), First: a.Text("place") == "first",
-			}, nil
-		},
-	},
+	fifoEntry,
+	fjfEntry,
+	rrEntry,
+	rmsEntry,
+	dmEntry,
+	edfEntry,
+	sjfEntry,
+	srtfEntry,
+	easyEntry,
+	blevelEntry,
+	criticalPathEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

@@ -919,3 +919,32 @@ func (p *CriticalPath) bestNode(s *sched.State, d sched.DemandID) sched.NodeID {
 	}
 	return s.Room().Pick(d, p.Score, p.scores.of, p.scores.rater(s))
 }
+
+var criticalPathEntry = Entry{
+	Name: "critical-path", Summary: "Critical-path weighted: upward rank, latency, resource share, predecessors, heat and age; nodes by score.",
+	About: "A weighted sum of terms in 0..1, largest first, past what does not fit. rank: how close the task is to what is left of its job's critical path; " +
+		"latency: criticality, or how near the deadline is; share: small demand x estimate; preds: whether a successor waits for this task alone; heat: demand of " +
+		"the ready tasks for its scarcest resource against what is free; age: time waited. A task that has waited for the patience gets a reservation as in EASY, " +
+		"so nothing starves. Nodes by 0.5 x free memory + 0.4 x (1 - GPU load) + 0.1 / (1 + storage latency in ms).",
+	Source: "The offline scheduler described for Open-AutoGLM; upward rank: Topcuoglu, Hariri & Wu, TPDS 2002, section 4.1.",
+	Params: []Param{
+		{Name: "rank", Default: num(DefaultWeights.Rank), About: "weight of the upward rank within what is left of the job"},
+		{Name: "latency", Default: num(DefaultWeights.Latency), About: "weight of criticality and deadline"},
+		{Name: "share", Default: num(DefaultWeights.Share), About: "weight of a small resource share x estimate"},
+		{Name: "preds", Default: num(DefaultWeights.Preds), About: "weight of being the last task that a successor waits for"},
+		{Name: "heat", Default: num(DefaultWeights.Heat), About: "weight of the heat of the demanded resource"},
+		{Name: "age", Default: num(DefaultWeights.Age), About: "weight of the waiting time, in patiences"},
+		{Name: "patience", Default: auto, About: "wait after which a task gets a reservation; auto is 20 x the mean estimate + 4 x the time that the whole cluster needs for what is ready"},
+		{Name: "score", Default: "8", About: "nodes scored at most; 0: all on which the task fits"},
+		{Name: "place", Default: "seed", Choices: []string{"seed", "first"}, About: "node choice: the node score, or first fit"},
+	},
+	New: func(a Args) (sched.Policy, error) {
+		return &CriticalPath{
+			W: Weights{
+				Rank: a.Float("rank"), Latency: a.Float("latency"), Share: a.Float("share"), Preds: a.Float("preds"),
+				Heat: a.Float("heat"), Age: a.Float("age"),
+			},
+			Patience: a.Duration("patience"), Score: int(a.Float("score")), First: a.Text("place") == "first",
+		}, nil
+	},
+}

@@ -711,3 +711,18 @@ func (p *Easy) backfillEach(r *sched.Round, head sched.TaskID) (hopeful bool) {
 	}
 	return true
 }
+
+var easyEntry = Entry{
+	Name: "easy", Summary: "EASY backfilling: FIFO with a reservation for the head of the line.", Placed: true,
+	About: "Later tasks start early where that does not delay the head by the estimates. Needs run-time estimates. Never starves a task whose predecessors' " +
+		"estimates are not too short.",
+	Source: "Lifka, JSSPP 1995; Mu'alem & Feitelson, TPDS 2001, section 2; scan=sjbf: Tsafrir, Etsion & Feitelson, TPDS 2007, section 4.",
+	Params: []Param{{
+		Name: "scan", Default: "arrival", Choices: []string{"arrival", "sjbf", "reverse"},
+		About: "order in which the tasks behind the head are tried: as they came, shortest estimate first, or from the back",
+	}},
+	New: func(a Args) (sched.Policy, error) {
+		scan := map[string]Scan{"arrival": ScanArrival, "sjbf": ScanSJBF, "reverse": ScanReverse}[a.Text("scan")]
+		return &Easy{Scan: scan, Place: a.Place}, nil
+	},
+}

@@ -46,6 +46,8 @@ type paramJSON struct {
 	Value   string   `json:"value,omitempty"` // show: as given
 	About   string   `json:"about"`
 	Choices []string `json:"choices,omitempty"`
+
+	example string
 }
 
 func describe(e *policies.Entry, spec *policies.Spec) policyJSON {
@@ -65,7 +67,7 @@ func describe(e *policies.Entry, spec *policies.Spec) policyJSON {
 		About: "run times that the policy sees: trace, perfect, or factor:x (x times the true ones)",
 	})
 	for _, q := range list {
-		p.Parameters = append(p.Parameters, paramJSON{q.Name, q.Default, given[q.Name], q.About, q.Choices})
+		p.Parameters = append(p.Parameters, paramJSON{q.Name, q.Default, given[q.Name], q.About, q.Choices, q.Example})
 	}
 	if e.Placed {
 		p.Placements = policies.PlacementNames()
@@ -178,7 +180,7 @@ func (p *policyJSON) text(w io.Writer) error {
 		}
 		entry(w, "  "+q.Name, wide, about+"; "+value)
 		if example == "" {
-			example = q.example()
+			example = q.setting()
 		}
 	}
 	if len(p.Placements) == 0 {
@@ -200,10 +202,12 @@ func (p *policyJSON) text(w io.Writer) error {
 	return err
 }
 
-// example sets the parameter to something else than its default.
-func (q *paramJSON) example() string {
+// setting sets the parameter to something else than its default.
+func (q *paramJSON) setting() string {
 	v := "0.5"
 	switch {
+	case q.example != "":
+		v = q.example
 	case q.Choices != nil:
 		v = q.Choices[len(q.Choices)-1]
 	case q.Default == "true":
