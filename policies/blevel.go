@@ -154,7 +154,7 @@ func (b *BLevel) change(s *sched.State, t sched.TaskID) {
 }
 
 var blevelEntry = Entry{
-	Name: "blevel", Summary: "List scheduling by static b-level (HLFET): the head of the longest path first.", Placed: true,
+	Name: "blevel", Summary: "List scheduling by static b-level (HLFET): the head of the longest path first.", Placed: true, Starves: true,
 	About: "The b-level of a task is the estimated length of the longest path from it to the end of its job, without communication; it changes only with the graph and " +
 		"the estimates. The largest goes first, whatever the job, so the makespan of one workflow is short and jobs with short paths may starve behind others.",
 	Source: "Adam, Chandy & Dickson, CACM 1974 (HLFET); Kwok & Ahmad, ACM Computing Surveys 1999, BNP scheduling algorithms.",

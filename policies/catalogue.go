@@ -20,6 +20,7 @@ type Entry struct {
 	Source  string // paper and section
 	Params  []Param
 	Placed  bool // takes `+placement`
+	Starves bool // may leave a task waiting for ever; About says which
 	New     func(a Args) (sched.Policy, error)
 }
 
@@ -295,6 +296,7 @@ var Catalogue = []Entry{
 	easyEntry,
 	blevelEntry,
 	criticalPathEntry,
+	drfEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

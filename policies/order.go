@@ -51,38 +51,38 @@ var fifoEntry = Entry{
 }
 
 var fjfEntry = Entry{
-	Name: "fjf", Summary: "FIFO that passes over what does not fit.", Placed: true,
+	Name: "fjf", Summary: "FIFO that passes over what does not fit.", Placed: true, Starves: true,
 	About:  "Tasks are tried in the order in which they became ready; whatever fits starts. A large task may starve behind a stream of small ones.",
 	Source: "`fjf` (fit job first) of the Tiresias simulator (Gu et al., NSDI 2019); list scheduling of Graham 1969.",
 	New:    func(a Args) (sched.Policy, error) { return &List{Place: a.Place, Skip: true}, nil },
 }
 
 var rmsEntry = Entry{
-	Name: "rms", Summary: "Rate-monotonic: the shortest period first.", Placed: true,
+	Name: "rms", Summary: "Rate-monotonic: the shortest period first.", Placed: true, Starves: true,
 	About:  "Fixed priorities by period; tasks without a period rank last, in the order of their number, and may starve.",
 	Source: "Liu & Layland, JACM 1973, section 4.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByPeriod, false),
 }
 
 var dmEntry = Entry{
-	Name: "dm", Summary: "Deadline-monotonic: the shortest relative deadline first.", Placed: true,
+	Name: "dm", Summary: "Deadline-monotonic: the shortest relative deadline first.", Placed: true, Starves: true,
 	About:  "Fixed priorities by relative deadline (a periodic task without one has its period); tasks with neither rank last and may starve.",
 	Source: "Leung & Whitehead, Performance Evaluation 1982.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByRelativeDeadline, false),
 }
 
 var edfEntry = Entry{
-	Name: "edf", Summary: "Earliest deadline first.", Placed: true,
+	Name: "edf", Summary: "Earliest deadline first.", Placed: true, Starves: true,
 	About:  "The earliest absolute deadline first; tasks without one rank last and may starve.",
 	Source: "Liu & Layland, JACM 1973, section 7.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByDeadline, false),
 }
 
 var sjfEntry = Entry{
-	Name: "sjf", Summary: "Shortest job first, by estimate, not preemptive.", Placed: true,
+	Name: "sjf", Summary: "Shortest job first, by estimate, not preemptive.", Placed: true, Starves: true,
 	About:  "The shortest estimate first. Long tasks may starve.",
 	Source: "Conway, Maxwell & Miller 1967; Phipps 1956 for M/G/1.", Params: []Param{skipParam}, New: keyed(Shortest),
 }
 
 var srtfEntry = Entry{
-	Name: "srtf", Summary: "Shortest remaining time first, preemptive.", Placed: true,
+	Name: "srtf", Summary: "Shortest remaining time first, preemptive.", Placed: true, Starves: true,
 	About:  "The least estimated work left first; a running task with more left is stopped where that makes room. Long tasks may starve.",
 	Source: "Schrage, Operations Research 1968 (SRPT); `shortest` of the Tiresias simulator (NSDI 2019).",
 	Params: []Param{preemptParam, skipParam}, New: preemptive(ShortestRemaining, true),

@@ -38,6 +38,7 @@ type policyJSON struct {
 	Source     string      `json:"source"`
 	Parameters []paramJSON `json:"parameters"`
 	Placements []string    `json:"placements"` // what may follow a +; empty: it chooses its nodes itself
+	Starves    bool        `json:"starves"`    // it may leave a task waiting for ever; about says which
 }
 
 type paramJSON struct {
@@ -51,7 +52,7 @@ type paramJSON struct {
 }
 
 func describe(e *policies.Entry, spec *policies.Spec) policyJSON {
-	p := policyJSON{Name: e.Name, Summary: e.Summary, About: e.About, Source: e.Source, Parameters: []paramJSON{}, Placements: []string{}}
+	p := policyJSON{Name: e.Name, Summary: e.Summary, About: e.About, Source: e.Source, Parameters: []paramJSON{}, Placements: []string{}, Starves: e.Starves}
 	given := map[string]string{}
 	if spec != nil {
 		p.Canonical = spec.String()
