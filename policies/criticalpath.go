@@ -37,6 +37,8 @@ import (
 // when the tasks that run at that moment have ended; so a task waits at most Patience plus one longest run, and one more for each
 // overdue task that was ready before it. Where Patience is 0 it is 20 x the mean estimate (of A's tasks) + 4 x the time in which the whole
 // cluster could do what is ready at the moment, so that a burst that needs its time does not turn the order into FIFO.
+// That patience is no bound: what a reservation keeps waiting adds to it, so that near saturation it may run ahead of the task (see Sieges of
+// package policytest).
 //
 // Node choice: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms) among at most Score nodes on
 // which the task fits. Load is the allocated share, or the sampled one where a profile younger than 10 s says more.
@@ -921,11 +923,12 @@ func (p *CriticalPath) bestNode(s *sched.State, d sched.DemandID) sched.NodeID {
 }
 
 var criticalPathEntry = Entry{
-	Name: "critical-path", Summary: "Critical-path weighted: upward rank, latency, resource share, predecessors, heat and age; nodes by score.",
+	Name: "critical-path", Summary: "Critical-path weighted: upward rank, latency, resource share, predecessors, heat and age; nodes by score.", Starves: true,
 	About: "A weighted sum of terms in 0..1, largest first, past what does not fit. rank: how close the task is to what is left of its job's critical path; " +
 		"latency: criticality, or how near the deadline is; share: small demand x estimate; preds: whether a successor waits for this task alone; heat: demand of " +
 		"the ready tasks for its scarcest resource against what is free; age: time waited. A task that has waited for the patience gets a reservation as in EASY, " +
-		"so nothing starves. Nodes by 0.5 x free memory + 0.4 x (1 - GPU load) + 0.1 / (1 + storage latency in ms).",
+		"so with a patience that is given nothing starves; one that is auto grows with what is ready, so that beside a stream of small tasks, which a reservation " +
+		"lets pile up, one that needs the whole cluster may starve. Nodes by 0.5 x free memory + 0.4 x (1 - GPU load) + 0.1 / (1 + storage latency in ms).",
 	Source: "The offline scheduler described for Open-AutoGLM; upward rank: Topcuoglu, Hariri & Wu, TPDS 2002, section 4.1.",
 	Params: []Param{
 		{Name: "rank", Default: num(DefaultWeights.Rank), About: "weight of the upward rank within what is left of the job"},

@@ -1,0 +1,99 @@
+package policies_test
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/policytest"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces"
+)
+
+// inSim drives a case in the simulator.
+func inSim(tb testing.TB, c policytest.Case, p sched.Policy, tap func(sched.Time, []sched.Event, []sched.Command)) func(sched.TaskID) sched.Outcome {
+	res, err := sim.Run(context.Background(), sim.Config{
+		Workload: &traces.Workload{Table: c.Table, Run: c.Run, RunOn: c.RunOn, Source: "case"}, Nodes: c.Nodes, Policy: p,
+		Tap: func(now sched.Time, in []sched.Event, out []sched.Command) error { tap(now, in, out); return nil },
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return res.Outcome
+}
+
+// starves returns the sieges on which a policy keeps the victim waiting for longer than a policy may that starves nothing.
+func starves(t *testing.T, name string, sieges []policytest.Siege) (found []string) {
+	t.Helper()
+	spec, err := policies.Parse(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range sieges {
+		var sum time.Duration
+		for _, e := range s.Case.Table.Estimates {
+			sum += e
+		}
+		p, err := policies.Build(spec, policies.Hints{MeanEstimate: sum / time.Duration(len(s.Case.Run))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wait := s.Wait(t, p, inSim)
+		if wait > s.Bound {
+			found = append(found, s.Name)
+		}
+		t.Logf("%s: waits %v at a stretch, bound %v", s.Name, wait, s.Bound)
+	}
+	return found
+}
+
+// TestAPolicyStarvesATaskExactlyIfItSaysSo besieges a task under every policy. The variants are what the entries say of their parameters.
+func TestAPolicyStarvesATaskExactlyIfItSaysSo(t *testing.T) {
+	sieges := policytest.Sieges()
+	claims := map[string]bool{"drf{skip=false}": false, "critical-path{patience=20h}": false}
+	for _, e := range policies.Catalogue {
+		claims[e.Name] = e.Starves
+		about := strings.ToLower(e.About)
+		may, never := strings.Contains(about, "may starve"), strings.Contains(about, "never starves") || strings.Contains(about, "nothing starves")
+		switch {
+		case e.Starves && !may:
+			t.Errorf("%s starves tasks, and About does not say which may starve", e.Name)
+		case !e.Starves && (may || !never):
+			t.Errorf("%s is said to starve nothing, and About does not say that it never starves a task, or says that one may starve", e.Name)
+		}
+	}
+	for name, claim := range claims {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			found := starves(t, name, sieges)
+			switch {
+			case claim && len(found) == 0:
+				t.Error("it is said to starve tasks, and does so nowhere")
+			case !claim && len(found) > 0:
+				t.Errorf("it is said to starve nothing, and does: %s", strings.Join(found, "; "))
+			}
+		})
+	}
+}
+
+// TestASiegeStarvesWhatComesLastAndNothingInTheOrderOfArrival says that the sieges tell policies apart: in the order of arrival no victim waits a
+// fifth of the bound, and where it comes last each starves.
+func TestASiegeStarvesWhatComesLastAndNothingInTheOrderOfArrival(t *testing.T) {
+	for _, s := range policytest.Sieges() {
+		if wait := s.Wait(t, build(t, "fifo")(), inSim); wait > s.Bound/5 {
+			t.Errorf("%s: fifo lets it wait %v, the bound is %v", s.Name, wait, s.Bound)
+		}
+		last := &policies.List{Skip: true, Key: func(_ *sched.State, u sched.TaskID) int64 {
+			if u == s.Victim {
+				return 1
+			}
+			return 0
+		}}
+		if wait := s.Wait(t, last, inSim); wait <= s.Bound {
+			t.Errorf("%s: it waits %v where it comes last, within the bound of %v", s.Name, wait, s.Bound)
+		}
+	}
+}
