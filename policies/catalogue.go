@@ -297,6 +297,7 @@ var Catalogue = []Entry{
 	blevelEntry,
 	criticalPathEntry,
 	drfEntry,
+	fairShareEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
