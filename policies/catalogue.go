@@ -293,6 +293,7 @@ var Catalogue = []Entry{
 	edfEntry,
 	sjfEntry,
 	srtfEntry,
+	hrrnEntry,
 	easyEntry,
 	blevelEntry,
 	criticalPathEntry,
