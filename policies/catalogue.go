@@ -299,6 +299,7 @@ var Catalogue = []Entry{
 	criticalPathEntry,
 	drfEntry,
 	fairShareEntry,
+	themisEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
