@@ -294,6 +294,7 @@ var Catalogue = []Entry{
 	sjfEntry,
 	srtfEntry,
 	hrrnEntry,
+	qssfEntry,
 	easyEntry,
 	blevelEntry,
 	criticalPathEntry,

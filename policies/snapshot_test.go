@@ -18,7 +18,7 @@ import (
 func everyPolicy() []string {
 	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
 		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit",
-		"drf{skip=false}", "themis{skip=false}", "themis{lease=1s}", "themis+best-fit", "hrrn{skip=false}", "fair-share{half-life=5s,weights=red:3}")
+		"drf{skip=false}", "qssf{skip=false,samples=3}", "themis{skip=false}", "themis{lease=1s}", "themis+best-fit", "hrrn{skip=false}", "fair-share{half-life=5s,weights=red:3}")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {
