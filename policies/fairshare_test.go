@@ -173,3 +173,31 @@ func TestWithOneTenantFairnessIsTheOrderOfArrival(t *testing.T) {
 		}
 	}
 }
+
+func TestATenantThatAsksForMuchLeavesTheOtherItsHalf(t *testing.T) {
+	// Red asks for nine times as much as blue, and both always have more to do. In the order of arrival they hold 9 to 1.
+	var rows []traces.Row
+	for i := range 6000 {
+		tenant := "red"
+		if i%10 == 9 {
+			tenant = "blue"
+		}
+		rows = append(rows, of(tenant, devices(float64(i)*2, 60+float64(i*i%120), 1)))
+	}
+	w := workload(t, rows...)
+	jain := func(policy string) float64 {
+		held := heldBy(w, simulate(t, config(w, machines(1, 64, 8), build(t, policy)(), nil)).Outcome, second(6000))
+		a, b := held["red"], held["blue"]
+		return (a + b) * (a + b) / (2 * (a*a + b*b))
+	}
+	fifo := jain("fifo")
+	t.Logf("Jain's index of the GPU time held: fifo %.3f, drf %.3f, fair-share %.3f", fifo, jain("drf"), jain("fair-share"))
+	if fifo > 0.65 {
+		t.Errorf("Jain's index is %.3f under fifo: the case says nothing", fifo)
+	}
+	for _, policy := range []string{"drf", "drf{skip=false}", "fair-share", "fair-share{skip=false}", "fair-share{half-life=1h}"} {
+		if got := jain(policy); got < 0.99 {
+			t.Errorf("Jain's index of the GPU time held is %.3f under %s, %.3f under fifo", got, policy, fifo)
+		}
+	}
+}
