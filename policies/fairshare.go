@@ -127,18 +127,22 @@ func (p *FairShare) passTime(s *sched.State) {
 	p.rankAll(s)
 }
 
+func (p *FairShare) ledger(tenant sched.TenantID) *ledger {
+	p.grow(tenant)
+	for len(p.used) < len(p.ranks) {
+		p.used = append(p.used, ledger{})
+	}
+	return &p.used[tenant]
+}
+
 // book adds to what the tenant of t has used, in the half-life given.
 func (p *FairShare) book(s *sched.State, t sched.TaskID, epoch, ms int64) {
 	if epoch <= p.epoch-epochs {
 		return
 	}
-	tenant, d := s.Class(t).Tenant, s.Demand(t)
-	p.grow(tenant)
-	for len(p.used) < len(p.ranks) {
-		p.used = append(p.used, ledger{})
-	}
+	d := s.Demand(t)
 	p.oldest = min(p.oldest, epoch)
-	u := &p.used[tenant]
+	u := p.ledger(s.Class(t).Tenant)
 	u.gpu[epoch&(epochs-1)] += ms * d.GPUTotal()
 	u.cpu[epoch&(epochs-1)] += ms * d.CPUTotal()
 }
@@ -189,7 +193,7 @@ func (p *FairShare) settle(s *sched.State, t sched.TaskID, from sched.Time, held
 
 // rank keeps the order: uses are compared to 2^-16 ms of the whole cluster.
 func (p *FairShare) rank(s *sched.State, tenant sched.TenantID) {
-	u, from := &p.used[tenant], max(p.oldest, p.epoch-epochs+1)
+	u, from := p.ledger(tenant), max(p.oldest, p.epoch-epochs+1)
 	gpu, cpu := 0.0, 0.0
 	for e := from; e <= p.epoch; e++ {
 		gpu = gpu/2 + float64(u.gpu[e&(epochs-1)])

@@ -201,3 +201,28 @@ func TestATenantThatAsksForMuchLeavesTheOtherItsHalf(t *testing.T) {
 		}
 	}
 }
+
+func TestARestoredFairShareForgetsWhatIsLongPast(t *testing.T) {
+	tb := &sched.Table{
+		Tasks:     []sched.Task{{Deadline: sched.Never}, {Submit: second(100), Deadline: sched.Never, Job: 1}},
+		Estimates: []time.Duration{time.Second, time.Second}, Jobs: 2,
+		Classes: []sched.Class{{Tenant: 1}}, Demands: []sched.Demand{{Gang: 1, Need: sched.Need{CPU: 1000}}},
+		Tenants: []string{"", "red"}, Queues: []string{""}, Kinds: []string{""},
+	}
+	policy := build(t, "fair-share{half-life=1s}")
+	c := sched.Config{Table: tb, Nodes: machines(1, 1, 0), Policy: policy()}
+	k, err := sched.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrived := func(u sched.TaskID) []sched.Event {
+		return []sched.Event{{Kind: sched.JobArrived, Task: u, N: 1, Node: sched.NoNode}}
+	}
+	k.Step(0, arrived(0))
+	k.Step(second(1), []sched.Event{{Kind: sched.Finished, Task: 0, Attempt: 1, Node: sched.NoNode}})
+	k.Step(second(99), nil) // 98 half-lives later
+	c.Policy = policy()
+	if out := restore(t, k, c).Step(second(100), arrived(1)); len(out) != 1 || out[0].Kind != sched.Start {
+		t.Errorf("orders %v, wanted one start", out)
+	}
+}
