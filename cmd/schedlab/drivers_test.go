@@ -23,7 +23,7 @@ import (
 func everyPolicy() []string {
 	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{preempt=false}", "blevel{skip=false}", "easy{scan=sjbf}",
 		"easy{scan=reverse}", "critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit", "fifo+worst-fit", "sjf+seed",
-		"drf{skip=false}", "qssf{skip=false,samples=3}", "themis{skip=false}", "themis{lease=1s}", "hrrn{skip=false}", "fair-share{half-life=5s,weights=red:3}")
+		"drf{skip=false}", "qssf{skip=false,samples=3}", "themis{skip=false}", "hrrn+worst-fit", "fair-share+seed", "themis{lease=1s}", "hrrn{skip=false}", "fair-share{half-life=5s,weights=red:3}")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {

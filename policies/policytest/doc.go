@@ -1,6 +1,6 @@
 // Package policytest is the conformance suite for policies and drivers: random cases, a recorder and checkers that share no code with
-// the kernel, and plain reference simulators. The checkers alone, without the testing machinery, are in the package check below
-// it; the names are the same here.
+// the kernel, plain reference simulators, and sieges, which tell whether a policy starves a task. The checkers alone, without the testing
+// machinery, are in the package check below it; the names are the same here.
 //
 //	func TestFIFO(t *testing.T) {
 //		policytest.Conform(t, "fifo", func() sched.Policy { return &policies.List{} }, simDriver)
