@@ -300,6 +300,9 @@ func (t *Task) check() error {
 	case t.GPUs == 0 && t.GPUMemGB > 0:
 		return fmt.Errorf("gpu_mem_gb without a GPU")
 	}
+	if _, err := t.Demand(); err != nil {
+		return err
+	}
 	if c := t.Checkpoint; c != nil && c.Every != "" && c.Every != "off" && c.Every != "young-daly" {
 		if d, err := time.ParseDuration(c.Every); err != nil || d < 100*time.Millisecond {
 			return fmt.Errorf("checkpoint.every must be a duration of at least 100ms, young-daly or off, not %q", clip(c.Every))
