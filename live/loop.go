@@ -126,3 +126,10 @@ func (l *Loop) step(batch *[]sched.Event) (sched.Time, []sched.Command) {
 	sched.SortBatch(*batch)
 	return now, l.Kernel.Step(now, *batch)
 }
+
+// Waiting returns the number of facts that no batch has taken yet.
+func (l *Loop) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.in)
+}

@@ -72,7 +72,7 @@ type Started struct {
 // Exit is what came of the command.
 type Exit struct {
 	At           time.Time `json:"at"`
-	Code         int       `json:"code"`             // of the first replica that failed, else 0; 128+n where signal n ended it
+	Code         int32     `json:"code"`             // of the first replica that failed, else 0; 128+n where signal n ended it
 	Signal       int       `json:"signal,omitempty"` // that ended it
 	Reason       string    `json:"reason,omitempty"` // why it was ended or could not be run: limit, memory, cancelled, preempted, or an error
 	UserCPU      float64   `json:"user_cpu_s"`

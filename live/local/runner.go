@@ -37,6 +37,7 @@ type Event struct {
 	Attempt int32
 	Exit    Exit   // Ended
 	Err     string // Failed, Lost
+	Stopped bool   // Stop was called
 }
 
 // Runner keeps the attempts of this machine. Root and Exe must be set. Its methods return at once.
@@ -45,9 +46,9 @@ type Runner struct {
 	Exe    string      // the program whose hidden command ShimCommand is
 	Report func(Event) // called from any goroutine; never two events of one attempt at a time
 
-	mu   sync.Mutex
-	runs map[key]*run
-	wg   sync.WaitGroup
+	mu     sync.Mutex
+	runs   map[key]*run
+	closed bool
 }
 
 type key struct {
@@ -70,12 +71,11 @@ func (r *Runner) add(k key) *run {
 	if r.runs == nil {
 		r.runs = map[key]*run{}
 	}
-	if r.runs[k] != nil {
+	if r.runs[k] != nil || r.closed {
 		return nil
 	}
 	u := &run{key: k, pidfd: -1}
 	r.runs[k] = u
-	r.wg.Add(1)
 	return u
 }
 
@@ -90,30 +90,37 @@ func (r *Runner) end(u *run, e Event) {
 		u.pidfd = -1
 	}
 	delete(r.runs, u.key)
+	e.Task, e.Attempt, e.Stopped = u.task, u.attempt, u.stop != nil
+	closed := r.closed
 	r.mu.Unlock()
-	e.Task, e.Attempt = u.task, u.attempt
-	r.Report(e)
-	r.wg.Done()
-}
-
-// Start spawns the attempt's shim. Ready or Failed is reported.
-func (r *Runner) Start(s *Spec) {
-	if u := r.add(key{s.Task, s.Attempt}); u != nil {
-		go r.start(u, s)
+	if !closed {
+		r.Report(e)
 	}
 }
 
-func (r *Runner) start(u *run, s *Spec) {
-	e, err := r.spawn(u, s)
-	if err != nil {
-		e = Event{Kind: Failed, Err: err.Error()}
+// Start spawns the shim of an attempt, which may be stopped from here on. describe says what it is to run; it is called from another
+// goroutine. Ready, Failed or Voided is reported.
+func (r *Runner) Start(t sched.TaskID, attempt int32, describe func() (*Spec, error)) {
+	u := r.add(key{t, attempt})
+	if u == nil {
+		return
 	}
-	r.end(u, e)
+	go func() {
+		s, err := describe()
+		e := Event{Kind: Voided}
+		if err == nil {
+			e, err = r.spawn(u, s)
+		}
+		if err != nil {
+			e = Event{Kind: Failed, Err: err.Error()}
+		}
+		r.end(u, e)
+	}()
 }
 
 // spawn takes the attempt from its folder to its end.
 func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
-	f, err := attempts(r.Root).next(s.Task, s.Attempt)
+	f, err := attempts(r.Root).next(u.task, u.attempt)
 	if err != nil {
 		return Event{}, err
 	}
@@ -158,7 +165,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	if fd, err := unix.PidfdOpen(cmd.Process.Pid, 0); err == nil {
 		u.pidfd = fd
 	}
-	if u.stop != nil { // ordered meanwhile
+	if u.stop != nil || r.closed { // ordered meanwhile
 		_ = u.gate.Close()
 		u.gate = nil
 	}
@@ -320,6 +327,19 @@ func (r *Runner) adopt(u *run) (Event, error) {
 			return f.verdict(u, "") // waits for the lock
 		}
 	}
+}
+
+// Close shuts the gates that are not open yet, so that what waits there ends; what runs runs on. Nothing is started or reported any more.
+func (r *Runner) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range r.runs {
+		if u.gate != nil {
+			_ = u.gate.Close()
+			u.gate = nil
+		}
+	}
+	r.closed = true
 }
 
 // Running returns the number of attempts that are not over.

@@ -39,6 +39,10 @@ func newBench(t *testing.T, root string) *bench {
 	return b
 }
 
+func (b *bench) start(s *Spec) {
+	b.Start(s.Task, s.Attempt, func() (*Spec, error) { return s, nil })
+}
+
 func (b *bench) want(kind EventKind) Event {
 	b.t.Helper()
 	select {
@@ -63,7 +67,7 @@ func spec(task sched.TaskID, line string) *Spec {
 // run takes an attempt through its gate to its end.
 func (b *bench) run(s *Spec) Event {
 	b.t.Helper()
-	b.Start(s)
+	b.start(s)
 	b.want(Ready)
 	b.Open(s.Task, s.Attempt)
 	return b.want(Ended)
@@ -94,7 +98,7 @@ func TestACommandRunsWithItsEnvironmentAndItsEndIsTold(t *testing.T) {
 func TestNothingRunsBeforeTheGateOpens(t *testing.T) {
 	b := newBench(t, t.TempDir())
 	file := filepath.Join(t.TempDir(), "ran")
-	b.Start(spec(1, "touch "+file))
+	b.start(spec(1, "touch "+file))
 	b.want(Ready)
 	time.Sleep(50 * time.Millisecond)
 	b.Stop(1, 1, Stop{Reason: "cancelled"})
@@ -103,7 +107,7 @@ func TestNothingRunsBeforeTheGateOpens(t *testing.T) {
 		t.Error("the command ran")
 	}
 	// The same attempt may begin anew, in another folder.
-	b.Start(spec(1, "touch "+file))
+	b.start(spec(1, "touch "+file))
 	b.want(Ready)
 	b.Open(1, 1)
 	b.want(Ended)
@@ -123,7 +127,7 @@ func TestAStopIsAskedForAndThenForced(t *testing.T) {
 		{`trap '' TERM; echo up; while :; do sleep 0.01; done`, 50 * time.Millisecond, Exit{Code: 137, Signal: 9}},
 	} {
 		s := spec(sched.TaskID(i), c.line)
-		b.Start(s)
+		b.start(s)
 		b.want(Ready)
 		b.Open(s.Task, 1)
 		waitFor(t, func() bool {
@@ -201,7 +205,7 @@ func shimOf(t *testing.T, root string, task int) int {
 func TestAKilledShimTakesItsCommandAlongAndCountsAsLost(t *testing.T) {
 	root := t.TempDir()
 	b := newBench(t, root)
-	b.Start(spec(1, `setsid sleep 1000 & sleep 1000`))
+	b.start(spec(1, `setsid sleep 1000 & sleep 1000`))
 	b.want(Ready)
 	b.Open(1, 1)
 	mark := FolderVariable + "=" + filepath.Join(root, "0", "1", "1")
@@ -221,7 +225,7 @@ func TestAnAttemptOutlivesItsDaemonAndIsAdopted(t *testing.T) {
 	root := t.TempDir()
 	first := newBench(t, root)
 	file := filepath.Join(t.TempDir(), "go")
-	first.Start(spec(1, fmt.Sprintf("while [ ! -e %s ]; do sleep 0.01; done; exit 4", file)))
+	first.start(spec(1, fmt.Sprintf("while [ ! -e %s ]; do sleep 0.01; done; exit 4", file)))
 	first.want(Ready)
 	first.Open(1, 1)
 	shimOf(t, root, 1)
@@ -245,7 +249,7 @@ func TestAnAttemptOutlivesItsDaemonAndIsAdopted(t *testing.T) {
 func TestAnAdoptedAttemptCanBeStopped(t *testing.T) {
 	root := t.TempDir()
 	first := newBench(t, root)
-	first.Start(spec(1, "sleep 1000"))
+	first.start(spec(1, "sleep 1000"))
 	first.want(Ready)
 	first.Open(1, 1)
 	shimOf(t, root, 1)

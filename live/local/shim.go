@@ -165,7 +165,7 @@ func (s *shim) spawn(i int, out *os.File) error {
 	defer s.mu.Unlock()
 	if s.reason != "" { // it was stopped before this replica began
 		s.failed = true
-		s.exit.Code, s.exit.Signal = 128+int(syscall.SIGTERM), int(syscall.SIGTERM)
+		s.exit.Code, s.exit.Signal = 128+int32(syscall.SIGTERM), int(syscall.SIGTERM)
 		return nil
 	}
 	env := append([]string{}, s.spec.Env...)
@@ -252,7 +252,7 @@ func (s *shim) reap() {
 			}
 			if code != 0 && !s.failed {
 				s.failed = true
-				s.exit.Code, s.exit.Signal = code, sig
+				s.exit.Code, s.exit.Signal = int32(code), sig
 				if len(s.pids) > 0 && s.reason == "" {
 					why := fmt.Sprintf("replica %d ended with %d", replica, code)
 					go s.stop(Stop{Reason: why, Grace: s.spec.Grace})

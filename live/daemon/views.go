@@ -1,0 +1,161 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+func uid() uint32 { return uint32(os.Geteuid()) }
+
+// Task is what is shown of a task. Times are seconds since the epoch of the state, durations seconds; members that do not apply are
+// left out.
+type Task struct {
+	ID       string   `json:"id"` // as the commands take it: 12, or 12/train in a job of several
+	Job      int32    `json:"job"`
+	JobName  string   `json:"job_name"`
+	Task     string   `json:"task"`
+	UID      uint32   `json:"uid"`
+	Tenant   string   `json:"tenant,omitempty"`
+	Queue    string   `json:"queue,omitempty"`
+	State    string   `json:"state"`
+	Why      string   `json:"why,omitempty"` // it waits, in a word
+	Submit   float64  `json:"submit_s"`
+	Ready    *float64 `json:"ready_s,omitempty"`
+	Start    *float64 `json:"start_s,omitempty"` // first
+	End      *float64 `json:"end_s,omitempty"`
+	Wait     float64  `json:"wait_s"` // so far
+	Attempts int32    `json:"attempts"`
+	Demand   string   `json:"demand"`
+	Node     string   `json:"node,omitempty"`
+	GPUs     []int    `json:"gpu_indexes,omitempty"`
+	Code     *int32   `json:"exit_code,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
+}
+
+// view returns what is shown of a task. It is called under mu.
+func (d *Daemon) view(t sched.TaskID) Task {
+	k, tb := d.kernel, d.book.tb
+	o, class := k.Outcome(t), tb.ClassOf(t)
+	j := &d.jobs[tb.Tasks[t].Job]
+	v := Task{
+		ID: d.name(t), Job: int32(j.ID) + 1, JobName: j.Name, Task: tb.TaskNames.At(int(t)), UID: j.UID, Tenant: tb.Tenants[class.Tenant],
+		Queue: tb.Queues[class.Queue], State: o.Phase.String(), Submit: tb.Tasks[t].Submit.Seconds(), Attempts: o.Attempts,
+		Demand: tb.DemandOf(t).String(),
+	}
+	at := func(x sched.Time) *float64 {
+		if x == sched.Never {
+			return nil
+		}
+		s := x.Seconds()
+		return &s
+	}
+	v.Ready, v.Start, v.End = at(o.Ready), at(o.Start), at(o.End)
+	if o.Ready != sched.Never {
+		end := o.End
+		if end == sched.Never {
+			end = max(d.loop.Now(), k.Now())
+		}
+		v.Wait = (end.Sub(o.Ready) - k.Attained(t)).Seconds()
+		if o.Phase.Over() {
+			v.Wait = o.Wait().Seconds()
+		}
+	}
+	switch o.Phase {
+	case sched.Running, sched.Stopping:
+		for _, p := range k.Placements(t) {
+			v.Node = k.Room().Spec(p.Node).Name
+			for i := range sched.MaxDevices {
+				if p.GPUs&(1<<i) != 0 {
+					v.GPUs = append(v.GPUs, i)
+				}
+			}
+		}
+	case sched.Blocked, sched.Ready, sched.Claiming, sched.Backoff, sched.Held:
+		v.Why = k.CauseOf(t).String()
+	}
+	if x, ok := d.lastEnd[t]; ok {
+		v.Code, v.Reason = &x.Code, x.Reason
+	}
+	if p := d.problem[t]; p != "" && v.Reason == "" {
+		v.Reason = p
+	}
+	return v
+}
+
+// Select finds the tasks that a selector names: job numbers and ranges (3-8,12), JOB/TASK, last, all. It is for any asker: acting on them
+// is another matter. Nothing is found is an error.
+func (d *Daemon) Select(selector string) ([]sched.TaskID, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var out []sched.TaskID
+	whole := func(j *Job) {
+		for t := j.First; t < j.First+sched.TaskID(j.Tasks); t++ {
+			out = append(out, t)
+		}
+	}
+	for part := range strings.SplitSeq(selector, ",") {
+		part = strings.TrimSpace(part)
+		switch part {
+		case "":
+			return nil, fmt.Errorf("%w: an empty selector", ErrBad)
+		case "all":
+			for i := range d.jobs {
+				whole(&d.jobs[i])
+			}
+			continue
+		case "last":
+			if len(d.jobs) == 0 {
+				return nil, fmt.Errorf("%w: there is no job yet", ErrNotFound)
+			}
+			whole(&d.jobs[len(d.jobs)-1])
+			continue
+		}
+		number, task, hasTask := strings.Cut(part, "/")
+		from, to, isRange := strings.Cut(number, "-")
+		if !isRange {
+			to = from
+		}
+		lo, err := strconv.Atoi(from)
+		hi, err2 := strconv.Atoi(to)
+		if err != nil || err2 != nil || hasTask && isRange {
+			return nil, fmt.Errorf("%w: %q: select jobs as 3-8,12, a task as 12/train, or last or all", ErrBad, part)
+		}
+		if lo < 1 || hi > len(d.jobs) || lo > hi {
+			return nil, fmt.Errorf("%w: there is no job %s (there are %d)", ErrNotFound, number, len(d.jobs))
+		}
+		for i := lo; i <= hi; i++ {
+			j := &d.jobs[i-1]
+			if !hasTask {
+				whole(j)
+				continue
+			}
+			found := false
+			for t := j.First; t < j.First+sched.TaskID(j.Tasks); t++ {
+				if d.book.tb.TaskNames.At(int(t)) == task {
+					out, found = append(out, t), true
+				}
+			}
+			if !found {
+				return nil, fmt.Errorf("%w: job %d has no task %q", ErrNotFound, i, task)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Tasks returns what is shown of tasks. At most limit of those that keep says yes to, the newest first where newest is set.
+func (d *Daemon) Tasks(tasks []sched.TaskID) []Task {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	out := make([]Task, 0, len(tasks))
+	for _, t := range tasks {
+		if int(t) < d.kernel.Known() {
+			out = append(out, d.view(t))
+		}
+	}
+	return out
+}
