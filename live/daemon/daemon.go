@@ -35,6 +35,7 @@ type Config struct {
 	Exe    string                                  // the program whose hidden command the shim is
 	Log    *slog.Logger
 	Window sched.BatchWindow
+	Header json.RawMessage // of the journals that Journal writes: what a replay must know to build the policies
 }
 
 // Daemon is a running live mode.
@@ -49,6 +50,7 @@ type Daemon struct {
 	kernel  *sched.Kernel
 	book    *book
 	jobs    []Job
+	first   birth
 	policy  string                      // in force
 	stopWhy map[sched.TaskID]string     // why a running task is being stopped, where it is not the policy
 	began   map[attemptKey]sched.Time   // of attempts that run
@@ -148,6 +150,7 @@ func (d *Daemon) recover(ctx context.Context) error {
 			return fmt.Errorf("job %d: %w", j.ID+1, err)
 		}
 	}
+	d.first = b
 	same, err := d.replay(ctx, &b, false)
 	if err == nil && !same {
 		d.log.Warn("the policy decides otherwise than the program that wrote the state: its orders are taken as they were", "policy", d.policy)

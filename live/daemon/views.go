@@ -28,6 +28,7 @@ type Task struct {
 	Start    *float64 `json:"start_s,omitempty"` // first
 	End      *float64 `json:"end_s,omitempty"`
 	Wait     float64  `json:"wait_s"` // so far
+	Held     float64  `json:"ran_s"`  // so far, all attempts
 	Attempts int32    `json:"attempts"`
 	Demand   string   `json:"demand"`
 	Node     string   `json:"node,omitempty"`
@@ -59,10 +60,11 @@ func (d *Daemon) view(t sched.TaskID) Task {
 		if end == sched.Never {
 			end = max(d.loop.Now(), k.Now())
 		}
-		v.Wait = (end.Sub(o.Ready) - k.Attained(t)).Seconds()
-		if o.Phase.Over() {
-			v.Wait = o.Wait().Seconds()
+		v.Held = o.Held.Seconds()
+		if o.Phase == sched.Running || o.Phase == sched.Stopping {
+			v.Held = (k.Attained(t) + end.Sub(k.Now())).Seconds()
 		}
+		v.Wait = max(end.Sub(o.Ready).Seconds()-v.Held, 0)
 	}
 	switch o.Phase {
 	case sched.Running, sched.Stopping:
@@ -159,3 +161,123 @@ func (d *Daemon) Tasks(tasks []sched.TaskID) []Task {
 	}
 	return out
 }
+
+// All returns every task.
+func (d *Daemon) All() []sched.TaskID {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	out := make([]sched.TaskID, d.kernel.Known())
+	for t := range out {
+		out[t] = sched.TaskID(t)
+	}
+	return out
+}
+
+// Names returns tasks as the commands take them.
+func (d *Daemon) Names(tasks []sched.TaskID) []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	out := make([]string, len(tasks))
+	for i, t := range tasks {
+		out[i] = d.name(t)
+	}
+	return out
+}
+
+// States are the words that a task's state can be, and the two that stand for several.
+func States() []string {
+	out := []string{"open", "over"}
+	for p := sched.Blocked; p <= sched.Rejected; p++ {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+// List returns what is shown of those of the tasks that are in one of the states (of any, where there are none): the newest limit of them,
+// 0 being no limit, and how many older ones that left out.
+func (d *Daemon) List(tasks []sched.TaskID, states []string, limit int) (list []Task, more int, err error) {
+	var want [sched.Rejected + 1]bool
+	for _, s := range states {
+		known := false
+		for p := sched.Blocked; p <= sched.Rejected; p++ {
+			if s == p.String() || s == "over" && p.Over() || s == "open" && !p.Over() {
+				want[p], known = true, true
+			}
+		}
+		if !known {
+			return nil, 0, fmt.Errorf("%w: unknown state %q (known: %s)", ErrBad, s, strings.Join(States(), ", "))
+		}
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var kept []sched.TaskID
+	for i := len(tasks) - 1; i >= 0; i-- {
+		if t := tasks[i]; len(states) == 0 || want[d.kernel.Phase(t)] {
+			if limit > 0 && len(kept) == limit {
+				more++
+				continue
+			}
+			kept = append(kept, t)
+		}
+	}
+	list = make([]Task, len(kept))
+	for i, t := range kept {
+		list[len(kept)-1-i] = d.view(t)
+	}
+	return list, more, nil
+}
+
+// Status is the daemon at a glance.
+type Status struct {
+	Policy  string  `json:"policy"`
+	NowS    float64 `json:"now_s"`
+	Epoch   string  `json:"epoch"` // of all times, RFC 3339
+	Jobs    int     `json:"jobs"`
+	Queued  int     `json:"queued"`
+	Blocked int     `json:"blocked"`
+	Running int     `json:"running"`
+	Over    int     `json:"over"`
+	Nodes   []Node  `json:"nodes"`
+}
+
+// Node is what is shown of a node. Capacities that are not stated are left out.
+type Node struct {
+	Name      string  `json:"name"`
+	Up        bool    `json:"up"`
+	CPU       float64 `json:"cpu,omitempty"` // cores
+	CPUFree   float64 `json:"cpu_free"`
+	MemGB     float64 `json:"mem_gb,omitempty"`
+	MemFreeGB float64 `json:"mem_free_gb"`
+	GPUs      int32   `json:"gpus,omitempty"`
+	GPUsFree  float64 `json:"gpus_free"` // shares as fractions
+	GPUType   string  `json:"gpu_type,omitempty"`
+}
+
+// Status returns the daemon at a glance.
+func (d *Daemon) Status() Status {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	k := d.kernel
+	s := Status{
+		Policy: d.policy, NowS: d.loop.Now().Seconds(), Epoch: d.loop.Epoch.UTC().Format("2006-01-02T15:04:05.000Z"), Jobs: len(d.jobs),
+		Queued: k.Queued(), Blocked: k.Blocked(), Running: k.Running(), Over: k.Over(), Nodes: []Node{},
+	}
+	room := k.Room()
+	for i := range room.Len() {
+		n := sched.NodeID(i)
+		spec := room.Spec(n)
+		v := Node{
+			Name: spec.Name, Up: room.Up(n), GPUs: spec.GPUs, GPUsFree: float64(room.FreeGPUMilli(n)) / sched.Whole, GPUType: spec.GPUType,
+		}
+		if spec.CPU != sched.Unlimited {
+			v.CPU, v.CPUFree = float64(spec.CPU)/1000, float64(room.FreeCPU(n))/1000
+		}
+		if spec.Mem != sched.Unlimited {
+			v.MemGB, v.MemFreeGB = float64(spec.Mem)/gib, float64(room.FreeMem(n))/gib
+		}
+		s.Nodes = append(s.Nodes, v)
+	}
+	return s
+}
+
+const gib = 1 << 30

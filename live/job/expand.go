@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -22,6 +23,20 @@ var idForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.=,+@%-]*$`)
 
 // reserved begins the names of variables that schedlab sets itself.
 var reserved = []string{"SCHEDLAB_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CKPT_DIR", "NOTIFY_SOCKET"}
+
+// NameOf makes a job's name of a program's.
+func NameOf(program string) string {
+	name := []byte(filepath.Base(program))
+	for i, c := range name {
+		if !idForm.Match([]byte{'a', c}) {
+			name[i] = '_'
+		}
+	}
+	if name = name[:min(len(name), maxName)]; !idForm.Match(name) {
+		return "command"
+	}
+	return string(name)
+}
 
 // Expand makes one task a member of arrays and matrices, puts parameters in, and checks all of the job: after it nothing is left to be
 // found wrong but what the cluster cannot hold. Expanding twice changes nothing.

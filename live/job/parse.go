@@ -15,6 +15,18 @@ const MaxSize = 16 << 20
 
 // Parse reads a job as YAML or JSON, and checks and expands it. Errors begin with the name and, where known, the line.
 func Parse(text []byte, name string) (*Job, error) {
+	j, err := Read(text, name)
+	if err != nil {
+		return nil, err
+	}
+	if err := j.Expand(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return j, nil
+}
+
+// Read reads a job as it is written, neither checked nor expanded.
+func Read(text []byte, name string) (*Job, error) {
 	if len(text) > MaxSize {
 		return nil, fmt.Errorf("%s: a job of more than %d MiB", name, MaxSize>>20)
 	}
@@ -40,9 +52,6 @@ func Parse(text []byte, name string) (*Job, error) {
 		if err := d.Decode(&Job{}); !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("%s: more than one job (a second YAML document)", name)
 		}
-	}
-	if err := j.Expand(); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return &j, nil
 }
