@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/live"
+	"github.com/schedlab/schedlab/live/failpoint"
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/live/store"
@@ -376,6 +377,7 @@ func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) e
 		time.Sleep(wait)
 	}
 	d.newJobs = d.newJobs[:0]
+	failpoint.Hit("daemon-durable")
 	for i := range in {
 		if e := &in[i]; e.Kind == sched.Started {
 			d.runner.Open(e.Task, e.Attempt)
@@ -385,7 +387,10 @@ func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) e
 	close(d.changed)
 	d.changed = make(chan struct{})
 	d.mu.Unlock()
-	return d.answer(nil)
+	failpoint.Hit("daemon-answering")
+	err = d.answer(nil)
+	failpoint.Hit("daemon-answered")
+	return err
 }
 
 // answer tells the requests of the batch what became of it, and returns err.

@@ -29,6 +29,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/schedlab/schedlab/live/failpoint"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -112,9 +113,11 @@ func (f folder) write(name string, v any) error {
 	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
 		return err
 	}
+	failpoint.Hit(name + "-renaming")
 	if err := os.Rename(tmp.Name(), f.path(name)); err != nil {
 		return err
 	}
+	failpoint.Hit(name + "-renamed")
 	return f.sync()
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/schedlab/schedlab/live/failpoint"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -127,6 +128,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	if err := f.write("spec", s); err != nil {
 		return Event{}, err
 	}
+	failpoint.Hit("runner-spec-written")
 	gateR, gateW, err := os.Pipe()
 	if err != nil {
 		return Event{}, err
@@ -139,7 +141,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	}
 	defer readyR.Close()
 	cmd := &exec.Cmd{
-		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: []string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=64MiB"},
+		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: append([]string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=64MiB"}, failpoint.Env()...),
 		ExtraFiles:  []*os.File{gateR, readyW},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
@@ -155,6 +157,10 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 			_ = cmd.Wait()
 		}
 	}()
+	failpoint.Hit("runner-spawned")
+	if failpoint.Naive() {
+		_, _ = gateW.Write([]byte{'g'})
+	}
 	lines := bufio.NewScanner(readyR)
 	if !lines.Scan() || lines.Text() != "ready" {
 		_ = gateW.Close()
@@ -203,9 +209,11 @@ func (f folder) verdict(u *run, problem string) (Event, error) {
 		f.killLeft()
 		return Event{Kind: Lost, Err: problem}, nil
 	}
+	failpoint.Hit("runner-void-writing")
 	if err := f.write("void", time.Now()); err != nil {
 		return Event{}, err
 	}
+	failpoint.Hit("runner-void-written")
 	if problem != "" {
 		return Event{Kind: Failed, Err: problem}, nil
 	}
@@ -232,9 +240,11 @@ func (r *Runner) Open(t sched.TaskID, attempt int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if u := r.runs[key{t, attempt}]; u != nil && u.gate != nil {
+		failpoint.Hit("runner-gate-opening")
 		_, _ = u.gate.Write([]byte{'g'})
 		_ = u.gate.Close()
 		u.gate = nil
+		failpoint.Hit("runner-gate-open")
 	}
 }
 
@@ -263,6 +273,7 @@ func (r *Runner) Stop(t sched.TaskID, attempt int32, how Stop) {
 
 // signal tells the shim to stop.
 func (r *Runner) signal(u *run, f folder, how Stop) {
+	failpoint.Hit("runner-stop-writing")
 	if err := f.write("stop", how); err != nil {
 		how.Grace = 0 // the shim takes its default
 	}
@@ -291,7 +302,7 @@ func (r *Runner) adopt(u *run) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	if f == "" || f.has("void") {
+	if f == "" || f.has("void") || failpoint.Naive() && !f.has("exit") {
 		return Event{Kind: Voided}, nil
 	}
 	// While the lock is held the shim lives, if only to see the gate's end. Once it has started, its process id is in its file, and cannot be

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/schedlab/schedlab/live/failpoint"
 )
 
 // ShimCommand is the hidden command of the program under which Shim runs.
@@ -68,6 +70,7 @@ func (s *shim) run() error {
 		return fmt.Errorf("the attempt's lock: %w", err)
 	}
 	s.lock = lock // held until the process ends
+	failpoint.Hit("shim-locked")
 	if s.f.has("void") {
 		return nil
 	}
@@ -98,9 +101,11 @@ func (s *shim) run() error {
 	case <-stop:
 		return nil
 	}
+	failpoint.Hit("shim-gate-passed")
 	if err := s.f.write("started", Started{At: time.Now(), Shim: os.Getpid(), Boot: bootID()}); err != nil {
 		return err
 	}
+	failpoint.Hit("shim-started-written")
 	_, _ = io.WriteString(s.ready, "started\n")
 	_ = s.ready.Close()
 	go s.signals(stop)
@@ -145,6 +150,7 @@ func (s *shim) execute() {
 		}
 	}
 	_ = write.Close()
+	failpoint.Hit("shim-executed")
 	s.reap()
 	<-drained
 	s.exit.RanFor = time.Since(began).Seconds()
@@ -308,9 +314,11 @@ func (s *shim) finish() error {
 		s.exit.Reason = s.reason
 	}
 	s.exit.DroppedLines = s.log.close()
+	failpoint.Hit("shim-exit-writing")
 	var err error
 	for wait := 10 * time.Millisecond; wait < 2*time.Minute; wait *= 2 {
 		if err = s.f.write("exit", s.exit); err == nil {
+			failpoint.Hit("shim-exit-written")
 			return nil
 		}
 		time.Sleep(wait)

@@ -23,6 +23,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/schedlab/schedlab/live/failpoint"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -256,6 +257,7 @@ func (s *Store) Append(b *Batch) (err error) {
 	if b.No != s.next {
 		return fmt.Errorf("store: batch %d, want %d", b.No, s.next)
 	}
+	failpoint.Hit("store-beginning")
 	if _, err := s.begin.Exec(); err != nil {
 		return fmt.Errorf("store: %w", err)
 	}
@@ -280,9 +282,11 @@ func (s *Store) Append(b *Batch) (err error) {
 			return err
 		}
 	}
+	failpoint.Hit("store-committing")
 	if _, err := s.commit.Exec(); err != nil {
 		return err
 	}
+	failpoint.Hit("store-committed")
 	s.next++
 	return nil
 }
