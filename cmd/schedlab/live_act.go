@@ -100,7 +100,7 @@ func livePolicyCommand() *cobra.Command {
 		},
 	}
 	set := &cobra.Command{
-		Use: "set POLICY", Short: "Change the policy", Long: "Changes the policy while everything runs on. Only the daemon's user and root may.",
+		Use: "set POLICY", Short: "Change the policy", Long: "Changes the policy while everything runs on. Only the daemon's user and root\nmay.",
 		Example: "  schedlab live policy set critical-path", Args: arguments("POLICY"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := client()

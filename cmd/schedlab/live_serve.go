@@ -30,9 +30,10 @@ func serveCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
-		Long: `Runs the daemon in the foreground until SIGTERM or Ctrl-C. Jobs that run then run
-on, and the next daemon takes them up. What it accepted is on the disk before it
-answers. --policy counts for a new state; "live policy set" changes it later.
+		Long: `Runs the daemon in the foreground until SIGTERM or Ctrl-C. Jobs that run then
+run on, and the next daemon takes them up. What it accepted is on the disk
+before it answers. --policy counts for a new state; "live policy set" changes it
+later.
 
 --node says what the machine offers where that is not to be found out, in the
 shorthand of clusters: (8cpu,32gb,4xA100:80gb). A user's job runs as that user

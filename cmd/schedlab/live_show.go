@@ -103,7 +103,7 @@ func showCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "show JOBS",
 		Short:   "Show all of some jobs",
-		Long:    "Shows all that is known of tasks: times, attempts, exit, and why they are where they are.",
+		Long:    "Shows all that is known of tasks: times, attempts, exit, and why they are where\nthey are.",
 		Example: "  schedlab live show 12\n  schedlab live show 12/train -o json",
 		Args:    arguments("JOBS"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -219,8 +219,8 @@ func logsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "logs JOB",
 		Short: "Print what a job wrote",
-		Long: `Prints what a task wrote to standard output and error: of its last attempt, or of
---attempt. With -f it goes on until the task is over, through its attempts.`,
+		Long: `Prints what a task wrote to standard output and error: of its last attempt, or
+of --attempt. With -f it goes on until the task is over, through its attempts.`,
 		Example: "  schedlab live logs -f last",
 		Args:    arguments("JOB"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -245,8 +245,8 @@ func waitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "wait JOBS",
 		Short: "Wait until jobs are over",
-		Long: `Waits until tasks are over and prints those that are not done. The exit code is 0
-if all are done, 1 if one failed or was dropped, 3 if --timeout came first.`,
+		Long: `Waits until tasks are over and prints those that are not done. The exit code is
+0 if all are done, 1 if one failed or was dropped, 3 if --timeout came first.`,
 		Example: "  schedlab live wait 12\n  schedlab live wait all --timeout 1h",
 		Args:    arguments("JOBS"),
 		RunE: func(cmd *cobra.Command, args []string) error {

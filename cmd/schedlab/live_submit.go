@@ -24,8 +24,8 @@ func submitCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "submit [flags] -- COMMAND [ARG...] | -f WORKFLOW",
 		Short: "Submit a command or a workflow",
-		Long: `Submits a command, or with -f a workflow: a DAG of tasks in YAML or JSON with the
-field names of the native trace formats, as in
+		Long: `Submits a command, or with -f a workflow: a DAG of tasks in YAML or JSON with
+the field names of the native trace formats, as in
 
   job: sweep
   tenant: vision
@@ -51,7 +51,7 @@ GRACE and CUDA_VISIBLE_DEVICES.
 
 It prints the job's number. When it returns, the job is on the disk.`,
 		Example: `  schedlab live submit -- make -j2
-  schedlab live submit --gpus 1 --gpu-mem 20 --estimate 2h --retries 2 -- python train.py
+  schedlab live submit --gpus 1 --estimate 2h --retries 2 -- python train.py
   schedlab live submit -f sweep.yaml --param data=/data/imagenet
   schedlab live wait $(schedlab live submit -- ./job.sh)`,
 		Args: func(cmd *cobra.Command, args []string) error {

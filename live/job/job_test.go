@@ -81,7 +81,7 @@ func TestBadJobsAreRefusedWithTheirPlace(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", "no job in it"},
 		{"tasks: []", "has no tasks"},
-		{"tasks: [{id: a, command: x, cpus: 3}]", "line 1: field cpus not found"},
+		{"tasks: [{id: a, command: x, cpus: 3}]", "j.yaml:1: unknown field cpus"},
 		{"tasks:\n- {id: a, command: x}\n- {id: a, command: y}", "task a stands twice"},
 		{"tasks: [{id: a, command: x, after: [b]}, {id: b, command: x, after: [c]}, {id: c, command: x, after: [a]}]", "a cycle: a -> c -> b -> a"},
 		{"tasks: [{id: a, command: x, after: [a]}]", "a -> a"},

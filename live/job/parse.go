@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -47,11 +49,30 @@ func Read(text []byte, name string) (*Job, error) {
 			if errors.Is(err, io.EOF) {
 				err = errors.New("no job in it")
 			}
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, placed(name, err)
 		}
 		if err := d.Decode(&Job{}); !errors.Is(err, io.EOF) {
 			return nil, fmt.Errorf("%s: more than one job (a second YAML document)", name)
 		}
 	}
 	return &j, nil
+}
+
+var yamlField = regexp.MustCompile(`field (\S+) not found in type \S+`)
+
+// placed puts the line of a YAML error where people look for it, and leaves out what means nothing to them.
+func placed(name string, err error) error {
+	var many *yaml.TypeError
+	text := strings.TrimPrefix(err.Error(), "yaml: ")
+	if errors.As(err, &many) && len(many.Errors) > 0 {
+		text = many.Errors[0]
+		if n := len(many.Errors) - 1; n > 0 {
+			text += fmt.Sprintf(" (and %d more)", n)
+		}
+	}
+	text = yamlField.ReplaceAllString(text, "unknown field $1")
+	if line, rest, ok := strings.Cut(strings.TrimPrefix(text, "line "), ": "); ok && strings.HasPrefix(text, "line ") {
+		return fmt.Errorf("%s:%s: %s", name, line, rest)
+	}
+	return fmt.Errorf("%s: %s", name, text)
 }
