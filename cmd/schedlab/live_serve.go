@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -26,7 +27,7 @@ import (
 const liveMeanEstimate = 10 * time.Minute
 
 func serveCommand() *cobra.Command {
-	var policy, node, window, logFormat string
+	var policy, node, window, metrics, logFormat string
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
@@ -41,19 +42,20 @@ where the daemon is root.`,
 		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), policy, node, window, logFormat)
+			return serve(cmd.Context(), policy, node, window, metrics, logFormat)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&policy, "policy", "fifo", "the policy of a new state")
 	f.StringVar(&node, "node", "", "what this machine offers (default: its cores and memory)")
 	f.StringVar(&window, "window", "10ms-50ms", "the decision window under load: MIN-MAX, or 0 for none")
+	f.StringVar(&metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
 	logFormat = "text"
 	f.Var(&choice{&logFormat, []string{"text", "json"}}, "log", "how to log to standard error")
 	return cmd
 }
 
-func serve(ctx context.Context, policy, node, window, logFormat string) error {
+func serve(ctx context.Context, policy, node, window, metrics, logFormat string) error {
 	dir, err := homeFolder()
 	if err != nil {
 		return err
@@ -90,6 +92,18 @@ func serve(ctx context.Context, policy, node, window, logFormat string) error {
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
+	var seen net.Listener
+	if metrics != "" {
+		if seen, err = net.Listen("tcp", metrics); err != nil {
+			return errors.Join(asUsage(fmt.Errorf("--metrics: %w", err)), d.Close())
+		}
+		go func() {
+			if err := api.ServeObserved(ctx, d, seen); err != nil {
+				log.Error("metrics are no longer served", "err", err)
+			}
+		}()
+		log.Info("metrics", "address", seen.Addr().String())
+	}
 	served := make(chan error, 1)
 	go func() {
 		err := api.Serve(ctx, d, dir)

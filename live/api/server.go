@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sys/unix"
 
 	"github.com/schedlab/schedlab/live/daemon"
@@ -70,7 +71,35 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("GET /v1/export", s.export)
 	mux.HandleFunc("GET /v1/journal", s.journal)
 	mux.HandleFunc("GET /v1/status", s.status)
+	mux.Handle("GET /", Observed(d))
 	return http.MaxBytesHandler(mux, maxBody)
+}
+
+// Observed returns what may be seen by whoever reaches it: /metrics for Prometheus, /healthz and /readyz. No job's data is in it.
+func Observed(d *daemon.Daemon) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(d.Metrics(), promhttp.HandlerOpts{}))
+	ok := func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok\n") }
+	mux.HandleFunc("GET /healthz", ok)
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if err := d.Ready(r.Context()); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		ok(w, r)
+	})
+	return mux
+}
+
+// ServeObserved answers what Observed does on a TCP address until the context ends.
+func ServeObserved(ctx context.Context, d *daemon.Daemon, l net.Listener) error {
+	srv := &http.Server{Handler: Observed(d), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 10 * time.Second, MaxHeaderBytes: 16 << 10}
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
 
 // Serve answers on a socket in the folder, which it makes, until the context ends.

@@ -65,7 +65,9 @@ type Daemon struct {
 	taken    []*request // by the batch that is being made
 	newJobs  []store.Job
 
-	specs specCache
+	specs   specCache
+	metrics *metrics
+	stepped time.Time // when the kernel was handed the batch
 }
 
 type attemptKey struct {
@@ -103,6 +105,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 			err = errors.Join(err, d.store.Close())
 		}
 	}()
+	d.metrics = newMetrics(d)
 	d.runner = &local.Runner{Root: filepath.Join(c.Dir, "attempts"), Exe: c.Exe, Report: d.report}
 	d.loop = &live.Loop{
 		Runner: (*orders)(d), Lock: &d.mu, Intake: d.intake, Tap: d.commit, Settle: d.settle,
@@ -279,6 +282,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	return errors.Join(err, d.store.Close())
 }
 
+// Close gives the state back, of a daemon that was not run.
+func (d *Daemon) Close() error { return d.store.Close() }
+
 var errStopping = errors.New("the daemon is stopping: it is not known whether this was taken in")
 
 // adopt takes up the attempts that the kernel believes to run.
@@ -346,11 +352,14 @@ func (d *Daemon) intake(now sched.Time, in []sched.Event) []sched.Event {
 			d.policy = e.More.Name
 		}
 	}
+	d.stepped = time.Now()
 	return in
 }
 
 // commit makes a batch durable before its orders leave, then tells whoever waits for it.
 func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) error {
+	d.metrics.decision.Observe(since(d.stepped))
+	d.metrics.decisions.Inc()
 	if len(in) == 0 && len(out) == 0 {
 		return d.answer(nil)
 	}
@@ -365,7 +374,13 @@ func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) e
 			b.Attempts = append(b.Attempts, *a)
 		}
 	}
+	for i := range out {
+		if out[i].Kind == sched.Start {
+			d.metrics.started(out[i].Task)
+		}
+	}
 	d.mu.Unlock()
+	began := time.Now()
 	for wait := 10 * time.Millisecond; ; wait *= 2 {
 		if err = d.store.Append(b); err == nil {
 			break
@@ -376,6 +391,7 @@ func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) e
 		}
 		time.Sleep(wait)
 	}
+	d.metrics.store.Observe(since(began))
 	d.newJobs = d.newJobs[:0]
 	failpoint.Hit("daemon-durable")
 	for i := range in {
@@ -413,6 +429,7 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 	default:
 		return nil
 	}
+	d.metrics.ends.WithLabelValues(e.Kind.String()).Inc()
 	a := &store.Attempt{Task: e.Task, N: e.Attempt, Start: sched.Never, End: now, Code: -1, How: e.Kind.String()}
 	if at, ok := d.began[k]; ok {
 		a.Start = at
@@ -425,6 +442,7 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 				a.How += ": " + ev.Exit.Reason
 			}
 			d.lastEnd[e.Task] = ev.Exit
+			d.metrics.dropped.Add(float64(ev.Exit.DroppedLines))
 		} else if ev.Err != "" {
 			a.How += ": " + ev.Err
 			d.problem[e.Task] = ev.Err

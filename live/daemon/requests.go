@@ -240,6 +240,13 @@ func (d *Daemon) SetPolicy(ctx context.Context, who Who, name string) error {
 	})
 }
 
+// Ready reports whether the daemon decides and writes: an empty request goes through the loop.
+func (d *Daemon) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return d.ask(ctx, func(sched.Time) ([]sched.Event, error) { return nil, nil })
+}
+
 // Wait waits until tasks are over.
 func (d *Daemon) Wait(ctx context.Context, tasks []sched.TaskID) error {
 	return d.await(ctx, tasks, func(t sched.TaskID) bool { return d.kernel.Phase(t).Over() })
