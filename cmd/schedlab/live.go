@@ -41,7 +41,7 @@ process of them is left. A task that is over stays as it is.`),
 		actCommand("release", "Let held jobs start", `Lets held tasks start again.`),
 		actCommand("preempt", "Stop running jobs and put them back in the queue", `Stops running tasks (SIGTERM, then SIGKILL after their grace) and puts them back
 in the queue; the policy starts them again. It returns when they have stopped.`),
-		updateCommand(), livePolicyCommand(), liveExportCommand(), liveJournalCommand(),
+		retryCommand(), updateCommand(), drainCommand(true), drainCommand(false), quotaCommand(), eventsCommand(), livePolicyCommand(), liveExportCommand(), liveJournalCommand(),
 	)
 	return cmd
 }

@@ -229,3 +229,40 @@ func (c *Client) Export(ctx context.Context, w io.Writer, selector string) error
 func (c *Client) Journal(ctx context.Context, w io.Writer) error {
 	return c.copyTo(ctx, w, "/v1/journal", nil)
 }
+
+// Retry has failed and dropped tasks run again, in new jobs, whose numbers it returns.
+func (c *Client) Retry(ctx context.Context, selector string) ([]int32, error) {
+	var a Submitted
+	err := c.ask(ctx, http.MethodPost, "/v1/retry", selecting(selector), nil, &a)
+	return a.Jobs, err
+}
+
+// Drain closes a node to new starts, or opens it again.
+func (c *Client) Drain(ctx context.Context, node string, on bool) (daemon.Status, error) {
+	var s daemon.Status
+	err := c.ask(ctx, http.MethodPost, "/v1/drain", nil, Drain{node, on}, &s)
+	return s, err
+}
+
+// Quotas returns the quotas in force.
+func (c *Client) Quotas(ctx context.Context) ([]daemon.Quota, error) {
+	var q []daemon.Quota
+	err := c.ask(ctx, http.MethodGet, "/v1/quotas", nil, nil, &q)
+	return q, err
+}
+
+// SetQuota sets a quota and returns those in force.
+func (c *Client) SetQuota(ctx context.Context, q daemon.Quota) ([]daemon.Quota, error) {
+	var all []daemon.Quota
+	err := c.ask(ctx, http.MethodPut, "/v1/quotas", nil, q, &all)
+	return all, err
+}
+
+// Events copies what has happened from a batch on to w, one JSON object a line; with follow until the context ends.
+func (c *Client) Events(ctx context.Context, w io.Writer, from int64, follow bool) error {
+	q := url.Values{"from": {strconv.FormatInt(from, 10)}}
+	if follow {
+		q.Set("follow", "true")
+	}
+	return c.copyTo(ctx, w, "/v1/events", q)
+}

@@ -70,6 +70,11 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("PUT /v1/policy", s.setPolicy)
 	mux.HandleFunc("GET /v1/export", s.export)
 	mux.HandleFunc("GET /v1/journal", s.journal)
+	mux.HandleFunc("POST /v1/retry", s.retry)
+	mux.HandleFunc("POST /v1/drain", s.drain)
+	mux.HandleFunc("GET /v1/quotas", s.quotas)
+	mux.HandleFunc("PUT /v1/quotas", s.setQuota)
+	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.Handle("GET /", Observed(d))
 	return http.MaxBytesHandler(mux, maxBody)
@@ -281,11 +286,15 @@ func (s *server) submit(w http.ResponseWriter, r *http.Request) {
 		fail(w, err)
 		return
 	}
+	answerJSON(w, http.StatusCreated, submitted(ids))
+}
+
+func submitted(ids []sched.JobID) Submitted {
 	a := Submitted{Jobs: make([]int32, len(ids))}
 	for i, id := range ids {
 		a.Jobs[i] = int32(id) + 1
 	}
-	answerJSON(w, http.StatusCreated, a)
+	return a
 }
 
 // selected finds the tasks that the query's select names; all where it names none.
@@ -495,6 +504,96 @@ func (s *server) journal(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	if err := s.d.Journal(r.Context(), w); err != nil {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// Drain says whether a node is to be closed to new starts.
+type Drain struct {
+	Node  string `json:"node"` // "" = the only one
+	Drain bool   `json:"drain"`
+}
+
+func (s *server) drain(w http.ResponseWriter, r *http.Request) {
+	me, ok := who(w, r)
+	if !ok {
+		return
+	}
+	var v Drain
+	err := body(r, &v)
+	if err == nil {
+		err = s.d.Drain(r.Context(), me, v.Node, v.Drain)
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answerJSON(w, http.StatusOK, s.d.Status())
+}
+
+func (s *server) quotas(w http.ResponseWriter, r *http.Request) {
+	if _, ok := who(w, r); ok {
+		answerJSON(w, http.StatusOK, s.d.Quotas())
+	}
+}
+
+func (s *server) setQuota(w http.ResponseWriter, r *http.Request) {
+	me, ok := who(w, r)
+	if !ok {
+		return
+	}
+	var q daemon.Quota
+	err := body(r, &q)
+	if err == nil {
+		err = s.d.SetQuota(r.Context(), me, q)
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answerJSON(w, http.StatusOK, s.d.Quotas())
+}
+
+func (s *server) retry(w http.ResponseWriter, r *http.Request) {
+	me, ok := who(w, r)
+	if !ok {
+		return
+	}
+	tasks, err := s.selected(r, false)
+	var ids []sched.JobID
+	if err == nil {
+		ids, err = s.d.Retry(r.Context(), me, tasks)
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answerJSON(w, http.StatusCreated, submitted(ids))
+}
+
+// events writes what happens, one JSON object a line.
+func (s *server) events(w http.ResponseWriter, r *http.Request) {
+	if _, ok := who(w, r); !ok {
+		return
+	}
+	from := int64(0)
+	if text := r.URL.Query().Get("from"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 0 {
+			fail(w, fmt.Errorf("%w: from %q", daemon.ErrBad, text))
+			return
+		}
+		from = n
+	}
+	follow := r.URL.Query().Get("follow") == "true"
+	w.Header().Set("Content-Type", "application/jsonl")
+	out := io.Writer(w)
+	if follow {
+		out = &flusher{w: w}
+		w.WriteHeader(http.StatusOK)
+		_ = http.NewResponseController(w).Flush()
+	}
+	if err := s.d.Events(r.Context(), from, follow, out); err != nil {
 		panic(http.ErrAbortHandler)
 	}
 }

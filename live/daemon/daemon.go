@@ -57,6 +57,7 @@ type Daemon struct {
 	began   map[attemptKey]sched.Time   // of attempts that run
 	ended   map[attemptKey]*local.Event // what came of attempts whose end is not in the state file yet
 	lastEnd map[sched.TaskID]local.Exit // of tasks that are open or have just ended
+	quotas  map[[2]string]sched.Quota   // by tenant and queue, one of them ""
 	problem map[sched.TaskID]string     // why the last attempt of a task did not run or was lost
 	changed chan struct{}               // closed with each batch, and made anew
 
@@ -95,7 +96,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	d := &Daemon{
 		cfg: c, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), book: newBook(), changed: make(chan struct{}),
 		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, ended: map[attemptKey]*local.Event{},
-		lastEnd: map[sched.TaskID]local.Exit{}, problem: map[sched.TaskID]string{},
+		lastEnd: map[sched.TaskID]local.Exit{}, problem: map[sched.TaskID]string{}, quotas: map[[2]string]sched.Quota{},
 	}
 	if d.store, err = store.Open(ctx, c.Dir); err != nil {
 		return nil, err
@@ -205,6 +206,7 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 		return false, err
 	}
 	clear(d.began)
+	clear(d.quotas)
 	for batch, err := range d.store.Batches(ctx, 0) {
 		if err != nil {
 			return false, err
@@ -220,6 +222,8 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 				if script {
 					*e = sched.Event{Kind: sched.Wake, Task: sched.Nobody}
 				}
+			case sched.QuotaSet:
+				d.noteQuota(e)
 			case sched.Started:
 				d.began[attemptKey{e.Task, e.Attempt}] = batch.At
 			}

@@ -228,8 +228,8 @@ func (d *Daemon) Policy() string {
 
 // SetPolicy changes the policy while everything runs on. Only root and the daemon's own user may.
 func (d *Daemon) SetPolicy(ctx context.Context, who Who, name string) error {
-	if who.UID != 0 && who.UID != uid() {
-		return fmt.Errorf("%w: only the daemon's user may change the policy", ErrForbidden)
+	if err := mayOperate(who); err != nil {
+		return err
 	}
 	p, err := d.cfg.Build(name)
 	if err != nil {
