@@ -14,6 +14,7 @@ import (
 // actCommand does something to tasks.
 func actCommand(action, short, long string) *cobra.Command {
 	var output string
+	var recurrence bool
 	cmd := &cobra.Command{
 		Use:     action + " JOBS",
 		Short:   short,
@@ -25,11 +26,19 @@ func actCommand(action, short, long string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if recurrence {
+				if _, err := c.EndRecurrence(cmd.Context(), args[0]); err != nil {
+					return refused(err)
+				}
+			}
 			done, err := c.Act(cmd.Context(), daemon.Action(action), args[0])
 			return acted(cmd, output, done, err)
 		},
 	}
 	outputFlag(cmd, &output, "table", "json")
+	if daemon.Action(action) == daemon.Cancel {
+		cmd.Flags().BoolVar(&recurrence, "recurrence", false, "a job that recurs does so no more")
+	}
 	return cmd
 }
 

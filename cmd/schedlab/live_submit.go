@@ -88,7 +88,9 @@ It prints the job's number. When it returns, the job is on the disk.`,
 				if j.Queue == "" {
 					j.Queue = doc.Queue
 				}
-				j.Every = doc.Every
+				if j.Every == "" {
+					j.Every = doc.Every
+				}
 				j.Params, j.Env, j.Dir = doc.Params, doc.Env, doc.Dir
 			} else {
 				t.Command = args
@@ -180,6 +182,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f.StringVar(&j.Name, "name", "", "name of the job")
 	f.StringVar(&j.Tenant, "tenant", "", "whose job it is, for quotas and fair shares")
 	f.StringVar(&j.Queue, "queue", "", "queue of the job")
+	f.StringVar(&j.Every, "every", "", "the job recurs: a duration (24h) or a cron line in UTC")
 	f.StringVar(&t.ID, "id", "", "id of the task (default main)")
 	f.StringVar(&t.Kind, "kind", "", "kind of the task, for throughput tables")
 	f.StringVar(&cpu, "cpu", "", "cores (default 1, or 0 with a GPU)")

@@ -266,3 +266,10 @@ func (c *Client) Events(ctx context.Context, w io.Writer, from int64, follow boo
 	}
 	return c.copyTo(ctx, w, "/v1/events", q)
 }
+
+// EndRecurrence ends the recurrence of jobs and returns the numbers of the first ones.
+func (c *Client) EndRecurrence(ctx context.Context, selector string) ([]int32, error) {
+	var a Submitted
+	err := c.ask(ctx, http.MethodPost, "/v1/end-recurrence", selecting(selector), nil, &a)
+	return a.Jobs, err
+}

@@ -71,6 +71,7 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("GET /v1/export", s.export)
 	mux.HandleFunc("GET /v1/journal", s.journal)
 	mux.HandleFunc("POST /v1/retry", s.retry)
+	mux.HandleFunc("POST /v1/end-recurrence", s.endRecurrence)
 	mux.HandleFunc("POST /v1/drain", s.drain)
 	mux.HandleFunc("GET /v1/quotas", s.quotas)
 	mux.HandleFunc("PUT /v1/quotas", s.setQuota)
@@ -596,4 +597,21 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	if err := s.d.Events(r.Context(), from, follow, out); err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+func (s *server) endRecurrence(w http.ResponseWriter, r *http.Request) {
+	me, ok := who(w, r)
+	if !ok {
+		return
+	}
+	tasks, err := s.selected(r, false)
+	var ended []int32
+	if err == nil {
+		ended, err = s.d.EndRecurrence(r.Context(), me, tasks)
+	}
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	answerJSON(w, http.StatusOK, Submitted{Jobs: ended})
 }

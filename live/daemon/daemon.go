@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"sync"
@@ -47,19 +48,20 @@ type Daemon struct {
 	runner *local.Runner
 	loop   *live.Loop
 
-	mu      sync.RWMutex // the kernel's state and all down to changed
-	kernel  *sched.Kernel
-	book    *book
-	jobs    []Job
-	first   birth
-	policy  string                      // in force
-	stopWhy map[sched.TaskID]string     // why a running task is being stopped, where it is not the policy
-	began   map[attemptKey]sched.Time   // of attempts that run
-	ended   map[attemptKey]*local.Event // what came of attempts whose end is not in the state file yet
-	lastEnd map[sched.TaskID]local.Exit // of tasks that are open or have just ended
-	quotas  map[[2]string]sched.Quota   // by tenant and queue, one of them ""
-	problem map[sched.TaskID]string     // why the last attempt of a task did not run or was lost
-	changed chan struct{}               // closed with each batch, and made anew
+	mu        sync.RWMutex // the kernel's state and all down to changed
+	kernel    *sched.Kernel
+	book      *book
+	jobs      []Job
+	first     birth
+	policy    string                      // in force
+	stopWhy   map[sched.TaskID]string     // why a running task is being stopped, where it is not the policy
+	began     map[attemptKey]sched.Time   // of attempts that run
+	ended     map[attemptKey]*local.Event // what came of attempts whose end is not in the state file yet
+	lastEnd   map[sched.TaskID]local.Exit // of tasks that are open or have just ended
+	quotas    map[[2]string]sched.Quota   // by tenant and queue, one of them ""
+	recurring map[sched.JobID]*recurrence // by the first job of the chain
+	problem   map[sched.TaskID]string     // why the last attempt of a task did not run or was lost
+	changed   chan struct{}               // closed with each batch, and made anew
 
 	reqMu    sync.Mutex
 	requests []*request
@@ -96,7 +98,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	d := &Daemon{
 		cfg: c, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), book: newBook(), changed: make(chan struct{}),
 		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, ended: map[attemptKey]*local.Event{},
-		lastEnd: map[sched.TaskID]local.Exit{}, problem: map[sched.TaskID]string{}, quotas: map[[2]string]sched.Quota{},
+		lastEnd: map[sched.TaskID]local.Exit{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
 	}
 	if d.store, err = store.Open(ctx, c.Dir); err != nil {
 		return nil, err
@@ -147,6 +149,7 @@ func (d *Daemon) recover(ctx context.Context) error {
 			return err
 		}
 	}
+	d.loop.Epoch = b.Epoch
 	for j, err := range d.store.Jobs(ctx, 0) {
 		if err != nil {
 			return err
@@ -154,6 +157,9 @@ func (d *Daemon) recover(ctx context.Context) error {
 		if err := d.load(&j); err != nil {
 			return fmt.Errorf("job %d: %w", j.ID+1, err)
 		}
+	}
+	if err := d.forgetEnded(ctx); err != nil {
+		return err
 	}
 	d.first = b
 	same, err := d.replay(ctx, &b, false)
@@ -165,7 +171,6 @@ func (d *Daemon) recover(ctx context.Context) error {
 		return err
 	}
 	// The clock goes on where the last batch stood, should the machine's have been set back.
-	d.loop.Epoch = b.Epoch
 	if over := d.kernel.Now().Sub(d.loop.Now()); over > 0 {
 		d.loop.Epoch = d.loop.Epoch.Add(-over)
 	}
@@ -186,6 +191,7 @@ func (d *Daemon) load(j *store.Job) error {
 		return fmt.Errorf("it does not come where it was accepted")
 	}
 	d.jobs = append(d.jobs, Job{j.ID, j.First, j.Tasks, j.UID, j.Submit, j.Name})
+	d.recurs(id, &spec, j.Submit)
 	return nil
 }
 
@@ -271,7 +277,16 @@ func (s *scripted) Decide(r *sched.Round) {
 // Run drives the kernel until the context ends or the state file can no longer be written. Jobs that run then run on.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.adopt()
+	d.refit()
+	aside, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		d.recurLoop(aside)
+		close(done)
+	}()
 	err := d.loop.Run(ctx)
+	stop()
+	<-done
 	d.runner.Close()
 	d.reqMu.Lock()
 	left := append(d.requests, d.taken...)
@@ -302,6 +317,25 @@ func (d *Daemon) adopt() {
 			d.runner.Stop(t, n, local.Stop{Reason: "stopped", Grace: job.DefaultGrace})
 		}
 	}
+}
+
+// refit takes in that the machine is another than the state says, where nothing runs that would be torn.
+func (d *Daemon) refit() {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	room := d.kernel.Room()
+	last := sched.NodeID(room.Len() - 1)
+	if reflect.DeepEqual(*room.Spec(last), d.cfg.Node) {
+		return
+	}
+	if n := d.kernel.Running(); n > 0 {
+		d.log.Warn("the machine offers something else than the state says; it is taken in at the next start with nothing running", "running", n)
+		return
+	}
+	d.log.Info("the machine offers something else than before", "node", d.cfg.Node.Name)
+	spec := d.cfg.Node
+	d.loop.Report(sched.Event{Kind: sched.NodeDown, Task: sched.Nobody, Node: last},
+		sched.Event{Kind: sched.NodeUp, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Spec: &spec}})
 }
 
 // settle gathers the facts of a moment.

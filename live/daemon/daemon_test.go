@@ -310,3 +310,66 @@ func TestWhatTheMachineCouldNeverHoldIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestAJobRecursUntilThatIsEndedAlsoAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(`{"job":"tick","every":"1s","tasks":[{"id":"t","command":"true"}]}`)
+	count := func() int { return len(d.All()) }
+	for end := time.Now().Add(10 * time.Second); count() < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not recur")
+		}
+	}
+	d.close()
+	time.Sleep(1100 * time.Millisecond) // what was missed is made up once
+	d = serve(t, dir)
+	had := count()
+	for end := time.Now().Add(10 * time.Second); count() == had; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not recur after a restart")
+		}
+	}
+	if _, err := d.EndRecurrence(t.Context(), Who{12345}, mustSelect(t, d, "1")); !errors.Is(err, ErrForbidden) {
+		t.Errorf("another user ended it: %v", err)
+	}
+	if ended, err := d.EndRecurrence(t.Context(), Who{0}, mustSelect(t, d, "last")); err != nil || len(ended) != 1 || ended[0] != 1 {
+		t.Fatal(ended, err)
+	}
+	had = count()
+	d.close()
+	d = serve(t, dir)
+	time.Sleep(1200 * time.Millisecond)
+	if count() != had {
+		t.Error("it recurs though that was ended")
+	}
+	for _, every := range []string{"1ms", "nonsense", "99 * * * *"} {
+		j, err := job.Parse([]byte(`{"every":"`+every+`","tasks":[{"id":"t","command":"true"}]}`), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Submit(t.Context(), Who{0}, j); !errors.Is(err, ErrBad) {
+			t.Errorf("every %q: %v", every, err)
+		}
+	}
+}
+
+func TestAMachineThatHasChangedIsTakenIn(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(`{"tasks":[{"id":"t","command":"true"}]}`)
+	d.wait("1")
+	d.close()
+	d = serve(t, dir, func(c *Config) { c.Node.GPUs = 8 })
+	for end := time.Now().Add(10 * time.Second); d.Status().Nodes[0].GPUs != 8 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	d.submit(`{"tasks":[{"id":"t","command":"true","gpus":8}]}`)
+	if v := d.wait("last"); v[0].State != "done" {
+		t.Errorf("%+v", v)
+	}
+	d.close()
+	d = serve(t, dir, func(c *Config) { c.Node.GPUs = 8 })
+	if s := d.Status(); len(s.Nodes) != 1 || s.Nodes[0].GPUs != 8 {
+		t.Errorf("nodes %+v", s.Nodes)
+	}
+}

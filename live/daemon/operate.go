@@ -151,7 +151,7 @@ func (d *Daemon) Retry(ctx context.Context, who Who, tasks []sched.TaskID) ([]sc
 			return nil, err
 		}
 		j := *old
-		j.Tasks, j.Every = nil, ""
+		j.Tasks, j.Every, j.Recurs = nil, "", 0
 		in := map[string]bool{}
 		first := d.firstOf(id)
 		for _, t := range again[id] {

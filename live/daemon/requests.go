@@ -26,6 +26,15 @@ var (
 
 // Submit accepts jobs, all or none, and returns their ids. When it returns without an error they are in the state file.
 func (d *Daemon) Submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched.JobID, error) {
+	for _, j := range jobs {
+		if j.Recurs != 0 {
+			return nil, fmt.Errorf("%w: recurs is set by the daemon", ErrBad)
+		}
+	}
+	return d.submit(ctx, who, jobs...)
+}
+
+func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched.JobID, error) {
 	specs := make([][]byte, len(jobs))
 	for i, j := range jobs {
 		if err := d.admit(j); err != nil {
@@ -47,6 +56,7 @@ func (d *Daemon) Submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 			name := d.book.tb.JobName.At(int(id))
 			ids[i] = id
 			d.jobs = append(d.jobs, Job{id, first, int32(len(j.Tasks)), who.UID, now, name})
+			d.recurs(id, j, now)
 			d.newJobs = append(d.newJobs, store.Job{ID: id, First: first, Tasks: int32(len(j.Tasks)), UID: who.UID, Submit: now, Name: name, Spec: specs[i]})
 			facts = append(facts, sched.Event{Kind: sched.JobArrived, Task: first, N: int32(len(j.Tasks)), Node: sched.NoNode})
 		}
@@ -64,7 +74,9 @@ func (d *Daemon) admit(j *job.Job) error {
 		return fmt.Errorf("%w: %w", ErrBad, err)
 	}
 	if j.Every != "" {
-		return fmt.Errorf("%w: every: jobs that recur are not accepted yet", ErrBad)
+		if _, err := nextRelease(j.Every, time.Now()); err != nil {
+			return fmt.Errorf("%w: %w", ErrBad, err)
+		}
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()

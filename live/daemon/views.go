@@ -266,6 +266,9 @@ func (d *Daemon) Status() Status {
 	for i := range room.Len() {
 		n := sched.NodeID(i)
 		spec := room.Spec(n)
+		if i < room.Len()-1 && !room.Up(n) { // the machine as it was
+			continue
+		}
 		v := Node{
 			Name: spec.Name, Up: room.Up(n), GPUs: spec.GPUs, GPUsFree: float64(room.FreeGPUMilli(n)) / sched.Whole, GPUType: spec.GPUType,
 		}
