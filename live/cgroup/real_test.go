@@ -440,7 +440,7 @@ func TestGroupsAreFoundAgainAndRemovedWithThoseInThem(t *testing.T) {
 	if m.Level() == "processes" {
 		t.Skipf("no control groups here: %+v", m.Capabilities())
 	}
-	a := start(t, m, Limits{}, `echo ready; exec sleep 1000`)
+	a := start(t, m, Limits{Mem: 1 << 30, CPU: 500, Pids: 50}, `echo ready; exec sleep 1000`)
 	a.line(t, "ready")
 	name := strings.ToLower(t.Name())
 	// What the attempt itself made.
