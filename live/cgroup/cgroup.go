@@ -202,8 +202,9 @@ func (m *Manager) delegate(parent string, moveSelf bool, why map[string]string) 
 			continue
 		}
 		err := enable(parent)
-		if moveSelf && isBusy(err) {
-			// No processes beside groups: what is in the way is this process, and nobody else's business if there are more.
+		alone, _ := m.k.read(path.Join(parent, "cgroup.procs"))
+		if moveSelf && isBusy(err) && strings.TrimSpace(string(alone)) == fmt.Sprint(m.k.pid()) {
+			// No processes beside groups: what is in the way is this one. Others are not ours to move.
 			leaf := path.Join(parent, m.name+daemonLeaf)
 			if err = m.k.mkdir(leaf); err == nil || errors.Is(err, os.ErrExist) {
 				if err = m.k.write(path.Join(leaf, "cgroup.procs"), fmt.Sprint(m.k.pid())); err == nil {
@@ -214,7 +215,7 @@ func (m *Manager) delegate(parent string, moveSelf bool, why map[string]string) 
 		if err != nil {
 			why["v2 controllers"] = short(err)
 			if isBusy(err) {
-				why["v2 controllers"] = "there are processes beside this one in its control group"
+				why["v2 controllers"] = "there are processes, this one or others, in the control group that would hand it down"
 			}
 		}
 		break
@@ -287,7 +288,9 @@ func (m *Manager) whyNot(c string, why map[string]string) string {
 	default:
 		v2 = "not handed down to this process's control group"
 	}
-	if w := why[c]; w != "" {
+	if w := why[c]; w == v2 {
+		return "v1 and v2: " + w
+	} else if w != "" {
 		return "v2: " + v2 + "; v1: " + w
 	}
 	return "v2: " + v2

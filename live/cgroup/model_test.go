@@ -272,11 +272,25 @@ func TestWithoutLeaveToMoveTheDaemonSaysWhatIsInTheWay(t *testing.T) {
 	if got := by(m); got["memory"] != "" || got["kill"] != "v2" || got["freeze"] != "v2" {
 		t.Errorf("%v", got)
 	}
-	if c := m.Capabilities()[0]; c.Name != "memory" || !strings.Contains(c.Why, "there are processes beside this one") {
+	if c := m.Capabilities()[0]; c.Name != "memory" || !strings.Contains(c.Why, "there are processes, this one or others") {
 		t.Errorf("%+v", c)
 	}
 	if len(k.g["/sys/fs/cgroup/system.slice/schedlab.service"].procs) != 1 {
 		t.Error("the process was moved")
+	}
+}
+
+func TestProcessesOfOthersInTheUnitAreNotMoved(t *testing.T) {
+	k := newModel("/user.slice/session.scope", "cpu", "memory", "pids")
+	k.handDown("/user.slice", "cpu", "memory", "pids")
+	scope := k.g["/sys/fs/cgroup/user.slice/session.scope"]
+	scope.procs = append(scope.procs, 4300)
+	m := Open(Options{MoveSelf: true, kernel: k})
+	if got := by(m); got["memory"] != "" || got["kill"] != "v2" || len(scope.procs) != 2 {
+		t.Errorf("%v %v", got, scope.procs)
+	}
+	if n := k.children("/sys/fs/cgroup/user.slice/session.scope"); !slices.Equal(n, []string{"schedlab"}) {
+		t.Errorf("%q", n)
 	}
 }
 

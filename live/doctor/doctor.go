@@ -63,7 +63,8 @@ func Stops(checks []Check) bool {
 }
 
 func groups() []Check {
-	m := cgroup.Open(cgroup.Options{Name: fmt.Sprintf("schedlab-doctor-%d", os.Getpid())})
+	// As the daemon does: where this process is alone in a delegated unit, it steps aside.
+	m := cgroup.Open(cgroup.Options{Name: fmt.Sprintf("schedlab-doctor-%d", os.Getpid()), MoveSelf: true})
 	defer func() { _ = m.Close() }() // a folder that stays is empty
 	var out []Check
 	what := map[string]string{
