@@ -43,8 +43,12 @@ type Group interface {
 	// there are no control groups.
 	Paths() []string
 	// SetReaper names the process that inherits what the attempt orphans (see BecomeReaper): all that descends from it belongs to
-	// the group, itself not. Without control groups this is how the group is known at all.
+	// the group, itself not. Without control groups this is how the group is known at all. It must be alive; once it is not, its
+	// number says nothing any more.
 	SetReaper(pid int)
+	// SetMark names a KEY=value that the attempt's processes have in their environment from the start. Without control groups it
+	// finds those whose reaper was killed.
+	SetMark(env string)
 	// Add moves a process, without its children, into the group.
 	Add(pid int) error
 	// Members are the live processes.

@@ -19,6 +19,8 @@ type group struct {
 	name    string
 	folders []string // of the unified tree first, then of version 1 by controllers' order
 	reaper  int
+	born    uint64 // when the reaper started, in ticks since boot; its number may be given to another process later
+	mark    string
 }
 
 // in returns the folder for a controller of version 1, "" if there is none.
@@ -103,7 +105,23 @@ func (g *group) limit(l Limits) error {
 
 func (g *group) Paths() []string { return slices.Clone(g.folders) }
 
-func (g *group) SetReaper(pid int) { g.reaper = pid }
+func (g *group) SetReaper(pid int) {
+	g.reaper, g.born = 0, 0
+	if st, ok := statOf(pid); ok {
+		g.reaper, g.born = pid, st.born
+	}
+}
+
+func (g *group) SetMark(env string) { g.mark = env }
+
+// reaps returns the stat of the reaper while it lives.
+func (g *group) reaps() (stat, bool) {
+	if g.reaper <= 0 {
+		return stat{}, false
+	}
+	st, ok := statOf(g.reaper)
+	return st, ok && st.born == g.born
+}
 
 // Enter moves the calling process into a group, given its Paths. The process that becomes the attempt calls it before it executes the command,
 // so that nothing of the attempt is ever outside.
@@ -135,12 +153,19 @@ func (g *group) Members() ([]int, error) {
 		}
 		all = append(all, pids...)
 	}
-	if g.reaper > 0 {
-		below, err := descendants(g.reaper)
+	root, mark := 0, ""
+	if _, ok := g.reaps(); ok {
+		root = g.reaper
+	}
+	if len(g.folders) == 0 {
+		mark = g.mark
+	}
+	if root > 0 || mark != "" {
+		below, err := descendants(root, mark)
 		if err != nil {
 			errs = append(errs, err)
 		}
-		all = append(all, below...)
+		all = append(all, slices.DeleteFunc(below, func(pid int) bool { return pid == root })...) // the shim may have the mark too
 	}
 	slices.Sort(all)
 	return slices.Compact(all), errors.Join(errs...)
@@ -216,6 +241,9 @@ func (g *group) signalAll(sig syscall.Signal, unless byte) int {
 }
 
 func (g *group) Kill(ctx context.Context) error {
+	if len(g.folders) == 0 && g.reaper == 0 && g.mark == "" {
+		return fmt.Errorf("group %s: without control groups, a reaper or a mark nobody knows what is in it", g.name)
+	}
 	// Nothing new is forked from here on, where that can be said.
 	for _, f := range []string{g.with2("pids"), g.in("pids")} {
 		if f != "" {
@@ -333,7 +361,7 @@ func (g *group) Usage() (Usage, error) {
 		errs = append(errs, err)
 	}
 	u.Pids = int64(len(pids))
-	if st, ok := statOf(g.reaper); ok && !cpu {
+	if st, ok := g.reaps(); ok && !cpu {
 		u.CPUTime += st.waited // what has ended, and the reaper has waited for
 	}
 	for _, pid := range pids {

@@ -16,6 +16,7 @@ type stat struct {
 	cpu    time.Duration
 	waited time.Duration // CPU time of the children that it has waited for, which is nowhere else any more
 	rss    int64
+	born   uint64 // ticks since boot
 }
 
 // ticks a second, the kernel's fixed USER_HZ on all platforms that Go runs on.
@@ -44,6 +45,9 @@ func parseStat(b []byte) (st stat, ok bool) {
 		}
 		*to += time.Duration(v) * (time.Second / hertz)
 	}
+	if st.born, err = strconv.ParseUint(string(f[19]), 10, 64); err != nil {
+		return st, false
+	}
 	pages, err := strconv.ParseInt(string(f[21]), 10, 64)
 	if err != nil || pages < 0 || pages > 1<<40 {
 		return st, false
@@ -60,8 +64,9 @@ func statOf(pid int) (stat, bool) {
 	return parseStat(b)
 }
 
-// descendants returns the live processes below one, itself not.
-func descendants(root int) ([]int, error) {
+// descendants returns the live processes below one, itself not (0: below none), and those that have the mark in their environment ("": none)
+// with all below them.
+func descendants(root int, mark string) ([]int, error) {
 	d, err := os.Open("/proc")
 	if err != nil {
 		return nil, err
@@ -73,6 +78,7 @@ func descendants(root int) ([]int, error) {
 	}
 	children := map[int][]int{}
 	dead := map[int]bool{}
+	var next []int
 	for _, n := range names {
 		pid, err := strconv.Atoi(n)
 		if err != nil {
@@ -81,16 +87,42 @@ func descendants(root int) ([]int, error) {
 		if st, ok := statOf(pid); ok {
 			children[st.parent] = append(children[st.parent], pid)
 			dead[pid] = st.state == 'Z' || st.state == 'X'
+			if mark != "" && marked(pid, mark) {
+				next = append(next, pid)
+			}
 		}
 	}
+	if root > 0 {
+		next = append(next, children[root]...)
+	}
 	var out []int
-	for next := children[root]; len(next) > 0; {
-		pid := next[0]
-		next = append(slices.Clone(next[1:]), children[pid]...)
+	seen := map[int]bool{}
+	for len(next) > 0 {
+		pid := next[len(next)-1]
+		next = next[:len(next)-1]
+		if seen[pid] {
+			continue
+		}
+		seen[pid] = true
+		next = append(next, children[pid]...)
 		if !dead[pid] {
 			out = append(out, pid)
 		}
 	}
 	slices.Sort(out)
 	return out, nil
+}
+
+// marked reports whether a process has KEY=value in its environment; false too where this user may not see it.
+func marked(pid int, mark string) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+	if err != nil {
+		return false
+	}
+	for entry := range bytes.SplitSeq(b, []byte{0}) {
+		if string(entry) == mark {
+			return true
+		}
+	}
+	return false
 }

@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(91)
 		}
-		err := syscall.Exec("/bin/sh", []string{"sh", "-c", os.Getenv("CGROUP_TEST_SH")}, []string{"PATH=/usr/bin:/bin"})
+		err := syscall.Exec("/bin/sh", []string{"sh", "-c", os.Getenv("CGROUP_TEST_SH")}, []string{"PATH=/usr/bin:/bin", os.Getenv("CGROUP_TEST_MARK")})
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(92)
 	case "eat":
@@ -301,6 +301,59 @@ func TestKillEndsAnAttemptThatForksAllTheTime(t *testing.T) {
 				t.Errorf("%v %v", left, err)
 			}
 		})
+	}
+}
+
+func TestKillFindsThoseWhoseShimWasKilled(t *testing.T) {
+	for name, open := range grounds(t) {
+		t.Run(name, func(t *testing.T) {
+			mark := fmt.Sprintf("SCHEDLAB_TEST_MARK=%d-%s", os.Getpid(), name)
+			a := start(t, open(t), Limits{}, `
+				setsid sleep 1001 & echo pid $!
+				sleep 0.1; echo ready; exec sleep 1000`, "CGROUP_TEST_MARK="+mark)
+			a.SetMark(mark)
+			pid, err := strconv.Atoi(strings.TrimPrefix(a.line(t, "pid "), "pid "))
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.line(t, "ready")
+			if err := a.shim.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			_, _ = a.shim.Process.Wait()
+			members, err := a.Members()
+			if err != nil || len(members) != 2 || !slices.Contains(members, pid) {
+				t.Errorf("%v %v", members, err)
+			}
+			ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+			defer cancel()
+			if err := a.Kill(ctx); err != nil || alive(pid) {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestTheNumberOfADeadReaperSaysNothing(t *testing.T) {
+	g := &group{m: bare(), name: "x"}
+	cmd := exec.Command("sleep", "1000")
+	if err := cmd.Start(); err != nil {
+		t.Skip(err)
+	}
+	defer func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }()
+	g.SetReaper(os.Getpid())
+	if m, err := g.Members(); err != nil || !slices.Contains(m, cmd.Process.Pid) {
+		t.Errorf("%v %v", m, err)
+	}
+	g.born-- // as if another process had the number before
+	if m, err := g.Members(); err != nil || len(m) != 0 {
+		t.Errorf("%v %v", m, err)
+	}
+	if g.SetReaper(1 << 30); g.reaper != 0 {
+		t.Error("a process that is not there is a reaper")
+	}
+	if err := g.Kill(context.Background()); err == nil {
+		t.Error("nobody is known to be in it, and nobody is left: that is no success")
 	}
 }
 
