@@ -90,7 +90,7 @@ func newYard(t *testing.T, env ...string) *yard {
 		t.Fatal(err)
 	}
 	y := &yard{t: t, program: program, home: t.TempDir(), notes: t.TempDir(), env: env, accepted: map[string]bool{}, mayBeCanceled: map[string]bool{}}
-	y.client = api.NewClient(y.home)
+	y.client = api.NewClient(filepath.Join(y.home, "run"))
 	t.Cleanup(func() {
 		y.kill()
 		for _, pid := range y.processes() {

@@ -2,17 +2,13 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"os"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/schedlab/schedlab/live/api"
+	"github.com/schedlab/schedlab/live/folders"
 )
-
-// homeVariable names the folder of all state where it is set; else it lies where the XDG rules say.
-const homeVariable = "SCHEDLAB_HOME"
 
 func liveCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -20,8 +16,8 @@ func liveCommand() *cobra.Command {
 		Short: "Run real jobs on this machine, scheduled by the same policies",
 		Long: `Run real jobs on this machine, scheduled by the same policies that the simulator
 compares. "live serve" is the daemon; the other commands talk to it over a unix
-socket. All state lies in one folder: $SCHEDLAB_HOME, else
-$XDG_STATE_HOME/schedlab, else ~/.local/state/schedlab.
+socket. All state lies under $SCHEDLAB_HOME where it is set, else in the folders
+of the XDG rules (~/.local/state/schedlab).
 
 Jobs are selected by number: 12, 3-8,12, a task as 12/train, last, all.`,
 		Example: `  schedlab live serve --policy critical-path &
@@ -42,32 +38,18 @@ process of them is left. A task that is over stays as it is.`),
 		actCommand("preempt", "Stop running jobs and put them back in the queue", `Stops running tasks (SIGTERM, then SIGKILL after their grace) and puts them back
 in the queue; the policy starts them again. It returns when they have stopped.`),
 		retryCommand(), updateCommand(), drainCommand(true), drainCommand(false), quotaCommand(), eventsCommand(), livePolicyCommand(), liveExportCommand(), liveJournalCommand(),
+		liveNodesCommand(), liveDoctorCommand(),
 	)
 	return cmd
 }
 
-// homeFolder returns the folder of all state.
-func homeFolder() (string, error) {
-	if dir := os.Getenv(homeVariable); dir != "" {
-		return filepath.Abs(dir)
-	}
-	if dir := os.Getenv("XDG_STATE_HOME"); filepath.IsAbs(dir) { // the rules say that another path is to be ignored
-		return filepath.Join(dir, "schedlab"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("no folder for the state: set $%s (%w)", homeVariable, err)
-	}
-	return filepath.Join(home, ".local", "state", "schedlab"), nil
-}
-
-// client returns a client of the daemon of this home.
+// client returns a client of the daemon of this user, or of this $SCHEDLAB_HOME.
 func client() (*api.Client, error) {
-	dir, err := homeFolder()
+	f, err := folders.Find(os.Getenv)
 	if err != nil {
 		return nil, err
 	}
-	return api.NewClient(dir), nil
+	return api.NewClient(f.Run), nil
 }
 
 // refused makes a refusal of what was asked a usage error.

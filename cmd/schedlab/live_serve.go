@@ -9,15 +9,17 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 
 	"github.com/schedlab/schedlab/live/api"
+	"github.com/schedlab/schedlab/live/cgroup"
 	"github.com/schedlab/schedlab/live/daemon"
+	"github.com/schedlab/schedlab/live/device"
+	"github.com/schedlab/schedlab/live/folders"
+	"github.com/schedlab/schedlab/live/node"
 	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces/cluster"
@@ -27,7 +29,8 @@ import (
 const liveMeanEstimate = 10 * time.Minute
 
 func serveCommand() *cobra.Command {
-	var policy, node, window, metrics, logFormat string
+	var policy, machine, window, metrics, logFormat string
+	var gpus device.Options
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
@@ -42,12 +45,13 @@ where the daemon is root.`,
 		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), policy, node, window, metrics, logFormat)
+			return serve(cmd.Context(), policy, machine, window, metrics, logFormat, gpus)
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&policy, "policy", "fifo", "the policy of a new state")
-	f.StringVar(&node, "node", "", "what this machine offers (default: its cores and memory)")
+	f.StringVar(&machine, "node", "", "what this machine offers (default: its cores, memory and GPUs)")
+	gpusFlag(cmd, &gpus)
 	f.StringVar(&window, "window", "10ms-50ms", "the decision window under load: MIN-MAX, or 0 for none")
 	f.StringVar(&metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
 	logFormat = "text"
@@ -55,12 +59,12 @@ where the daemon is root.`,
 	return cmd
 }
 
-func serve(ctx context.Context, policy, node, window, metrics, logFormat string) error {
-	dir, err := homeFolder()
+func serve(ctx context.Context, policy, text, window, metrics, logFormat string, gpus device.Options) error {
+	at, err := folders.Find(os.Getenv)
 	if err != nil {
 		return err
 	}
-	spec, err := machine(node)
+	spec, says, err := machine(text, gpus)
 	if err != nil {
 		return err
 	}
@@ -71,7 +75,7 @@ func serve(ctx context.Context, policy, node, window, metrics, logFormat string)
 	if _, err := buildLive(policy); err != nil {
 		return asUsage(err)
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(at.State, 0o700); err != nil {
 		return err
 	}
 	exe, err := os.Executable()
@@ -86,7 +90,7 @@ func serve(ctx context.Context, policy, node, window, metrics, logFormat string)
 	if err != nil {
 		return err
 	}
-	d, err := daemon.Open(ctx, daemon.Config{Dir: dir, Node: spec, Policy: policy, Build: buildLive, Exe: exe, Log: log, Window: w, Header: header})
+	d, err := daemon.Open(ctx, daemon.Config{Dir: at.State, Node: spec, Policy: policy, Build: buildLive, Exe: exe, Log: log, Window: w, Header: header})
 	if err != nil {
 		return err
 	}
@@ -106,12 +110,12 @@ func serve(ctx context.Context, policy, node, window, metrics, logFormat string)
 	}
 	served := make(chan error, 1)
 	go func() {
-		err := api.Serve(ctx, d, dir)
+		err := api.Serve(ctx, d, at.Run)
 		stop() // without its socket the daemon is of no use
 		served <- err
 	}()
 	s := d.Status()
-	log.Info("serving", "socket", filepath.Join(dir, api.SocketFile), "policy", s.Policy, "node", s.Nodes[0].Name, "jobs", s.Jobs, "running", s.Running)
+	log.Info("serving", "socket", filepath.Join(at.Run, api.SocketFile), "policy", s.Policy, "node", s.Nodes[0].Name, "gpus", says, "jobs", s.Jobs, "running", s.Running)
 	err = d.Run(ctx)
 	stop()
 	return errors.Join(err, <-served)
@@ -129,12 +133,8 @@ func buildLive(name string) (sched.Policy, error) {
 	return policies.Build(spec, policies.Hints{MeanEstimate: liveMeanEstimate})
 }
 
-// machine describes this machine, or what the text says of it.
-func machine(text string) (sched.NodeSpec, error) {
-	host, err := os.Hostname()
-	if err != nil || host == "" {
-		host = "localhost"
-	}
+// machine describes this machine, as it is found to be or as the text says, and says how its GPUs were found.
+func machine(text string, gpus device.Options) (spec sched.NodeSpec, says string, err error) {
 	if text != "" {
 		if strings.HasPrefix(text, "(") {
 			text = "1x" + text
@@ -144,18 +144,30 @@ func machine(text string) (sched.NodeSpec, error) {
 			err = fmt.Errorf("%q is %d nodes, and this is one machine", text, len(nodes))
 		}
 		if err != nil {
-			return sched.NodeSpec{}, asUsage(fmt.Errorf("--node: %w", err))
+			return spec, "", asUsage(fmt.Errorf("--node: %w", err))
+		}
+		host, err := os.Hostname()
+		if err != nil || host == "" {
+			host = "localhost"
 		}
 		nodes[0].Name = host
-		return nodes[0], nil
+		return nodes[0], "declared by --node", nil
 	}
-	var info unix.Sysinfo_t
-	if err := unix.Sysinfo(&info); err != nil {
-		return sched.NodeSpec{}, err
+	found, err := device.Open(gpus)
+	if err != nil {
+		return spec, "", asUsage(err)
 	}
-	return sched.NodeSpec{
-		Name: host, CPU: int64(runtime.NumCPU()) * 1000, Mem: int64(info.Totalram) * int64(info.Unit), VRAM: sched.Unlimited,
-	}, nil
+	defer func() { _ = found.Close() }() // only read
+	o := node.Options{Driver: device.Guard(found, 5*time.Second)}
+	o.CPU, o.Mem = cgroup.Own()
+	s, err := node.Open(o)
+	if err != nil {
+		return spec, "", err
+	}
+	defer func() { _ = s.Close() }() // only read
+	p := s.Sample(node.Own{}).Profile(s.ID(), time.Time{})
+	spec, err = p.Spec()
+	return spec, found.Says(), err
 }
 
 // parseWindow reads 10ms-50ms or 0.
