@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test race fuzz bench bench-short bench-compare bench-baseline bench-readme bench-growth verify slurm demo pictures clean
+.PHONY: help deps build check test race fuzz bench bench-short bench-compare bench-baseline bench-readme bench-growth verify crash slurm demo pictures clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +19,8 @@ check: deps ## format, vet, staticcheck, tidy modules, import floors, the README
 	@out=$$(bin/gofumpt -l .); if [ -n "$$out" ]; then echo "not formatted (bin/gofumpt -w .):"; echo "$$out"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) vet -tags invariants ./...
+	$(GO) vet -tags failpoints ./live/... ./cmd/...
+	CGO_ENABLED=0 $(GO) vet ./...
 	bin/staticcheck ./...
 	$(GO) mod tidy -diff
 	$(GO) mod verify
@@ -58,6 +60,9 @@ bench-growth: ## the cost of a task from 1e4 to 1e7 of them, drawn
 
 verify: build ## compare with published results (needs the references; 10 minutes)
 	bin/schedlab verify
+
+crash: ## kill the live daemon at every named place, then 1000 times at random
+	CRASH_KILLS=1000 $(GO) test -v -count=1 -timeout 60m -run 'TestNothingIsLost|TestTheJudge' ./live
 
 slurm: build ## a sweep as a Slurm job array (skips without slurm-wlm, munge)
 	benchmarks/cluster/slurm-test.sh

@@ -29,6 +29,11 @@ type Loop struct {
 	// Settle, if not nil, is called between the first fact of a batch and the batch: the decision window, in which more facts of the
 	// moment gather.
 	Settle func(ctx context.Context)
+	// Lock, if not nil, is held while the kernel changes, so that others may read its State under it.
+	Lock sync.Locker
+	// Intake, if not nil, is called under Lock with the facts of a batch before the kernel takes them in, and returns them with more, which
+	// may depend on the state.
+	Intake func(now sched.Time, in []sched.Event) []sched.Event
 	// Tap, if not nil, sees every batch before its orders leave, so that a journal can make the batch durable first. An error stops the loop.
 	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
 	// Done, if not nil, ends Run when it returns true after a batch.
@@ -86,9 +91,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		batch = append(batch[:0], l.in...)
 		l.in = l.in[:0]
 		l.mu.Unlock()
-		sched.SortBatch(batch)
-		now := max(l.Now(), l.Kernel.Now()) // time never falls, whatever the clock does
-		out := l.Kernel.Step(now, batch)
+		now, out := l.step(&batch)
 		if l.Tap != nil {
 			if err := l.Tap(now, batch, out); err != nil {
 				return err
@@ -108,4 +111,25 @@ func (l *Loop) Run(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// step lets the kernel take in a batch.
+func (l *Loop) step(batch *[]sched.Event) (sched.Time, []sched.Command) {
+	if l.Lock != nil {
+		l.Lock.Lock()
+		defer l.Lock.Unlock()
+	}
+	now := max(l.Now(), l.Kernel.Now()) // time never falls, whatever the clock does
+	if l.Intake != nil {
+		*batch = l.Intake(now, *batch)
+	}
+	sched.SortBatch(*batch)
+	return now, l.Kernel.Step(now, *batch)
+}
+
+// Waiting returns the number of facts that no batch has taken yet.
+func (l *Loop) Waiting() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.in)
 }

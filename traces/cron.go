@@ -144,3 +144,16 @@ func (c *cron) next(after int64) (int64, bool) {
 	}
 	return 0, false
 }
+
+// NextCron returns the first time after the given one that a cron line matches, in UTC. The error says what is wrong with the line.
+func NextCron(line string, after time.Time) (time.Time, error) {
+	c, err := parseCron(line)
+	if err != nil {
+		return time.Time{}, err
+	}
+	next, ok := c.next(after.Unix())
+	if !ok {
+		return time.Time{}, fmt.Errorf("%q does not happen again", clip(line))
+	}
+	return time.Unix(next, 0).UTC(), nil
+}

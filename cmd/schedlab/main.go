@@ -11,12 +11,17 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/live/local"
 )
 
 func main() { os.Exit(run()) }
 
 // run returns the exit code: 0 done, 1 failed, 2 bad usage.
 func run() int {
+	if len(os.Args) == 3 && os.Args[1] == local.ShimCommand { // a process beside each attempt of a live job
+		return local.Shim(os.Args[2])
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second Ctrl-C ends it at once, whatever it does
@@ -33,8 +38,21 @@ func run() int {
 	if errors.As(err, &bad) {
 		return 2
 	}
+	var code *exitError
+	if errors.As(err, &code) {
+		return code.code
+	}
 	return 1
 }
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
 
 // usageError is an error of the command line: exit code 2.
 type usageError struct{ err error }
@@ -75,7 +93,7 @@ Start with:
 	prof.add(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand())
+	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), liveCommand())
 	narrow(root)
 	markUsage(root)
 	return root

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/pprof/profile"
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/schedlab/schedlab/live/device"
+	"github.com/schedlab/schedlab/live/device/fakenvml"
 )
 
 func TestMain(m *testing.M) {
@@ -31,6 +36,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("CLUSTERS", clusters)
 			e.Setenv("NO_COLOR", "1")
 			e.Setenv("SCHEDLAB_HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv("FAKELIB", fakeNVML(t)) // "" without a C compiler
+			e.Setenv(device.LibraryEnv, filepath.Join(e.WorkDir, "no-library.so"))
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"pprof": isProfile},
@@ -38,6 +45,8 @@ func TestScripts(t *testing.T) {
 			switch cond {
 			case "shared":
 				return shared != "", nil
+			case "fakenvml":
+				return device.NVMLBuilt && fakeNVML(t) != "", nil
 			case "devfull":
 				_, err := os.Stat("/dev/full")
 				return err == nil, nil
@@ -45,6 +54,23 @@ func TestScripts(t *testing.T) {
 			return false, nil
 		},
 	})
+}
+
+var fakeLibrary struct {
+	sync.Once
+	path string
+}
+
+// fakeNVML builds the fake NVML library once and returns its path; "" where there is no C compiler.
+func fakeNVML(t *testing.T) string {
+	fakeLibrary.Do(func() {
+		lib, err := fakenvml.Build(t.TempDir(), fakenvml.New)
+		if err != nil && !errors.Is(err, fakenvml.ErrNoCompiler) {
+			t.Error(err)
+		}
+		fakeLibrary.path = lib
+	})
+	return fakeLibrary.path
 }
 
 // isProfile is the command "pprof FUNCTION FILE": the file is a whole pprof profile, and the function is in it; a FUNCTION of "" need not be.

@@ -44,7 +44,8 @@ the content (--format overrides); gzip and zstd are taken off.
 
 // narrow makes the help of a command and its subcommands fit in 80 columns.
 func narrow(cmd *cobra.Command) {
-	cmd.SetUsageTemplate(strings.ReplaceAll(cmd.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 "))
+	usage := strings.ReplaceAll(cmd.UsageTemplate(), ".FlagUsages ", ".FlagUsagesWrapped 80 ")
+	cmd.SetUsageTemplate(strings.ReplaceAll(usage, "for more information about a command.", "for more."))
 }
 
 func formatList() string {

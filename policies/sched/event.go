@@ -30,6 +30,7 @@ const (
 	Updated        // Task, Value = new estimate in ns
 	QuotaSet       // Quota
 	PolicySet      // Policy
+	NodeDrain      // Node: nothing more is started there until it is told up; what runs runs on. Policies are told a NodeProfile
 	// Arrivals.
 	EdgeAdded  // Task -> Other
 	JobArrived // tasks Task .. Task+N-1 of one job, submitted now
@@ -43,7 +44,7 @@ const (
 
 var eventNames = [...]string{
 	"", "finished", "failed", "killed", "stopped", "checkpointed", "started", "node-down", "node-up", "node-profile",
-	"dependency-up", "dependency-down", "cancelled", "hold", "release", "updated", "quota", "policy", "edge", "arrived", "wake", "ready", "blocked", "dropped",
+	"dependency-up", "dependency-down", "cancelled", "hold", "release", "updated", "quota", "policy", "node-drain", "edge", "arrived", "wake", "ready", "blocked", "dropped",
 }
 
 func (k EventKind) String() string { return eventNames[k] }

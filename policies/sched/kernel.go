@@ -323,6 +323,8 @@ func (k *Kernel) change(e *Event) {
 		}
 	case NodeDown:
 		k.nodeDown(e)
+	case NodeDrain:
+		k.nodeDrain(e)
 	case NodeUp:
 		if e.More != nil && e.More.Spec != nil {
 			if e.More.Spec.check() != nil {
@@ -938,11 +940,10 @@ func (k *Kernel) end(t TaskID, as Phase) {
 
 // nodeDown takes in the loss of a node: what ran there ends at once; a gang that also runs elsewhere is ordered to stop there.
 func (k *Kernel) nodeDown(e *Event) {
-	if e.Node < 0 || int(e.Node) >= k.room.Len() || !k.room.Up(e.Node) {
+	if e.Node < 0 || int(e.Node) >= k.room.Len() {
 		k.refused++
 		return
 	}
-	k.room.setUp(e.Node, false)
 	var lost, undone []TaskID
 	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		r := &k.runs[i]
@@ -955,6 +956,12 @@ func (k *Kernel) nodeDown(e *Event) {
 			lost = append(lost, r.task)
 		}
 	}
+	// It may be down already, unless what still runs there says that it was only drained.
+	if !k.room.Up(e.Node) && !slices.ContainsFunc(lost, func(t TaskID) bool { return k.rows[t].flags&flagLost == 0 }) {
+		k.refused++
+		return
+	}
+	k.room.setUp(e.Node, false)
 	k.pol.Observe(&k.State, *e)
 	for _, t := range undone {
 		k.undoClaim(t)
@@ -974,6 +981,25 @@ func (k *Kernel) nodeDown(e *Event) {
 		rw.flags &^= flagEvict
 		// The attempt is fenced by its number: a late report of it is dropped.
 		k.stopped(&Event{Kind: Stopped, Task: t, Attempt: rw.attempt, Node: e.Node, Done: k.keptOf(t)}, rw)
+	}
+}
+
+// nodeDrain closes a node to new starts. Claims on it are undone, or they would start there.
+func (k *Kernel) nodeDrain(e *Event) {
+	if e.Node < 0 || int(e.Node) >= k.room.Len() || !k.room.Up(e.Node) {
+		k.refused++
+		return
+	}
+	k.room.setUp(e.Node, false)
+	var undone []TaskID
+	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
+		if r := &k.runs[i]; k.rows[r.task].phase == Claiming && slices.ContainsFunc(r.on, func(p Placement) bool { return p.Node == e.Node }) {
+			undone = append(undone, r.task)
+		}
+	}
+	k.pol.Observe(&k.State, Event{Kind: NodeProfile, Task: Nobody, Node: e.Node})
+	for _, t := range undone {
+		k.undoClaim(t)
 	}
 }
 

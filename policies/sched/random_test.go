@@ -181,7 +181,7 @@ func (w *world) fact() Event {
 	t := w.task("task")
 	e := Event{Task: t, Node: NodeID(rapid.IntRange(-1, w.k.room.Len()).Draw(w.t, "node"))}
 	e.Kind = rapid.SampledFrom([]EventKind{
-		JobArrived, JobArrived, JobArrived, JobArrived, Finished, Finished, Stopped, Stopped, FailedAttempt, Killed, CheckpointDone, Started, NodeDown, NodeUp, NodeUp, NodeProfile,
+		JobArrived, JobArrived, JobArrived, JobArrived, Finished, Finished, Stopped, Stopped, FailedAttempt, Killed, CheckpointDone, Started, NodeDown, NodeUp, NodeUp, NodeProfile, NodeDrain,
 		Cancelled, Hold, Release, Release, Updated, QuotaSet, EdgeAdded, PolicySet, DependencyDown, DependencyUp, Wake, TaskReady, TaskDropped, 99,
 	}).Draw(w.t, "fact")
 	if w.k.Phase(t) != Unknown {

@@ -462,7 +462,7 @@ func (s *story) fact(f []string) Event {
 		if d, ok := s.pairs(rest)["done"]; ok {
 			e.Done = s.duration(d)
 		}
-	case NodeDown:
+	case NodeDown, NodeDrain:
 		e.Node = s.node(f[1])
 	case NodeUp:
 		if len(rest) > 0 {

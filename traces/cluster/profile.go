@@ -33,6 +33,9 @@ type Profile struct {
 	StorageMBps       float64           `json:"storage_mbps,omitempty"`
 	NetworkLatencyMS  float64           `json:"network_latency_ms,omitempty"`
 	ActiveConnections int32             `json:"active_connections,omitempty"`
+	Load              float64           `json:"load,omitempty"`            // threads that want to run, mean of a minute
+	NetworkRxMbps     float64           `json:"network_rx_mbps,omitempty"` // in use
+	NetworkTxMbps     float64           `json:"network_tx_mbps,omitempty"`
 	GPUs              []ProfileGPU      `json:"gpus,omitempty"`
 	SampledAtSeconds  float64           `json:"sampled_at_s,omitempty"` // on the trace's axis; live: since the journal's epoch
 }
@@ -52,9 +55,14 @@ type ProfileTaint struct {
 
 // ProfileGPU is what a sampler saw of one GPU.
 type ProfileGPU struct {
-	Index        int32   `json:"index"`
-	Utilization  float64 `json:"utilization"`              // 0..1
-	MemoryUsedGB float64 `json:"memory_used_gb,omitempty"` // of gpu_memory_gb.capacity
+	Index           int32    `json:"index"`
+	Utilization     *float64 `json:"utilization,omitempty"`      // 0..1; absent if the driver does not tell
+	MemoryUsedGB    float64  `json:"memory_used_gb,omitempty"`   // of gpu_memory_gb.capacity
+	OthersMemoryGB  float64  `json:"others_memory_gb,omitempty"` // of it, by processes that the scheduler did not start
+	OthersProcesses int32    `json:"others_processes,omitempty"`
+	State           string   `json:"state,omitempty"` // "lost" or "failed"; absent if it works
+	TemperatureC    float64  `json:"temperature_c,omitempty"`
+	PowerW          float64  `json:"power_w,omitempty"`
 }
 
 // Spec returns the node's description. What the profile does not state is unlimited; usage does not lower a capacity: that is for the
@@ -132,7 +140,9 @@ func (p *Profile) Sample() sched.Profile {
 		s.OtherMem = int64(math.Round(clamp(p.Memory.Used, 0, 1e9) * GB))
 	}
 	for _, g := range p.GPUs {
-		s.GPULoad += clamp(g.Utilization, 0, 1) / float64(len(p.GPUs))
+		if g.Utilization != nil {
+			s.GPULoad += clamp(*g.Utilization, 0, 1) / float64(len(p.GPUs))
+		}
 	}
 	return s
 }

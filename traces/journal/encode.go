@@ -72,6 +72,7 @@ var (
 		1: sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped, sched.CheckpointDone, sched.Started, sched.NodeDown, sched.NodeUp,
 		sched.NodeProfile, sched.DependencyUp, sched.DependencyDown, sched.Cancelled, sched.Hold, sched.Release, sched.Updated, sched.QuotaSet,
 		sched.PolicySet, sched.EdgeAdded, sched.JobArrived, sched.Wake, sched.TaskReady, sched.TaskBlocked, sched.TaskDropped,
+		sched.NodeDrain,
 	}
 	orders = [...]sched.CommandKind{1: sched.Start, sched.Stop, sched.Checkpoint, sched.Scale, sched.Reject}
 

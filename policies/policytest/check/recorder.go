@@ -72,6 +72,8 @@ func (r *Recorder) fact(now sched.Time, e *sched.Event) {
 		for i := range r.spans { // in the order of starts
 			r.lose(now, &r.spans[i], e.Node)
 		}
+	case sched.NodeDrain:
+		r.down[e.Node] = true
 	case sched.NodeUp:
 		delete(r.down, e.Node)
 	}

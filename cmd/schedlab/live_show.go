@@ -1,0 +1,340 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/live/daemon"
+)
+
+func listCommand() *cobra.Command {
+	var states, output string
+	var limit int
+	cmd := &cobra.Command{
+		Use:   "list [JOBS]",
+		Short: "List jobs and where they stand",
+		Long: `Lists tasks, the newest last: what is open and, up to --limit, what is over. WHY
+says in a word what a task waits for; "live explain" says it in full.`,
+		Example: "  schedlab live list\n  schedlab live list --state ready,running\n  schedlab live list 3-8 -o json",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := client()
+			if err != nil {
+				return err
+			}
+			if limit < 0 {
+				return usagef("--limit must not be negative")
+			}
+			tasks, more, err := c.Tasks(cmd.Context(), strings.Join(args, ""), states, limit)
+			if err != nil {
+				return refused(err)
+			}
+			return toStdout(cmd, func(w io.Writer) error {
+				if output == "json" {
+					return writeJSON(w, map[string]any{"tasks": tasks, "more": more})
+				}
+				return taskTable(w, tasks, more)
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&states, "state", "", "only these: "+strings.Join(daemon.States(), ", "))
+	f.IntVar(&limit, "limit", 50, "the newest tasks to list; 0 for all")
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
+}
+
+// seconds prints a duration in at most six characters or so.
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	switch {
+	case d < 10*time.Second:
+		return strconv.FormatFloat(d.Seconds(), 'f', 2, 64) + "s"
+	case d < 100*time.Second:
+		return strconv.FormatFloat(d.Seconds(), 'f', 1, 64) + "s"
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+}
+
+func taskTable(w io.Writer, tasks []daemon.Task, more int) error {
+	if len(tasks) == 0 {
+		_, err := fmt.Fprintln(w, "no tasks")
+		return err
+	}
+	if more > 0 {
+		fmt.Fprintf(w, "(%d older ones are not shown; --limit 0 shows all)\n", more)
+	}
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ID\tNAME\tSTATE\tWHY\tWAIT\tRAN\tTRIES\tEXIT\tASKS FOR\tON")
+	for i := range tasks {
+		v := &tasks[i]
+		ran, exit, on := "", "", ""
+		if v.Held > 0 {
+			ran = seconds(v.Held)
+		}
+		if v.Code != nil {
+			exit = strconv.Itoa(int(*v.Code))
+		}
+		if len(v.GPUs) > 0 {
+			on = "gpu " + strings.Trim(fmt.Sprint(v.GPUs), "[]")
+		}
+		name := v.JobName
+		if v.Task != name && strings.Contains(v.ID, "/") {
+			name += "/" + v.Task
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.ID, name, v.State, v.Why, seconds(v.Wait), ran, v.Attempts, exit, v.Demand, on)
+	}
+	return t.Flush()
+}
+
+func showCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "show JOBS",
+		Short:   "Show all of some jobs",
+		Long:    "Shows all that is known of tasks: times, attempts, exit, and why they are where\nthey are.",
+		Example: "  schedlab live show 12\n  schedlab live show 12/train -o json",
+		Args:    arguments("JOBS"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := client()
+			if err != nil {
+				return err
+			}
+			tasks, _, err := c.Tasks(cmd.Context(), args[0], "", 0)
+			if err != nil {
+				return refused(err)
+			}
+			why, err := c.Explain(cmd.Context(), args[0])
+			if err != nil {
+				return refused(err)
+			}
+			return toStdout(cmd, func(w io.Writer) error {
+				if output == "json" {
+					return writeJSON(w, tasks)
+				}
+				for i := range tasks {
+					if i > 0 {
+						fmt.Fprintln(w)
+					}
+					showTask(w, &tasks[i])
+					if i < len(why) {
+						for _, line := range why[i].Why {
+							fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(wrap(line, 78), "\n", "\n  "))
+						}
+					}
+				}
+				return nil
+			})
+		},
+	}
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
+}
+
+func showTask(w io.Writer, v *daemon.Task) {
+	fmt.Fprintf(w, "%s  %s  %s\n", v.ID, v.JobName, v.State)
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row := func(key, format string, args ...any) {
+		fmt.Fprintf(t, "  %s\t"+format+"\n", append([]any{key}, args...)...)
+	}
+	row("task", "%s", v.Task)
+	if v.Tenant != "" || v.Queue != "" {
+		row("tenant, queue", "%s, %s", v.Tenant, v.Queue)
+	}
+	row("owner", "uid %d", v.UID)
+	row("asks for", "%s", v.Demand)
+	row("submitted", "%.3f s", v.Submit)
+	if v.Ready != nil {
+		row("ready", "%.3f s", *v.Ready)
+	}
+	if v.Start != nil {
+		row("first start", "%.3f s", *v.Start)
+	}
+	if v.End != nil {
+		row("end", "%.3f s", *v.End)
+	}
+	row("waited", "%.3f s", v.Wait)
+	row("ran", "%.3f s", v.Held)
+	row("attempts", "%d", v.Attempts)
+	if v.Code != nil {
+		row("exit", "%d %s", *v.Code, v.Reason)
+	}
+	if v.Node != "" {
+		row("on", "%s %s", v.Node, strings.Trim(fmt.Sprint(v.GPUs), "[]"))
+	}
+	_ = t.Flush()
+}
+
+func explainCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:   "explain JOBS",
+		Short: "Say why jobs wait, run or failed",
+		Long: `Says of each task why it is where it is: which predecessors it waits for, what
+room is short and how much is free, what the policy keeps it back for, or how
+its last attempt ended.`,
+		Example: "  schedlab live explain 12",
+		Args:    arguments("JOBS"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := client()
+			if err != nil {
+				return err
+			}
+			list, err := c.Explain(cmd.Context(), args[0])
+			if err != nil {
+				return refused(err)
+			}
+			return toStdout(cmd, func(w io.Writer) error {
+				if output == "json" {
+					return writeJSON(w, list)
+				}
+				for _, e := range list {
+					fmt.Fprintf(w, "%s  %s\n", e.ID, e.State)
+					for _, line := range e.Why {
+						fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(wrap(line, 78), "\n", "\n  "))
+					}
+				}
+				return nil
+			})
+		},
+	}
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
+}
+
+func logsCommand() *cobra.Command {
+	var follow bool
+	var attempt int32
+	cmd := &cobra.Command{
+		Use:   "logs JOB",
+		Short: "Print what a job wrote",
+		Long: `Prints what a task wrote to standard output and error: of its last attempt, or
+of --attempt. With -f it goes on until the task is over, through its attempts.`,
+		Example: "  schedlab live logs -f last",
+		Args:    arguments("JOB"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := client()
+			if err != nil {
+				return err
+			}
+			if attempt < 0 {
+				return usagef("--attempt must not be negative")
+			}
+			return refused(c.Log(cmd.Context(), cmd.OutOrStdout(), args[0], attempt, follow))
+		},
+	}
+	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the task is over")
+	cmd.Flags().Int32Var(&attempt, "attempt", 0, "which attempt (default: the last)")
+	return cmd
+}
+
+func waitCommand() *cobra.Command {
+	var timeout time.Duration
+	var output string
+	cmd := &cobra.Command{
+		Use:   "wait JOBS",
+		Short: "Wait until jobs are over",
+		Long: `Waits until tasks are over and prints those that are not done. The exit code is
+0 if all are done, 1 if one failed or was dropped, 3 if --timeout came first.`,
+		Example: "  schedlab live wait 12\n  schedlab live wait all --timeout 1h",
+		Args:    arguments("JOBS"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := client()
+			if err != nil {
+				return err
+			}
+			ctx := cmd.Context()
+			if timeout > 0 {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, timeout)
+				defer cancel()
+			}
+			tasks, err := c.Wait(ctx, args[0])
+			if err != nil {
+				if ctx.Err() != nil && cmd.Context().Err() == nil {
+					return &exitError{3, fmt.Errorf("they are not over after %s", timeout)}
+				}
+				return refused(err)
+			}
+			bad := slices.DeleteFunc(slices.Clone(tasks), func(v daemon.Task) bool { return v.State == "done" })
+			if output == "json" {
+				if err := writeJSON(cmd.OutOrStdout(), tasks); err != nil {
+					return err
+				}
+			} else if len(bad) > 0 {
+				b := bufio.NewWriter(cmd.OutOrStdout())
+				if err := taskTable(b, bad, 0); err != nil {
+					return err
+				}
+				if err := b.Flush(); err != nil {
+					return err
+				}
+			}
+			if len(bad) > 0 {
+				return fmt.Errorf("%d of %s not done", len(bad), counted(int64(len(tasks)), "task is", "tasks are"))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait at most")
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
+}
+
+func statusCommand() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "status",
+		Short:   "Show the daemon at a glance",
+		Long:    "Shows the policy, the queue, and what is free.",
+		Example: "  schedlab live status",
+		Args:    arguments(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := client()
+			if err != nil {
+				return err
+			}
+			s, err := c.Status(cmd.Context())
+			if err != nil {
+				return refused(err)
+			}
+			return toStdout(cmd, func(w io.Writer) error {
+				if output == "json" {
+					return writeJSON(w, s)
+				}
+				fmt.Fprintf(w, "policy %s; %d jobs: %d running, %d ready, %d blocked, %d over\n", s.Policy, s.Jobs, s.Running, s.Queued, s.Blocked, s.Over)
+				for _, n := range s.Nodes {
+					state := "up"
+					if !n.Up {
+						state = "down"
+					}
+					fmt.Fprintf(w, "node %s %s:", n.Name, state)
+					if n.CPU > 0 {
+						fmt.Fprintf(w, " %g of %g cores free", n.CPUFree, n.CPU)
+					}
+					if n.MemGB > 0 {
+						fmt.Fprintf(w, ", %.1f of %.1f GB", n.MemFreeGB, n.MemGB)
+					}
+					if n.GPUs > 0 {
+						fmt.Fprintf(w, ", %g of %d %s GPUs", n.GPUsFree, n.GPUs, n.GPUType)
+					}
+					fmt.Fprintln(w)
+				}
+				return nil
+			})
+		},
+	}
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
+}

@@ -1,0 +1,261 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/live/job"
+)
+
+func submitCommand() *cobra.Command {
+	var file, output string
+	var t job.Task
+	var j job.Job
+	var cpu, mem, gpuMem string
+	var estimate, limit, grace, backoff, deadline time.Duration
+	var env, params []string
+	var types, tolerations, labels []string
+	cmd := &cobra.Command{
+		Use:   "submit [flags] -- COMMAND [ARG...] | -f WORKFLOW",
+		Short: "Submit a command or a workflow",
+		Long: `Submits a command, or with -f a workflow: a DAG of tasks in YAML or JSON with
+the field names of the native trace formats, as in
+
+  job: sweep
+  tenant: vision
+  tasks:
+    - id: prep
+      command: [python, prep.py]
+      cpu: 4
+      mem_gb: 16
+    - id: train
+      after: [prep]
+      command: python train.py --lr {lr} --seed {index}
+      matrix: {lr: [0.1, 0.01]}
+      array: 1-3
+      gpus: 1
+      estimate_s: 600
+      retries: 2
+
+A command that is one line goes through /bin/sh. {name} stands for a parameter
+of params or matrix, {index} for the number in an array. The command runs in the
+folder where it was submitted, with a clean environment: HOME, USER, PATH, LANG,
+what --env and env say, and SCHEDLAB_JOB, SCHEDLAB_TASK, ATTEMPT, RESTART_COUNT,
+GRACE and CUDA_VISIBLE_DEVICES.
+
+It prints the job's number. When it returns, the job is on the disk.`,
+		Example: `  schedlab live submit -- make -j2
+  schedlab live submit --gpus 1 --estimate 2h --retries 2 -- python train.py
+  schedlab live submit -f sweep.yaml --param data=/data/imagenet
+  schedlab live wait $(schedlab live submit -- ./job.sh)`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case file == "" && len(args) == 0:
+				return fmt.Errorf("submit what? A command behind --, or a workflow with -f; see %s --help", cmd.CommandPath())
+			case file != "" && len(args) > 0:
+				return fmt.Errorf("either a command or a workflow with -f, not both")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			wd, err := os.Getwd()
+			if err != nil {
+				return err
+			}
+			var doc *job.Job
+			if file != "" {
+				for _, name := range []string{"cpu", "mem", "gpus", "gpu-mem", "gpu-type", "gang", "label", "toleration", "priority", "criticality", "retries", "estimate", "limit", "grace", "backoff", "deadline", "array", "kind", "id"} {
+					if cmd.Flags().Changed(name) {
+						return usagef("--%s is for a command; in a workflow each task says it", name)
+					}
+				}
+				if doc, err = readJob(file); err != nil {
+					return asUsage(err)
+				}
+				j.Tasks = doc.Tasks
+				if j.Name == "" {
+					j.Name = doc.Name
+				}
+				if j.Tenant == "" {
+					j.Tenant = doc.Tenant
+				}
+				if j.Queue == "" {
+					j.Queue = doc.Queue
+				}
+				if j.Every == "" {
+					j.Every = doc.Every
+				}
+				j.Params, j.Env, j.Dir = doc.Params, doc.Env, doc.Dir
+			} else {
+				t.Command = args
+				t.EstimateS, t.LimitS, t.BackoffS, t.DeadlineS = estimate.Seconds(), limit.Seconds(), backoff.Seconds(), deadline.Seconds()
+				if cmd.Flags().Changed("grace") {
+					g := grace.Seconds()
+					t.GraceS = &g
+				}
+				if cpu != "" {
+					v, err := number("--cpu", cpu)
+					if err != nil {
+						return err
+					}
+					t.CPU = &v
+				}
+				if t.MemGB, err = number("--mem", mem); err != nil {
+					return err
+				}
+				if t.GPUMemGB, err = number("--gpu-mem", gpuMem); err != nil {
+					return err
+				}
+				t.GPUTypes, t.Tolerations = types, tolerations
+				if t.Labels, err = pairs("--label", labels); err != nil {
+					return err
+				}
+				if t.ID == "" {
+					t.ID = "main"
+				}
+				if j.Name == "" {
+					j.Name = job.NameOf(args[0])
+				}
+				j.Tasks = []job.Task{t}
+			}
+			if j.Dir == "" {
+				j.Dir = wd
+			}
+			set, err := pairs("--param", params)
+			if err != nil {
+				return err
+			}
+			if j.Params == nil {
+				j.Params = map[string]string{}
+			}
+			for k, v := range set {
+				if _, ok := j.Params[k]; !ok && doc != nil {
+					return usagef("--param %s: the workflow has no such parameter", k)
+				}
+				j.Params[k] = v
+			}
+			vars, err := pairs("--env", env)
+			if err != nil {
+				return err
+			}
+			if j.Env == nil {
+				j.Env = map[string]string{}
+			}
+			for k, v := range vars {
+				j.Env[k] = v
+			}
+			name := file
+			if name == "" {
+				name = "submit"
+			}
+			if err := j.Expand(); err != nil {
+				return asUsage(fmt.Errorf("%s: %w", name, err))
+			}
+			text, err := json.Marshal(&j)
+			if err != nil {
+				return err
+			}
+			c, err := client()
+			if err != nil {
+				return err
+			}
+			ids, err := c.Submit(cmd.Context(), text)
+			if err != nil {
+				return refused(err)
+			}
+			if output == "json" {
+				return writeJSON(cmd.OutOrStdout(), map[string]any{"jobs": ids, "tasks": len(j.Tasks)})
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), ids[0])
+			return err
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.StringVarP(&file, "file", "f", "", "a workflow in YAML or JSON; - is standard input")
+	f.StringVar(&j.Name, "name", "", "name of the job")
+	f.StringVar(&j.Tenant, "tenant", "", "whose job it is, for quotas and fair shares")
+	f.StringVar(&j.Queue, "queue", "", "queue of the job")
+	f.StringVar(&j.Every, "every", "", "the job recurs: a duration (24h) or a cron line in UTC")
+	f.StringVar(&t.ID, "id", "", "id of the task (default main)")
+	f.StringVar(&t.Kind, "kind", "", "kind of the task, for throughput tables")
+	f.StringVar(&cpu, "cpu", "", "cores (default 1, or 0 with a GPU)")
+	f.StringVar(&mem, "mem", "", "memory in GB, held by the kernel where it can")
+	f.Float64Var(&t.GPUs, "gpus", 0, "GPUs: a whole number, or a share of one below 1")
+	f.StringVar(&gpuMem, "gpu-mem", "", "memory in GB on each of these GPUs")
+	f.StringSliceVar(&types, "gpu-type", nil, "the GPU types that will do")
+	f.Int32Var(&t.Gang, "gang", 0, "replicas that start and end together (RANK, WORLD_SIZE)")
+	f.StringSliceVar(&labels, "label", nil, "key=value that the node must have")
+	f.StringSliceVar(&tolerations, "toleration", nil, "key=value:Effect, key:Effect, key or *")
+	f.Int32Var(&t.Priority, "priority", 0, "larger is more important, for policies that look at it")
+	f.Float64Var(&t.Criticality, "criticality", 0, "0 to 1, for policies that look at it")
+	f.Int32Var(&t.Retries, "retries", 0, "how often a failed attempt is tried again")
+	f.DurationVar(&estimate, "estimate", 0, "how long it will run")
+	f.DurationVar(&limit, "limit", 0, "how long it may run")
+	f.DurationVar(&grace, "grace", job.DefaultGrace, "from SIGTERM to SIGKILL")
+	f.DurationVar(&backoff, "backoff", 0, "before the first retry, doubled each time")
+	f.DurationVar(&deadline, "deadline", 0, "from submission, for policies that look at it")
+	f.StringVar(&t.Array, "array", "", "one task a number: 1-10, 0-100:5 or 1,3,7; {index} in the command")
+	f.StringArrayVar(&env, "env", nil, "NAME=VALUE for the command (NAME alone: as it is here)")
+	f.StringArrayVar(&params, "param", nil, "NAME=VALUE of a parameter")
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
+}
+
+// number reads a number of a flag; "" is 0.
+func number(flag, text string) (float64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	var v float64
+	if _, err := fmt.Sscanf(text+"\n", "%g\n", &v); err != nil {
+		return 0, usagef("%s %q: not a number", flag, text)
+	}
+	return v, nil
+}
+
+// pairs reads NAME=VALUE; of --env a name alone takes the value that it has here.
+func pairs(flag string, list []string) (map[string]string, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	out := map[string]string{}
+	for _, text := range list {
+		k, v, ok := strings.Cut(text, "=")
+		if !ok && flag == "--env" {
+			if v, ok = os.LookupEnv(k); !ok {
+				return nil, usagef("--env %s: there is no such variable here", k)
+			}
+		}
+		if !ok || k == "" {
+			return nil, usagef("%s %q: write it as NAME=VALUE", flag, text)
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
+// readJob reads a workflow. It is expanded by the caller, once the flags are in it.
+func readJob(path string) (*job.Job, error) {
+	var r io.Reader = os.Stdin
+	name := "standard input"
+	if path != "-" {
+		f, err := os.Open(path)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		r, name = f, path
+	}
+	text, err := io.ReadAll(io.LimitReader(r, job.MaxSize+1))
+	if err != nil {
+		return nil, err
+	}
+	return job.Read(text, name)
+}

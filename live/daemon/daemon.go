@@ -1,0 +1,587 @@
+// Package daemon is the live mode on one machine: it drives the kernel by what happens to real processes, keeps every fact in the state
+// file before anything follows from it, and takes up after a crash what it finds.
+//
+// One goroutine, the loop's, changes the kernel's state, under mu; everything else reads it under mu. A request (submit, cancel, ...) is
+// a function that the loop calls when it gathers a batch: it looks at the state and returns facts. It is answered once its batch is in the
+// state file.
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/schedlab/schedlab/live"
+	"github.com/schedlab/schedlab/live/failpoint"
+	"github.com/schedlab/schedlab/live/job"
+	"github.com/schedlab/schedlab/live/local"
+	"github.com/schedlab/schedlab/live/store"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Config says what to run. All fields but Log and Window must be set.
+type Config struct {
+	Dir    string                                  // of the state
+	Node   sched.NodeSpec                          // this machine
+	Policy string                                  // of a new state; an old one keeps its own
+	Build  func(name string) (sched.Policy, error) // builds a policy of its name
+	Exe    string                                  // the program whose hidden command the shim is
+	Log    *slog.Logger
+	Window sched.BatchWindow
+	Header json.RawMessage // of the journals that Journal writes: what a replay must know to build the policies
+}
+
+// Daemon is a running live mode.
+type Daemon struct {
+	cfg    Config
+	log    *slog.Logger
+	store  *store.Store
+	runner *local.Runner
+	loop   *live.Loop
+
+	mu        sync.RWMutex // the kernel's state and all down to changed
+	kernel    *sched.Kernel
+	book      *book
+	jobs      []Job
+	first     birth
+	policy    string                      // in force
+	stopWhy   map[sched.TaskID]string     // why a running task is being stopped, where it is not the policy
+	began     map[attemptKey]sched.Time   // of attempts that run
+	ended     map[attemptKey]*local.Event // what came of attempts whose end is not in the state file yet
+	lastEnd   map[sched.TaskID]local.Exit // of tasks that are open or have just ended
+	quotas    map[[2]string]sched.Quota   // by tenant and queue, one of them ""
+	recurring map[sched.JobID]*recurrence // by the first job of the chain
+	problem   map[sched.TaskID]string     // why the last attempt of a task did not run or was lost
+	changed   chan struct{}               // closed with each batch, and made anew
+
+	reqMu    sync.Mutex
+	requests []*request
+	taken    []*request // by the batch that is being made
+	newJobs  []store.Job
+
+	specs   specCache
+	metrics *metrics
+	stepped time.Time // when the kernel was handed the batch
+}
+
+type attemptKey struct {
+	task sched.TaskID
+	n    int32
+}
+
+// Job is an accepted job.
+type Job struct {
+	ID     sched.JobID
+	First  sched.TaskID
+	Tasks  int32
+	UID    uint32
+	Submit sched.Time
+	Name   string
+}
+
+type request struct {
+	facts func(now sched.Time) ([]sched.Event, error)
+	done  chan error
+}
+
+// Open opens the state and brings the kernel to where it was. What ran then is taken up by Run.
+func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
+	d := &Daemon{
+		cfg: c, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), book: newBook(), changed: make(chan struct{}),
+		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, ended: map[attemptKey]*local.Event{},
+		lastEnd: map[sched.TaskID]local.Exit{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
+	}
+	if d.store, err = store.Open(ctx, c.Dir); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.store.Close())
+		}
+	}()
+	d.metrics = newMetrics(d)
+	d.runner = &local.Runner{Root: filepath.Join(c.Dir, "attempts"), Exe: c.Exe, Report: d.report}
+	d.loop = &live.Loop{
+		Runner: (*orders)(d), Lock: &d.mu, Intake: d.intake, Tap: d.commit, Settle: d.settle,
+	}
+	if err := d.recover(ctx); err != nil {
+		return nil, err
+	}
+	d.loop.Kernel = d.kernel
+	return d, nil
+}
+
+// birth is what a new state begins with.
+type birth struct {
+	Epoch  time.Time        `json:"epoch"`
+	Nodes  []sched.NodeSpec `json:"nodes"`
+	Policy string           `json:"policy"`
+}
+
+// recover makes the kernel from the state file.
+func (d *Daemon) recover(ctx context.Context) error {
+	text, err := d.store.Meta(ctx, "birth")
+	if err != nil {
+		return err
+	}
+	b := birth{Epoch: time.Now(), Nodes: []sched.NodeSpec{d.cfg.Node}, Policy: d.cfg.Policy}
+	switch {
+	case text != nil:
+		if err := json.Unmarshal(text, &b); err != nil {
+			return fmt.Errorf("%s: its beginning: %w", filepath.Join(d.cfg.Dir, store.File), err)
+		}
+	case d.store.Next() > 0:
+		return fmt.Errorf("%s: it has batches and no beginning", filepath.Join(d.cfg.Dir, store.File))
+	default:
+		if text, err = json.Marshal(b); err != nil {
+			return err
+		}
+		if err := d.store.SetMeta(ctx, "birth", text); err != nil {
+			return err
+		}
+	}
+	d.loop.Epoch = b.Epoch
+	for j, err := range d.store.Jobs(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		if err := d.load(&j); err != nil {
+			return fmt.Errorf("job %d: %w", j.ID+1, err)
+		}
+	}
+	if err := d.forgetEnded(ctx); err != nil {
+		return err
+	}
+	d.first = b
+	same, err := d.replay(ctx, &b, false)
+	if err == nil && !same {
+		d.log.Warn("the policy decides otherwise than the program that wrote the state: its orders are taken as they were", "policy", d.policy)
+		_, err = d.replay(ctx, &b, true)
+	}
+	if err != nil {
+		return err
+	}
+	// The clock goes on where the last batch stood, should the machine's have been set back.
+	if over := d.kernel.Now().Sub(d.loop.Now()); over > 0 {
+		d.loop.Epoch = d.loop.Epoch.Add(-over)
+	}
+	return nil
+}
+
+// load takes an accepted job into the table.
+func (d *Daemon) load(j *store.Job) error {
+	var spec job.Job
+	if err := json.Unmarshal(j.Spec, &spec); err != nil {
+		return err
+	}
+	id, first, err := d.book.add(&spec, j.Submit)
+	if err != nil {
+		return err
+	}
+	if id != j.ID || first != j.First || len(spec.Tasks) != int(j.Tasks) {
+		return fmt.Errorf("it does not come where it was accepted")
+	}
+	d.jobs = append(d.jobs, Job{j.ID, j.First, j.Tasks, j.UID, j.Submit, j.Name})
+	d.recurs(id, &spec, j.Submit)
+	return nil
+}
+
+// replay steps a new kernel through the batches of the state file. With script its policy gives the orders that were given; else the
+// policies decide again, and same says whether they decided the same.
+func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, err error) {
+	d.policy = b.Policy
+	var s *scripted
+	first := sched.Policy(nil)
+	if script {
+		s = &scripted{}
+		first = s
+	} else if first, err = d.cfg.Build(b.Policy); err != nil {
+		return false, err
+	}
+	d.kernel, err = sched.New(sched.Config{Table: d.book.tb, Nodes: b.Nodes, Policy: first, Waits: true})
+	if err != nil {
+		return false, err
+	}
+	clear(d.began)
+	clear(d.quotas)
+	for batch, err := range d.store.Batches(ctx, 0) {
+		if err != nil {
+			return false, err
+		}
+		in, out, err := decode(batch.Facts, d.cfg.Build)
+		if err != nil {
+			return false, fmt.Errorf("batch %d: %w", batch.No, err)
+		}
+		for i := range in {
+			switch e := &in[i]; e.Kind {
+			case sched.PolicySet:
+				d.policy = e.More.Name
+				if script {
+					*e = sched.Event{Kind: sched.Wake, Task: sched.Nobody}
+				}
+			case sched.QuotaSet:
+				d.noteQuota(e)
+			case sched.Started:
+				d.began[attemptKey{e.Task, e.Attempt}] = batch.At
+			}
+		}
+		if script {
+			s.orders = out
+		}
+		got := d.kernel.Step(batch.At, in)
+		if !script && !sameOrders(got, out) {
+			return false, nil
+		}
+	}
+	if script {
+		p, err := d.cfg.Build(d.policy)
+		if err != nil {
+			return false, err
+		}
+		d.kernel.Step(d.kernel.Now(), []sched.Event{{Kind: sched.PolicySet, More: &sched.Detail{Policy: named{p, d.policy}, Name: d.policy}}})
+	}
+	return true, nil
+}
+
+// scripted is the policy that gives the orders it is handed.
+type scripted struct{ orders []sched.Command }
+
+func (*scripted) Observe(*sched.State, sched.Event) {}
+
+func (s *scripted) Decide(r *sched.Round) {
+	for i := range s.orders {
+		switch c := &s.orders[i]; c.Kind {
+		case sched.Start:
+			r.Start(c.Task, c.On...)
+		case sched.Stop:
+			r.Evict(c.Task)
+		case sched.Reject:
+			r.Reject(c.Task, c.Cause)
+		case sched.Scale:
+			r.Scale(c.Queue, int(c.Replicas))
+		case sched.Checkpoint:
+			r.Checkpoint(c.Task)
+		}
+	}
+}
+
+// Run drives the kernel until the context ends or the state file can no longer be written. Jobs that run then run on.
+func (d *Daemon) Run(ctx context.Context) error {
+	d.adopt()
+	d.refit()
+	aside, stop := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		d.recurLoop(aside)
+		close(done)
+	}()
+	err := d.loop.Run(ctx)
+	stop()
+	<-done
+	d.runner.Close()
+	d.reqMu.Lock()
+	left := append(d.requests, d.taken...)
+	d.requests, d.taken = nil, nil
+	d.reqMu.Unlock()
+	for _, q := range left {
+		q.done <- errStopping
+	}
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, d.store.Close())
+}
+
+// Close gives the state back, of a daemon that was not run.
+func (d *Daemon) Close() error { return d.store.Close() }
+
+var errStopping = errors.New("the daemon is stopping: it is not known whether this was taken in")
+
+// adopt takes up the attempts that the kernel believes to run.
+func (d *Daemon) adopt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for t := range d.kernel.RunningTasks() {
+		n := d.kernel.Attempt(t)
+		d.runner.Adopt(t, n)
+		if d.kernel.Phase(t) == sched.Stopping {
+			d.runner.Stop(t, n, local.Stop{Reason: "stopped", Grace: job.DefaultGrace})
+		}
+	}
+}
+
+// refit takes in that the machine is another than the state says, where nothing runs that would be torn.
+func (d *Daemon) refit() {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	room := d.kernel.Room()
+	last := sched.NodeID(room.Len() - 1)
+	if reflect.DeepEqual(*room.Spec(last), d.cfg.Node) {
+		return
+	}
+	if n := d.kernel.Running(); n > 0 {
+		d.log.Warn("the machine offers something else than the state says; it is taken in at the next start with nothing running", "running", n)
+		return
+	}
+	d.log.Info("the machine offers something else than before", "node", d.cfg.Node.Name)
+	spec := d.cfg.Node
+	d.loop.Report(sched.Event{Kind: sched.NodeDown, Task: sched.Nobody, Node: last},
+		sched.Event{Kind: sched.NodeUp, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Spec: &spec}})
+}
+
+// settle gathers the facts of a moment.
+func (d *Daemon) settle(ctx context.Context) {
+	d.reqMu.Lock()
+	facts := len(d.requests)
+	d.reqMu.Unlock()
+	w := d.cfg.Window.Next(facts + d.loop.Waiting())
+	if w <= 0 {
+		return
+	}
+	t := time.NewTimer(w)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// ask hands a request to the loop and waits until its facts are in the state file.
+func (d *Daemon) ask(ctx context.Context, facts func(now sched.Time) ([]sched.Event, error)) error {
+	q := &request{facts, make(chan error, 1)}
+	d.reqMu.Lock()
+	d.requests = append(d.requests, q)
+	d.reqMu.Unlock()
+	d.loop.Report()
+	select {
+	case err := <-q.done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: it is not known whether this was taken in", ctx.Err())
+	}
+}
+
+// intake lets the requests look at the state and add their facts.
+func (d *Daemon) intake(now sched.Time, in []sched.Event) []sched.Event {
+	d.reqMu.Lock()
+	asked := d.requests
+	d.requests = nil
+	d.reqMu.Unlock()
+	for _, q := range asked {
+		facts, err := q.facts(now)
+		if err != nil {
+			q.done <- err
+			continue
+		}
+		in = append(in, facts...)
+		d.taken = append(d.taken, q)
+	}
+	for i := range in {
+		if e := &in[i]; e.Kind == sched.PolicySet {
+			d.policy = e.More.Name
+		}
+	}
+	d.stepped = time.Now()
+	return in
+}
+
+// commit makes a batch durable before its orders leave, then tells whoever waits for it.
+func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) error {
+	d.metrics.decision.Observe(since(d.stepped))
+	d.metrics.decisions.Inc()
+	if len(in) == 0 && len(out) == 0 {
+		return d.answer(nil)
+	}
+	facts, err := encode(in, out)
+	if err != nil {
+		return d.answer(err)
+	}
+	b := &store.Batch{No: d.store.Next(), At: now, Facts: facts, Jobs: d.newJobs}
+	d.mu.Lock()
+	for i := range in {
+		if a := d.attempt(now, &in[i]); a != nil {
+			b.Attempts = append(b.Attempts, *a)
+		}
+	}
+	for i := range out {
+		if out[i].Kind == sched.Start {
+			d.metrics.started(out[i].Task)
+		}
+	}
+	d.mu.Unlock()
+	began := time.Now()
+	for wait := 10 * time.Millisecond; ; wait *= 2 {
+		if err = d.store.Append(b); err == nil {
+			break
+		}
+		d.log.Error("the state file cannot be written", "err", err)
+		if wait > 5*time.Second {
+			return d.answer(err)
+		}
+		time.Sleep(wait)
+	}
+	d.metrics.store.Observe(since(began))
+	d.newJobs = d.newJobs[:0]
+	failpoint.Hit("daemon-durable")
+	for i := range in {
+		if e := &in[i]; e.Kind == sched.Started {
+			d.runner.Open(e.Task, e.Attempt)
+		}
+	}
+	d.mu.Lock()
+	close(d.changed)
+	d.changed = make(chan struct{})
+	d.mu.Unlock()
+	failpoint.Hit("daemon-answering")
+	err = d.answer(nil)
+	failpoint.Hit("daemon-answered")
+	return err
+}
+
+// answer tells the requests of the batch what became of it, and returns err.
+func (d *Daemon) answer(err error) error {
+	for _, q := range d.taken {
+		q.done <- err
+	}
+	d.taken = d.taken[:0]
+	return err
+}
+
+// attempt keeps what a report says of an attempt, and returns its row once it is over.
+func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
+	k := attemptKey{e.Task, e.Attempt}
+	switch e.Kind {
+	case sched.Started:
+		d.began[k] = now
+		return nil
+	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
+	default:
+		return nil
+	}
+	d.metrics.ends.WithLabelValues(e.Kind.String()).Inc()
+	a := &store.Attempt{Task: e.Task, N: e.Attempt, Start: sched.Never, End: now, Code: -1, How: e.Kind.String()}
+	if at, ok := d.began[k]; ok {
+		a.Start = at
+		delete(d.began, k)
+	}
+	if ev := d.ended[k]; ev != nil {
+		if ev.Kind == local.Ended {
+			a.Code = ev.Exit.Code
+			if ev.Exit.Reason != "" {
+				a.How += ": " + ev.Exit.Reason
+			}
+			d.lastEnd[e.Task] = ev.Exit
+			d.metrics.dropped.Add(float64(ev.Exit.DroppedLines))
+		} else if ev.Err != "" {
+			a.How += ": " + ev.Err
+			d.problem[e.Task] = ev.Err
+		}
+		delete(d.ended, k)
+	}
+	delete(d.stopWhy, e.Task)
+	return a
+}
+
+// report turns what a runner says into a fact.
+func (d *Daemon) report(e local.Event) {
+	fact := sched.Event{Task: e.Task, Attempt: e.Attempt, Node: sched.NoNode}
+	switch e.Kind {
+	case local.Ready:
+		fact.Kind = sched.Started
+		d.loop.Report(fact)
+		return
+	case local.Adopted:
+		d.log.Info("an attempt has outlived the daemon and is taken up again", "task", e.Task, "attempt", e.Attempt)
+		return
+	case local.Voided:
+		if !e.Stopped { // the daemon died before it ran: the attempt begins anew
+			d.mu.RLock()
+			on := slices.Clone(d.kernel.Placements(e.Task))
+			d.mu.RUnlock()
+			d.start(e.Task, e.Attempt, on)
+			return
+		}
+		fact.Kind = sched.Stopped
+	case local.Failed, local.Lost:
+		fact.Kind = sched.FailedAttempt
+	case local.Ended:
+		fact.Kind = kindOf(&e.Exit)
+	}
+	d.mu.Lock()
+	d.ended[attemptKey{e.Task, e.Attempt}] = &e
+	d.mu.Unlock()
+	d.loop.Report(fact)
+}
+
+// CodeRequeue is the exit code of a command that has saved its work and wants to be started again; it takes no retry.
+const CodeRequeue = 85
+
+// kindOf says which fact an exit is.
+func kindOf(x *local.Exit) sched.EventKind {
+	switch {
+	case x.Reason == reasonLimit:
+		return sched.Killed
+	case x.Reason == reasonPreempted || x.Reason == reasonCancelled || x.Reason == reasonStopped:
+		return sched.Stopped
+	case x.Code == 0:
+		return sched.Finished
+	case x.Code == CodeRequeue:
+		return sched.Stopped
+	}
+	return sched.FailedAttempt
+}
+
+// Why an attempt was stopped, as its exit says.
+const (
+	reasonLimit     = "limit"
+	reasonPreempted = "preempted"
+	reasonCancelled = "cancelled"
+	reasonStopped   = "stopped"
+)
+
+// orders carries the kernel's orders out.
+type orders Daemon
+
+// Start begins an attempt.
+func (o *orders) Start(t sched.TaskID, attempt int32, on []sched.Placement) {
+	(*Daemon)(o).start(t, attempt, on)
+}
+
+func (d *Daemon) start(t sched.TaskID, attempt int32, on []sched.Placement) {
+	d.runner.Start(t, attempt, func() (*local.Spec, error) { return d.describe(t, attempt, on) })
+}
+
+// Stop ends an attempt.
+func (o *orders) Stop(t sched.TaskID, attempt int32) {
+	d := (*Daemon)(o)
+	d.mu.RLock()
+	why := d.stopWhy[t]
+	d.mu.RUnlock()
+	grace := job.DefaultGrace
+	if task, err := d.specs.task(d, t); err == nil {
+		grace = task.Grace()
+	}
+	d.runner.Stop(t, attempt, local.Stop{Reason: cmp.Or(why, reasonPreempted), Grace: grace})
+}
+
+// Checkpoint asks for the attempt's work to be saved.
+func (o *orders) Checkpoint(sched.TaskID, int32) {}
+
+// Name returns a task as people write it: the job's number, and its own id where the job has several tasks.
+func (d *Daemon) name(t sched.TaskID) string {
+	tb := d.book.tb
+	j := &d.jobs[tb.Tasks[t].Job]
+	if j.Tasks == 1 {
+		return strconv.Itoa(int(j.ID) + 1)
+	}
+	return strconv.Itoa(int(j.ID)+1) + "/" + tb.TaskNames.At(int(t))
+}

@@ -1,0 +1,375 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/schedlab/schedlab/live/job"
+	"github.com/schedlab/schedlab/live/local"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == local.ShimCommand {
+		os.Exit(local.Shim(os.Args[2]))
+	}
+	os.Exit(m.Run())
+}
+
+// line is strict FIFO, or, backwards, its opposite.
+type line struct {
+	backwards bool
+	ready     []sched.TaskID
+}
+
+func (p *line) Observe(_ *sched.State, e sched.Event) {
+	if e.Kind == sched.TaskReady {
+		p.ready = append(p.ready, e.Task)
+	}
+}
+
+func (p *line) Decide(r *sched.Round) {
+	for len(p.ready) > 0 {
+		i := 0
+		if p.backwards {
+			i = len(p.ready) - 1
+		}
+		t := p.ready[i]
+		if r.Phase(t) == sched.Ready && !r.StartFirst(t) {
+			r.Skip(t, sched.NoRoom)
+			return
+		}
+		p.ready = append(p.ready[:i], p.ready[i+1:]...)
+	}
+}
+
+func build(name string) (sched.Policy, error) {
+	switch name {
+	case "line":
+		return &line{}, nil
+	case "backwards":
+		return &line{backwards: true}, nil
+	}
+	return nil, fmt.Errorf("unknown policy %q", name)
+}
+
+// running is a daemon in a goroutine.
+type running struct {
+	*Daemon
+	t    *testing.T
+	stop context.CancelFunc
+	done chan error
+}
+
+func serve(t *testing.T, dir string, change ...func(*Config)) *running {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := Config{Dir: dir, Node: sched.NodeSpec{Name: "here", CPU: 4000, Mem: 1 << 34, GPUs: 4, GPUType: "A100", VRAM: 1 << 34}, Policy: "line", Build: build, Exe: exe}
+	for _, f := range change {
+		f(&c)
+	}
+	d, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{d, t, stop, make(chan error, 1)}
+	go func() { r.done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		r.close()
+		for end := time.Now().Add(10 * time.Second); r.runner.Running() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) { // they write in the folder
+		}
+	})
+	return r
+}
+
+func (r *running) close() {
+	r.stop()
+	if r.done != nil {
+		if err := <-r.done; err != nil {
+			r.t.Error(err)
+		}
+		r.done = nil
+	}
+}
+
+func (r *running) submit(text string) sched.JobID {
+	r.t.Helper()
+	j, err := job.Parse([]byte(text), "test")
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ids, err := r.Submit(r.t.Context(), Who{0}, j)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return ids[0]
+}
+
+func (r *running) wait(selector string) []Task {
+	r.t.Helper()
+	tasks, err := r.Select(selector)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	if err := r.Wait(ctx, tasks); err != nil {
+		r.t.Fatalf("%v: %+v", err, r.Tasks(tasks))
+	}
+	return r.Tasks(tasks)
+}
+
+func TestAWorkflowRunsInItsOrder(t *testing.T) {
+	d := serve(t, t.TempDir())
+	out := filepath.Join(t.TempDir(), "out")
+	d.submit(fmt.Sprintf(`{"job":"flow","env":{"OUT":%q},"tasks":[
+		{"id":"a","command":"echo a >>$OUT"},
+		{"id":"b","command":"echo b$SCHEDLAB_ID:$CUDA_VISIBLE_DEVICES >>$OUT","after":["a"],"gpus":2},
+		{"id":"c","command":"echo c >>$OUT; exit 3","after":["b"]},
+		{"id":"d","command":"echo d >>$OUT","after":["c"]}]}`, out))
+	v := d.wait("last")
+	text, err := os.ReadFile(out)
+	if err != nil || string(text) != "a\nb1/b:0,1\nc\n" {
+		t.Errorf("it wrote %q, %v", text, err)
+	}
+	var states []string
+	for _, task := range v {
+		states = append(states, task.State)
+	}
+	if got := strings.Join(states, " "); got != "done done failed dropped" || *v[2].Code != 3 {
+		t.Errorf("states %s, %+v", got, v[2])
+	}
+}
+
+func TestWhatWasAcceptedAndWhatRanIsThereAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	flag := filepath.Join(t.TempDir(), "go")
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"long","command":"while [ ! -e %s ]; do sleep 0.01; done; exit 0","cpu":4}]}`, flag))
+	d.submit(`{"tasks":[{"id":"short","command":"true"}]}`)
+	waitState(t, d, "1", "running")
+	d.close()
+	d = serve(t, dir)
+	if v := d.Tasks(mustSelect(t, d, "1-2")); v[0].State != "running" || v[1].State != "ready" || v[1].Why != "no room" {
+		t.Errorf("after the restart: %+v", v)
+	}
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range d.wait("all") {
+		if v.State != "done" || v.Attempts != 1 {
+			t.Errorf("%+v, want it done at its first attempt", v)
+		}
+	}
+	d.close()
+	d = serve(t, dir)
+	for _, v := range d.wait("all") {
+		if v.State != "done" {
+			t.Errorf("%+v, want it done", v)
+		}
+	}
+}
+
+func mustSelect(t *testing.T, d *running, selector string) []sched.TaskID {
+	t.Helper()
+	tasks, err := d.Select(selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tasks
+}
+
+func waitState(t *testing.T, d *running, selector, state string) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		v := d.Tasks(mustSelect(t, d, selector))
+		if v[0].State == state {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%+v, want state %s", v[0], state)
+		}
+	}
+}
+
+func TestCancelAndPreemptReturnWhenItHasHappened(t *testing.T) {
+	d := serve(t, t.TempDir())
+	d.submit(`{"tasks":[{"id":"a","command":"exec sleep 1000","cpu":4},{"id":"b","command":"true","after":["a"]}]}`)
+	waitState(t, d, "1", "running")
+	if done, err := d.Act(t.Context(), Who{0}, Preempt, mustSelect(t, d, "1/a")); err != nil || len(done) != 1 {
+		t.Fatal(done, err)
+	}
+	waitState(t, d, "1/a", "running")
+	if v := d.Tasks(mustSelect(t, d, "1/a")); v[0].Attempts != 2 {
+		t.Errorf("%+v, want a second attempt", v[0])
+	}
+	if _, err := d.Act(t.Context(), Who{12345}, Cancel, mustSelect(t, d, "1")); !errors.Is(err, ErrForbidden) {
+		t.Errorf("another user's cancel: %v", err)
+	}
+	if _, err := d.Act(t.Context(), Who{0}, Cancel, mustSelect(t, d, "1")); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range d.Tasks(mustSelect(t, d, "1")) {
+		if v.State != "dropped" {
+			t.Errorf("%+v, want it dropped", v)
+		}
+	}
+	if n := d.runner.Running(); n != 0 {
+		t.Errorf("%d attempts are left", n)
+	}
+}
+
+func TestAFailedCommandIsTriedAgainWhileRetriesLast(t *testing.T) {
+	d := serve(t, t.TempDir())
+	dir := t.TempDir()
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"a","command":"test $ATTEMPT = 3 || exit 1","retries":5,"backoff_s":0.01,"dir":%q}]}`, dir))
+	d.submit(`{"tasks":[{"id":"a","command":"exit 1"}]}`)
+	v := d.wait("all")
+	if v[0].State != "done" || v[0].Attempts != 3 || v[1].State != "failed" || v[1].Attempts != 1 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestThePolicyIsChangedWhileJobsRun(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	flag := filepath.Join(t.TempDir(), "go")
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"first","command":"while [ ! -e %s ]; do sleep 0.01; done","cpu":4}]}`, flag))
+	for range 3 {
+		d.submit(`{"tasks":[{"id":"t","command":"true","cpu":4}]}`)
+	}
+	waitState(t, d, "1", "running")
+	if err := d.SetPolicy(t.Context(), Who{0}, "nope"); !errors.Is(err, ErrBad) {
+		t.Errorf("an unknown policy: %v", err)
+	}
+	if err := d.SetPolicy(t.Context(), Who{0}, "backwards"); err != nil {
+		t.Fatal(err)
+	}
+	d.close()
+	d = serve(t, dir) // the switch outlives a restart
+	if d.Policy() != "backwards" {
+		t.Errorf("policy %s", d.Policy())
+	}
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v := d.wait("all")
+	if !(*v[3].Start < *v[2].Start && *v[2].Start < *v[1].Start) {
+		t.Errorf("they did not start backwards: %v %v %v", *v[1].Start, *v[2].Start, *v[3].Start)
+	}
+}
+
+func TestAnotherProgramsOrdersAreTakenAsTheyWere(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	flag := filepath.Join(t.TempDir(), "go")
+	for range 3 {
+		d.submit(fmt.Sprintf(`{"tasks":[{"id":"t","command":"while [ ! -e %s ]; do sleep 0.01; done","cpu":2}]}`, flag))
+	}
+	waitState(t, d, "2", "running")
+	d.close()
+	d = serve(t, dir, func(c *Config) { // the policy called line decides otherwise in this program: it starts nothing that is not alone
+		c.Build = func(string) (sched.Policy, error) { return &line{backwards: true}, nil }
+	})
+	v := d.Tasks(mustSelect(t, d, "all"))
+	if v[0].State != "running" || v[1].State != "running" || v[2].State != "ready" {
+		t.Errorf("after the restart: %+v", v)
+	}
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range d.wait("all") {
+		if v.State != "done" || v.Attempts != 1 {
+			t.Errorf("%+v, want it done at its first attempt", v)
+		}
+	}
+}
+
+func TestWhatTheMachineCouldNeverHoldIsRefused(t *testing.T) {
+	d := serve(t, t.TempDir())
+	j, err := job.Parse([]byte(`{"tasks":[{"id":"a","command":"true","gpus":5}]}`), "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Submit(t.Context(), Who{0}, j); !errors.Is(err, ErrBad) || !strings.Contains(err.Error(), "5 GPU") {
+		t.Errorf("%v", err)
+	}
+	for _, s := range []string{"0", "7", "x", "1-", "", "1/2/3", "last"} {
+		if _, err := d.Select(s); err == nil {
+			t.Errorf("selector %q was taken", s)
+		}
+	}
+}
+
+func TestAJobRecursUntilThatIsEndedAlsoAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(`{"job":"tick","every":"1s","tasks":[{"id":"t","command":"true"}]}`)
+	count := func() int { return len(d.All()) }
+	for end := time.Now().Add(10 * time.Second); count() < 2; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not recur")
+		}
+	}
+	d.close()
+	time.Sleep(1100 * time.Millisecond) // what was missed is made up once
+	d = serve(t, dir)
+	had := count()
+	for end := time.Now().Add(10 * time.Second); count() == had; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not recur after a restart")
+		}
+	}
+	if _, err := d.EndRecurrence(t.Context(), Who{12345}, mustSelect(t, d, "1")); !errors.Is(err, ErrForbidden) {
+		t.Errorf("another user ended it: %v", err)
+	}
+	if ended, err := d.EndRecurrence(t.Context(), Who{0}, mustSelect(t, d, "last")); err != nil || len(ended) != 1 || ended[0] != 1 {
+		t.Fatal(ended, err)
+	}
+	had = count()
+	d.close()
+	d = serve(t, dir)
+	time.Sleep(1200 * time.Millisecond)
+	if count() != had {
+		t.Error("it recurs though that was ended")
+	}
+	for _, every := range []string{"1ms", "nonsense", "99 * * * *"} {
+		j, err := job.Parse([]byte(`{"every":"`+every+`","tasks":[{"id":"t","command":"true"}]}`), "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := d.Submit(t.Context(), Who{0}, j); !errors.Is(err, ErrBad) {
+			t.Errorf("every %q: %v", every, err)
+		}
+	}
+}
+
+func TestAMachineThatHasChangedIsTakenIn(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(`{"tasks":[{"id":"t","command":"true"}]}`)
+	d.wait("1")
+	d.close()
+	d = serve(t, dir, func(c *Config) { c.Node.GPUs = 8 })
+	for end := time.Now().Add(10 * time.Second); d.Status().Nodes[0].GPUs != 8 && time.Now().Before(end); time.Sleep(time.Millisecond) {
+	}
+	d.submit(`{"tasks":[{"id":"t","command":"true","gpus":8}]}`)
+	if v := d.wait("last"); v[0].State != "done" {
+		t.Errorf("%+v", v)
+	}
+	d.close()
+	d = serve(t, dir, func(c *Config) { c.Node.GPUs = 8 })
+	if s := d.Status(); len(s.Nodes) != 1 || s.Nodes[0].GPUs != 8 {
+		t.Errorf("nodes %+v", s.Nodes)
+	}
+}

@@ -1,0 +1,163 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Explanation says why a task is where it is, in words.
+type Explanation struct {
+	ID    string   `json:"id"`
+	State string   `json:"state"`
+	Why   []string `json:"why"`
+}
+
+// shownNames bounds the list of names in an explanation.
+const shownNames = 5
+
+// Explain says of each task why it waits, runs or ended.
+func (d *Daemon) Explain(tasks []sched.TaskID) []Explanation {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	out := make([]Explanation, 0, len(tasks))
+	for _, t := range tasks {
+		if int(t) < d.kernel.Known() {
+			out = append(out, Explanation{ID: d.name(t), State: d.kernel.Phase(t).String(), Why: d.why(t)})
+		}
+	}
+	return out
+}
+
+// why is called under mu.
+func (d *Daemon) why(t sched.TaskID) []string {
+	k := d.kernel
+	since := func(at sched.Time) string { return ago(k.Now().Sub(at)) }
+	switch phase := k.Phase(t); phase {
+	case sched.Blocked:
+		return d.whyBlocked(t)
+	case sched.Held:
+		return []string{"A user holds it: `schedlab live release " + d.name(t) + "` lets it go."}
+	case sched.Ready, sched.Claiming, sched.Backoff:
+		var why []string
+		if n := k.Attempt(t); n > 0 {
+			text := fmt.Sprintf("It had %d attempt(s) before", n)
+			if x, ok := d.lastEnd[t]; ok {
+				text += fmt.Sprintf("; the last one ended with %d", x.Code)
+				if x.Reason != "" {
+					text += " (" + x.Reason + ")"
+				}
+			} else if p := d.problem[t]; p != "" {
+				text += "; the last one did not come to its end: " + p
+			}
+			why = append(why, text+".")
+		}
+		if phase == sched.Backoff {
+			return append(why, "It waits out the backoff after a failure.")
+		}
+		if phase == sched.Claiming {
+			return append(why, "Room is held for it: the tasks that make it are stopping.")
+		}
+		return append(why, d.whyReady(t)...)
+	case sched.Running:
+		return []string{fmt.Sprintf("It runs since %s (attempt %d).", since(k.StartedAt(t)), k.Attempt(t))}
+	case sched.Stopping:
+		return []string{"It is being stopped."}
+	case sched.Failed:
+		text := "Its last attempt failed"
+		if x, ok := d.lastEnd[t]; ok {
+			text = fmt.Sprintf("Its last attempt ended with %d", x.Code)
+			if x.Reason != "" {
+				text += " (" + x.Reason + ")"
+			}
+		}
+		return []string{fmt.Sprintf("%s, and no retry is left (%d allowed).", text, k.Class(t).Retries)}
+	case sched.Dropped:
+		for p := range k.Preds(t) {
+			if ph := k.Phase(p); ph.Over() && ph != sched.Done {
+				return []string{fmt.Sprintf("It comes after %s, which is %s.", d.name(p), ph)}
+			}
+		}
+		return []string{"It was cancelled."}
+	case sched.Rejected:
+		return []string{"The policy " + d.policy + " refused it."}
+	case sched.Done:
+		o := k.Outcome(t)
+		return []string{fmt.Sprintf("It is done: it waited %s and held its resources for %s.", ago(o.Wait()), ago(o.Held))}
+	}
+	return nil
+}
+
+func (d *Daemon) whyBlocked(t sched.TaskID) []string {
+	k := d.kernel
+	var left []string
+	total, open := 0, 0
+	for p := range k.Preds(t) {
+		total++
+		if ph := k.Phase(p); ph != sched.Done {
+			if open++; open <= shownNames {
+				left = append(left, d.name(p)+" ("+ph.String()+")")
+			}
+		}
+	}
+	text := fmt.Sprintf("It waits for %d of its %d predecessors: %s", open, total, strings.Join(left, ", "))
+	if open > shownNames {
+		text += fmt.Sprintf(" and %d more", open-shownNames)
+	}
+	return []string{text + "."}
+}
+
+// whyReady says why a task that may start does not.
+func (d *Daemon) whyReady(t sched.TaskID) []string {
+	k := d.kernel
+	room, id, dem := k.Room(), k.DemandID(t), k.Demand(t)
+	ask := fmt.Sprintf("It asks for %s and is ready since %s.", dem.String(), ago(k.Now().Sub(k.ReadySince(t))))
+	if !k.QuotaAllows(t) {
+		class := k.Class(t)
+		return []string{ask, fmt.Sprintf("A quota of tenant %q or queue %q forbids it for now.", d.book.tb.Tenants[class.Tenant], d.book.tb.Queues[class.Queue])}
+	}
+	if _, ok := room.FirstFit(id, nil); ok {
+		return []string{ask, fmt.Sprintf("There is room for it, but the policy %s keeps that for tasks that come first: %d tasks are ready.", d.policy, k.Queued())}
+	}
+	why := []string{ask}
+	for i := range room.Len() {
+		n := sched.NodeID(i)
+		spec := room.Spec(n)
+		switch {
+		case !room.Up(n):
+			why = append(why, fmt.Sprintf("Node %s is down.", spec.Name))
+			continue
+		case !room.Allowed(id, n):
+			why = append(why, fmt.Sprintf("Node %s is not of the right kind (GPU type, labels, taints or GPU memory).", spec.Name))
+			continue
+		}
+		var free []string
+		if spec.GPUs > 0 {
+			free = append(free, fmt.Sprintf("%g of %d GPU", float64(room.FreeGPUMilli(n))/sched.Whole, spec.GPUs))
+		}
+		if spec.CPU != sched.Unlimited {
+			free = append(free, fmt.Sprintf("%g of %g cores", float64(room.FreeCPU(n))/1000, float64(spec.CPU)/1000))
+		}
+		if spec.Mem != sched.Unlimited {
+			free = append(free, fmt.Sprintf("%.1f of %.1f GiB", float64(room.FreeMem(n))/gib, float64(spec.Mem)/gib))
+		}
+		why = append(why, fmt.Sprintf("No room: on node %s are free %s; short of it is %s.", spec.Name, strings.Join(free, ", "), room.Lacks(id)))
+	}
+	if cause := k.CauseOf(t); cause == sched.Order {
+		why = append(why, fmt.Sprintf("Besides, the policy %s has other tasks before it.", d.policy))
+	}
+	return why
+}
+
+// ago prints a duration for people.
+func ago(t time.Duration) string {
+	switch {
+	case t < time.Second:
+		return t.Round(time.Millisecond).String()
+	case t < time.Minute:
+		return t.Round(100 * time.Millisecond).String()
+	}
+	return t.Round(time.Second).String()
+}

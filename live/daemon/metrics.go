@@ -1,0 +1,123 @@
+package daemon
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// metrics are what Prometheus is told. Gauges are read from the state when they are asked for.
+type metrics struct {
+	d *Daemon
+
+	registry  *prometheus.Registry
+	wait      *prometheus.HistogramVec // by queue and tenant
+	ends      *prometheus.CounterVec   // by how
+	decisions prometheus.Counter
+	decision  prometheus.Histogram
+	store     prometheus.Histogram
+	dropped   prometheus.Counter
+
+	ready, running, capacity, used *prometheus.Desc
+}
+
+func newMetrics(d *Daemon) *metrics {
+	const space = "schedlab"
+	m := &metrics{
+		d: d, registry: prometheus.NewRegistry(),
+		wait: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: space, Name: "response_seconds", Help: "Time from ready to first start.", Buckets: prometheus.ExponentialBuckets(0.01, 4, 12),
+		}, []string{"queue", "tenant"}),
+		ends: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: space, Name: "attempts_total", Help: "Attempts that are over, by how they ended.",
+		}, []string{"how"}),
+		decisions: prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "decisions_total", Help: "Batches that the policy has decided on."}),
+		decision: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: space, Name: "decision_seconds", Help: "Time of one step of the kernel.", Buckets: prometheus.ExponentialBuckets(1e-5, 4, 10),
+		}),
+		store: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: space, Name: "store_seconds", Help: "Time of one durable write.", Buckets: prometheus.ExponentialBuckets(1e-4, 4, 9),
+		}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: space, Name: "dropped_log_lines_total", Help: "Lines of jobs' logs that did not get to the disk.",
+		}),
+		ready:    prometheus.NewDesc(space+"_ready_tasks", "Tasks that are ready and do not run.", []string{"queue", "tenant"}, nil),
+		running:  prometheus.NewDesc(space+"_running_tasks", "Tasks that hold resources.", []string{"queue", "tenant"}, nil),
+		capacity: prometheus.NewDesc(space+"_capacity", "What the node has: GPUs, cores, bytes of memory.", []string{"node", "resource"}, nil),
+		used:     prometheus.NewDesc(space+"_used", "What of it is allocated.", []string{"node", "resource"}, nil),
+	}
+	m.registry.MustRegister(m.wait, m.ends, m.decisions, m.decision, m.store, m.dropped, m)
+	return m
+}
+
+// Describe tells the gauges.
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{m.ready, m.running, m.capacity, m.used} {
+		out <- d
+	}
+}
+
+// Collect reads the gauges from the state.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	type group struct {
+		queue  sched.QueueID
+		tenant sched.TenantID
+	}
+	d := m.d
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	k, tb := d.kernel, d.book.tb
+	running := map[group]int{}
+	for t := range k.RunningTasks() {
+		c := k.Class(t)
+		running[group{c.Queue, c.Tenant}]++
+	}
+	gauge := func(desc *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, v, labels...)
+	}
+	for g, n := range running {
+		gauge(m.running, float64(n), tb.Queues[g.queue], tb.Tenants[g.tenant])
+	}
+	ready := map[group]int{}
+	for t := range sched.TaskID(k.Known()) {
+		if k.Phase(t) == sched.Ready {
+			c := k.Class(t)
+			ready[group{c.Queue, c.Tenant}]++
+		}
+	}
+	for g, n := range ready {
+		gauge(m.ready, float64(n), tb.Queues[g.queue], tb.Tenants[g.tenant])
+	}
+	room := k.Room()
+	for i := range room.Len() {
+		n := sched.NodeID(i)
+		s := room.Spec(n)
+		if s.GPUs > 0 {
+			gauge(m.capacity, float64(s.GPUs), s.Name, "gpu")
+			gauge(m.used, float64(s.GPUs)-float64(room.FreeGPUMilli(n))/sched.Whole, s.Name, "gpu")
+		}
+		if s.CPU != sched.Unlimited {
+			gauge(m.capacity, float64(s.CPU)/1000, s.Name, "cpu")
+			gauge(m.used, float64(s.CPU-room.FreeCPU(n))/1000, s.Name, "cpu")
+		}
+		if s.Mem != sched.Unlimited {
+			gauge(m.capacity, float64(s.Mem), s.Name, "memory")
+			gauge(m.used, float64(s.Mem-room.FreeMem(n)), s.Name, "memory")
+		}
+	}
+}
+
+// started notes that a task has started for the first time. It is called under mu.
+func (m *metrics) started(t sched.TaskID) {
+	o, c, tb := m.d.kernel.Outcome(t), m.d.kernel.Class(t), m.d.book.tb
+	if o.Attempts == 1 && o.Ready != sched.Never {
+		m.wait.WithLabelValues(tb.Queues[c.Queue], tb.Tenants[c.Tenant]).Observe(o.Start.Sub(o.Ready).Seconds())
+	}
+}
+
+func since(t time.Time) float64 { return time.Since(t).Seconds() }
+
+// Metrics returns what Prometheus is told.
+func (d *Daemon) Metrics() prometheus.Gatherer { return d.metrics.registry }

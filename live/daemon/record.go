@@ -1,0 +1,174 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/journal"
+)
+
+// Export writes those of the tasks that are done as a native CSV trace with their true run times, so that the simulator can run them
+// again. Dependencies on tasks that are left out are left out.
+func (d *Daemon) Export(w io.Writer, tasks []sched.TaskID) error {
+	wl, err := d.workload(tasks)
+	if err != nil {
+		return err
+	}
+	return traces.Write(w, wl, "csv")
+}
+
+func (d *Daemon) workload(tasks []sched.TaskID) (*traces.Workload, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	k, tb := d.kernel, d.book.tb
+	b := traces.NewBuilder("live", "live")
+	in := make(map[sched.TaskID]bool, len(tasks))
+	for _, t := range tasks {
+		in[t] = k.Phase(t) == sched.Done
+	}
+	for _, t := range tasks {
+		if !in[t] {
+			continue
+		}
+		class, dem, o := k.Class(t), k.Demand(t), k.Outcome(t)
+		row := traces.Row{
+			ID: tb.TaskNames.At(int(t)), Job: fmt.Sprint(int(tb.Tasks[t].Job) + 1), Kind: tb.Kinds[class.Kind], Tenant: tb.Tenants[class.Tenant],
+			Queue: tb.Queues[class.Queue], Submit: tb.Tasks[t].Submit, Run: o.Held, Estimate: k.Estimate(t), Need: dem.Need, Gang: dem.Gang,
+			GPUTypes: dem.GPUTypes, Labels: dem.Labels, Tolerations: dem.Tolerations, Priority: class.Priority, Retries: class.Retries,
+			Criticality: class.Criticality, Deadline: class.RelDeadline, Backoff: class.Backoff,
+		}
+		for p := range k.Preds(t) {
+			if in[p] {
+				row.After = append(row.After, tb.TaskNames.At(int(p)))
+			}
+		}
+		if err := b.Add(&row); err != nil {
+			return nil, err
+		}
+	}
+	if b.Len() == 0 {
+		return nil, fmt.Errorf("%w: no task is done yet", ErrConflict)
+	}
+	return b.Build()
+}
+
+// Journal writes all facts and orders so far in the simulator's journal format, as they stand in the state file.
+func (d *Daemon) Journal(ctx context.Context, w io.Writer) error {
+	d.mu.RLock()
+	tb := d.book.tb
+	h := journal.Header{Policy: d.first.Policy, Config: d.cfg.Header, Nodes: d.first.Nodes}
+	d.mu.RUnlock()
+	jw, err := journal.NewWriter(w, h, tb)
+	if err != nil {
+		return err
+	}
+	for b, err := range d.store.Batches(ctx, 0) {
+		if err != nil {
+			return err
+		}
+		in, out, err := decode(b.Facts, d.cfg.Build)
+		if err != nil {
+			return err
+		}
+		d.mu.RLock() // the table grows
+		err = jw.Batch(b.At, in, out)
+		d.mu.RUnlock()
+		if err != nil {
+			return err
+		}
+	}
+	return jw.Close()
+}
+
+// Log writes the log of a task's attempt to w: of the last one where attempt is 0. With follow it goes on until the task is over.
+func (d *Daemon) Log(ctx context.Context, who Who, t sched.TaskID, attempt int32, follow bool, w io.Writer) error {
+	d.mu.RLock()
+	err := d.may(who, t)
+	last := int32(0)
+	if err == nil {
+		last = d.kernel.Attempt(t)
+	}
+	name := d.name(t)
+	d.mu.RUnlock()
+	switch {
+	case err != nil:
+		return err
+	case attempt > last || last == 0 && !follow:
+		return fmt.Errorf("%w: task %s has had %d attempt(s)", ErrNotFound, name, last)
+	}
+	for n := attempt; ; {
+		d.mu.RLock()
+		over, now := d.kernel.Phase(t).Over(), d.kernel.Attempt(t)
+		d.mu.RUnlock()
+		if n == 0 {
+			n = now
+		}
+		if n > 0 {
+			if err := d.copyLog(ctx, t, n, follow, w); err != nil {
+				return err
+			}
+		}
+		if !follow || over || attempt != 0 {
+			return nil
+		}
+		// The next attempt, if one comes.
+		if err := d.await(ctx, []sched.TaskID{t}, func(t sched.TaskID) bool { return d.kernel.Phase(t).Over() || d.kernel.Attempt(t) > n }); err != nil {
+			return err
+		}
+		d.mu.RLock()
+		now = d.kernel.Attempt(t)
+		d.mu.RUnlock()
+		if now == n {
+			return nil
+		}
+		n++
+	}
+}
+
+// copyLog copies an attempt's log, with follow up to the end of the attempt.
+func (d *Daemon) copyLog(ctx context.Context, t sched.TaskID, n int32, follow bool, w io.Writer) error {
+	var f *os.File
+	defer func() {
+		if f != nil {
+			_ = f.Close()
+		}
+	}()
+	for {
+		d.mu.RLock()
+		phase := d.kernel.Phase(t)
+		over := d.kernel.Attempt(t) != n || phase != sched.Running && phase != sched.Stopping
+		d.mu.RUnlock()
+		path := d.runner.LogPath(t, n)
+		if f == nil && path != "" {
+			f, _ = os.Open(path) // not there before the command runs
+		}
+		if f != nil {
+			if _, err := io.Copy(w, f); err != nil {
+				return err
+			}
+			if st, err := os.Stat(path); err == nil { // rotated meanwhile: what was left of the old file first
+				if mine, err := f.Stat(); err == nil && !os.SameFile(st, mine) {
+					if _, err := io.Copy(w, f); err != nil {
+						return err
+					}
+					_ = f.Close()
+					f = nil
+					continue
+				}
+			}
+		}
+		if over || !follow {
+			return nil
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}

@@ -1,0 +1,265 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/schedlab/schedlab/live/job"
+	"github.com/schedlab/schedlab/live/local"
+	"github.com/schedlab/schedlab/live/store"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Who asks for something, as the kernel of the machine says.
+type Who struct{ UID uint32 }
+
+// Errors of requests; they are wrapped in ones that say more.
+var (
+	ErrNotFound  = errors.New("not found")
+	ErrForbidden = errors.New("not yours")
+	ErrConflict  = errors.New("not possible now")
+	ErrBad       = errors.New("bad request")
+)
+
+// Submit accepts jobs, all or none, and returns their ids. When it returns without an error they are in the state file.
+func (d *Daemon) Submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched.JobID, error) {
+	for _, j := range jobs {
+		if j.Recurs != 0 {
+			return nil, fmt.Errorf("%w: recurs is set by the daemon", ErrBad)
+		}
+	}
+	return d.submit(ctx, who, jobs...)
+}
+
+func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched.JobID, error) {
+	specs := make([][]byte, len(jobs))
+	for i, j := range jobs {
+		if err := d.admit(j); err != nil {
+			return nil, err
+		}
+		var err error
+		if specs[i], err = json.Marshal(j); err != nil {
+			return nil, err
+		}
+	}
+	ids := make([]sched.JobID, len(jobs))
+	err := d.ask(ctx, func(now sched.Time) ([]sched.Event, error) {
+		var facts []sched.Event
+		for i, j := range jobs {
+			id, first, err := d.book.add(j, now)
+			if err != nil {
+				return nil, err
+			}
+			name := d.book.tb.JobName.At(int(id))
+			ids[i] = id
+			d.jobs = append(d.jobs, Job{id, first, int32(len(j.Tasks)), who.UID, now, name})
+			d.recurs(id, j, now)
+			d.newJobs = append(d.newJobs, store.Job{ID: id, First: first, Tasks: int32(len(j.Tasks)), UID: who.UID, Submit: now, Name: name, Spec: specs[i]})
+			facts = append(facts, sched.Event{Kind: sched.JobArrived, Task: first, N: int32(len(j.Tasks)), Node: sched.NoNode})
+		}
+		return facts, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ids, nil
+}
+
+// admit says what of a job this machine could never hold.
+func (d *Daemon) admit(j *job.Job) error {
+	if err := j.Expand(); err != nil {
+		return fmt.Errorf("%w: %w", ErrBad, err)
+	}
+	if j.Every != "" {
+		if _, err := nextRelease(j.Every, time.Now()); err != nil {
+			return fmt.Errorf("%w: %w", ErrBad, err)
+		}
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	nodes := make([]sched.NodeSpec, d.kernel.Room().Len())
+	for i := range nodes {
+		nodes[i] = *d.kernel.Room().Spec(sched.NodeID(i))
+	}
+	for i := range j.Tasks {
+		dem, err := j.Tasks[i].Demand()
+		if err != nil {
+			return fmt.Errorf("%w: task %s: %w", ErrBad, j.Tasks[i].ID, err)
+		}
+		if !sched.CouldEverFit(nodes, &dem) {
+			return fmt.Errorf("%w: task %s asks for %s, which this machine could not hold if it were empty", ErrBad, j.Tasks[i].ID, dem.String())
+		}
+	}
+	return nil
+}
+
+// Action is what can be done to tasks.
+type Action string
+
+// The actions.
+const (
+	Cancel  Action = "cancel"  // stopped where they run, and dropped with all that come after
+	Hold    Action = "hold"    // not started until released; what runs runs on
+	Release Action = "release" // from a hold
+	Preempt Action = "preempt" // stopped where they run, and ready again
+)
+
+// Act does something to tasks of the asker's, and returns those it was done to. Cancel and Preempt return when it has really happened.
+func (d *Daemon) Act(ctx context.Context, who Who, what Action, tasks []sched.TaskID) ([]sched.TaskID, error) {
+	var done []sched.TaskID
+	attempt := map[sched.TaskID]int32{}
+	err := d.ask(ctx, func(sched.Time) ([]sched.Event, error) {
+		var facts []sched.Event
+		for _, t := range tasks {
+			if err := d.may(who, t); err != nil {
+				return nil, err
+			}
+		}
+		for _, t := range tasks {
+			e := sched.Event{Task: t, Node: sched.NoNode}
+			phase := d.kernel.Phase(t)
+			running := phase == sched.Running || phase == sched.Stopping
+			switch what {
+			case Cancel:
+				if phase.Over() {
+					continue
+				}
+				e.Kind = sched.Cancelled
+				d.stopWhy[t] = reasonCancelled
+			case Hold:
+				if phase.Over() || phase == sched.Held {
+					continue
+				}
+				e.Kind = sched.Hold
+			case Release:
+				if phase.Over() {
+					continue
+				}
+				e.Kind = sched.Release
+			case Preempt:
+				if !running {
+					continue
+				}
+				attempt[t] = d.kernel.Attempt(t)
+				done = append(done, t)
+				continue
+			default:
+				return nil, fmt.Errorf("%w: unknown action %q", ErrBad, what)
+			}
+			done = append(done, t)
+			facts = append(facts, e)
+		}
+		return facts, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	switch what {
+	case Cancel:
+		err = d.await(ctx, done, func(t sched.TaskID) bool { return d.kernel.Phase(t).Over() })
+	case Preempt:
+		for t, n := range attempt {
+			grace := job.DefaultGrace
+			if task, err := d.specs.task(d, t); err == nil {
+				grace = task.Grace()
+			}
+			d.runner.Stop(t, n, local.Stop{Reason: reasonPreempted, Grace: grace})
+		}
+		err = d.await(ctx, done, func(t sched.TaskID) bool {
+			return d.kernel.Attempt(t) != attempt[t] || d.kernel.Phase(t) != sched.Running && d.kernel.Phase(t) != sched.Stopping
+		})
+	}
+	return done, err
+}
+
+// may says whether somebody may act on a task. It is called under mu.
+func (d *Daemon) may(who Who, t sched.TaskID) error {
+	if t < 0 || int(t) >= d.kernel.Known() {
+		return fmt.Errorf("%w: there is no such task", ErrNotFound)
+	}
+	if owner := d.jobs[d.book.tb.Tasks[t].Job].UID; who.UID != 0 && who.UID != owner {
+		return fmt.Errorf("%w: task %s", ErrForbidden, d.name(t))
+	}
+	return nil
+}
+
+// await waits until ok holds for all tasks. ok is called under mu.
+func (d *Daemon) await(ctx context.Context, tasks []sched.TaskID, ok func(sched.TaskID) bool) error {
+	for {
+		d.mu.RLock()
+		changed, all := d.changed, true
+		for _, t := range tasks {
+			if !ok(t) {
+				all = false
+				break
+			}
+		}
+		d.mu.RUnlock()
+		if all {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Update replaces the run-time estimate of tasks that are not over.
+func (d *Daemon) Update(ctx context.Context, who Who, tasks []sched.TaskID, estimate time.Duration) ([]sched.TaskID, error) {
+	if estimate < 0 {
+		return nil, fmt.Errorf("%w: a negative estimate", ErrBad)
+	}
+	var done []sched.TaskID
+	err := d.ask(ctx, func(sched.Time) ([]sched.Event, error) {
+		var facts []sched.Event
+		for _, t := range tasks {
+			if err := d.may(who, t); err != nil {
+				return nil, err
+			}
+			if !d.kernel.Phase(t).Over() {
+				done = append(done, t)
+				facts = append(facts, sched.Event{Kind: sched.Updated, Task: t, Value: int64(estimate), Node: sched.NoNode})
+			}
+		}
+		return facts, nil
+	})
+	return done, err
+}
+
+// Policy returns the policy in force.
+func (d *Daemon) Policy() string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.policy
+}
+
+// SetPolicy changes the policy while everything runs on. Only root and the daemon's own user may.
+func (d *Daemon) SetPolicy(ctx context.Context, who Who, name string) error {
+	if err := mayOperate(who); err != nil {
+		return err
+	}
+	p, err := d.cfg.Build(name)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrBad, err)
+	}
+	return d.ask(ctx, func(sched.Time) ([]sched.Event, error) {
+		return []sched.Event{{Kind: sched.PolicySet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Policy: named{p, name}, Name: name}}}, nil
+	})
+}
+
+// Ready reports whether the daemon decides and writes: an empty request goes through the loop.
+func (d *Daemon) Ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return d.ask(ctx, func(sched.Time) ([]sched.Event, error) { return nil, nil })
+}
+
+// Wait waits until tasks are over.
+func (d *Daemon) Wait(ctx context.Context, tasks []sched.TaskID) error {
+	return d.await(ctx, tasks, func(t sched.TaskID) bool { return d.kernel.Phase(t).Over() })
+}

@@ -1,0 +1,286 @@
+package daemon
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+func uid() uint32 { return uint32(os.Geteuid()) }
+
+// Task is what is shown of a task. Times are seconds since the epoch of the state, durations seconds; members that do not apply are
+// left out.
+type Task struct {
+	ID       string   `json:"id"` // as the commands take it: 12, or 12/train in a job of several
+	Job      int32    `json:"job"`
+	JobName  string   `json:"job_name"`
+	Task     string   `json:"task"`
+	UID      uint32   `json:"uid"`
+	Tenant   string   `json:"tenant,omitempty"`
+	Queue    string   `json:"queue,omitempty"`
+	State    string   `json:"state"`
+	Why      string   `json:"why,omitempty"` // it waits, in a word
+	Submit   float64  `json:"submit_s"`
+	Ready    *float64 `json:"ready_s,omitempty"`
+	Start    *float64 `json:"start_s,omitempty"` // first
+	End      *float64 `json:"end_s,omitempty"`
+	Wait     float64  `json:"wait_s"` // so far
+	Held     float64  `json:"ran_s"`  // so far, all attempts
+	Attempts int32    `json:"attempts"`
+	Demand   string   `json:"demand"`
+	Node     string   `json:"node,omitempty"`
+	GPUs     []int    `json:"gpu_indexes,omitempty"`
+	Code     *int32   `json:"exit_code,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
+}
+
+// view returns what is shown of a task. It is called under mu.
+func (d *Daemon) view(t sched.TaskID) Task {
+	k, tb := d.kernel, d.book.tb
+	o, class := k.Outcome(t), tb.ClassOf(t)
+	j := &d.jobs[tb.Tasks[t].Job]
+	v := Task{
+		ID: d.name(t), Job: int32(j.ID) + 1, JobName: j.Name, Task: tb.TaskNames.At(int(t)), UID: j.UID, Tenant: tb.Tenants[class.Tenant],
+		Queue: tb.Queues[class.Queue], State: o.Phase.String(), Submit: tb.Tasks[t].Submit.Seconds(), Attempts: o.Attempts,
+		Demand: tb.DemandOf(t).String(),
+	}
+	at := func(x sched.Time) *float64 {
+		if x == sched.Never {
+			return nil
+		}
+		s := x.Seconds()
+		return &s
+	}
+	v.Ready, v.Start, v.End = at(o.Ready), at(o.Start), at(o.End)
+	if o.Ready != sched.Never {
+		end := o.End
+		if end == sched.Never {
+			end = max(d.loop.Now(), k.Now())
+		}
+		v.Held = o.Held.Seconds()
+		if o.Phase == sched.Running || o.Phase == sched.Stopping {
+			v.Held = (k.Attained(t) + end.Sub(k.Now())).Seconds()
+		}
+		v.Wait = max(end.Sub(o.Ready).Seconds()-v.Held, 0)
+	}
+	switch o.Phase {
+	case sched.Running, sched.Stopping:
+		for _, p := range k.Placements(t) {
+			v.Node = k.Room().Spec(p.Node).Name
+			for i := range sched.MaxDevices {
+				if p.GPUs&(1<<i) != 0 {
+					v.GPUs = append(v.GPUs, i)
+				}
+			}
+		}
+	case sched.Blocked, sched.Ready, sched.Claiming, sched.Backoff, sched.Held:
+		v.Why = k.CauseOf(t).String()
+	}
+	if x, ok := d.lastEnd[t]; ok {
+		v.Code, v.Reason = &x.Code, x.Reason
+	}
+	if p := d.problem[t]; p != "" && v.Reason == "" {
+		v.Reason = p
+	}
+	return v
+}
+
+// Select finds the tasks that a selector names: job numbers and ranges (3-8,12), JOB/TASK, last, all. It is for any asker: acting on them
+// is another matter. Nothing is found is an error.
+func (d *Daemon) Select(selector string) ([]sched.TaskID, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var out []sched.TaskID
+	whole := func(j *Job) {
+		for t := j.First; t < j.First+sched.TaskID(j.Tasks); t++ {
+			out = append(out, t)
+		}
+	}
+	for part := range strings.SplitSeq(selector, ",") {
+		part = strings.TrimSpace(part)
+		switch part {
+		case "":
+			return nil, fmt.Errorf("%w: an empty selector", ErrBad)
+		case "all":
+			for i := range d.jobs {
+				whole(&d.jobs[i])
+			}
+			continue
+		case "last":
+			if len(d.jobs) == 0 {
+				return nil, fmt.Errorf("%w: there is no job yet", ErrNotFound)
+			}
+			whole(&d.jobs[len(d.jobs)-1])
+			continue
+		}
+		number, task, hasTask := strings.Cut(part, "/")
+		from, to, isRange := strings.Cut(number, "-")
+		if !isRange {
+			to = from
+		}
+		lo, err := strconv.Atoi(from)
+		hi, err2 := strconv.Atoi(to)
+		if err != nil || err2 != nil || hasTask && isRange {
+			return nil, fmt.Errorf("%w: %q: select jobs as 3-8,12, a task as 12/train, or last or all", ErrBad, part)
+		}
+		if lo < 1 || hi > len(d.jobs) || lo > hi {
+			return nil, fmt.Errorf("%w: there is no job %s (there are %d)", ErrNotFound, number, len(d.jobs))
+		}
+		for i := lo; i <= hi; i++ {
+			j := &d.jobs[i-1]
+			if !hasTask {
+				whole(j)
+				continue
+			}
+			found := false
+			for t := j.First; t < j.First+sched.TaskID(j.Tasks); t++ {
+				if d.book.tb.TaskNames.At(int(t)) == task {
+					out, found = append(out, t), true
+				}
+			}
+			if !found {
+				return nil, fmt.Errorf("%w: job %d has no task %q", ErrNotFound, i, task)
+			}
+		}
+	}
+	return out, nil
+}
+
+// Tasks returns what is shown of tasks. At most limit of those that keep says yes to, the newest first where newest is set.
+func (d *Daemon) Tasks(tasks []sched.TaskID) []Task {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	out := make([]Task, 0, len(tasks))
+	for _, t := range tasks {
+		if int(t) < d.kernel.Known() {
+			out = append(out, d.view(t))
+		}
+	}
+	return out
+}
+
+// All returns every task.
+func (d *Daemon) All() []sched.TaskID {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	out := make([]sched.TaskID, d.kernel.Known())
+	for t := range out {
+		out[t] = sched.TaskID(t)
+	}
+	return out
+}
+
+// Names returns tasks as the commands take them.
+func (d *Daemon) Names(tasks []sched.TaskID) []string {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	out := make([]string, len(tasks))
+	for i, t := range tasks {
+		out[i] = d.name(t)
+	}
+	return out
+}
+
+// States are the words that a task's state can be, and the two that stand for several.
+func States() []string {
+	out := []string{"open", "over"}
+	for p := sched.Blocked; p <= sched.Rejected; p++ {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+// List returns what is shown of those of the tasks that are in one of the states (of any, where there are none): the newest limit of them,
+// 0 being no limit, and how many older ones that left out.
+func (d *Daemon) List(tasks []sched.TaskID, states []string, limit int) (list []Task, more int, err error) {
+	var want [sched.Rejected + 1]bool
+	for _, s := range states {
+		known := false
+		for p := sched.Blocked; p <= sched.Rejected; p++ {
+			if s == p.String() || s == "over" && p.Over() || s == "open" && !p.Over() {
+				want[p], known = true, true
+			}
+		}
+		if !known {
+			return nil, 0, fmt.Errorf("%w: unknown state %q (known: %s)", ErrBad, s, strings.Join(States(), ", "))
+		}
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var kept []sched.TaskID
+	for i := len(tasks) - 1; i >= 0; i-- {
+		if t := tasks[i]; len(states) == 0 || want[d.kernel.Phase(t)] {
+			if limit > 0 && len(kept) == limit {
+				more++
+				continue
+			}
+			kept = append(kept, t)
+		}
+	}
+	list = make([]Task, len(kept))
+	for i, t := range kept {
+		list[len(kept)-1-i] = d.view(t)
+	}
+	return list, more, nil
+}
+
+// Status is the daemon at a glance.
+type Status struct {
+	Policy  string  `json:"policy"`
+	NowS    float64 `json:"now_s"`
+	Epoch   string  `json:"epoch"` // of all times, RFC 3339
+	Jobs    int     `json:"jobs"`
+	Queued  int     `json:"queued"`
+	Blocked int     `json:"blocked"`
+	Running int     `json:"running"`
+	Over    int     `json:"over"`
+	Nodes   []Node  `json:"nodes"`
+}
+
+// Node is what is shown of a node. Capacities that are not stated are left out.
+type Node struct {
+	Name      string  `json:"name"`
+	Up        bool    `json:"up"`
+	CPU       float64 `json:"cpu,omitempty"` // cores
+	CPUFree   float64 `json:"cpu_free"`
+	MemGB     float64 `json:"mem_gb,omitempty"`
+	MemFreeGB float64 `json:"mem_free_gb"`
+	GPUs      int32   `json:"gpus,omitempty"`
+	GPUsFree  float64 `json:"gpus_free"` // shares as fractions
+	GPUType   string  `json:"gpu_type,omitempty"`
+}
+
+// Status returns the daemon at a glance.
+func (d *Daemon) Status() Status {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	k := d.kernel
+	s := Status{
+		Policy: d.policy, NowS: d.loop.Now().Seconds(), Epoch: d.loop.Epoch.UTC().Format("2006-01-02T15:04:05.000Z"), Jobs: len(d.jobs),
+		Queued: k.Queued(), Blocked: k.Blocked(), Running: k.Running(), Over: k.Over(), Nodes: []Node{},
+	}
+	room := k.Room()
+	for i := range room.Len() {
+		n := sched.NodeID(i)
+		spec := room.Spec(n)
+		if i < room.Len()-1 && !room.Up(n) { // the machine as it was
+			continue
+		}
+		v := Node{
+			Name: spec.Name, Up: room.Up(n), GPUs: spec.GPUs, GPUsFree: float64(room.FreeGPUMilli(n)) / sched.Whole, GPUType: spec.GPUType,
+		}
+		if spec.CPU != sched.Unlimited {
+			v.CPU, v.CPUFree = float64(spec.CPU)/1000, float64(room.FreeCPU(n))/1000
+		}
+		if spec.Mem != sched.Unlimited {
+			v.MemGB, v.MemFreeGB = float64(spec.Mem)/gib, float64(room.FreeMem(n))/gib
+		}
+		s.Nodes = append(s.Nodes, v)
+	}
+	return s
+}
+
+const gib = 1 << 30

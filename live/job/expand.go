@@ -1,0 +1,383 @@
+package job
+
+import (
+	"fmt"
+	"maps"
+	"math"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	maxTasks = 100_000
+	maxEdges = 1_000_000
+	maxName  = 128
+	maxText  = 1 << 20 // of the words of one command, and of one environment
+)
+
+var idForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.=,+@%-]*$`)
+
+// reserved begins the names of variables that schedlab sets itself.
+var reserved = []string{"SCHEDLAB_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CKPT_DIR", "NOTIFY_SOCKET"}
+
+// NameOf makes a job's name of a program's.
+func NameOf(program string) string {
+	name := []byte(filepath.Base(program))
+	for i, c := range name {
+		if !idForm.Match([]byte{'a', c}) {
+			name[i] = '_'
+		}
+	}
+	if name = name[:min(len(name), maxName)]; !idForm.Match(name) {
+		return "command"
+	}
+	return string(name)
+}
+
+// Expand makes one task a member of arrays and matrices, puts parameters in, and checks all of the job: after it nothing is left to be
+// found wrong but what the cluster cannot hold. Expanding twice changes nothing.
+func (j *Job) Expand() error {
+	if len(j.Tasks) == 0 {
+		return fmt.Errorf("job %q has no tasks", j.Name)
+	}
+	if j.Name != "" && (len(j.Name) > maxName || !idForm.MatchString(j.Name)) {
+		return fmt.Errorf("job %q: a name has letters, digits and _.=,+@%%- only, at most %d", clip(j.Name), maxName)
+	}
+	members := map[string][]string{}
+	var out []Task
+	for i := range j.Tasks {
+		t := &j.Tasks[i]
+		if t.ID == "" && len(j.Tasks) == 1 {
+			t.ID = "main"
+		}
+		if len(t.ID) > maxName || !idForm.MatchString(t.ID) {
+			return fmt.Errorf("task %d: id %q: an id has letters, digits and _.=,+@%%- only, at most %d", i+1, clip(t.ID), maxName)
+		}
+		if _, twice := members[t.ID]; twice {
+			return fmt.Errorf("task %s stands twice", t.ID)
+		}
+		made, err := t.members()
+		if err != nil {
+			return fmt.Errorf("task %s: %w", t.ID, err)
+		}
+		if len(out)+len(made) > maxTasks {
+			return fmt.Errorf("more than %d tasks", maxTasks)
+		}
+		ids := make([]string, len(made))
+		for k := range made {
+			ids[k] = made[k].ID
+		}
+		members[t.ID] = ids
+		for k := range made {
+			if err := j.fill(&made[k]); err != nil {
+				return fmt.Errorf("task %s: %w", made[k].ID, err)
+			}
+		}
+		out = append(out, made...)
+	}
+	seen := make(map[string]bool, len(out))
+	for i := range out {
+		if seen[out[i].ID] {
+			return fmt.Errorf("task %s stands twice", out[i].ID)
+		}
+		seen[out[i].ID] = true
+	}
+	edges := 0
+	for i := range out {
+		t := &out[i]
+		var after []string
+		for _, id := range t.After {
+			switch ids, ok := members[id]; {
+			case ok:
+				after = append(after, ids...)
+			case seen[id]:
+				after = append(after, id)
+			default:
+				return fmt.Errorf("task %s comes after %q, which is no task of the job", t.ID, clip(id))
+			}
+		}
+		slices.Sort(after)
+		t.After = slices.Compact(after)
+		if edges += len(t.After); edges > maxEdges {
+			return fmt.Errorf("more than %d dependencies", maxEdges)
+		}
+		if slices.Contains(t.After, t.ID) {
+			return fmt.Errorf("a cycle: %s -> %s", t.ID, t.ID)
+		}
+	}
+	if c := cycle(out); c != nil {
+		return fmt.Errorf("a cycle: %s", strings.Join(c, " -> "))
+	}
+	j.Tasks, j.Params, j.Env = out, nil, nil
+	j.Dir = ""
+	return nil
+}
+
+// members makes the tasks of an array or a matrix; the task itself if there is none.
+func (t *Task) members() ([]Task, error) {
+	index, err := parseArray(t.Array)
+	if err != nil {
+		return nil, err
+	}
+	if index == nil && len(t.Matrix) == 0 {
+		return []Task{*t}, nil
+	}
+	combos := []map[string]string{{}}
+	names := slices.Sorted(maps.Keys(t.Matrix))
+	for _, name := range names {
+		var next []map[string]string
+		for _, c := range combos {
+			for _, v := range t.Matrix[name] {
+				m := maps.Clone(c)
+				m[name] = v
+				next = append(next, m)
+				if len(next) > maxTasks {
+					return nil, fmt.Errorf("more than %d combinations", maxTasks)
+				}
+			}
+		}
+		combos = next
+	}
+	if index == nil {
+		index = []int{0}
+		if len(combos) == 0 {
+			return nil, fmt.Errorf("a matrix without values")
+		}
+	}
+	if len(index)*len(combos) > maxTasks {
+		return nil, fmt.Errorf("more than %d members", maxTasks)
+	}
+	var out []Task
+	for k, c := range combos {
+		for _, i := range index {
+			m := *t
+			m.Array, m.Matrix = "", nil
+			m.Env = maps.Clone(t.Env)
+			if m.Env == nil {
+				m.Env = map[string]string{}
+			}
+			m.ID = t.ID
+			if len(t.Matrix) > 0 {
+				m.ID += "-" + strconv.Itoa(k+1)
+			}
+			if t.Array != "" {
+				m.ID += "-" + strconv.Itoa(i)
+				c["index"] = strconv.Itoa(i)
+			}
+			if err := m.substitute(c); err != nil {
+				return nil, err
+			}
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+// parseArray reads 1-10, 0-100:5 and 1,3,7, in any mixture; nil for "".
+func parseArray(s string) ([]int, error) {
+	if s == "" {
+		return nil, nil
+	}
+	var out []int
+	seen := map[int]bool{}
+	for part := range strings.SplitSeq(s, ",") {
+		span, stepText, hasStep := strings.Cut(strings.TrimSpace(part), ":")
+		loText, hiText, isRange := strings.Cut(span, "-")
+		if !isRange {
+			hiText = loText
+		}
+		lo, err := strconv.Atoi(loText)
+		hi, err2 := strconv.Atoi(hiText)
+		step := 1
+		var err3 error
+		if hasStep {
+			step, err3 = strconv.Atoi(stepText)
+		}
+		if err != nil || err2 != nil || err3 != nil || lo < 0 || hi < lo || step < 1 || hi > math.MaxInt32 {
+			return nil, fmt.Errorf("array %q: write it as 1-10, 0-100:5 or 1,3,7", clip(s))
+		}
+		for i := lo; i <= hi; i += step {
+			if len(out) >= maxTasks {
+				return nil, fmt.Errorf("array %q: more than %d members", clip(s), maxTasks)
+			}
+			if seen[i] {
+				return nil, fmt.Errorf("array %q: %d stands twice", clip(s), i)
+			}
+			seen[i] = true
+			out = append(out, i)
+		}
+	}
+	return out, nil
+}
+
+// substitute puts the values of parameters in; a name in brackets that is no parameter stays as it is.
+func (t *Task) substitute(params map[string]string) error {
+	if len(params) == 0 {
+		return nil
+	}
+	var pairs []string
+	for _, name := range slices.Sorted(maps.Keys(params)) {
+		if name == "" || strings.ContainsAny(name, "{} \t\n") {
+			return fmt.Errorf("parameter %q: a name has no blanks and brackets", clip(name))
+		}
+		pairs = append(pairs, "{"+name+"}", params[name])
+	}
+	r := strings.NewReplacer(pairs...)
+	t.Command = slices.Clone(t.Command)
+	for i := range t.Command {
+		t.Command[i] = r.Replace(t.Command[i])
+	}
+	t.Dir, t.Name = r.Replace(t.Dir), r.Replace(t.Name)
+	for k, v := range t.Env {
+		t.Env[k] = r.Replace(v)
+	}
+	return nil
+}
+
+// fill gives the task what the job says for all of them, and checks it.
+func (j *Job) fill(t *Task) error {
+	if len(j.Env) > 0 {
+		env := maps.Clone(j.Env)
+		maps.Copy(env, t.Env)
+		t.Env = env
+	}
+	if t.Dir == "" {
+		t.Dir = j.Dir
+	}
+	t.Env = maps.Clone(t.Env)
+	if err := t.substitute(j.Params); err != nil {
+		return err
+	}
+	return t.check()
+}
+
+func (t *Task) check() error {
+	if len(t.Command) == 0 || t.Command[0] == "" {
+		return fmt.Errorf("no command")
+	}
+	size := 0
+	for _, w := range t.Command {
+		size += len(w) + 1
+		if strings.ContainsRune(w, 0) {
+			return fmt.Errorf("command: a zero byte in a word")
+		}
+	}
+	if size > maxText {
+		return fmt.Errorf("command: more than %d bytes", maxText)
+	}
+	size = 0
+	for k, v := range t.Env {
+		size += len(k) + len(v) + 2
+		switch {
+		case k == "" || strings.ContainsAny(k, "=\x00") || strings.ContainsRune(v, 0):
+			return fmt.Errorf("env: %q is not a name of a variable with a value", clip(k))
+		case slices.ContainsFunc(reserved, func(r string) bool { return k == r || strings.HasSuffix(r, "_") && strings.HasPrefix(k, r) }):
+			return fmt.Errorf("env: %s is set by schedlab itself", clip(k))
+		}
+	}
+	if size > maxText {
+		return fmt.Errorf("env: more than %d bytes", maxText)
+	}
+	if t.Dir != "" && (t.Dir[0] != '/' || strings.ContainsRune(t.Dir, 0)) {
+		return fmt.Errorf("dir %q: not an absolute path", clip(t.Dir))
+	}
+	for _, f := range []struct {
+		name string
+		v    float64
+		max  float64
+	}{
+		{"mem_gb", t.MemGB, 1 << 20},
+		{"gpu_mem_gb", t.GPUMemGB, 1 << 20},
+		{"gpus", t.GPUs, 64},
+		{"estimate_s", t.EstimateS, 1e9},
+		{"limit_s", t.LimitS, 1e9},
+		{"deadline_s", t.DeadlineS, 1e9},
+		{"criticality", t.Criticality, 1},
+		{"backoff_s", t.BackoffS, 1e9},
+		{"cpu", deref(t.CPU), 1 << 20},
+		{"grace_s", deref(t.GraceS), 3600},
+		{"gang", float64(t.Gang), 4096},
+		{"retries", float64(t.Retries), 1e6},
+	} {
+		if !(f.v >= 0 && f.v <= f.max) {
+			return fmt.Errorf("%s must be from 0 to %v, not %v", f.name, f.max, f.v)
+		}
+	}
+	switch {
+	case t.GPUs > 1 && t.GPUs != math.Trunc(t.GPUs):
+		return fmt.Errorf("gpus: %v is neither a whole number nor a share of one GPU", t.GPUs)
+	case t.GPUs > 0 && t.GPUs < 0.001:
+		return fmt.Errorf("gpus: a share of less than 0.001")
+	case t.GPUs == 0 && t.GPUMemGB > 0:
+		return fmt.Errorf("gpu_mem_gb without a GPU")
+	}
+	if _, err := t.Demand(); err != nil {
+		return err
+	}
+	if c := t.Checkpoint; c != nil && c.Every != "" && c.Every != "off" && c.Every != "young-daly" {
+		if d, err := time.ParseDuration(c.Every); err != nil || d < 100*time.Millisecond {
+			return fmt.Errorf("checkpoint.every must be a duration of at least 100ms, young-daly or off, not %q", clip(c.Every))
+		}
+	}
+	return nil
+}
+
+func deref(f *float64) float64 {
+	if f == nil {
+		return 0
+	}
+	return *f
+}
+
+// cycle returns the ids of a cycle, the first one repeated at the end, or nil.
+func cycle(tasks []Task) []string {
+	at := make(map[string]int, len(tasks))
+	for i := range tasks {
+		at[tasks[i].ID] = i
+	}
+	const white, grey, black = 0, 1, 2
+	colour := make([]byte, len(tasks))
+	type frame struct{ task, next int }
+	for root := range tasks {
+		if colour[root] != white {
+			continue
+		}
+		colour[root] = grey
+		stack := []frame{{root, 0}}
+		for len(stack) > 0 {
+			f := &stack[len(stack)-1]
+			after := tasks[f.task].After
+			if f.next == len(after) {
+				colour[f.task] = black
+				stack = stack[:len(stack)-1]
+				continue
+			}
+			p := at[after[f.next]]
+			f.next++
+			switch colour[p] {
+			case white:
+				colour[p] = grey
+				stack = append(stack, frame{p, 0})
+			case grey: // the stack goes against the edges, so from its top down it goes with them
+				ids := []string{tasks[p].ID}
+				for i := len(stack) - 1; stack[i].task != p; i-- {
+					ids = append(ids, tasks[stack[i].task].ID)
+				}
+				return append(ids, ids[0])
+			}
+		}
+	}
+	return nil
+}
+
+// clip shortens what a message shows.
+func clip(s string) string {
+	if len(s) > 64 {
+		return s[:64] + "..."
+	}
+	return s
+}

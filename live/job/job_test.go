@@ -1,0 +1,171 @@
+package job
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+)
+
+const sweep = `
+job: sweep
+tenant: vision
+queue: batch
+dir: /data
+params: {model: resnet}
+env: {OMP_NUM_THREADS: "4"}
+tasks:
+  - id: prep
+    command: [python, prep.py, "{model}"]
+    cpu: 4
+    mem_gb: 16
+  - id: train
+    after: [prep]
+    command: python train.py --model {model} --lr {lr} --seed {index} ${HOME} {other}
+    matrix: {lr: [0.1, 0.01]}
+    array: 1-2
+    gpus: 1
+    gpu_types: A100
+    retries: 2
+  - id: report
+    after: [train]
+    command: [echo, done]
+`
+
+func TestAJobIsExpandedIntoItsTasks(t *testing.T) {
+	j, err := Parse([]byte(sweep), "sweep.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, task := range j.Tasks {
+		ids = append(ids, task.ID)
+	}
+	want := []string{"prep", "train-1-1", "train-1-2", "train-2-1", "train-2-2", "report"}
+	if !slices.Equal(ids, want) {
+		t.Fatalf("tasks %v, want %v", ids, want)
+	}
+	if got := j.Tasks[3].Command; !slices.Equal(got, Command{"/bin/sh", "-c", "python train.py --model resnet --lr 0.01 --seed 1 ${HOME} {other}"}) {
+		t.Errorf("command %q", got)
+	}
+	if got := j.Tasks[5].After; !slices.Equal(got, want[1:5]) {
+		t.Errorf("report comes after %v, want all members of train", got)
+	}
+	if j.Tasks[1].Dir != "/data" || j.Tasks[1].Env["OMP_NUM_THREADS"] != "4" || !slices.Equal(j.Tasks[1].GPUTypes, List{"A100"}) {
+		t.Errorf("what the job says for all its tasks is missing: %+v", j.Tasks[1])
+	}
+}
+
+func TestAnExpandedJobReadsBackFromJSON(t *testing.T) {
+	j, err := Parse([]byte(sweep), "sweep.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Parse(text, "json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(j, again) {
+		t.Errorf("%+v\nread back as\n%+v", j, again)
+	}
+}
+
+func TestBadJobsAreRefusedWithTheirPlace(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"", "no job in it"},
+		{"tasks: []", "has no tasks"},
+		{"tasks: [{id: a, command: x, cpus: 3}]", "j.yaml:1: unknown field cpus"},
+		{"tasks:\n- {id: a, command: x}\n- {id: a, command: y}", "task a stands twice"},
+		{"tasks: [{id: a, command: x, after: [b]}, {id: b, command: x, after: [c]}, {id: c, command: x, after: [a]}]", "a cycle: a -> c -> b -> a"},
+		{"tasks: [{id: a, command: x, after: [a]}]", "a -> a"},
+		{"tasks: [{id: a, command: x, after: [b]}]", `comes after "b"`},
+		{"tasks: [{id: ../a, command: x}]", "an id has letters"},
+		{"tasks: [{id: a}]", "no command"},
+		{"tasks: [{id: a, command: x, gpus: 1.5}]", "neither a whole number nor a share"},
+		{"tasks: [{id: a, command: x, gpus: -1}]", "gpus must be from 0"},
+		{"tasks: [{id: a, command: x, mem_gb: .nan}]", "mem_gb must be"},
+		{"tasks: [{id: a, command: x, env: {CUDA_VISIBLE_DEVICES: \"3\"}}]", "is set by schedlab itself"},
+		{"tasks: [{id: a, command: x, env: {\"A=B\": \"3\"}}]", "is not a name of a variable"},
+		{"tasks: [{id: a, command: x, dir: ../..}]", "not an absolute path"},
+		{"tasks: [{id: a, command: x, array: 1-999999999}]", "more than 100000"},
+		{"tasks: [{id: a, command: x, array: 1-3;4}]", "write it as"},
+		{"tasks: [{id: a, command: x, checkpoint: {every: 1ms}}]", "at least 100ms"},
+		{"{\"tasks\":[{\"id\":\"a\",\n\"command\":[\"x\"],\"nope\":1}]}", "unknown field"},
+		{"tasks: [{id: a, command: x}]\n---\ntasks: []", "more than one job"},
+		{"tasks: [{id: a, command: x, after: [b]}, {id: a-1, command: x}, {id: a, command: x}]", "stands twice"},
+	} {
+		_, err := Parse([]byte(c.text), "j.yaml")
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "j.yaml") {
+			t.Errorf("%q: %v, want an error with %q", c.text, err, c.want)
+		}
+	}
+}
+
+func TestACycleIsFoundExactlyWhereThereIsOne(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 8).Draw(t, "n")
+		tasks := make([]Task, n)
+		reach := make([][]bool, n)
+		for i := range tasks {
+			tasks[i].ID = string(rune('a' + i))
+			reach[i] = make([]bool, n)
+		}
+		for i := range tasks {
+			for k := range tasks {
+				if rapid.IntRange(0, 4).Draw(t, "edge") == 0 {
+					tasks[i].After = append(tasks[i].After, tasks[k].ID)
+					reach[k][i] = true
+				}
+			}
+		}
+		for k := range n {
+			for i := range n {
+				for j := range n {
+					reach[i][j] = reach[i][j] || reach[i][k] && reach[k][j]
+				}
+			}
+		}
+		has := false
+		for i := range n {
+			has = has || reach[i][i]
+		}
+		c := cycle(tasks)
+		if has != (c != nil) {
+			t.Fatalf("cycle %v, there is one: %v", c, has)
+		}
+		for i := 1; i < len(c); i++ {
+			if !slices.Contains(tasks[c[i][0]-'a'].After, c[i-1]) {
+				t.Fatalf("%v: %s does not come after %s", c, c[i], c[i-1])
+			}
+		}
+	})
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(sweep))
+	f.Add([]byte(`{"tasks":[{"id":"a","command":["x"],"array":"1-3"}]}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		j, err := Parse(text, "f")
+		if err != nil {
+			return
+		}
+		out, err := json.Marshal(j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse(out, "again")
+		if err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		if a, _ := json.Marshal(again); string(a) != string(out) {
+			t.Fatalf("%s\nreads back as\n%s", out, a)
+		}
+	})
+}

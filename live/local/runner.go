@@ -1,0 +1,370 @@
+package local
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/schedlab/schedlab/live/failpoint"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// EventKind says what an attempt has come to.
+type EventKind uint8
+
+// The events of an attempt: Ready or Failed, then, once the gate is open, Ended or Lost. After an adoption Adopted comes first, where the
+// attempt still runs.
+const (
+	Ready   EventKind = iota + 1 // its shim waits at the gate
+	Adopted                      // its shim has survived the daemon
+	Ended                        // it is over, and no process of it is left
+	Lost                         // its shim was killed: what the command did is not known. No process of it is left
+	Failed                       // its command did not run and will not
+	Voided                       // it was stopped before its command ran
+)
+
+// Event is one report on an attempt.
+type Event struct {
+	Kind    EventKind
+	Task    sched.TaskID
+	Attempt int32
+	Exit    Exit   // Ended
+	Err     string // Failed, Lost
+	Stopped bool   // Stop was called
+}
+
+// Runner keeps the attempts of this machine. Root and Exe must be set. Its methods return at once.
+type Runner struct {
+	Root   string      // folder of the attempts' folders
+	Exe    string      // the program whose hidden command ShimCommand is
+	Report func(Event) // called from any goroutine; never two events of one attempt at a time
+
+	mu     sync.Mutex
+	runs   map[key]*run
+	closed bool
+}
+
+type key struct {
+	task    sched.TaskID
+	attempt int32
+}
+
+// run is an attempt that is not over.
+type run struct {
+	key
+	f     folder
+	gate  *os.File // write; nil once opened, closed or adopted
+	pidfd int      // -1 where there is none
+	stop  *Stop
+}
+
+func (r *Runner) add(k key) *run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.runs == nil {
+		r.runs = map[key]*run{}
+	}
+	if r.runs[k] != nil || r.closed {
+		return nil
+	}
+	u := &run{key: k, pidfd: -1}
+	r.runs[k] = u
+	return u
+}
+
+func (r *Runner) end(u *run, e Event) {
+	r.mu.Lock()
+	if u.gate != nil {
+		_ = u.gate.Close()
+		u.gate = nil
+	}
+	if u.pidfd >= 0 {
+		_ = unix.Close(u.pidfd)
+		u.pidfd = -1
+	}
+	delete(r.runs, u.key)
+	e.Task, e.Attempt, e.Stopped = u.task, u.attempt, u.stop != nil
+	closed := r.closed
+	r.mu.Unlock()
+	if !closed {
+		r.Report(e)
+	}
+}
+
+// Start spawns the shim of an attempt, which may be stopped from here on. describe says what it is to run; it is called from another
+// goroutine. Ready, Failed or Voided is reported.
+func (r *Runner) Start(t sched.TaskID, attempt int32, describe func() (*Spec, error)) {
+	u := r.add(key{t, attempt})
+	if u == nil {
+		return
+	}
+	go func() {
+		s, err := describe()
+		e := Event{Kind: Voided}
+		if err == nil {
+			e, err = r.spawn(u, s)
+		}
+		if err != nil {
+			e = Event{Kind: Failed, Err: err.Error()}
+		}
+		r.end(u, e)
+	}()
+}
+
+// spawn takes the attempt from its folder to its end.
+func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
+	f, err := attempts(r.Root).next(u.task, u.attempt)
+	if err != nil {
+		return Event{}, err
+	}
+	if err := f.write("spec", s); err != nil {
+		return Event{}, err
+	}
+	failpoint.Hit("runner-spec-written")
+	gateR, gateW, err := os.Pipe()
+	if err != nil {
+		return Event{}, err
+	}
+	defer gateR.Close()
+	readyR, readyW, err := os.Pipe()
+	if err != nil {
+		_ = gateW.Close()
+		return Event{}, err
+	}
+	defer readyR.Close()
+	cmd := &exec.Cmd{
+		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: append([]string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=64MiB"}, failpoint.Env()...),
+		ExtraFiles:  []*os.File{gateR, readyW},
+		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
+	}
+	err = cmd.Start()
+	_ = readyW.Close()
+	if err != nil {
+		_ = gateW.Close()
+		return Event{}, err
+	}
+	waited := false
+	defer func() {
+		if !waited {
+			_ = cmd.Wait()
+		}
+	}()
+	failpoint.Hit("runner-spawned")
+	if failpoint.Naive() {
+		_, _ = gateW.Write([]byte{'g'})
+	}
+	lines := bufio.NewScanner(readyR)
+	if !lines.Scan() || lines.Text() != "ready" {
+		_ = gateW.Close()
+		return Event{}, fmt.Errorf("the shim did not get ready: %s", strings.TrimPrefix(lines.Text(), "error: "))
+	}
+	r.mu.Lock()
+	u.f, u.gate = f, gateW
+	if fd, err := unix.PidfdOpen(cmd.Process.Pid, 0); err == nil {
+		u.pidfd = fd
+	}
+	if u.stop != nil || r.closed { // ordered meanwhile
+		_ = u.gate.Close()
+		u.gate = nil
+	}
+	r.mu.Unlock()
+	r.Report(Event{Kind: Ready, Task: u.task, Attempt: u.attempt})
+	problem := ""
+	for lines.Scan() {
+		if text, ok := strings.CutPrefix(lines.Text(), "error: "); ok {
+			problem = text
+		}
+	}
+	_ = cmd.Wait()
+	waited = true
+	return f.verdict(u, problem)
+}
+
+// verdict reads an attempt's end in its folder. Nothing may run there afterwards.
+func (f folder) verdict(u *run, problem string) (Event, error) {
+	l, err := f.take(true)
+	if err != nil {
+		return Event{}, err
+	}
+	defer l.Close()
+	var x Exit
+	switch err := f.read("exit", &x); {
+	case err == nil:
+		return Event{Kind: Ended, Exit: x}, nil
+	case !errors.Is(err, os.ErrNotExist):
+		return Event{Kind: Lost, Err: err.Error()}, nil
+	}
+	if f.has("started") {
+		if problem == "" {
+			problem = "its shim was killed"
+		}
+		f.killLeft()
+		return Event{Kind: Lost, Err: problem}, nil
+	}
+	failpoint.Hit("runner-void-writing")
+	if err := f.write("void", time.Now()); err != nil {
+		return Event{}, err
+	}
+	failpoint.Hit("runner-void-written")
+	if problem != "" {
+		return Event{Kind: Failed, Err: problem}, nil
+	}
+	return Event{Kind: Voided}, nil
+}
+
+// killLeft kills what a killed shim has left: its replicas die with it (Pdeathsig), their children carry the folder in their environment.
+func (f folder) killLeft() {
+	mark := []byte(FolderVariable + "=" + string(f) + "\x00")
+	for range 1000 {
+		left := marked(mark)
+		if len(left) == 0 {
+			return
+		}
+		for _, pid := range left {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// Open opens the gate: that the attempt is ready is durable now.
+func (r *Runner) Open(t sched.TaskID, attempt int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u := r.runs[key{t, attempt}]; u != nil && u.gate != nil {
+		failpoint.Hit("runner-gate-opening")
+		_, _ = u.gate.Write([]byte{'g'})
+		_ = u.gate.Close()
+		u.gate = nil
+		failpoint.Hit("runner-gate-open")
+	}
+}
+
+// Stop ends an attempt; Ended, Lost or Voided is reported once no process of it is left.
+func (r *Runner) Stop(t sched.TaskID, attempt int32, how Stop) {
+	r.mu.Lock()
+	u := r.runs[key{t, attempt}]
+	if u == nil {
+		r.mu.Unlock()
+		return
+	}
+	u.stop = &how
+	if u.gate != nil { // it has not run: it will not
+		_ = u.gate.Close()
+		u.gate = nil
+		r.mu.Unlock()
+		return
+	}
+	f := u.f
+	r.mu.Unlock()
+	if f == "" {
+		return // start or adopt looks for it
+	}
+	go r.signal(u, f, how)
+}
+
+// signal tells the shim to stop.
+func (r *Runner) signal(u *run, f folder, how Stop) {
+	failpoint.Hit("runner-stop-writing")
+	if err := f.write("stop", how); err != nil {
+		how.Grace = 0 // the shim takes its default
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u.pidfd >= 0 {
+		_ = unix.PidfdSendSignal(u.pidfd, unix.SIGTERM, nil, 0)
+	}
+}
+
+// Adopt takes up an attempt that was started before this daemon: Adopted where it runs, and in the end Ended, Lost or Voided.
+func (r *Runner) Adopt(t sched.TaskID, attempt int32) {
+	if u := r.add(key{t, attempt}); u != nil {
+		go func() {
+			e, err := r.adopt(u)
+			if err != nil {
+				e = Event{Kind: Lost, Err: err.Error()}
+			}
+			r.end(u, e)
+		}()
+	}
+}
+
+func (r *Runner) adopt(u *run) (Event, error) {
+	f, _, err := attempts(r.Root).last(u.task, u.attempt)
+	if err != nil {
+		return Event{}, err
+	}
+	if f == "" || f.has("void") || failpoint.Naive() && !f.has("exit") {
+		return Event{Kind: Voided}, nil
+	}
+	// While the lock is held the shim lives, if only to see the gate's end. Once it has started, its process id is in its file, and cannot be
+	// another's as long as the lock is held.
+	var s Started
+	for started := false; ; time.Sleep(2 * time.Millisecond) {
+		fd := -1
+		if started = f.read("started", &s) == nil; started {
+			if pidfd, err := unix.PidfdOpen(s.Shim, 0); err == nil {
+				fd = pidfd
+			}
+		}
+		l, err := f.take(false)
+		if err == nil {
+			_ = l.Close()
+			if fd >= 0 {
+				_ = unix.Close(fd)
+			}
+			return f.verdict(u, "")
+		}
+		if !errors.Is(err, errHeld) {
+			return Event{}, err
+		}
+		if started {
+			r.mu.Lock()
+			u.f, u.pidfd = f, fd
+			how := u.stop
+			r.mu.Unlock()
+			r.Report(Event{Kind: Adopted, Task: u.task, Attempt: u.attempt})
+			if how != nil {
+				r.signal(u, f, *how)
+			}
+			return f.verdict(u, "") // waits for the lock
+		}
+	}
+}
+
+// Close shuts the gates that are not open yet, so that what waits there ends; what runs runs on. Nothing is started or reported any more.
+func (r *Runner) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range r.runs {
+		if u.gate != nil {
+			_ = u.gate.Close()
+			u.gate = nil
+		}
+	}
+	r.closed = true
+}
+
+// Running returns the number of attempts that are not over.
+func (r *Runner) Running() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.runs)
+}
+
+// LogPath returns the log of the newest try of an attempt; "" if there is none.
+func (r *Runner) LogPath(t sched.TaskID, attempt int32) string {
+	f, _, err := attempts(r.Root).last(t, attempt)
+	if err != nil || f == "" {
+		return ""
+	}
+	return f.path("log")
+}

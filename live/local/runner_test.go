@@ -1,0 +1,317 @@
+package local
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == ShimCommand {
+		os.Exit(Shim(os.Args[2]))
+	}
+	os.Exit(m.Run())
+}
+
+// bench is a runner whose events a test waits for.
+type bench struct {
+	t *testing.T
+	*Runner
+	events chan Event
+}
+
+func newBench(t *testing.T, root string) *bench {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{t: t, events: make(chan Event, 100)}
+	b.Runner = &Runner{Root: root, Exe: exe, Report: func(e Event) { b.events <- e }}
+	return b
+}
+
+func (b *bench) start(s *Spec) {
+	b.Start(s.Task, s.Attempt, func() (*Spec, error) { return s, nil })
+}
+
+func (b *bench) want(kind EventKind) Event {
+	b.t.Helper()
+	select {
+	case e := <-b.events:
+		if e.Kind != kind {
+			b.t.Fatalf("event %+v, want kind %d", e, kind)
+		}
+		return e
+	case <-time.After(20 * time.Second):
+		b.t.Fatalf("no event, want kind %d", kind)
+	}
+	return Event{}
+}
+
+func spec(task sched.TaskID, line string) *Spec {
+	return &Spec{
+		Task: task, Attempt: 1, Command: []string{"/bin/sh", "-c", line}, Env: []string{"PATH=/usr/bin:/bin"}, Dir: "/",
+		Replicas: []Replica{{}}, Grace: 5 * time.Second, LogBytes: 1 << 20, LogFiles: 1,
+	}
+}
+
+// run takes an attempt through its gate to its end.
+func (b *bench) run(s *Spec) Event {
+	b.t.Helper()
+	b.start(s)
+	b.want(Ready)
+	b.Open(s.Task, s.Attempt)
+	return b.want(Ended)
+}
+
+func alive(t *testing.T, mark string) []int {
+	t.Helper()
+	return marked([]byte(mark + "\x00"))
+}
+
+func TestACommandRunsWithItsEnvironmentAndItsEndIsTold(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	s := spec(7, `echo "$GREETING $CUDA_VISIBLE_DEVICES $RANK/$WORLD_SIZE"; pwd; exit 3`)
+	s.Env, s.Dir, s.Replicas = append(s.Env, "GREETING=hello"), "/usr", []Replica{{GPUs: 0b1010}}
+	e := b.run(s)
+	if e.Exit.Code != 3 || e.Exit.Signal != 0 {
+		t.Errorf("exit %+v, want code 3", e.Exit)
+	}
+	log, err := os.ReadFile(b.LogPath(7, 1))
+	if err != nil || string(log) != "hello 1,3 0/1\n/usr\n" {
+		t.Errorf("log %q, %v", log, err)
+	}
+	if b.Running() != 0 {
+		t.Error("the attempt is still known as running")
+	}
+}
+
+func TestNothingRunsBeforeTheGateOpens(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	file := filepath.Join(t.TempDir(), "ran")
+	b.start(spec(1, "touch "+file))
+	b.want(Ready)
+	time.Sleep(50 * time.Millisecond)
+	b.Stop(1, 1, Stop{Reason: "cancelled"})
+	b.want(Voided)
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the command ran")
+	}
+	// The same attempt may begin anew, in another folder.
+	b.start(spec(1, "touch "+file))
+	b.want(Ready)
+	b.Open(1, 1)
+	b.want(Ended)
+	if _, err := os.Stat(file); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAStopIsAskedForAndThenForced(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	for i, c := range []struct {
+		line  string
+		grace time.Duration
+		want  Exit
+	}{
+		{`trap 'exit 9' TERM; echo up; while :; do sleep 0.01; done`, time.Minute, Exit{Code: 9}},
+		{`trap '' TERM; echo up; while :; do sleep 0.01; done`, 50 * time.Millisecond, Exit{Code: 137, Signal: 9}},
+	} {
+		s := spec(sched.TaskID(i), c.line)
+		b.start(s)
+		b.want(Ready)
+		b.Open(s.Task, 1)
+		waitFor(t, func() bool {
+			log, _ := os.ReadFile(b.LogPath(s.Task, 1))
+			return bytes.Contains(log, []byte("up"))
+		})
+		b.Stop(s.Task, 1, Stop{Reason: "cancelled", Grace: c.grace})
+		e := b.want(Ended)
+		if e.Exit.Code != c.want.Code || e.Exit.Signal != c.want.Signal || e.Exit.Reason != "cancelled" {
+			t.Errorf("exit %+v, want %+v", e.Exit, c.want)
+		}
+	}
+}
+
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(2 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not come to that")
+		}
+	}
+}
+
+func TestWhatACommandLeavesBehindIsGoneWhenItsEndIsTold(t *testing.T) {
+	root := t.TempDir()
+	b := newBench(t, root)
+	s := spec(1, `(setsid sleep 1000 &) ; setsid sh -c 'sleep 1000 & sleep 1000' & exit 0`)
+	b.run(s)
+	if left := alive(t, FolderVariable+"="+filepath.Join(root, "0", "1", "1")); len(left) > 0 {
+		t.Errorf("processes %v are left", left)
+	}
+}
+
+func TestALimitEndsTheCommand(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	s := spec(1, "sleep 1000")
+	s.Limit = 50 * time.Millisecond
+	if e := b.run(s); e.Exit.Reason != "limit" || e.Exit.Code != 128+15 {
+		t.Errorf("exit %+v, want it stopped by its limit", e.Exit)
+	}
+}
+
+func TestACommandThatCannotRunSaysWhy(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	s := spec(1, "")
+	s.Command = []string{"no-such-program"}
+	if e := b.run(s); e.Exit.Code != 127 || !strings.Contains(e.Exit.Reason, "no-such-program") {
+		t.Errorf("exit %+v", e.Exit)
+	}
+	s = spec(2, "true")
+	s.Dir = "/no/such/dir"
+	if e := b.run(s); e.Exit.Code != 127 || !strings.Contains(e.Exit.Reason, "no such file") {
+		t.Errorf("exit %+v", e.Exit)
+	}
+}
+
+func TestAGangEndsTogetherWhenOneReplicaFails(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	s := spec(1, `[ $RANK = 1 ] && exit 5; sleep 1000`)
+	s.Replicas = make([]Replica, 3)
+	if e := b.run(s); e.Exit.Code != 5 || !strings.Contains(e.Exit.Reason, "replica 1") {
+		t.Errorf("exit %+v, want replica 1's", e.Exit)
+	}
+}
+
+func shimOf(t *testing.T, root string, task int) int {
+	t.Helper()
+	var s Started
+	waitFor(t, func() bool {
+		return folder(filepath.Join(root, "0", strconv.Itoa(task), "1")).read("started", &s) == nil
+	})
+	return s.Shim
+}
+
+func TestAKilledShimTakesItsCommandAlongAndCountsAsLost(t *testing.T) {
+	root := t.TempDir()
+	b := newBench(t, root)
+	b.start(spec(1, `setsid sleep 1000 & sleep 1000`))
+	b.want(Ready)
+	b.Open(1, 1)
+	mark := FolderVariable + "=" + filepath.Join(root, "0", "1", "1")
+	shim := shimOf(t, root, 1)
+	waitFor(t, func() bool { return len(alive(t, mark)) >= 2 })
+	if err := syscall.Kill(shim, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	b.want(Lost)
+	if left := alive(t, mark); len(left) > 0 {
+		t.Errorf("processes %v are left", left)
+	}
+}
+
+// A second runner on the same folder stands for the daemon after a restart.
+func TestAnAttemptOutlivesItsDaemonAndIsAdopted(t *testing.T) {
+	root := t.TempDir()
+	first := newBench(t, root)
+	file := filepath.Join(t.TempDir(), "go")
+	first.start(spec(1, fmt.Sprintf("while [ ! -e %s ]; do sleep 0.01; done; exit 4", file)))
+	first.want(Ready)
+	first.Open(1, 1)
+	shimOf(t, root, 1)
+	second := newBench(t, root)
+	second.Adopt(1, 1)
+	second.want(Adopted)
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := second.want(Ended); e.Exit.Code != 4 {
+		t.Errorf("exit %+v, want 4", e.Exit)
+	}
+	third := newBench(t, root) // and one that comes when it is over
+	third.Adopt(1, 1)
+	if e := third.want(Ended); e.Exit.Code != 4 {
+		t.Errorf("exit %+v, want 4", e.Exit)
+	}
+	first.want(Ended)
+}
+
+func TestAnAdoptedAttemptCanBeStopped(t *testing.T) {
+	root := t.TempDir()
+	first := newBench(t, root)
+	first.start(spec(1, "sleep 1000"))
+	first.want(Ready)
+	first.Open(1, 1)
+	shimOf(t, root, 1)
+	second := newBench(t, root)
+	second.Adopt(1, 1)
+	second.want(Adopted)
+	second.Stop(1, 1, Stop{Reason: "preempted", Grace: time.Second})
+	if e := second.want(Ended); e.Exit.Signal != 15 || e.Exit.Reason != "preempted" {
+		t.Errorf("exit %+v, want it stopped", e.Exit)
+	}
+	first.want(Ended)
+}
+
+func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
+	root := t.TempDir()
+	b := newBench(t, root)
+	b.Adopt(1, 1) // the daemon died before it made a folder
+	b.want(Voided)
+	f, err := attempts(root).next(2, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "ran")
+	if err := f.write("spec", spec(2, "touch "+file)); err != nil {
+		t.Fatal(err)
+	}
+	b.Adopt(2, 1) // or before it spawned the shim
+	b.want(Voided)
+	// A shim that comes late to the folder runs nothing.
+	p, err := os.StartProcess(b.Exe, []string{"schedlab", ShimCommand, string(f)}, &os.ProcAttr{Files: []*os.File{nil, nil, nil}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(file); err == nil {
+		t.Error("the command ran in a void folder")
+	}
+}
+
+func TestTheLogIsRotatedAndAFullDiskNeverBlocksTheCommand(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	s := spec(1, `i=0; while [ $i -lt 2000 ]; do echo "line $i of the log"; i=$((i+1)); done`)
+	s.LogBytes = 10000
+	e := b.run(s)
+	path := b.LogPath(1, 1)
+	log, err := os.ReadFile(path)
+	older, err2 := os.ReadFile(path + ".1")
+	if err != nil || err2 != nil || len(log) > 10000 || len(older) > 10000 || !bytes.Contains(log, []byte("line 1999 ")) {
+		t.Errorf("the log has %d and %d bytes, %v, %v", len(log), len(older), err, err2)
+	}
+	if e.Exit.Code != 0 || e.Exit.DroppedLines != 0 {
+		t.Errorf("exit %+v", e.Exit)
+	}
+	l := openLog("/dev/full", 1<<20, 1)
+	for range 10 {
+		if n, err := l.Write([]byte("a line\n")); n != 7 || err != nil {
+			t.Fatalf("a write to a full disk returned %d, %v", n, err)
+		}
+	}
+	if dropped := l.close(); dropped != 10 {
+		t.Errorf("%d lines were counted as dropped, want 10", dropped)
+	}
+}

@@ -1,0 +1,396 @@
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math/bits"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/schedlab/schedlab/live/failpoint"
+)
+
+// ShimCommand is the hidden command of the program under which Shim runs.
+const ShimCommand = "__shim"
+
+// What a shim's two extra files are.
+const (
+	gateFD  = 3 // read: one byte opens the gate, its end closes it for good
+	readyFD = 4 // write: "ready", then "started", or what went wrong
+)
+
+// Shim runs the attempt in the folder and returns the exit code of the shim itself. It is the whole of a process: it changes what belongs
+// to the process (signals, subreaper) and never undoes it.
+func Shim(dir string) int {
+	s := &shim{f: folder(dir), ready: os.NewFile(readyFD, "ready"), gate: os.NewFile(gateFD, "gate"), pids: map[int]int{}}
+	syscall.CloseOnExec(gateFD)
+	syscall.CloseOnExec(readyFD)
+	if err := s.run(); err != nil {
+		_, _ = fmt.Fprintf(s.ready, "error: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+type shim struct {
+	f           folder
+	ready, gate *os.File
+	spec        Spec
+	log         *logFile
+	lock        *os.File
+
+	mu     sync.Mutex
+	pids   map[int]int // process id -> replica, of those that are not reaped
+	reason string      // why it is being stopped; "" while it is not
+	over   bool        // no replica is left: nobody must be signalled any more
+	exit   Exit
+	failed bool
+}
+
+func (s *shim) run() error {
+	// A replica is killed when the thread that forked it ends (Pdeathsig): this goroutine keeps its thread to the end.
+	runtime.LockOSThread()
+	stop := make(chan os.Signal, 8)
+	signal.Notify(stop, syscall.SIGTERM)
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGTSTP)
+
+	lock, err := s.f.take(false)
+	if err != nil {
+		return fmt.Errorf("the attempt's lock: %w", err)
+	}
+	s.lock = lock // held until the process ends
+	failpoint.Hit("shim-locked")
+	if s.f.has("void") {
+		return nil
+	}
+	for _, name := range []string{"started", "exit"} {
+		if s.f.has(name) {
+			return fmt.Errorf("the attempt has run already: %s is there", name)
+		}
+	}
+	if err := s.f.read("spec", &s.spec); err != nil {
+		return err
+	}
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("subreaper: %w", err)
+	}
+	if _, err := io.WriteString(s.ready, "ready\n"); err != nil {
+		return nil // the daemon is gone
+	}
+	opened := make(chan bool, 1)
+	go func() {
+		n, _ := s.gate.Read(make([]byte, 1))
+		opened <- n == 1
+	}()
+	select {
+	case ok := <-opened:
+		if !ok {
+			return nil
+		}
+	case <-stop:
+		return nil
+	}
+	failpoint.Hit("shim-gate-passed")
+	if err := s.f.write("started", Started{At: time.Now(), Shim: os.Getpid(), Boot: bootID()}); err != nil {
+		return err
+	}
+	failpoint.Hit("shim-started-written")
+	_, _ = io.WriteString(s.ready, "started\n")
+	_ = s.ready.Close()
+	go s.signals(stop)
+	s.execute()
+	return s.finish()
+}
+
+// signals stops the command when the daemon says so.
+func (s *shim) signals(stop <-chan os.Signal) {
+	for range stop {
+		how := Stop{Reason: "stopped", Grace: s.spec.Grace}
+		if err := s.f.read("stop", &how); err != nil && !errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		s.stop(how)
+	}
+}
+
+// execute runs the replicas until no process of theirs is left.
+func (s *shim) execute() {
+	s.log = openLog(s.f.path("log"), s.spec.LogBytes, s.spec.LogFiles)
+	began := time.Now()
+	if s.spec.Limit > 0 {
+		timer := time.AfterFunc(s.spec.Limit, func() { s.stop(Stop{Reason: "limit", Grace: s.spec.Grace}) })
+		defer timer.Stop()
+	}
+	read, write, err := os.Pipe()
+	if err != nil {
+		s.fail(err)
+		return
+	}
+	drained := make(chan struct{})
+	go func() {
+		_, _ = io.Copy(struct{ io.Writer }{s.log}, read)
+		close(drained)
+	}()
+	for i := range s.spec.Replicas {
+		if err := s.spawn(i, write); err != nil {
+			s.fail(err)
+			go s.stop(Stop{Reason: s.exit.Reason})
+			break
+		}
+	}
+	_ = write.Close()
+	failpoint.Hit("shim-executed")
+	s.reap()
+	<-drained
+	s.exit.RanFor = time.Since(began).Seconds()
+}
+
+// fail notes that the command could not be run.
+func (s *shim) fail(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.failed {
+		s.failed = true
+		s.exit.Code, s.exit.Reason = 127, err.Error()
+	}
+}
+
+func (s *shim) spawn(i int, out *os.File) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.reason != "" { // it was stopped before this replica began
+		s.failed = true
+		s.exit.Code, s.exit.Signal = 128+int32(syscall.SIGTERM), int(syscall.SIGTERM)
+		return nil
+	}
+	env := append([]string{}, s.spec.Env...)
+	env = append(env, FolderVariable+"="+string(s.f), "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES="+visible(uint64(s.spec.Replicas[i].GPUs)),
+		"RANK="+strconv.Itoa(i), "LOCAL_RANK="+strconv.Itoa(i), "WORLD_SIZE="+strconv.Itoa(len(s.spec.Replicas)))
+	path, err := lookPath(s.spec.Command[0], s.spec.Env, s.spec.Dir)
+	if err != nil {
+		return err
+	}
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return err
+	}
+	defer null.Close()
+	attr := &os.ProcAttr{Dir: s.spec.Dir, Env: env, Files: []*os.File{null, out, out}, Sys: &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}}
+	if os.Geteuid() == 0 && s.spec.UID != 0 {
+		attr.Sys.Credential = &syscall.Credential{Uid: s.spec.UID, Gid: s.spec.GID, Groups: s.spec.Groups}
+	}
+	p, err := os.StartProcess(path, s.spec.Command, attr)
+	if err != nil {
+		return err
+	}
+	s.pids[p.Pid] = i
+	return nil
+}
+
+// visible lists GPU indexes as CUDA_VISIBLE_DEVICES wants them; "" hides all.
+func visible(set uint64) string {
+	var b strings.Builder
+	for ; set != 0; set &= set - 1 {
+		if b.Len() > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteString(strconv.Itoa(bits.TrailingZeros64(set)))
+	}
+	return b.String()
+}
+
+// lookPath finds a program as the command's own environment has it, not as the daemon's.
+func lookPath(name string, env []string, dir string) (string, error) {
+	if strings.Contains(name, "/") {
+		return name, nil
+	}
+	for _, kv := range env {
+		if list, ok := strings.CutPrefix(kv, "PATH="); ok {
+			for _, p := range filepath.SplitList(list) {
+				if !filepath.IsAbs(p) {
+					p = filepath.Join(dir, p)
+				}
+				full := filepath.Join(p, name)
+				if st, err := os.Stat(full); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
+					return full, nil
+				}
+			}
+		}
+	}
+	return "", &exec.Error{Name: name, Err: exec.ErrNotFound}
+}
+
+// reap waits for all processes below this one: replicas, and what they left behind, which is killed once the last replica is gone.
+func (s *shim) reap() {
+	for {
+		var ws syscall.WaitStatus
+		var ru syscall.Rusage
+		pid, err := syscall.Wait4(-1, &ws, 0, &ru)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil: // ECHILD: nobody is left
+			s.mu.Lock()
+			s.over = true
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Lock()
+		replica, mine := s.pids[pid]
+		if mine {
+			delete(s.pids, pid)
+			s.account(&ru)
+			code, sig := ws.ExitStatus(), 0
+			if ws.Signaled() {
+				sig = int(ws.Signal())
+				code = 128 + sig
+			}
+			if code != 0 && !s.failed {
+				s.failed = true
+				s.exit.Code, s.exit.Signal = int32(code), sig
+				if len(s.pids) > 0 && s.reason == "" {
+					why := fmt.Sprintf("replica %d ended with %d", replica, code)
+					go s.stop(Stop{Reason: why, Grace: s.spec.Grace})
+				}
+			}
+		}
+		last := mine && len(s.pids) == 0
+		s.mu.Unlock()
+		if last {
+			killTree(os.Getpid())
+		}
+	}
+}
+
+func (s *shim) account(ru *syscall.Rusage) {
+	s.exit.UserCPU += float64(ru.Utime.Nano()) / 1e9
+	s.exit.SystemCPU += float64(ru.Stime.Nano()) / 1e9
+	s.exit.MaxRSS = max(s.exit.MaxRSS, ru.Maxrss<<10)
+}
+
+// stop asks the replicas to end, and kills them, with all they have started, when the grace is over. The first reason counts, the
+// shortest grace.
+func (s *shim) stop(how Stop) {
+	s.mu.Lock()
+	if s.over {
+		s.mu.Unlock()
+		return
+	}
+	if s.reason == "" {
+		s.reason = how.Reason
+	}
+	for pid := range s.pids {
+		_ = syscall.Kill(-pid, syscall.SIGTERM)
+		_ = syscall.Kill(-pid, syscall.SIGCONT)
+	}
+	s.mu.Unlock()
+	time.AfterFunc(max(how.Grace, 0), func() {
+		s.mu.Lock()
+		over := s.over
+		s.mu.Unlock()
+		if !over {
+			killTree(os.Getpid())
+		}
+	})
+}
+
+// finish writes what came of it. Without `exit` the attempt counts as lost, so a full disk is waited for.
+func (s *shim) finish() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.exit.At = time.Now()
+	if s.exit.Reason == "" {
+		s.exit.Reason = s.reason
+	}
+	s.exit.DroppedLines = s.log.close()
+	failpoint.Hit("shim-exit-writing")
+	var err error
+	for wait := 10 * time.Millisecond; wait < 2*time.Minute; wait *= 2 {
+		if err = s.f.write("exit", s.exit); err == nil {
+			failpoint.Hit("shim-exit-written")
+			return nil
+		}
+		time.Sleep(wait)
+	}
+	return err
+}
+
+// killTree kills all descendants of a process that is their subreaper, until a look at the process table shows none.
+func killTree(root int) {
+	for range 1000 {
+		below := descendants(root)
+		if len(below) == 0 {
+			return
+		}
+		for _, pid := range below {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// descendants returns the processes below root that are not dead yet.
+func descendants(root int) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	parent := map[int]int{}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		if ppid, dead, ok := parentOf(pid); ok && !dead {
+			parent[pid] = ppid
+		}
+	}
+	var out []int
+	for pid := range parent {
+		for p, hops := parent[pid], 0; p > 1 && hops < 1000; p, hops = parent[p], hops+1 {
+			if p == root {
+				out = append(out, pid)
+				break
+			}
+		}
+	}
+	return out
+}
+
+// parentOf reads /proc/PID/stat: pid (name) state ppid. The name may hold anything, so the last bracket counts.
+func parentOf(pid int) (ppid int, dead, ok bool) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, false, false
+	}
+	i := strings.LastIndexByte(string(b), ')')
+	if i < 0 {
+		return 0, false, false
+	}
+	f := strings.Fields(string(b[i+1:]))
+	if len(f) < 2 {
+		return 0, false, false
+	}
+	ppid, err = strconv.Atoi(f[1])
+	return ppid, f[0] == "Z" || f[0] == "X", err == nil
+}
+
+// bootID tells one boot of the machine from another.
+func bootID() string {
+	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}

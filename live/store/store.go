@@ -1,0 +1,394 @@
+// Package store keeps the state of the live mode in one SQLite file: the facts that the kernel was told, batch by batch, and the jobs that
+// arrived with them. They are the one source of truth: the kernel, its orders, the journal and all that is shown follow from them. Attempts
+// are a projection, for whoever reads the file and for the history of a task.
+//
+// The file is written by one process (a lock file beside it says so), in WAL mode with synchronous=FULL: what Append has returned for
+// survives a crash of the process and of the machine. A file that is corrupt, newer than this program or not ours is refused, never
+// replaced.
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"github.com/schedlab/schedlab/live/failpoint"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Version is the newest schema that this program knows.
+const Version = 1
+
+// applicationID marks our files in SQLite's header: "slab".
+const applicationID = 0x736c6162
+
+// File is the name of the state file in its folder.
+const File = "state.db"
+
+// migrations[v-1] makes version v of version v-1.
+var migrations = []string{
+	`CREATE TABLE meta (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+	CREATE TABLE batch (no INTEGER PRIMARY KEY, at_ns INTEGER NOT NULL, facts BLOB NOT NULL);
+	CREATE TABLE job (id INTEGER PRIMARY KEY, first_task INTEGER NOT NULL, tasks INTEGER NOT NULL, uid INTEGER NOT NULL,
+		submit_ns INTEGER NOT NULL, name TEXT NOT NULL, spec BLOB NOT NULL);
+	CREATE INDEX job_by_first_task ON job (first_task);
+	CREATE TABLE attempt (task INTEGER NOT NULL, n INTEGER NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, code INTEGER NOT NULL,
+		how TEXT NOT NULL, placed TEXT NOT NULL, PRIMARY KEY (task, n)) WITHOUT ROWID;`,
+}
+
+// Job is a job as it was accepted.
+type Job struct {
+	ID     sched.JobID
+	First  sched.TaskID // its tasks are First .. First+Tasks-1
+	Tasks  int32
+	UID    uint32 // of its owner, as the kernel said
+	Submit sched.Time
+	Name   string
+	Spec   []byte // JSON
+}
+
+// Attempt is one attempt that is over.
+type Attempt struct {
+	Task       sched.TaskID
+	N          int32
+	Start, End sched.Time
+	Code       int32  // exit code; -1 if there is none
+	How        string // finished, failed, stopped, lost, ...
+	Placed     string // node and GPUs, for people
+}
+
+// Batch is one batch of facts with what came along.
+type Batch struct {
+	No       int64 // from 0, without gaps
+	At       sched.Time
+	Facts    []byte
+	Jobs     []Job
+	Attempts []Attempt
+}
+
+// Store is an open state file. Append is for one goroutine; the readers may be called from any.
+type Store struct {
+	dir   string
+	lock  *os.File
+	db    *sql.DB
+	write *sql.Conn
+	next  int64
+
+	begin, commit, rollback, batch, job, attempt *sql.Stmt
+}
+
+// ErrLocked is returned, wrapped, by Open where another process has the file.
+var ErrLocked = errors.New("another process has it open")
+
+// Open opens the state file in the folder, makes it where there is none, and migrates an older one, having copied it first.
+func Open(ctx context.Context, dir string) (_ *Store, err error) {
+	path := filepath.Join(dir, File)
+	s := &Store{dir: dir}
+	if s.lock, err = lock(filepath.Join(dir, "lock")); err != nil {
+		return nil, fmt.Errorf("%s: %w", dir, err)
+	}
+	defer func() {
+		if err != nil {
+			_ = s.Close()
+			err = fmt.Errorf("%s: %w", path, err)
+		}
+	}()
+	fresh, err := look(path)
+	if err != nil {
+		return nil, err
+	}
+	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() +
+		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
+	if s.db, err = sql.Open("sqlite", dsn); err != nil {
+		return nil, err
+	}
+	if s.write, err = s.db.Conn(ctx); err != nil {
+		return nil, err
+	}
+	if err = s.migrate(ctx, fresh); err != nil {
+		return nil, err
+	}
+	var last sql.NullInt64
+	if err = s.write.QueryRowContext(ctx, "SELECT max(no) FROM batch").Scan(&last); err != nil {
+		return nil, err
+	}
+	if last.Valid {
+		s.next = last.Int64 + 1
+	}
+	for _, p := range []struct {
+		to  **sql.Stmt
+		sql string
+	}{
+		{&s.begin, "BEGIN IMMEDIATE"},
+		{&s.commit, "COMMIT"},
+		{&s.rollback, "ROLLBACK"},
+		{&s.batch, "INSERT INTO batch (no, at_ns, facts) VALUES (?, ?, ?)"},
+		{&s.job, "INSERT INTO job (id, first_task, tasks, uid, submit_ns, name, spec) VALUES (?, ?, ?, ?, ?, ?, ?)"},
+		{&s.attempt, "INSERT OR REPLACE INTO attempt (task, n, start_ns, end_ns, code, how, placed) VALUES (?, ?, ?, ?, ?, ?, ?)"},
+	} {
+		if *p.to, err = s.write.PrepareContext(ctx, p.sql); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// lock takes the lock file, which tells one process from the other and is never removed.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	// A process that the holder is just forking has the lock too, up to its exec: so a holder that has ended may seem to be there a moment.
+	for range 20 {
+		if err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+			return f, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	_ = f.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, ErrLocked
+	}
+	return nil, err
+}
+
+// look says whether there is no state yet. A file that cannot be ours is an error: SQLite would take an empty one for a new one.
+func look(path string) (fresh bool, err error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		for _, rest := range []string{"-wal", "-journal"} {
+			if st, err := os.Stat(path + rest); err == nil && st.Size() > 0 {
+				return false, fmt.Errorf("it is gone, but %s%s is there: put the file back, or move that away to start anew", File, rest)
+			}
+		}
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer f.Close()
+	head := make([]byte, 100)
+	if _, err := io.ReadFull(f, head); err != nil {
+		return false, errors.New("it is too short for a state file: restore it, or move it away to start anew")
+	}
+	if string(head[:16]) != "SQLite format 3\x00" {
+		return false, errors.New("it is no SQLite file: restore it, or move it away to start anew")
+	}
+	return false, nil
+}
+
+func (s *Store) migrate(ctx context.Context, fresh bool) error {
+	var version, app int
+	if err := s.write.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if err := s.write.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app); err != nil {
+		return err
+	}
+	if !fresh {
+		switch {
+		case app != applicationID:
+			return errors.New("it is another program's SQLite file")
+		case version > Version:
+			return fmt.Errorf("it has version %d, written by a newer schedlab; this one knows up to %d", version, Version)
+		case version < 1:
+			return errors.New("it has no version: it was not made whole")
+		}
+		var verdict string
+		if err := s.write.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+			return err
+		}
+		if verdict != "ok" {
+			return fmt.Errorf("it is damaged: %s", verdict)
+		}
+		if version < Version {
+			backup := fmt.Sprintf("%s.v%d-%s", filepath.Join(s.dir, File), version, time.Now().UTC().Format("20060102T150405"))
+			if _, err := s.write.ExecContext(ctx, "VACUUM INTO ?", backup); err != nil {
+				return fmt.Errorf("the copy before its migration: %w", err)
+			}
+			if err := syncFile(backup); err != nil {
+				return err
+			}
+		}
+	}
+	if version == Version {
+		return nil
+	}
+	text := "BEGIN IMMEDIATE;"
+	for _, m := range migrations[version:] {
+		text += m
+	}
+	text += fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", applicationID, Version)
+	if _, err := s.write.ExecContext(ctx, text); err != nil {
+		return err
+	}
+	return syncFile(s.dir)
+}
+
+func syncFile(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
+}
+
+// Next returns the number of the next batch.
+func (s *Store) Next() int64 { return s.next }
+
+// Append makes a batch durable. After an error the batch is not in the file, unless the error came of the last step, where nobody can
+// know: then it is there in full or not at all, which Next tells once the file is opened again.
+func (s *Store) Append(b *Batch) (err error) {
+	if b.No != s.next {
+		return fmt.Errorf("store: batch %d, want %d", b.No, s.next)
+	}
+	failpoint.Hit("store-beginning")
+	if _, err := s.begin.Exec(); err != nil {
+		return fmt.Errorf("store: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_, _ = s.rollback.Exec()
+			err = fmt.Errorf("store: %w", err)
+		}
+	}()
+	if _, err := s.batch.Exec(b.No, int64(b.At), b.Facts); err != nil {
+		return err
+	}
+	for i := range b.Jobs {
+		j := &b.Jobs[i]
+		if _, err := s.job.Exec(int64(j.ID), int64(j.First), j.Tasks, j.UID, int64(j.Submit), j.Name, j.Spec); err != nil {
+			return err
+		}
+	}
+	for i := range b.Attempts {
+		a := &b.Attempts[i]
+		if _, err := s.attempt.Exec(int64(a.Task), a.N, int64(a.Start), int64(a.End), a.Code, a.How, a.Placed); err != nil {
+			return err
+		}
+	}
+	failpoint.Hit("store-committing")
+	if _, err := s.commit.Exec(); err != nil {
+		return err
+	}
+	failpoint.Hit("store-committed")
+	s.next++
+	return nil
+}
+
+// Meta returns the value of a key, nil if it was never set.
+func (s *Store) Meta(ctx context.Context, key string) ([]byte, error) {
+	var v []byte
+	err := s.db.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = ?", key).Scan(&v)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return v, err
+}
+
+// SetMeta makes a key and its value durable. It is for the goroutine that appends.
+func (s *Store) SetMeta(ctx context.Context, key string, value []byte) error {
+	_, err := s.write.ExecContext(ctx, "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+	return err
+}
+
+// Batches yields the batches from a number on, without their jobs and attempts. It ends after the first error.
+func (s *Store) Batches(ctx context.Context, from int64) iter.Seq2[Batch, error] {
+	return query(ctx, s.db, func(rows *sql.Rows, b *Batch) error {
+		var at int64
+		err := rows.Scan(&b.No, &at, &b.Facts)
+		b.At = sched.Time(at)
+		return err
+	}, "SELECT no, at_ns, facts FROM batch WHERE no >= ? ORDER BY no", from)
+}
+
+// Jobs yields the jobs from an id on.
+func (s *Store) Jobs(ctx context.Context, from sched.JobID) iter.Seq2[Job, error] {
+	return query(ctx, s.db, scanJob, "SELECT id, first_task, tasks, uid, submit_ns, name, spec FROM job WHERE id >= ? ORDER BY id", int64(from))
+}
+
+// JobOf returns the job that a task belongs to; false if there is none.
+func (s *Store) JobOf(ctx context.Context, t sched.TaskID) (Job, bool, error) {
+	for j, err := range query(ctx, s.db, scanJob,
+		"SELECT id, first_task, tasks, uid, submit_ns, name, spec FROM job WHERE first_task <= ? ORDER BY first_task DESC LIMIT 1", int64(t)) {
+		return j, err == nil && t < j.First+sched.TaskID(j.Tasks), err
+	}
+	return Job{}, false, nil
+}
+
+func scanJob(rows *sql.Rows, j *Job) error {
+	var id, first, submit int64
+	err := rows.Scan(&id, &first, &j.Tasks, &j.UID, &submit, &j.Name, &j.Spec)
+	j.ID, j.First, j.Submit = sched.JobID(id), sched.TaskID(first), sched.Time(submit)
+	return err
+}
+
+// Attempts yields the attempts of a task that are over.
+func (s *Store) Attempts(ctx context.Context, t sched.TaskID) iter.Seq2[Attempt, error] {
+	return query(ctx, s.db, func(rows *sql.Rows, a *Attempt) error {
+		var start, end int64
+		err := rows.Scan(&a.N, &start, &end, &a.Code, &a.How, &a.Placed)
+		a.Task, a.Start, a.End = t, sched.Time(start), sched.Time(end)
+		return err
+	}, "SELECT n, start_ns, end_ns, code, how, placed FROM attempt WHERE task = ? ORDER BY n", int64(t))
+}
+
+func query[T any](ctx context.Context, db *sql.DB, scan func(*sql.Rows, *T) error, text string, args ...any) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		var zero T
+		rows, err := db.QueryContext(ctx, text, args...)
+		if err != nil {
+			yield(zero, err)
+			return
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var v T
+			if err := scan(rows, &v); err != nil {
+				yield(zero, err)
+				return
+			}
+			if !yield(v, nil) {
+				return
+			}
+		}
+		if err := rows.Err(); err != nil {
+			yield(zero, err)
+		}
+	}
+}
+
+// Close gives the file back. Nothing that Append returned for depends on it.
+func (s *Store) Close() error {
+	var err error
+	for _, st := range []*sql.Stmt{s.begin, s.commit, s.rollback, s.batch, s.job, s.attempt} {
+		if st != nil {
+			err = errors.Join(err, st.Close())
+		}
+	}
+	if s.write != nil {
+		err = errors.Join(err, s.write.Close())
+	}
+	if s.db != nil {
+		err = errors.Join(err, s.db.Close())
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return err
+}

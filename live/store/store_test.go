@@ -1,0 +1,202 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+func open(t testing.TB, dir string) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	return s
+}
+
+func TestWhatWasAppendedIsThereAfterReopening(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	for i := range 5 {
+		b := &Batch{
+			No: int64(i), At: sched.Time(i * 10), Facts: fmt.Appendf(nil, "facts %d", i),
+			Jobs:     []Job{{ID: sched.JobID(i), First: sched.TaskID(3 * i), Tasks: 3, UID: 7, Submit: sched.Time(i), Name: "j", Spec: []byte("{}")}},
+			Attempts: []Attempt{{Task: sched.TaskID(i), N: 1, Start: 1, End: 2, Code: -1, How: "lost", Placed: "n 0"}},
+		}
+		if err := s.Append(b); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.SetMeta(t.Context(), "epoch", []byte("now")); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if s.Next() != 5 {
+		t.Errorf("next batch %d, want 5", s.Next())
+	}
+	n := int64(2)
+	for b, err := range s.Batches(t.Context(), 2) {
+		if err != nil || b.No != n || b.At != sched.Time(n*10) || string(b.Facts) != fmt.Sprintf("facts %d", n) {
+			t.Errorf("batch %d is %+v, %v", n, b, err)
+		}
+		n++
+	}
+	if n != 5 {
+		t.Errorf("the batches end before %d", n)
+	}
+	for _, c := range []struct {
+		task sched.TaskID
+		job  sched.JobID
+		ok   bool
+	}{{0, 0, true}, {2, 0, true}, {3, 1, true}, {14, 4, true}, {15, 4, false}} {
+		if j, ok, err := s.JobOf(t.Context(), c.task); err != nil || ok != c.ok || ok && (j.ID != c.job || j.UID != 7) {
+			t.Errorf("the job of task %d is %+v, %v, %v", c.task, j, ok, err)
+		}
+	}
+	count := 0
+	for a, err := range s.Attempts(t.Context(), 3) {
+		if err != nil || a.N != 1 || a.Code != -1 || a.How != "lost" {
+			t.Errorf("%+v, %v", a, err)
+		}
+		count++
+	}
+	if v, err := s.Meta(t.Context(), "epoch"); count != 1 || err != nil || string(v) != "now" {
+		t.Errorf("%d attempts, epoch %q, %v", count, v, err)
+	}
+}
+
+func TestABatchThatFailsLeavesNothing(t *testing.T) {
+	s := open(t, t.TempDir())
+	twice := []Job{{ID: 1, Spec: []byte("{}")}, {ID: 1, Spec: []byte("{}")}}
+	if err := s.Append(&Batch{No: 0, Facts: []byte("x"), Jobs: twice}); err == nil {
+		t.Fatal("two jobs of one id were taken")
+	}
+	if err := s.Append(&Batch{No: 1, Facts: []byte("x")}); err == nil {
+		t.Error("a gap in the numbers was taken")
+	}
+	if err := s.Append(&Batch{No: 0, Facts: []byte("y"), Jobs: twice[:1]}); err != nil {
+		t.Fatal(err)
+	}
+	for b := range s.Batches(t.Context(), 0) {
+		if string(b.Facts) != "y" {
+			t.Errorf("batch %q", b.Facts)
+		}
+	}
+}
+
+func TestASecondDaemonIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	open(t, dir)
+	if _, err := Open(t.Context(), dir); !errors.Is(err, ErrLocked) {
+		t.Errorf("%v, want ErrLocked", err)
+	}
+}
+
+func TestAFileThatIsNotOursOrNotWholeIsRefusedAndKept(t *testing.T) {
+	whole := func(t *testing.T) string {
+		dir := t.TempDir()
+		s := open(t, dir)
+		for i := range 200 {
+			if err := s.Append(&Batch{No: int64(i), Facts: bytes.Repeat([]byte("fact "), 200)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	edit := func(change func([]byte) []byte) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(path, change(b), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	exec := func(sql string) func(*testing.T, string) {
+		return func(t *testing.T, path string) {
+			s := open(t, filepath.Dir(path))
+			if _, err := s.write.ExecContext(t.Context(), sql); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, c := range []struct {
+		name   string
+		damage func(*testing.T, string)
+		want   string
+	}{
+		{"empty", edit(func([]byte) []byte { return nil }), "too short"},
+		{"text", edit(func([]byte) []byte { return bytes.Repeat([]byte("hello "), 100) }), "no SQLite file"},
+		{"truncated", edit(func(b []byte) []byte { return b[:len(b)/2] }), "malformed"},
+		{"overwritten", edit(func(b []byte) []byte {
+			for i := range 3000 {
+				b[8192+i] = 0xff
+			}
+			return b
+		}), ""},
+		{"newer", exec("PRAGMA user_version = 99"), "newer schedlab"},
+		{"another's", exec("PRAGMA application_id = 1"), "another program"},
+		{"without a version", exec("PRAGMA user_version = 0"), "no version"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := whole(t)
+			path := filepath.Join(dir, File)
+			c.damage(t, path)
+			before, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s, err := Open(t.Context(), dir)
+			if err == nil {
+				_ = s.Close()
+				t.Fatal("it was opened")
+			}
+			if !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), path) {
+				t.Errorf("%v, want an error with %q and the path", err, c.want)
+			}
+			if after, err := os.ReadFile(path); err != nil || !bytes.Equal(before, after) {
+				t.Errorf("the refused file was changed (%v)", err)
+			}
+		})
+	}
+	t.Run("gone with its log left", func(t *testing.T) {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, File+"-wal"), []byte("x"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := Open(t.Context(), dir); err == nil {
+			_ = s.Close()
+			t.Error("it was started empty")
+		}
+	})
+}
+
+func BenchmarkAppend(b *testing.B) {
+	s := open(b, b.TempDir())
+	facts := bytes.Repeat([]byte(`{"k":"finished","task":12345,"try":1}`), 4)
+	for i := range b.N {
+		if err := s.Append(&Batch{No: int64(i), At: sched.Time(i), Facts: facts}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
