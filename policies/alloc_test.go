@@ -3,6 +3,7 @@
 package policies_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -80,7 +81,7 @@ func (b *belt) step() {
 
 // TestSteadyStateAllocatesNothing steps kernels on which tasks come, wait and go, long after all slices have their size.
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	for _, name := range []string{"fifo", "fjf", "sjf", "sjf{skip=false}", "easy", "easy{scan=sjbf}", "critical-path", "critical-path{patience=20s}", "critical-path{score=0}", "blevel", "fjf+best-fit"} {
+	for _, name := range append(slices.Clone(expressions), "fifo", "fjf", "sjf", "sjf{skip=false}", "easy", "easy{scan=sjbf}", "critical-path", "critical-path{patience=20s}", "critical-path{score=0}", "blevel", "fjf+best-fit") {
 		t.Run(name, func(t *testing.T) {
 			const warm, measured = 4000, 2000
 			b := newBelt(t, build(t, name)(), warm+2*measured)

@@ -3,12 +3,14 @@
 package policies
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/schedlab/schedlab/policies/internal/priority"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -46,6 +48,7 @@ type Args struct {
 	set   map[string]string
 	Place Place // nil: the policy's own
 	Hints Hints
+	expr  string
 }
 
 // Text returns the parameter's value as it was written, or its default.
@@ -111,6 +114,7 @@ type Spec struct {
 	Set       []Setting // in the order of the policy's parameters
 	Placement string    // "" = the policy's own
 	Estimates string    // "" = as the experiment says
+	Expr      string    // of `expr: ...`; "" for all other policies
 }
 
 // Setting is one key=value.
@@ -134,15 +138,33 @@ func (s Spec) String() string {
 	if s.Placement != "" {
 		b.WriteString("+" + s.Placement)
 	}
+	if s.Expr != "" {
+		b.WriteString(": " + s.Expr)
+	}
 	return b.String()
 }
 
-// Split splits a list of policies at the commas outside brackets.
+// Split splits a list of policies at the commas outside brackets and quotes.
 func Split(list string) []string {
 	var out []string
 	depth, from := 0, 0
+	quote := rune(0)
+	escaped := false
 	for i, c := range list {
+		if quote != 0 {
+			switch {
+			case escaped:
+				escaped = false
+			case c == '\\' && quote != '`':
+				escaped = true
+			case c == quote:
+				quote = 0
+			}
+			continue
+		}
 		switch c {
+		case '"', '\'', '`':
+			quote = c
 		case '{', '(', '[':
 			depth++
 		case '}', ')', ']':
@@ -157,8 +179,28 @@ func Split(list string) []string {
 	return append(out, strings.TrimSpace(list[from:]))
 }
 
-// Parse reads `name{key=value,...}+placement`. Errors say what is known instead.
+// Parse reads `name{key=value,...}+placement`, and `expr{...}+placement: expression`. Errors say what is known instead.
 func Parse(text string) (Spec, error) {
+	head, expression, ok := cutExpression(text)
+	if !ok {
+		s, err := parse(text)
+		if err == nil && s.Name == exprName {
+			err = fmt.Errorf("policy %q: the expression is missing, as in `expr: wait/estimate`", text)
+		}
+		return s, err
+	}
+	s, err := parse(head)
+	if err != nil {
+		return s, err
+	}
+	if _, err := priority.Compile(expression); err != nil {
+		return s, fmt.Errorf("policy %q: %w", text, err)
+	}
+	s.Expr = expression
+	return s, nil
+}
+
+func parse(text string) (Spec, error) {
 	s := Spec{}
 	rest := strings.TrimSpace(text)
 	if i := strings.LastIndexByte(rest, '+'); i >= 0 && !strings.Contains(rest[i:], "}") {
@@ -177,7 +219,7 @@ func Parse(text string) (Spec, error) {
 	s.Name = strings.TrimSpace(rest)
 	e := Find(s.Name)
 	if e == nil {
-		return s, fmt.Errorf("unknown policy %q (known: %s; `schedlab policy list` explains them)", s.Name, strings.Join(Names(), ", "))
+		return s, fmt.Errorf("unknown policy %q (known: %s, and expr: ...; `schedlab policy list` explains them)", s.Name, strings.Join(Names(), ", "))
 	}
 	if s.Placement != "" && !e.Placed {
 		return s, fmt.Errorf("policy %q: %s chooses its nodes itself and takes no +placement", text, e.Name)
@@ -232,7 +274,10 @@ func Build(s Spec, h Hints) (sched.Policy, error) {
 	if e == nil {
 		return nil, fmt.Errorf("unknown policy %q", s.Name)
 	}
-	a := Args{entry: e, set: map[string]string{}, Hints: h}
+	if e.Name == exprName && s.Expr == "" {
+		return nil, errors.New("policy expr: the expression is missing, as in `expr: wait/estimate`")
+	}
+	a := Args{entry: e, set: map[string]string{}, Hints: h, expr: s.Expr}
 	for _, kv := range s.Set {
 		a.set[kv.Key] = kv.Value
 	}
@@ -242,8 +287,11 @@ func Build(s Spec, h Hints) (sched.Policy, error) {
 	return e.New(a)
 }
 
-// Find returns the entry of a name, or nil.
+// Find returns the entry of a name, or nil. It knows expr, which is in no list of names since it says nothing without an expression.
 func Find(name string) *Entry {
+	if name == exprName {
+		return &exprEntry
+	}
 	for i := range Catalogue {
 		if Catalogue[i].Name == name {
 			return &Catalogue[i]

@@ -238,14 +238,27 @@ func (l *Lines) down(h heap.Heap, i int, it heap.Item) {
 // Rekey gives every task of every line a new key; linear time.
 func (l *Lines) Rekey(key func(sched.TaskID) int64) {
 	for _, h := range l.heaps {
-		for i := range h {
-			h[i].Key = key(h[i].Task)
+		l.rekey(h, key)
+	}
+}
+
+// RekeyOpen gives every task of the open lines that are wanted a new key; linear time.
+func (l *Lines) RekeyOpen(want func(sched.DemandID) bool, key func(sched.TaskID) int64) {
+	for _, d := range l.open {
+		if want(d) {
+			l.rekey(l.heaps[d], key)
 		}
-		h.Init()
-		if l.indexed {
-			for i := range h {
-				l.pos[h[i].Task] = int32(i)
-			}
+	}
+}
+
+func (l *Lines) rekey(h heap.Heap, key func(sched.TaskID) int64) {
+	for i := range h {
+		h[i].Key = key(h[i].Task)
+	}
+	h.Init()
+	if l.indexed {
+		for i := range h {
+			l.pos[h[i].Task] = int32(i)
 		}
 	}
 }
