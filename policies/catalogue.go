@@ -338,6 +338,8 @@ var Catalogue = []Entry{
 	rmsEntry,
 	dmEntry,
 	edfEntry,
+	llfEntry,
+	opaEntry,
 	sjfEntry,
 	srtfEntry,
 	easyEntry,

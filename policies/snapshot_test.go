@@ -16,7 +16,8 @@ import (
 
 // everyPolicy is the catalogue, and variants whose code differs.
 func everyPolicy() []string {
-	return append(append(policies.Names(), expressions...), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
+	return append(append(policies.Names(), expressions...), "rr{quantum=1s}", "rms{preempt=false}", "rms{mode=partitioned}", "rms{mode=partitioned,test=bound,skip=false}+worst-fit",
+		"edf{admission=demand}", "edf{admission=utilization,preempt=false}", "opa{skip=false}", "llf{quantum=1s}", "llf{skip=false}", "llf+best-fit", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
 		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit")
 }
 

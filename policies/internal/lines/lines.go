@@ -129,6 +129,17 @@ func (l *Lines) Open() []sched.DemandID { return l.open }
 // First returns the first task of a line, which must not be empty.
 func (l *Lines) First(d sched.DemandID) heap.Item { return l.heaps[d][0] }
 
+// Demands returns the number of lines, empty ones included: they are numbered from 0.
+func (l *Lines) Demands() int { return len(l.heaps) }
+
+// Head returns the first task of a line, and false where it is empty.
+func (l *Lines) Head(d sched.DemandID) (heap.Item, bool) {
+	if len(l.heaps[d]) == 0 {
+		return heap.Item{}, false
+	}
+	return l.heaps[d][0], true
+}
+
 // Pop removes the first task of a line.
 func (l *Lines) Pop(d sched.DemandID) heap.Item {
 	it := l.heaps[d][0]
