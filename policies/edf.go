@@ -25,7 +25,7 @@ type admission struct {
 	demand  bool
 	members []sched.TaskID // admitted, with a deadline, not over: the earliest deadline first
 	fresh   []sched.TaskID
-	homes   []int32 // by DemandID: nodes that could have it; -1 = not counted
+	homes   []int64 // by DemandID: nodes that could have it; -1 = not counted
 }
 
 // Observe keeps the admitted tasks.
@@ -97,37 +97,36 @@ func (a *admission) meets(s *sched.State) bool {
 	return true
 }
 
-// margin is more than what rounding can add to a sum of densities.
-const margin = 1e-9
+// full is a density of 1. Densities are rounded up, so that rounding never lets a task in.
+const full = 1 << 32
 
 // dense is the test by utilization.
 func (a *admission) dense(s *sched.State) bool {
-	sum, largest, m := 0.0, 0.0, int32(0)
+	var sum, largest, m int64
 	for _, t := range a.members {
-		left := s.Task(t).Deadline.Sub(s.Now())
-		if left < s.Remaining(t) {
+		left, work := s.Task(t).Deadline.Sub(s.Now()), s.Remaining(t)
+		if left < work {
 			return false
 		}
 		if left > 0 {
-			density := float64(s.Remaining(t)) / float64(left)
+			density := int64(sched.MulDiv(work, full, int64(left), true))
 			sum, largest = sum+density, max(largest, density)
 		}
 		if h := a.home(s, t); m == 0 || h < m {
 			m = h
 		}
 	}
-	bound := float64(m) - float64(float64(m-1)*largest)
-	return sum <= bound-margin || len(a.members) == 1
+	return sum <= m*full-(m-1)*largest
 }
 
 // home returns the number of nodes that could have a task, 1 for a gang.
-func (a *admission) home(s *sched.State, t sched.TaskID) int32 {
+func (a *admission) home(s *sched.State, t sched.TaskID) int64 {
 	d := s.DemandID(t)
 	for len(a.homes) <= int(d) {
 		a.homes = append(a.homes, -1)
 	}
 	if a.homes[d] < 0 {
-		room, n := s.Room(), int32(0)
+		room, n := s.Room(), int64(0)
 		for i := range sched.NodeID(room.Len()) {
 			if room.Up(i) && room.Allowed(d, i) && sched.CouldEverFit([]sched.NodeSpec{*room.Spec(i)}, s.Demand(t)) {
 				n++
