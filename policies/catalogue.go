@@ -1,5 +1,18 @@
 // Package policies is the catalogue of scheduling policies, one file a family, all written against the contract of policies/sched. A
 // policy is named as `name{key=value,...}`, optionally `+placement`, and prints as it parses.
+//
+// # Your own policy
+//
+// There are three ways, from the shortest to the freest; the examples below run.
+//
+//   - On the command line, a priority expression, the larger value first: `expr: wait/estimate + 2*critical`. `schedlab policy show expr` lists what
+//     it may name. Parse and NewExpression make one in Go.
+//   - A Key: a function that orders ready tasks, the smallest value first. List runs it, Preemptive where running tasks may be stopped for it. A
+//     Place chooses nodes.
+//   - A type of one's own with Observe and Decide, the contract of sched.Policy.
+//
+// A simulation takes any of them as sim.Config.Policy, and policytest.Conform checks it over random workloads with failures. A line in Catalogue, with an
+// Entry beside the type, gives it a name on the command line.
 package policies
 
 import (
