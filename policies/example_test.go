@@ -1,8 +1,10 @@
 package policies_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/sched"
@@ -71,23 +73,14 @@ func (p *urgentFirst) Observe(_ *sched.State, e sched.Event) {
 
 // Decide is asked once for each batch of facts.
 func (p *urgentFirst) Decide(r *sched.Round) {
-	before := func(a, b sched.TaskID) bool { // a total order, ties to the lower number
-		x, y := r.Class(a).Priority, r.Class(b).Priority
-		return x > y || x == y && a < b
-	}
-	for {
-		next := sched.Nobody
-		for _, t := range p.waiting {
-			if r.Phase(t) == sched.Ready && (next == sched.Nobody || before(t, next)) {
-				next = t
-			}
-		}
-		if next == sched.Nobody {
-			p.waiting = p.waiting[:0]
-			return
-		}
-		if !r.StartFirst(next) && !p.preempt(r, next) {
-			r.Skip(next, sched.NoRoom)
+	p.waiting = slices.DeleteFunc(p.waiting, func(t sched.TaskID) bool { return r.Phase(t) != sched.Ready })
+	slices.SortFunc(p.waiting, func(a, b sched.TaskID) int { // a total order, ties to the lower number
+		return cmp.Or(cmp.Compare(r.Class(b).Priority, r.Class(a).Priority), cmp.Compare(a, b))
+	})
+	p.waiting = slices.Compact(p.waiting) // a task that was held is told ready again
+	for _, t := range p.waiting {
+		if !r.StartFirst(t) && !p.preempt(r, t) {
+			r.Skip(t, sched.NoRoom)
 			return // the head of the line blocks
 		}
 	}
