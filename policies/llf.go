@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"math"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -13,11 +12,11 @@ import (
 // asked for when that will first be so: without it, two tasks of equal laxity would stop each other all the time. With all times multiples of
 // the quantum that is the textbook's decision at each quantum, which on one processor meets all deadlines if any schedule does.
 //
-// The laxity of a running task is taken from its estimated end on its node, and stays so where it runs on beyond its estimate.
-//
 // Source: A. Mok, Fundamental design problems of distributed systems for the hard real-time environment, PhD thesis, MIT 1983 (optimal on one
 // processor); M. Dertouzos and A. Mok, IEEE Trans. Software Engineering 15(12), 1989. They let the scheduler act at every instant of a slotted time;
-// here it acts at facts and when laxities are a quantum apart.
+// here it acts at facts and when laxities are a quantum apart. A task whose laxity is negative, which will be late whatever happens, stops nobody:
+// late tasks would go on to stop each other for as long as they run. The laxity of a running task is that of its start, whatever the speed of its
+// node and its estimate turn out to be: else a task that has just got the faster node would have to yield it at once.
 //
 // place may be nil: first fit. quantum must be positive.
 func NewLLF(place Place, skip bool, quantum time.Duration) *Preemptive {
@@ -40,26 +39,24 @@ func laxityRunning(s *sched.State, t sched.TaskID) int64 {
 	if d == sched.Never {
 		return never
 	}
-	end := s.EstimatedEnd(t)
-	if end == sched.Never {
-		return math.MinInt64 / 2
-	}
-	return int64(d.Sub(end))
+	return int64(d.Sub(s.StartedAt(t)) - s.LeftAtStart(t))
 }
 
-// yields returns from when on a running task of that laxity may be stopped for a waiting one with the key; Never if not at all.
+// yields returns from when on a running task of that laxity may be stopped for a waiting one with the key, until the key itself; Never if it may
+// not be.
 func (p *Preemptive) yields(laxity, key int64) sched.Time {
 	switch {
-	case key == never:
-		return sched.Never
+	case key == never || laxity < p.laxity:
+		return sched.Never // the waiting one would be late by then
 	case laxity == never:
 		return -sched.Never
 	}
-	at := sched.Time(key).Add(time.Duration(p.laxity))
-	if laxity < 0 {
-		return at.Add(time.Duration(-laxity))
-	}
-	return at - sched.Time(laxity)
+	return sched.Time(key - (laxity - p.laxity))
+}
+
+// mayStop reports whether a running task of that laxity may be stopped now for a waiting one with the key.
+func (p *Preemptive) mayStop(s *sched.State, laxity, key int64) bool {
+	return p.yields(laxity, key) <= s.Now() && int64(s.Now()) <= key
 }
 
 // watch asks for a decision when the first of a line might next stop others.
@@ -88,7 +85,7 @@ func (p *Preemptive) watchFor(r *sched.Round, t sched.TaskID, key int64) {
 			first = p.yields(c.rank, key)
 		}
 		if first <= now {
-			return // a quota refuses it
+			return // it is late, or a quota refuses it
 		}
 	} else {
 		for v := range r.RunningTasks() {
@@ -105,7 +102,7 @@ func (p *Preemptive) watchFor(r *sched.Round, t sched.TaskID, key int64) {
 var llfEntry = Entry{
 	Name: "llf", Summary: "Least laxity first: the least time to spare before the deadline.", Placed: true,
 	About: "Laxity is the time to the deadline less the estimated work left; it falls while a task waits. A waiting task stops running ones whose laxity is larger by the quantum or " +
-		"more, also when that comes about with the time. Optimal on one processor where all times are multiples of the quantum. Tasks without a deadline rank last and may starve.",
+		"more, also when that comes about with the time, unless it will be late itself. Optimal on one processor where all times are multiples of the quantum. Tasks without a deadline rank last and may starve.",
 	Source: "Mok, PhD thesis, MIT 1983; Dertouzos & Mok, IEEE TSE 1989.",
 	Params: []Param{{Name: "quantum", Default: auto, About: "difference of laxities from which on a task is stopped; auto is a tenth of the mean estimate"}, skipParam},
 	New: func(a Args) (sched.Policy, error) {

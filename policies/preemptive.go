@@ -214,7 +214,7 @@ func (p *Preemptive) search(r *sched.Round, t sched.TaskID, place Place) bool {
 	case p.laxity > 0:
 		p.evict = func(s *sched.State, running, t sched.TaskID) (int64, bool) {
 			rank := laxityRunning(s, running)
-			return rank, p.yields(rank, p.Key(s, t)) <= s.Now()
+			return rank, p.mayStop(s, rank, p.Key(s, t))
 		}
 	default:
 		p.evict = overtakes(p.Key)
@@ -253,7 +253,7 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, key int64, c closing
 	if p.Falls {
 		rank -= int64(r.Now())
 	}
-	if p.laxity > 0 && p.yields(rank, key) > r.Now() || p.laxity == 0 && (rank < key || rank == key && c.task < t) {
+	if p.laxity > 0 && !p.mayStop(r.State, rank, key) || p.laxity == 0 && (rank < key || rank == key && c.task < t) {
 		return false // a task that must not be stopped would have to be
 	}
 	if on := r.Placements(c.task); len(on) > 1 {
