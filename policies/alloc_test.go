@@ -107,7 +107,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 
 // TestPreemptionAllocatesNothing does the same where tasks are stopped all the time.
 func TestPreemptionAllocatesNothing(t *testing.T) {
-	for _, name := range []string{"rr{quantum=5s}", "srtf", "srtf{skip=false}", "edf", "rr{quantum=5s}+best-fit", "srtf+best-fit"} {
+	for _, name := range []string{"rr{quantum=5s}", "srtf", "srtf{skip=false}", "edf", "edf{admission=none,skip=false}", "llf{quantum=2s}", "llf{quantum=2s,skip=false}", "rr{quantum=5s}+best-fit", "srtf+best-fit"} {
 		t.Run(name, func(t *testing.T) {
 			const warm, measured, runs = 8000, 500, 10
 			b := newBelt(t, build(t, name)(), warm+(runs+1)*measured)

@@ -11,6 +11,8 @@ import (
 // deadlines, the tasks that Audsley's algorithm leaves without a level rank highest, by deadline: those below them meet theirs. The assignment
 // is made anew when a periodic task is released for the first time, or with a longer estimate than before. Tasks without a period rank last.
 //
+// Of more than 500 periodic tasks the order is that by deadline: an assignment takes up to n^2/2 analyses of n steps, at each new task.
+//
 // The analysis is of one processor that runs one task at a time; on a cluster its order is a heuristic, as that of rms.
 //
 // Make one with NewOPA.
@@ -42,11 +44,18 @@ func (p *OPA) Observe(s *sched.State, e sched.Event) {
 func (p *OPA) Decide(r *sched.Round) {
 	if p.known.changed {
 		p.known.changed = false
-		p.levels = levelsOf(p.levels, p.known.set, realtime.OPA)
+		order := realtime.OPA
+		if len(p.known.set) > maxAnalyzed {
+			order = realtime.DM
+		}
+		p.levels = levelsOf(p.levels, p.known.set, order)
 		p.rekey(r.State)
 	}
 	p.Preemptive.Decide(r)
 }
+
+// maxAnalyzed bounds the periodic tasks that are analyzed while scheduling.
+const maxAnalyzed = 500
 
 // levelsOf returns the place of each task in an order of priorities.
 func levelsOf(buf []int64, set realtime.Set, o realtime.Order) []int64 {
@@ -63,7 +72,7 @@ func levelsOf(buf []int64, set realtime.Set, o realtime.Order) []int64 {
 var opaEntry = Entry{
 	Name: "opa", Summary: "Audsley's optimal priority assignment for periodic tasks.", Placed: true,
 	About: "Fixed priorities under which all periodic tasks meet their deadlines on one processor, if there are any such priorities; by deadline where that will do, " +
-		"and where nothing will, the tasks in excess rank highest by deadline. Made anew when a periodic task is first released. Tasks without a period rank last and may starve.",
+		"and where nothing will, the tasks in excess rank highest by deadline. Made anew when a periodic task is first released; of more than 500, by deadline. Tasks without a period rank last and may starve.",
 	Source: "Audsley, report YCS 164, University of York 1991; Audsley, Information Processing Letters 2001.", Params: []Param{skipParam},
 	New: func(a Args) (sched.Policy, error) { return NewOPA(a.Place, a.Bool("skip")), nil },
 }

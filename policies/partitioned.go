@@ -15,8 +15,9 @@ import (
 // test accepts, while global rate-monotonic scheduling can miss one at a utilization a little above 1 on any number of processors (Dhall's effect).
 //
 // The partition is made anew when a periodic task is first released, or with a longer estimate than before, and when a node comes or goes; what
-// runs stays where it runs. Periodic tasks that pass the test on no node, or ask for more than one, run by period in the room that the others
-// leave, and all tasks without a period behind them, in the order of their numbers. These may be stopped by the tasks of a node and stop none.
+// runs stays where it runs. Of more than 500 periodic tasks the first 500 are assigned. Those that pass the test on no node, or ask for more than one,
+// run by period in the room that the others leave, and all tasks without a period behind them, in the order of their numbers. These may be stopped
+// by the tasks of a node and stop none.
 //
 // Make one with NewPartitioned.
 type Partitioned struct {
@@ -138,7 +139,8 @@ func (p *Partitioned) Decide(r *sched.Round) {
 func (p *Partitioned) partition(s *sched.State) {
 	room := s.Room()
 	p.levels = levelsOf(p.levels, p.known.set, realtime.RM)
-	on, err := p.known.set.Partition(room.Len(), realtime.RM, p.Test, func(i, n int) bool {
+	analyzed := p.known.set[:min(len(p.known.set), maxAnalyzed)]
+	on, err := analyzed.Partition(room.Len(), realtime.RM, p.Test, func(i, n int) bool {
 		d := s.DemandID(p.known.one[i])
 		dem, node := s.Demand(p.known.one[i]), sched.NodeID(n)
 		return dem.Gang == 1 && room.Up(node) && room.Allowed(d, node) && sched.CouldEverFit([]sched.NodeSpec{*room.Spec(node)}, dem)
@@ -146,7 +148,7 @@ func (p *Partitioned) partition(s *sched.State) {
 	p.node = p.node[:0]
 	for i := range p.known.set {
 		node := sched.NoNode
-		if err == nil && on[i] >= 0 {
+		if i < len(analyzed) && err == nil && on[i] >= 0 {
 			node = sched.NodeID(on[i])
 		} else {
 			p.levels[i] += int64(len(p.known.set)) // below all that have a node

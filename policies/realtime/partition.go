@@ -32,24 +32,31 @@ func (s Set) Partition(m int, o Order, test Test, allowed func(task, processor i
 	}
 	list := s.all()
 	slices.SortStableFunc(list, func(a, b int) int { return compareLoad(&s[b], &s[a]) })
+	tasks := make([][]int, m) // of each processor, in the order of s, so that ties are broken as everywhere
+	load := make([]float64, m)
 	var with Set
 	for _, i := range list {
+		own := float64(s[i].C) / float64(s[i].T)
 		for p := range m {
-			if allowed != nil && !allowed(i, p) {
+			if load[p]+own > 1+1e-9 || allowed != nil && !allowed(i, p) { // more than full passes no test
 				continue
 			}
-			with = with[:0] // in the order of s, so that ties are broken as everywhere
-			for j := range s {
-				if on[j] == p || j == i {
-					with = append(with, s[j])
-				}
+			at, _ := slices.BinarySearch(tasks[p], i)
+			with = with[:0]
+			for _, j := range tasks[p][:at] {
+				with = append(with, s[j])
+			}
+			with = append(with, s[i])
+			for _, j := range tasks[p][at:] {
+				with = append(with, s[j])
 			}
 			ok, err := with.passes(o, test)
 			if err != nil && !errors.Is(err, ErrSteps) && !errors.Is(err, ErrRange) {
 				return nil, err
 			}
 			if ok && err == nil {
-				on[i] = p
+				on[i], load[p] = p, load[p]+own
+				tasks[p] = slices.Insert(tasks[p], at, i)
 				break
 			}
 		}
