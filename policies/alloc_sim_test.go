@@ -58,7 +58,9 @@ func TestASimulationAllocatesNothingATask(t *testing.T) {
 	const n = 6000
 	for _, diamonds := range []bool{false, true} {
 		small, large := traffic(t, n, diamonds), traffic(t, 2*n, diamonds)
-		for _, name := range append(policies.Names(), "easy{scan=sjbf}", "sjf{skip=false}", "srtf{skip=false}", "critical-path{patience=60s}", "fifo+best-fit", "fjf+worst-fit", "fjf+seed", "drf{skip=false}", "themis{skip=false,lease=60s}", "hrrn{skip=false}", "fair-share{half-life=600s}") {
+		for _, name := range append(append(policies.Names(), expressions...),
+			"easy{scan=sjbf}", "sjf{skip=false}", "srtf{skip=false}", "critical-path{patience=60s}", "fifo+best-fit", "fjf+worst-fit", "fjf+seed",
+			"drf{skip=false}", "themis{skip=false,lease=60s}", "hrrn{skip=false}", "fair-share{half-life=600s}") {
 			t.Run(fmt.Sprintf("%s/diamonds=%v", name, diamonds), func(t *testing.T) {
 				newPolicy := build(t, name)
 				mallocs := func(w *traces.Workload) uint64 {

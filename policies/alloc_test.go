@@ -3,6 +3,7 @@
 package policies_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -80,7 +81,7 @@ func (b *belt) step() {
 
 // TestSteadyStateAllocatesNothing steps kernels on which tasks come, wait and go, long after all slices have their size.
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	for _, name := range []string{"fifo", "fjf", "sjf", "sjf{skip=false}", "easy", "easy{scan=sjbf}", "critical-path", "critical-path{patience=20s}", "critical-path{score=0}", "blevel", "fjf+best-fit"} {
+	for _, name := range append(slices.Clone(expressions), "fifo", "fjf", "sjf", "sjf{skip=false}", "easy", "easy{scan=sjbf}", "critical-path", "critical-path{patience=20s}", "critical-path{score=0}", "blevel", "fjf+best-fit") {
 		t.Run(name, func(t *testing.T) {
 			const warm, measured = 4000, 2000
 			b := newBelt(t, build(t, name)(), warm+2*measured)
@@ -106,7 +107,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 
 // TestPreemptionAllocatesNothing does the same where tasks are stopped all the time.
 func TestPreemptionAllocatesNothing(t *testing.T) {
-	for _, name := range []string{"rr{quantum=5s}", "srtf", "srtf{skip=false}", "edf", "rr{quantum=5s}+best-fit", "srtf+best-fit"} {
+	for _, name := range []string{"rr{quantum=5s}", "srtf", "srtf{skip=false}", "edf", "edf{admission=none,skip=false}", "llf{quantum=2s}", "llf{quantum=2s,skip=false}", "rr{quantum=5s}+best-fit", "srtf+best-fit"} {
 		t.Run(name, func(t *testing.T) {
 			const warm, measured, runs = 8000, 500, 10
 			b := newBelt(t, build(t, name)(), warm+(runs+1)*measured)

@@ -1,14 +1,29 @@
 // Package policies is the catalogue of scheduling policies, one file a family, all written against the contract of policies/sched. A
 // policy is named as `name{key=value,...}`, optionally `+placement`, and prints as it parses.
+//
+// # Your own policy
+//
+// There are three ways, from the shortest to the freest; the examples below run.
+//
+//   - On the command line, a priority expression, the larger value first: `expr: wait/estimate + 2*critical`. `schedlab policy show expr` lists what
+//     it may name. Parse and NewExpression make one in Go.
+//   - A Key: a function that orders ready tasks, the smallest value first. List runs it, Preemptive where running tasks may be stopped for it. A
+//     Place chooses nodes.
+//   - A type of one's own with Observe and Decide, the contract of sched.Policy.
+//
+// A simulation takes any of them as sim.Config.Policy, and policytest.Conform checks it over random workloads with failures. A line in Catalogue, with an
+// Entry beside the type, gives it a name on the command line.
 package policies
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/schedlab/schedlab/policies/internal/priority"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -47,6 +62,7 @@ type Args struct {
 	set   map[string]string
 	Place Place // nil: the policy's own
 	Hints Hints
+	expr  string
 }
 
 // Text returns the parameter's value as it was written, or its default.
@@ -112,6 +128,7 @@ type Spec struct {
 	Set       []Setting // in the order of the policy's parameters
 	Placement string    // "" = the policy's own
 	Estimates string    // "" = as the experiment says
+	Expr      string    // of `expr: ...`; "" for all other policies
 }
 
 // Setting is one key=value.
@@ -135,15 +152,33 @@ func (s Spec) String() string {
 	if s.Placement != "" {
 		b.WriteString("+" + s.Placement)
 	}
+	if s.Expr != "" {
+		b.WriteString(": " + s.Expr)
+	}
 	return b.String()
 }
 
-// Split splits a list of policies at the commas outside brackets.
+// Split splits a list of policies at the commas outside brackets and quotes.
 func Split(list string) []string {
 	var out []string
 	depth, from := 0, 0
+	quote := rune(0)
+	escaped := false
 	for i, c := range list {
+		if quote != 0 {
+			switch {
+			case escaped:
+				escaped = false
+			case c == '\\' && quote != '`':
+				escaped = true
+			case c == quote:
+				quote = 0
+			}
+			continue
+		}
 		switch c {
+		case '"', '\'', '`':
+			quote = c
 		case '{', '(', '[':
 			depth++
 		case '}', ')', ']':
@@ -158,8 +193,28 @@ func Split(list string) []string {
 	return append(out, strings.TrimSpace(list[from:]))
 }
 
-// Parse reads `name{key=value,...}+placement`. Errors say what is known instead.
+// Parse reads `name{key=value,...}+placement`, and `expr{...}+placement: expression`. Errors say what is known instead.
 func Parse(text string) (Spec, error) {
+	head, expression, ok := cutExpression(text)
+	if !ok {
+		s, err := parse(text)
+		if err == nil && s.Name == exprName {
+			err = fmt.Errorf("policy %q: the expression is missing, as in `expr: wait/estimate`", text)
+		}
+		return s, err
+	}
+	s, err := parse(head)
+	if err != nil {
+		return s, err
+	}
+	if _, err := priority.Compile(expression); err != nil {
+		return s, fmt.Errorf("policy %q: %w", text, err)
+	}
+	s.Expr = expression
+	return s, nil
+}
+
+func parse(text string) (Spec, error) {
 	s := Spec{}
 	rest := strings.TrimSpace(text)
 	if i := strings.LastIndexByte(rest, '+'); i >= 0 && !strings.Contains(rest[i:], "}") {
@@ -178,7 +233,7 @@ func Parse(text string) (Spec, error) {
 	s.Name = strings.TrimSpace(rest)
 	e := Find(s.Name)
 	if e == nil {
-		return s, fmt.Errorf("unknown policy %q (known: %s; `schedlab policy list` explains them)", s.Name, strings.Join(Names(), ", "))
+		return s, fmt.Errorf("unknown policy %q (known: %s, and expr: ...; `schedlab policy list` explains them)", s.Name, strings.Join(Names(), ", "))
 	}
 	if s.Placement != "" && !e.Placed {
 		return s, fmt.Errorf("policy %q: %s chooses its nodes itself and takes no +placement", text, e.Name)
@@ -233,7 +288,10 @@ func Build(s Spec, h Hints) (sched.Policy, error) {
 	if e == nil {
 		return nil, fmt.Errorf("unknown policy %q", s.Name)
 	}
-	a := Args{entry: e, set: map[string]string{}, Hints: h}
+	if e.Name == exprName && s.Expr == "" {
+		return nil, errors.New("policy expr: the expression is missing, as in `expr: wait/estimate`")
+	}
+	a := Args{entry: e, set: map[string]string{}, Hints: h, expr: s.Expr}
 	for _, kv := range s.Set {
 		a.set[kv.Key] = kv.Value
 	}
@@ -243,8 +301,11 @@ func Build(s Spec, h Hints) (sched.Policy, error) {
 	return e.New(a)
 }
 
-// Find returns the entry of a name, or nil.
+// Find returns the entry of a name, or nil. It knows expr, which is in no list of names since it says nothing without an expression.
 func Find(name string) *Entry {
+	if name == exprName {
+		return &exprEntry
+	}
 	for i := range Catalogue {
 		if Catalogue[i].Name == name {
 			return &Catalogue[i]
@@ -291,6 +352,8 @@ var Catalogue = []Entry{
 	rmsEntry,
 	dmEntry,
 	edfEntry,
+	llfEntry,
+	opaEntry,
 	sjfEntry,
 	srtfEntry,
 	hrrnEntry,

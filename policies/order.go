@@ -57,22 +57,10 @@ var fjfEntry = Entry{
 	New:    func(a Args) (sched.Policy, error) { return &List{Place: a.Place, Skip: true}, nil },
 }
 
-var rmsEntry = Entry{
-	Name: "rms", Summary: "Rate-monotonic: the shortest period first.", Placed: true, Starves: true,
-	About:  "Fixed priorities by period; tasks without a period rank last, in the order of their number, and may starve.",
-	Source: "Liu & Layland, JACM 1973, section 4.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByPeriod, false),
-}
-
 var dmEntry = Entry{
 	Name: "dm", Summary: "Deadline-monotonic: the shortest relative deadline first.", Placed: true, Starves: true,
 	About:  "Fixed priorities by relative deadline (a periodic task without one has its period); tasks with neither rank last and may starve.",
 	Source: "Leung & Whitehead, Performance Evaluation 1982.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByRelativeDeadline, false),
-}
-
-var edfEntry = Entry{
-	Name: "edf", Summary: "Earliest deadline first.", Placed: true, Starves: true,
-	About:  "The earliest absolute deadline first; tasks without one rank last and may starve.",
-	Source: "Liu & Layland, JACM 1973, section 7.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByDeadline, false),
 }
 
 var sjfEntry = Entry{

@@ -21,6 +21,7 @@ type Preemptive struct {
 	Place Place // nil: first fit
 	Skip  bool  // pass over what does not fit
 
+	laxity  int64       // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
 	line    heap.Heap   // strict
 	lines   lines.Lines // Skip
 	fresh   []sched.TaskID
@@ -67,6 +68,23 @@ func (p *Preemptive) push(s *sched.State, t sched.TaskID) {
 	p.fresh = append(p.fresh, t)
 }
 
+// rekey takes in that keys have changed.
+func (p *Preemptive) rekey(s *sched.State) {
+	key := func(t sched.TaskID) int64 { return p.Key(s, t) }
+	if p.Skip {
+		p.lines.Rekey(key)
+		p.lines.Reopen()
+	}
+	for i := range p.line {
+		p.line[i].Key = key(p.line[i].Task)
+	}
+	p.line.Init()
+	for t := range s.RunningTasks() {
+		p.running.end(s, t)
+		p.started(s, t)
+	}
+}
+
 // remove takes t out of its line and reports whether it was there.
 func (p *Preemptive) remove(s *sched.State, t sched.TaskID) bool {
 	if p.Skip {
@@ -85,8 +103,15 @@ func (p *Preemptive) Decide(r *sched.Round) {
 	}
 	if p.Skip {
 		p.decideSkip(r)
-		return
+	} else {
+		p.decideStrict(r)
 	}
+	if p.laxity > 0 {
+		p.watch(r)
+	}
+}
+
+func (p *Preemptive) decideStrict(r *sched.Round) {
 	for len(p.line) > 0 {
 		t := p.line[0].Task
 		if !p.try(r, t) {
@@ -150,7 +175,7 @@ func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
 	for len(p.tight) <= int(d) {
 		p.tight = append(p.tight, false)
 	}
-	key, byNode := int64(0), p.stop.near.serves(r.State, t) && p.running.serves(d)
+	key, byNode := int64(0), p.byNodeServes(r.State, t)
 	if byNode {
 		key = p.Key(r.State, t)
 		byNode = !p.Falls || key > 0 // else ties with what is past its estimate decide, which the order of ends does not show
@@ -177,9 +202,21 @@ func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
 	return done
 }
 
+// byNodeServes reports whether the tree can tell whom to stop for t.
+func (p *Preemptive) byNodeServes(s *sched.State, t sched.TaskID) bool {
+	return p.Place == nil && p.stop.near.serves(s, t) && p.running.serves(s.DemandID(t))
+}
+
 // search looks at all running tasks.
 func (p *Preemptive) search(r *sched.Round, t sched.TaskID, place Place) bool {
-	if p.evict == nil {
+	switch {
+	case p.evict != nil:
+	case p.laxity > 0:
+		p.evict = func(s *sched.State, running, t sched.TaskID) (int64, bool) {
+			rank := laxityRunning(s, running)
+			return rank, p.mayStop(s, rank, p.Key(s, t))
+		}
+	default:
 		p.evict = overtakes(p.Key)
 	}
 	done := false
@@ -216,7 +253,7 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, key int64, c closing
 	if p.Falls {
 		rank -= int64(r.Now())
 	}
-	if rank < key || rank == key && c.task < t {
+	if p.laxity > 0 && !p.mayStop(r.State, rank, key) || p.laxity == 0 && (rank < key || rank == key && c.task < t) {
 		return false // a task that must not be stopped would have to be
 	}
 	if on := r.Placements(c.task); len(on) > 1 {
@@ -326,7 +363,9 @@ func (p *Preemptive) observe(s *sched.State, e sched.Event) {
 func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 	r := ranked{task: t, leaving: s.Phase(t) == sched.Stopping}
 	on := s.Placements(t)
-	if p.Falls {
+	if p.laxity > 0 {
+		r.rank = laxityRunning(s, t)
+	} else if p.Falls {
 		// The estimated work left falls by one second a second, so that the order of the estimated ends is the same, where the attempt is
 		// estimated to take as long as the work on a node of reference speed.
 		r.rank = int64(s.EstimatedEnd(t))

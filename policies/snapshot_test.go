@@ -16,9 +16,23 @@ import (
 
 // everyPolicy is the catalogue, and variants whose code differs.
 func everyPolicy() []string {
-	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
-		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit",
-		"drf{skip=false}", "qssf{skip=false,samples=3}", "themis{skip=false}", "themis{lease=1s}", "themis+best-fit", "hrrn{skip=false}", "fair-share{half-life=5s,weights=red:3}")
+	return append(append(policies.Names(), expressions...),
+		"rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
+		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit", "drf{skip=false}",
+		"qssf{skip=false,samples=3}", "themis{skip=false}", "themis{lease=1s}", "themis+best-fit", "hrrn{skip=false}",
+		"fair-share{half-life=5s,weights=red:3}", "rms{mode=partitioned}", "rms{mode=partitioned,test=bound,skip=false}+worst-fit",
+		"edf{admission=demand}", "edf{admission=utilization,preempt=false}", "opa{skip=false}", "llf{quantum=1s}", "llf{skip=false}", "llf+best-fit")
+}
+
+// newHand drives a new kernel with the policy.
+func newHand(tb interface{ Fatal(...any) }, c policytest.Case, p sched.Policy) *hand {
+	slices.SortStableFunc(c.Faults, func(a, b policytest.Fault) int { return cmp.Compare(a.At, b.At) })
+	start := c.Table.Tasks[0].Submit
+	k, err := sched.New(sched.Config{Table: c.Table, Nodes: c.Nodes, Start: start, Policy: p})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return &hand{c: c, k: k, now: start, kept: map[sched.TaskID]time.Duration{}}
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {

@@ -32,13 +32,15 @@ func analyzeCommand() *cobra.Command {
 
 func analyzeRTCommand() *cobra.Command {
 	var order, format, output string
+	var processors int
 	cmd := &cobra.Command{
 		Use:   "rt FILE",
 		Short: "Say whether periodic tasks always meet their deadlines",
 		Long: `Say whether periodic tasks on one preemptive processor always meet their
 deadlines: priorities, utilization, the Liu-Layland bound n(2^(1/n)-1), the
 hyperbolic bound, exact worst-case response times, and the verdict under fixed
-priorities and under EDF.
+priorities, under the best order of these (Audsley) and under EDF. With
+--processors it also shares the tasks out among as many processors.
 
 FILE (- is standard input) is a CSV with the columns
   name, c, t and, where wanted, d, j, b, priority
@@ -50,12 +52,16 @@ run times are then its estimates, which should be the worst case.
 Exit code 0 means that the analysis was made, whatever the verdict.`,
 		Example: `  schedlab analyze rt set.csv
   schedlab analyze rt set.csv --order dm -o json
+  schedlab analyze rt set.csv --order opa --processors 4
   printf 'name,c,t\nT1,2ms,10ms\nT2,5ms,25ms\n' | schedlab analyze rt -`,
 		Args: arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o, err := realtime.ParseOrder(order)
 			if err != nil {
 				return usagef("--order: %w", err)
+			}
+			if processors < 0 || processors > 100_000 {
+				return usagef("--processors must be from 1 to 100000, not %d", processors)
 			}
 			f := traceFlags{format: format}
 			if err := f.check(); err != nil {
@@ -70,6 +76,9 @@ Exit code 0 means that the analysis was made, whatever the verdict.`,
 				if report, err = realtime.Analyze(set, o); err != nil {
 					return fmt.Errorf("%s: %w", name, err)
 				}
+				if processors > 0 {
+					return report.AddPartition(set, o, processors)
+				}
 				return nil
 			})
 			if err != nil {
@@ -83,7 +92,8 @@ Exit code 0 means that the analysis was made, whatever the verdict.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&order, "order", "rm", "priorities: rm (shorter period first), dm (shorter relative deadline first) or given (larger priority first)")
+	cmd.Flags().StringVar(&order, "order", "rm", "priorities: rm (shorter period first), dm (shorter relative deadline first), given (larger priority first) or opa (Audsley's optimal assignment)")
+	cmd.Flags().IntVar(&processors, "processors", 0, "share the tasks out among so many processors, first fit by falling utilization")
 	cmd.Flags().StringVar(&format, "format", "", "format of a trace (default: told by its content); one of "+strings.Join(formatNames(false), ", "))
 	outputFlag(cmd, &output, "table", "json")
 	return cmd

@@ -21,9 +21,12 @@ import (
 
 // everyPolicy lists what the conformance suite and the two-driver test run: the catalogue, and variants whose code differs.
 func everyPolicy() []string {
-	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{preempt=false}", "blevel{skip=false}", "easy{scan=sjbf}",
-		"easy{scan=reverse}", "critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit", "fifo+worst-fit", "sjf+seed",
-		"drf{skip=false}", "qssf{skip=false,samples=3}", "themis{skip=false}", "hrrn+worst-fit", "fair-share+seed", "themis{lease=1s}", "hrrn{skip=false}", "fair-share{half-life=5s,weights=red:3}")
+	return append(policies.Names(),
+		"rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{preempt=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
+		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit", "fifo+worst-fit", "sjf+seed",
+		"drf{skip=false}", "qssf{skip=false,samples=3}", "themis{skip=false}", "hrrn+worst-fit", "fair-share+seed", "themis{lease=1s}", "hrrn{skip=false}",
+		"fair-share{half-life=5s,weights=red:3}", "expr: max(wait, 10)/estimate + 2*critical", "expr{skip=false}: upward_rank - wait*free_gpus",
+		"rms{mode=partitioned}", "edf{admission=demand}", "llf{quantum=1s}")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {

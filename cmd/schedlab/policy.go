@@ -9,6 +9,7 @@ import (
 
 	"github.com/schedlab/schedlab/benchmarks/experiment"
 	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/sched"
 )
 
 func policyCommand() *cobra.Command {
@@ -18,7 +19,10 @@ func policyCommand() *cobra.Command {
 		Long: `List and explain the scheduling policies. A policy is named as
   name{key=value,...}+placement
 with the brackets and the placement left out for the defaults, as in fifo,
-rr{quantum=30s} or sjf{skip=false}+best-fit. Quote brackets from the shell.`,
+rr{quantum=30s} or sjf{skip=false}+best-fit. Quote brackets from the shell.
+A priority of your own is written
+  expr: wait/estimate + 2*critical
+(larger runs first); "schedlab policy show expr" lists what it may use.`,
 		Example: `  schedlab policy list
   schedlab policy show easy`,
 		Args: cobra.NoArgs,
@@ -37,8 +41,10 @@ type policyJSON struct {
 	About      string      `json:"about"`
 	Source     string      `json:"source"`
 	Parameters []paramJSON `json:"parameters"`
-	Placements []string    `json:"placements"` // what may follow a +; empty: it chooses its nodes itself
-	Starves    bool        `json:"starves"`    // it may leave a task waiting for ever; about says which
+	Placements []string    `json:"placements"`          // what may follow a +; empty: it chooses its nodes itself
+	Starves    bool        `json:"starves"`             // it may leave a task waiting for ever; about says which
+	Variables  []paramJSON `json:"variables,omitempty"` // expr: what an expression may name
+	Order      string      `json:"order,omitempty"`     // expr: when the order of its tasks changes
 }
 
 type paramJSON struct {
@@ -73,6 +79,11 @@ func describe(e *policies.Entry, spec *policies.Spec) policyJSON {
 	if e.Placed {
 		p.Placements = policies.PlacementNames()
 	}
+	if e.Name == "expr" {
+		for _, v := range policies.ExpressionVariables() {
+			p.Variables = append(p.Variables, paramJSON{Name: v.Name, About: v.About})
+		}
+	}
 	return p
 }
 
@@ -91,15 +102,17 @@ func policyListCommand() *cobra.Command {
 					for i := range policies.Catalogue {
 						list = append(list, describe(&policies.Catalogue[i], nil))
 					}
+					list = append(list, describe(policies.Find("expr"), nil))
 					return writeJSON(w, list)
 				}
 				wide := 0
-				for _, name := range policies.Names() {
+				for _, name := range append(policies.Names(), "expr: ...") {
 					wide = max(wide, len(name)+2)
 				}
 				for _, e := range policies.Catalogue {
 					entry(w, e.Name, wide, e.Summary)
 				}
+				entry(w, "expr: ...", wide, policies.Find("expr").Summary)
 				_, err := fmt.Fprintf(w, "\nPlacements (policy+placement): %s.\n\"schedlab policy show NAME\" explains one with its parameters.\n",
 					strings.Join(policies.PlacementNames(), ", "))
 				return err
@@ -134,18 +147,25 @@ parameters and a placement; they are checked, and the canonical form is printed.
 		Args: arguments("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec, err := policies.Parse(args[0])
+			if strings.TrimSpace(args[0]) == "expr" {
+				spec, err = policies.Spec{Name: "expr", Expr: "wait/estimate + 2*critical"}, nil
+			}
 			if err == nil && spec.Estimates != "" {
 				if _, err = experiment.ParseEstimates(spec.Estimates); err != nil {
 					err = fmt.Errorf("policy %q: %w", args[0], err)
 				}
 			}
+			var built sched.Policy
 			if err == nil {
-				_, err = policies.Build(spec, policies.Hints{})
+				built, err = policies.Build(spec, policies.Hints{})
 			}
 			if err != nil {
 				return asUsage(err)
 			}
 			p := describe(policies.Find(spec.Name), &spec)
+			if e, ok := built.(*policies.Expression); ok {
+				p.Order = e.Changes()
+			}
 			return toStdout(cmd, func(w io.Writer) error {
 				if output == "json" {
 					return writeJSON(w, p)
@@ -160,6 +180,9 @@ parameters and a placement; they are checked, and the canonical form is printed.
 
 func (p *policyJSON) text(w io.Writer) error {
 	fmt.Fprintf(w, "%s\n\n%s\n\n%s\n\n", p.Canonical, wrap(p.Summary, 79), wrap(p.About, 79))
+	if p.Order != "" {
+		fmt.Fprintf(w, "%s\n\n", wrap(p.Order, 79))
+	}
 	entry(w, "Source:", 9, p.Source)
 	fmt.Fprint(w, "\nParameters:\n")
 	wide := 0
@@ -182,6 +205,15 @@ func (p *policyJSON) text(w io.Writer) error {
 		entry(w, "  "+q.Name, wide, about+"; "+value)
 		if example == "" {
 			example = q.setting()
+		}
+	}
+	if len(p.Variables) > 0 {
+		fmt.Fprint(w, "\nVariables:\n")
+		for _, v := range p.Variables {
+			wide = max(wide, len(v.Name)+4)
+		}
+		for _, v := range p.Variables {
+			entry(w, "  "+v.Name, wide, v.About)
 		}
 	}
 	if len(p.Placements) == 0 {

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"math/bits"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -49,9 +50,10 @@ const (
 	RM    Order = iota // rate-monotonic: the shorter period first (Liu and Layland 1973)
 	DM                 // deadline-monotonic: the shorter relative deadline first (Leung and Whitehead 1982)
 	Given              // the larger Priority first
+	OPA                // Audsley's assignment; the deadline-monotonic order where its tests are not decided
 )
 
-var orderNames = [...]string{"rm", "dm", "given"}
+var orderNames = [...]string{"rm", "dm", "given", "opa"}
 
 func (o Order) String() string { return orderNames[o] }
 
@@ -62,7 +64,7 @@ func ParseOrder(name string) (Order, error) {
 			return Order(i), nil
 		}
 	}
-	return 0, fmt.Errorf("unknown priority order %q (rm, dm, given)", name)
+	return 0, fmt.Errorf("unknown priority order %q (%s)", name, strings.Join(orderNames[:], ", "))
 }
 
 // Unbounded is the response time of a task whose backlog grows without end.
@@ -110,6 +112,12 @@ func (s Set) Validate() error {
 
 // Ranks returns the tasks' indexes, highest priority first.
 func (s Set) Ranks(o Order) []int {
+	if o == OPA {
+		if ranks, _, err := s.Audsley(); err == nil {
+			return ranks
+		}
+		o = DM
+	}
 	list := make([]int, len(s))
 	for i := range list {
 		list[i] = i
@@ -346,24 +354,11 @@ func (s Set) Schedulable(ranks []int) (bool, error) {
 	}
 	var c counter
 	for n, i := range ranks {
-		k := &s[i]
-		d := k.Deadline()
-		if d > k.T {
-			r, err := s.response(i, ranks[:n], &c)
-			if err != nil {
-				return false, fmt.Errorf("task %d %q: %w", i+1, k.Name, err)
-			}
-			if r > d {
-				return false, nil
-			}
-			continue
+		ok, err := s.meets(i, ranks[:n], &c)
+		if err != nil {
+			return false, fmt.Errorf("task %d %q: %w", i+1, s[i].Name, err)
 		}
-		// With a deadline within the period a set that passes has one job in the busy period.
-		w, err := s.finish(0, k.B+k.C, ranks[:n], d, &c)
-		if err != nil && !errors.Is(err, ErrRange) {
-			return false, fmt.Errorf("task %d %q: %w", i+1, k.Name, err)
-		}
-		if err != nil || w+k.J > d {
+		if !ok {
 			return false, nil
 		}
 	}

@@ -15,7 +15,7 @@ import (
 // Report is the whole analysis of one set, for people (Text) and programs (JSON).
 type Report struct {
 	Schema       string       `json:"schema"` // schedlab/analyze-rt/v1
-	Order        string       `json:"order"`  // rm, dm or given
+	Order        string       `json:"order"`  // rm, dm, given or opa
 	Tasks        []TaskReport `json:"tasks"`  // highest priority first
 	Utilization  float64      `json:"utilization"`
 	HyperperiodS *float64     `json:"hyperperiod_s"` // null beyond 73 years
@@ -23,9 +23,19 @@ type Report struct {
 	Hyperbolic   Bound        `json:"hyperbolic"`
 	Schedulable  *bool        `json:"schedulable"` // by exact response-time analysis; null if undecided
 	Problem      string       `json:"problem,omitempty"`
-	EDF          *bool        `json:"edf_schedulable"` // null if undecided
+	AnyOrder     *bool        `json:"any_order_schedulable"` // whether some order of fixed priorities meets all deadlines (Audsley); null if undecided
+	EDF          *bool        `json:"edf_schedulable"`       // null if undecided
 	EDFProblem   string       `json:"edf_problem,omitempty"`
 	EDFResponses bool         `json:"edf_responses"` // whether the tasks' edf_response_s were found
+
+	Partition []Processor `json:"partition,omitempty"` // of AddPartition
+	Homeless  []string    `json:"homeless,omitempty"`  // tasks that pass the test on no processor
+}
+
+// Processor is what a partition gives to one processor.
+type Processor struct {
+	Tasks       []string `json:"tasks"` // highest priority first
+	Utilization float64  `json:"utilization"`
 }
 
 // TaskReport is one task of a Report. Times in seconds.
@@ -81,6 +91,9 @@ func Analyze(s Set, o Order) (*Report, error) {
 	} else if r.Problem == "" {
 		r.Problem = err.Error()
 	}
+	if _, ok, err := s.Audsley(); err == nil {
+		r.AnyOrder = &ok
+	}
 	if ok, err := s.EDFSchedulable(); err == nil {
 		r.EDF = &ok
 	} else {
@@ -90,12 +103,8 @@ func Analyze(s Set, o Order) (*Report, error) {
 	r.EDFResponses = edfErr == nil
 	for n, i := range ranks {
 		k := s[i]
-		name := k.Name
-		if name == "" {
-			name = strconv.Itoa(i + 1)
-		}
 		t := TaskReport{
-			Name: name, Rank: n + 1, RunS: k.C.Seconds(), PeriodS: k.T.Seconds(), DeadlineS: k.Deadline().Seconds(), JitterS: k.J.Seconds(),
+			Name: s.name(i), Rank: n + 1, RunS: k.C.Seconds(), PeriodS: k.T.Seconds(), DeadlineS: k.Deadline().Seconds(), JitterS: k.J.Seconds(),
 			BlockingS: k.B.Seconds(), Utilization: float64(k.C) / float64(k.T), task: k, response: -1, edf: -1,
 		}
 		if err == nil {
@@ -110,6 +119,33 @@ func Analyze(s Set, o Order) (*Report, error) {
 		r.Tasks = append(r.Tasks, t)
 	}
 	return r, nil
+}
+
+// name returns what a task is called.
+func (s Set) name(i int) string {
+	if s[i].Name != "" {
+		return s[i].Name
+	}
+	return strconv.Itoa(i + 1)
+}
+
+// AddPartition adds a partition of the set on m processors, by exact response times under the order.
+func (r *Report) AddPartition(s Set, o Order, m int) error {
+	on, err := s.Partition(m, o, ByResponse, nil)
+	if err != nil {
+		return err
+	}
+	r.Partition = make([]Processor, m)
+	for _, i := range s.Ranks(o) {
+		if on[i] < 0 {
+			r.Homeless = append(r.Homeless, s.name(i))
+			continue
+		}
+		p := &r.Partition[on[i]]
+		p.Tasks = append(p.Tasks, s.name(i))
+		p.Utilization += float64(s[i].C) / float64(s[i].T)
+	}
+	return nil
 }
 
 func bounded(d time.Duration) *float64 {
@@ -189,6 +225,9 @@ func (r *Report) Text(w io.Writer) error {
 	bound("Liu-Layland", r.LiuLayland)
 	bound("hyperbolic", r.Hyperbolic)
 	fmt.Fprintf(&b, "%-14s %s\n", r.Order, r.Verdict())
+	if r.Order != OPA.String() && r.AnyOrder != nil {
+		fmt.Fprintf(&b, "%-14s %s\n", "opa", map[bool]string{true: "schedulable", false: "not schedulable by any order of fixed priorities"}[*r.AnyOrder])
+	}
 	switch {
 	case r.EDF == nil:
 		fmt.Fprintf(&b, "%-14s undecided: %s\n", "edf", r.EDFProblem)
@@ -199,6 +238,15 @@ func (r *Report) Text(w io.Writer) error {
 	}
 	if !r.LiuLayland.Applies {
 		b.WriteString("\nThe two bounds want rate-monotonic priorities, deadlines not before the ends of\nthe periods, and no jitter or blocking.\n")
+	}
+	if r.Partition != nil {
+		fmt.Fprintf(&b, "\nfirst fit by falling utilization, exact response times, %s\n", r.Order)
+		for i, p := range r.Partition {
+			fmt.Fprintf(&b, "processor %-4d %.4f: %s\n", i+1, p.Utilization, strings.Join(p.Tasks, ", "))
+		}
+		if len(r.Homeless) > 0 {
+			fmt.Fprintf(&b, "%-14s %s\n", "on none", strings.Join(r.Homeless, ", "))
+		}
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -262,6 +262,11 @@ func (s *State) Remaining(t TaskID) time.Duration {
 	return max(left-s.keptOf(t), 0)
 }
 
+// LeftAtStart returns what Remaining was of a running task when its present attempt started, by its present estimate.
+func (s *State) LeftAtStart(t TaskID) time.Duration {
+	return max(s.Estimate(t)-s.runs[s.rows[t].at].kept, 0)
+}
+
 // ExpectedEnd returns when a running task is expected to end by its estimate; one that is past it, in one second from now. One that
 // starts at this very moment and is estimated to take no time is not past it.
 func (s *State) ExpectedEnd(t TaskID) Time {

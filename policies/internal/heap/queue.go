@@ -69,3 +69,13 @@ func (q *Queue) First() (Item, bool) {
 	}
 	return q.Top(), true
 }
+
+// Rekey gives every task a new key; linear time.
+func (q *Queue) Rekey(key func(sched.TaskID) int64) {
+	q.heap = append(q.heap, q.line[q.head:]...)
+	q.line, q.head = q.line[:0], 0
+	for i := range q.heap {
+		q.heap[i].Key = key(q.heap[i].Task)
+	}
+	q.heap.Init()
+}

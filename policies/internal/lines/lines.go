@@ -129,6 +129,17 @@ func (l *Lines) Open() []sched.DemandID { return l.open }
 // First returns the first task of a line, which must not be empty.
 func (l *Lines) First(d sched.DemandID) heap.Item { return l.heaps[d][0] }
 
+// Demands returns the number of lines, empty ones included: they are numbered from 0.
+func (l *Lines) Demands() int { return len(l.heaps) }
+
+// Head returns the first task of a line, and false where it is empty.
+func (l *Lines) Head(d sched.DemandID) (heap.Item, bool) {
+	if len(l.heaps[d]) == 0 {
+		return heap.Item{}, false
+	}
+	return l.heaps[d][0], true
+}
+
 // Pop removes the first task of a line.
 func (l *Lines) Pop(d sched.DemandID) heap.Item {
 	it := l.heaps[d][0]
@@ -238,14 +249,27 @@ func (l *Lines) down(h heap.Heap, i int, it heap.Item) {
 // Rekey gives every task of every line a new key; linear time.
 func (l *Lines) Rekey(key func(sched.TaskID) int64) {
 	for _, h := range l.heaps {
-		for i := range h {
-			h[i].Key = key(h[i].Task)
+		l.rekey(h, key)
+	}
+}
+
+// RekeyOpen gives every task of the open lines that are wanted a new key; linear time.
+func (l *Lines) RekeyOpen(want func(sched.DemandID) bool, key func(sched.TaskID) int64) {
+	for _, d := range l.open {
+		if want(d) {
+			l.rekey(l.heaps[d], key)
 		}
-		h.Init()
-		if l.indexed {
-			for i := range h {
-				l.pos[h[i].Task] = int32(i)
-			}
+	}
+}
+
+func (l *Lines) rekey(h heap.Heap, key func(sched.TaskID) int64) {
+	for i := range h {
+		h[i].Key = key(h[i].Task)
+	}
+	h.Init()
+	if l.indexed {
+		for i := range h {
+			l.pos[h[i].Task] = int32(i)
 		}
 	}
 }
