@@ -58,7 +58,8 @@ func TestASimulationAllocatesNothingATask(t *testing.T) {
 	const n = 6000
 	for _, diamonds := range []bool{false, true} {
 		small, large := traffic(t, n, diamonds), traffic(t, 2*n, diamonds)
-		for _, name := range append(policies.Names(), "easy{scan=sjbf}", "sjf{skip=false}", "srtf{skip=false}", "critical-path{patience=60s}", "fifo+best-fit", "fjf+worst-fit", "fjf+seed") {
+		for _, name := range append(policies.Names(), "easy{scan=sjbf}", "sjf{skip=false}", "srtf{skip=false}", "critical-path{patience=60s}", "fifo+best-fit", "fjf+worst-fit", "fjf+seed", "fifo+fgd",
+			"fjf+best-fit{by=sum}", "fjf+gpu-clustering", "fjf+pack-by-tenant", "fjf+consolidate", "fifo+random", "fifo+load-weighted", "fifo{unplaced=reject}+two-choices") {
 			t.Run(fmt.Sprintf("%s/diamonds=%v", name, diamonds), func(t *testing.T) {
 				newPolicy := build(t, name)
 				mallocs := func(w *traces.Workload) uint64 {

@@ -14,10 +14,15 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// everyPolicy is the catalogue, and variants whose code differs.
+// everyPolicy is the catalogue, and variants whose code differs: among them every placement, and orders of every family with some.
 func everyPolicy() []string {
-	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
-		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit")
+	list := append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
+		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fifo{unplaced=reject}")
+	for _, name := range policies.PlacementNames() {
+		list = append(list, "fjf+"+name)
+	}
+	return append(list, "fifo+best-fit{by=sum}", "sjf+seed{score=2}", "sjf+random{seed=3}", "easy+random", "easy+best-fit", "easy{scan=reverse}+fgd", "blevel+random", "srtf+fgd",
+		"srtf+two-choices", "edf+gpu-clustering", "dm+pack-by-tenant", "rr{quantum=1s}+load-weighted", "rr{quantum=1s}+consolidate")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {
