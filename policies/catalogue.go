@@ -38,6 +38,7 @@ const Estimates = "estimates"
 // Hints are what a policy may be told of the workload before it is built.
 type Hints struct {
 	MeanEstimate time.Duration // for default quanta; 0 = unknown
+	Typical      *sched.Table  // of the tasks that fgd takes as typical; nil = the kernel's, with the tasks to come as far as it has them
 }
 
 // Args are the parameters given to a policy, checked for their types.
@@ -293,7 +294,7 @@ func Build(s Spec, h Hints) (sched.Policy, error) {
 		if p == nil {
 			return nil, fmt.Errorf("unknown placement %q", s.Placement)
 		}
-		a.Place = p.place(s.Placed)
+		a.Place = p.place(s.Placed, h)
 	}
 	return e.New(a)
 }

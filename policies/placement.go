@@ -77,8 +77,8 @@ func AboutPlacement(name string) string {
 }
 
 // place makes the placement of a spec, for one policy.
-func (e *PlacementEntry) place(set []Setting) Place {
-	a := Args{entry: &Entry{Name: e.Name, Params: e.Params}, set: map[string]string{}}
+func (e *PlacementEntry) place(set []Setting, h Hints) Place {
+	a := Args{entry: &Entry{Name: e.Name, Params: e.Params}, set: map[string]string{}, Hints: h}
 	for _, kv := range set {
 		a.set[kv.Key] = kv.Value
 	}

@@ -16,7 +16,7 @@ var fgdEntry = PlacementEntry{
 	Source: "Weng et al., USENIX ATC 2023, sections 3 and 4; typical are the most frequent tasks of the whole trace, also of those to come, as published",
 	Params: []Param{scoreParam},
 	New: func(a Args) Place {
-		f := &fgd{}
+		f := &fgd{table: a.Hints.Typical}
 		return (&byScore{rate: f.rate, alike: byDemand, begin: f.begin, device: f.device, limit: limited(a)}).place
 	},
 }
@@ -26,6 +26,7 @@ var fgdEntry = PlacementEntry{
 // out, as published. The score is 100 x sigmoid((F before - F after)/1000), in whole numbers, so that what differs little counts as equal. F is
 // kept as a whole number, the sum over the tasks of the mix instead of their mean: equal nodes are equal.
 type fgd struct {
+	table  *sched.Table // of the typical tasks; nil: the state's
 	mix    mix
 	before rows[sched.Rating] // F of the nodes as they are
 	parts  [sched.MaxDevices]int32
@@ -33,10 +34,14 @@ type fgd struct {
 }
 
 func (f *fgd) begin(s *sched.State, room *sched.Room) (void bool) {
-	if !f.mix.count(s.Table()) && f.mix.nodes == room.Len() {
+	tb := f.table
+	if tb == nil {
+		tb = s.Table()
+	}
+	if !f.mix.count(tb) && f.mix.nodes == room.Len() {
 		return false
 	}
-	f.mix.typical(s.Table(), room)
+	f.mix.typical(tb, room)
 	f.before.forget()
 	return true
 }

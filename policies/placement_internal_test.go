@@ -311,7 +311,7 @@ func placed(t *testing.T, name string) func() Place {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func() Place { return FindPlacement(spec.Placement).place(spec.Placed) }
+	return func() Place { return FindPlacement(spec.Placement).place(spec.Placed, Hints{}) }
 }
 
 func TestAPlacementByScoreIsThatOfAPlainScan(t *testing.T) {

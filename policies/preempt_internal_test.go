@@ -57,7 +57,7 @@ func drawPlace(rt *rapid.T) (fast, plain Place) {
 	if name == "" {
 		return nil, nil
 	}
-	return FindPlacement(name).place(nil), FindPlacement(name).place(nil)
+	return FindPlacement(name).place(nil, Hints{}), FindPlacement(name).place(nil, Hints{})
 }
 
 func TestRoundRobinGivesTheOrdersOfThePlainList(t *testing.T) {

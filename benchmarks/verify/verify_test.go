@@ -66,6 +66,13 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"start and end of Tiresias' jobs (n4g4_60x2_job_fjf)", "60 jobs"},
 			{"start and end of Tiresias' jobs (n4g4_60x2_job_shortest)", "60 jobs"},
 		},
+		"fgd": {
+			{"allocated GPUs at arrived loads 0..80 %, five placements", "170 values"},
+			{"fgd: allocated GPUs at arrived load 130 %", "95.31"},
+			{"random: fragmented GPUs at arrived load 80 %", "15.83"},
+			{"order by allocated GPUs", "fgd > best-fit > gpu-packing, gpu-clustering > dot-product > random"},
+			{"multigpu20: allocated GPUs at arrived load 130 %", "fgd first, random last"},
+		},
 		"realtime": {
 			{"T1, T2, T3: response times by analysis", "2 7 17 ms"},
 			{"T1, T2, T3: first and longest responses", "2 7 17 ms"},
@@ -166,6 +173,7 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 		{"backfill", "sdsc_*.csv", "sdsc_sp2_5k_fcfs_starts.csv", "\n2,316932,", "\n2,316933,", "start of every job of SDSC"},
 		{"gpu_cluster", "tiresias_*.csv", "tiresias_60job_expected.csv", "192.1167", "192.1168", "srtf: mean JCT"},
 		{"gpu_cluster", "tiresias_*.csv", "tiresias_60job_perjob.csv", "\nn4g4_60_job_fifo,1,30,177", "\nn4g4_60_job_fifo,1,31,177", "start and end"},
+		{"fgd", "*.csv", "expected_allo_pct_by_arrived_load.csv", "default,06-FGD,1.3,42,6212,0.25,", "default,06-FGD,1.3,42,6212,0.28,", "arrived loads 0..80 %"},
 		{"realtime", "rta_cases.json", "rta_cases.json", "58", "57", "Burns-Wellings B"},
 		{"dag", "*.*", "expected.json", "63.333", "63.332", "upward ranks"},
 		{"dag", "*.*", "expected.json", `"LPT": 11`, `"LPT": 10`, "longest first"},
@@ -175,7 +183,11 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 	} {
 		t.Run(c.changed+" "+c.fails, func(t *testing.T) {
 			folder := "references/" + c.folder
-			dir := only(t, data, []string{folder + "/" + c.files}, folder+"/"+c.changed, c.old, c.text)
+			files := []string{folder + "/" + c.files}
+			if c.folder == "fgd" {
+				files = append(files, "traces/gpu/openb/openb_*")
+			}
+			dir := only(t, data, files, folder+"/"+c.changed, c.old, c.text)
 			failed := 0
 			for _, k := range runShort(t, dir, strings.TrimSuffix(c.folder, "_cluster")) {
 				switch hit := strings.Contains(k.Name, c.fails); {
