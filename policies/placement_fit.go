@@ -51,7 +51,7 @@ func mostLeft(_ *sched.State, room *sched.Room, _ sched.TaskID, n sched.NodeID) 
 	} else {
 		cpu = max(min(cpu, half-1), 0)
 	}
-	return max(min(room.FreeGPUMilli(n), math.MaxInt64/(2*half)), 0)*2*half + cpu
+	return min(room.FreeGPUMilli(n), math.MaxInt64/(2*half)-1)*2*half + cpu
 }
 
 func leastLeft(s *sched.State, room *sched.Room, t sched.TaskID, n sched.NodeID) int64 {

@@ -104,7 +104,7 @@ var plainScores = map[string]func(s *sched.State, room *sched.Room, t sched.Task
 				others += int64(replicas)
 			}
 		})
-		return []int64{own, -others, -room.FreeGPUMilli(n), -min(room.FreeCPU(n)/1000, 1<<14-1)}
+		return []int64{own, -others, -max(room.FreeGPUMilli(n), 0), -max(min(room.FreeCPU(n)/1000, 1<<14-1), 0)} // less than nothing where a claim waits
 	},
 }
 

@@ -14,11 +14,7 @@ const Unrated int64 = math.MinInt64
 func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int64) NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
 	set, sum := r.roomy(p)
-	cpu, mem, gpus := least(need.CPU), least(need.Mem), need.GPUs
-	share := need.share()
-	if share {
-		gpus = 0 // looked at device by device
-	}
+	cpu, mem, gpus, share := least(need.CPU), least(need.Mem), leastGPUs(need), need.share()
 	best, most := NoNode, Unrated
 	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
 		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
@@ -134,12 +130,12 @@ func (r *Room) PickRated(d DemandID, limit int, memo []Rating, best []Favourite,
 
 // favourite returns the best of the candidates, a set of nodes counted from `from`, on which one replica fits.
 func (r *Room) favourite(need *Need, from NodeID, cand uint64, memo []Rating, rate func(NodeID) int64) (best NodeID, most int64) {
-	cpu, mem, share := least(need.CPU), least(need.Mem), need.share()
+	cpu, mem, gpus, share := least(need.CPU), least(need.Mem), leastGPUs(need), need.share()
 	best, most = NoNode, Unrated
 	for ; cand != 0; cand &= cand - 1 {
 		id := from + NodeID(bits.TrailingZeros64(cand))
 		n, m := &r.nodes[id], &memo[id]
-		if n.cpu < cpu || n.mem < mem || !share && n.gpus < need.GPUs {
+		if n.cpu < cpu || n.mem < mem || n.gpus < gpus {
 			continue
 		}
 		if m.stamp == n.stamp && m.Score <= most || share && r.fitsOn(need, id, 1) != 1 {
@@ -164,4 +160,12 @@ func least(need int64) int64 {
 		return math.MinInt64
 	}
 	return need
+}
+
+// leastGPUs is least for wholly free GPUs; a share is looked for device by device.
+func leastGPUs(need *Need) int32 {
+	if need.GPUs == 0 || need.share() {
+		return math.MinInt32
+	}
+	return need.GPUs
 }

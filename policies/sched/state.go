@@ -320,7 +320,7 @@ type Holder struct {
 	Replicas int32
 }
 
-// Holders returns who holds room on a node, in the order of their starts and claims, one entry a placement. The slice is valid until the state
+// Holders returns who holds room on a node, or claims some, by TaskID, one entry a placement. The slice is valid until the state
 // changes. The lists are made when they are first asked for, and kept from then on.
 func (s *State) Holders(n NodeID) []Holder {
 	if len(s.holders) < s.room.Len() {
@@ -342,7 +342,12 @@ func (s *State) noteHolder(r *run) {
 		if int(p.Node) >= len(s.holders) { // a node that was added since
 			s.holders = append(s.holders, make([][]Holder, s.room.Len()-len(s.holders))...)
 		}
-		s.holders[p.Node] = append(s.holders[p.Node], Holder{r.task, p.Replicas})
+		list := &s.holders[p.Node]
+		i := len(*list)
+		for i > 0 && (*list)[i-1].Task > r.task {
+			i--
+		}
+		*list = slices.Insert(*list, i, Holder{r.task, p.Replicas})
 	}
 }
 
