@@ -81,7 +81,10 @@ func (b *belt) step() {
 
 // TestSteadyStateAllocatesNothing steps kernels on which tasks come, wait and go, long after all slices have their size.
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	for _, name := range append(slices.Clone(expressions), "fifo", "fjf", "sjf", "sjf{skip=false}", "easy", "easy{scan=sjbf}", "critical-path", "critical-path{patience=20s}", "critical-path{score=0}", "blevel", "fjf+best-fit") {
+	for _, name := range append(slices.Clone(expressions),
+		"fifo", "fjf", "sjf", "sjf{skip=false}", "easy", "easy{scan=sjbf}", "critical-path", "critical-path{patience=20s}", "critical-path{score=0}",
+		"blevel", "fjf+best-fit", "fjf+fgd", "fjf+gpu-packing", "fjf+gpu-clustering", "fjf+pack-by-tenant", "fjf+random", "fjf+load-weighted",
+		"fjf+two-choices", "fjf+seed{score=2}") {
 		t.Run(name, func(t *testing.T) {
 			const warm, measured = 4000, 2000
 			b := newBelt(t, build(t, name)(), warm+2*measured)
@@ -107,7 +110,10 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 
 // TestPreemptionAllocatesNothing does the same where tasks are stopped all the time.
 func TestPreemptionAllocatesNothing(t *testing.T) {
-	for _, name := range []string{"rr{quantum=5s}", "srtf", "srtf{skip=false}", "edf", "edf{admission=none,skip=false}", "llf{quantum=2s}", "llf{quantum=2s,skip=false}", "rr{quantum=5s}+best-fit", "srtf+best-fit"} {
+	for _, name := range []string{
+		"rr{quantum=5s}", "srtf", "srtf{skip=false}", "edf", "edf{admission=none,skip=false}", "llf{quantum=2s}", "llf{quantum=2s,skip=false}",
+		"rr{quantum=5s}+best-fit", "srtf+best-fit", "srtf+fgd", "srtf+random",
+	} {
 		t.Run(name, func(t *testing.T) {
 			const warm, measured, runs = 8000, 500, 10
 			b := newBelt(t, build(t, name)(), warm+(runs+1)*measured)

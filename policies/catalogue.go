@@ -1,5 +1,5 @@
 // Package policies is the catalogue of scheduling policies, one file a family, all written against the contract of policies/sched. A
-// policy is named as `name{key=value,...}`, optionally `+placement`, and prints as it parses.
+// policy is named as `name{key=value,...}`, optionally `+placement{key=value,...}`, and prints as it parses.
 //
 // # Your own policy
 //
@@ -54,6 +54,7 @@ const Estimates = "estimates"
 // Hints are what a policy may be told of the workload before it is built.
 type Hints struct {
 	MeanEstimate time.Duration // for default quanta; 0 = unknown
+	Typical      *sched.Table  // of the tasks that fgd takes as typical; nil = the kernel's, with the tasks to come as far as it has them
 }
 
 // Args are the parameters given to a policy, checked for their types.
@@ -127,6 +128,7 @@ type Spec struct {
 	Name      string
 	Set       []Setting // in the order of the policy's parameters
 	Placement string    // "" = the policy's own
+	Placed    []Setting // of the placement, in the order of its parameters
 	Estimates string    // "" = as the experiment says
 	Expr      string    // of `expr: ...`; "" for all other policies
 }
@@ -136,24 +138,29 @@ type Setting struct{ Key, Value string }
 
 // String prints the spec so that Parse reads it back.
 func (s Spec) String() string {
-	var b strings.Builder
-	b.WriteString(s.Name)
 	set := s.Set
 	if s.Estimates != "" {
 		set = append(slices.Clone(set), Setting{Estimates, s.Estimates})
 	}
-	if len(set) > 0 {
-		for i, kv := range set {
-			b.WriteByte("{,"[min(i, 1)])
-			b.WriteString(kv.Key + "=" + kv.Value)
-		}
-		b.WriteByte('}')
-	}
+	text := s.Name + brackets(set)
 	if s.Placement != "" {
-		b.WriteString("+" + s.Placement)
+		text += "+" + s.Placement + brackets(s.Placed)
 	}
 	if s.Expr != "" {
-		b.WriteString(": " + s.Expr)
+		text += ": " + s.Expr
+	}
+	return text
+}
+
+// brackets prints settings; nothing where there are none.
+func brackets(set []Setting) string {
+	var b strings.Builder
+	for i, kv := range set {
+		b.WriteByte("{,"[min(i, 1)])
+		b.WriteString(kv.Key + "=" + kv.Value)
+	}
+	if len(set) > 0 {
+		b.WriteByte('}')
 	}
 	return b.String()
 }
@@ -193,7 +200,7 @@ func Split(list string) []string {
 	return append(out, strings.TrimSpace(list[from:]))
 }
 
-// Parse reads `name{key=value,...}+placement`, and `expr{...}+placement: expression`. Errors say what is known instead.
+// Parse reads `name{key=value,...}+placement{key=value,...}`, and `expr{...}+placement{...}: expression`. Errors say what is known instead.
 func Parse(text string) (Spec, error) {
 	head, expression, ok := cutExpression(text)
 	if !ok {
@@ -216,21 +223,27 @@ func Parse(text string) (Spec, error) {
 
 func parse(text string) (Spec, error) {
 	s := Spec{}
-	rest := strings.TrimSpace(text)
-	if i := strings.LastIndexByte(rest, '+'); i >= 0 && !strings.Contains(rest[i:], "}") {
-		s.Placement, rest = strings.TrimSpace(rest[i+1:]), strings.TrimSpace(rest[:i])
-		if placements[s.Placement].fn == nil {
-			return s, fmt.Errorf("policy %q: unknown placement %q (known: %s)", text, s.Placement, strings.Join(PlacementNames(), ", "))
+	rest, placed := strings.TrimSpace(text), ""
+	if i := lastPlus(rest); i >= 0 {
+		rest, placed = strings.TrimSpace(rest[:i]), strings.TrimSpace(rest[i+1:])
+		name, args, err := cutBrackets(text, placed)
+		if err != nil {
+			return s, err
+		}
+		p := FindPlacement(name)
+		if p == nil {
+			return s, fmt.Errorf("policy %q: unknown placement %q (known: %s)", text, name, strings.Join(PlacementNames(), ", "))
+		}
+		s.Placement = name
+		if s.Placed, err = parseSettings(text, p.Name, p.Params, args, nil); err != nil {
+			return s, err
 		}
 	}
-	args := ""
-	if i := strings.IndexByte(rest, '{'); i >= 0 {
-		if !strings.HasSuffix(rest, "}") {
-			return s, fmt.Errorf("policy %q: the bracket { is not closed", text)
-		}
-		args, rest = rest[i+1:len(rest)-1], rest[:i]
+	name, args, err := cutBrackets(text, rest)
+	if err != nil {
+		return s, err
 	}
-	s.Name = strings.TrimSpace(rest)
+	s.Name = name
 	e := Find(s.Name)
 	if e == nil {
 		return s, fmt.Errorf("unknown policy %q (known: %s, and expr: ...; `schedlab policy list` explains them)", s.Name, strings.Join(Names(), ", "))
@@ -238,48 +251,88 @@ func parse(text string) (Spec, error) {
 	if s.Placement != "" && !e.Placed {
 		return s, fmt.Errorf("policy %q: %s chooses its nodes itself and takes no +placement", text, e.Name)
 	}
+	s.Set, err = parseSettings(text, e.Name, e.Params, args, &s.Estimates)
+	return s, err
+}
+
+// lastPlus returns where the last + outside brackets is, or -1.
+func lastPlus(text string) int {
+	depth := 0
+	for i := len(text) - 1; i >= 0; i-- {
+		switch text[i] {
+		case '}':
+			depth++
+		case '{':
+			depth--
+		case '+':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return -1
+}
+
+// cutBrackets cuts `name{args}`.
+func cutBrackets(text, part string) (name, args string, err error) {
+	name, args, found := strings.Cut(part, "{")
+	if found && !strings.HasSuffix(args, "}") {
+		return "", "", fmt.Errorf("policy %q: the bracket { is not closed", text)
+	}
+	return strings.TrimSpace(name), strings.TrimSuffix(args, "}"), nil
+}
+
+// parseSettings reads the key=value,... of a policy or a placement and returns them in the order of its parameters. Only where estimates is not
+// nil may they be given, and go there.
+func parseSettings(text, name string, params []Param, args string, estimates *string) (set []Setting, err error) {
 	given := map[string]string{}
 	if strings.TrimSpace(args) != "" {
 		for _, kv := range Split(args) {
 			k, v, ok := strings.Cut(kv, "=")
 			k, v = strings.TrimSpace(k), strings.TrimSpace(v)
 			if !ok || k == "" || v == "" {
-				return s, fmt.Errorf("policy %q: %q is not key=value", text, kv)
+				return nil, fmt.Errorf("policy %q: %q is not key=value", text, kv)
 			}
 			if _, twice := given[k]; twice {
-				return s, fmt.Errorf("policy %q: %s is given twice", text, k)
+				return nil, fmt.Errorf("policy %q: %s is given twice", text, k)
 			}
 			if strings.ContainsAny(v, "{},+") {
-				return s, fmt.Errorf("policy %q: %s has a bad value %q", text, k, v)
+				return nil, fmt.Errorf("policy %q: %s has a bad value %q", text, k, v)
 			}
 			given[k] = v
-			if k == Estimates {
-				s.Estimates = v
+			if k == Estimates && estimates != nil {
+				*estimates = v
 				continue
 			}
-			i := slices.IndexFunc(e.Params, func(p Param) bool { return p.Name == k })
+			i := slices.IndexFunc(params, func(p Param) bool { return p.Name == k })
 			if i < 0 {
-				return s, fmt.Errorf("policy %q: %s has no parameter %q (%s)", text, e.Name, k, e.paramNames())
+				return nil, fmt.Errorf("policy %q: %s has no parameter %q (%s)", text, name, k, paramNames(params, estimates != nil))
 			}
-			if err := e.Params[i].check(v); err != nil {
-				return s, fmt.Errorf("policy %q: %w", text, err)
+			if err := params[i].check(v); err != nil {
+				return nil, fmt.Errorf("policy %q: %w", text, err)
 			}
 		}
 	}
-	for _, p := range e.Params {
+	for _, p := range params {
 		if v, ok := given[p.Name]; ok {
-			s.Set = append(s.Set, Setting{p.Name, v})
+			set = append(set, Setting{p.Name, v})
 		}
 	}
-	return s, nil
+	return set, nil
 }
 
-func (e *Entry) paramNames() string {
+func paramNames(params []Param, estimates bool) string {
 	names := []string{}
-	for _, p := range e.Params {
+	for _, p := range params {
 		names = append(names, p.Name)
 	}
-	return "it has " + strings.Join(append(names, Estimates), ", ")
+	if estimates {
+		names = append(names, Estimates)
+	}
+	if len(names) == 0 {
+		return "it has none"
+	}
+	return "it has " + strings.Join(names, ", ")
 }
 
 // Build makes a new policy of a parsed spec.
@@ -296,7 +349,11 @@ func Build(s Spec, h Hints) (sched.Policy, error) {
 		a.set[kv.Key] = kv.Value
 	}
 	if s.Placement != "" {
-		a.Place = placements[s.Placement].fn
+		p := FindPlacement(s.Placement)
+		if p == nil {
+			return nil, fmt.Errorf("unknown placement %q", s.Placement)
+		}
+		a.Place = p.place(s.Placed, h)
 	}
 	return e.New(a)
 }

@@ -51,7 +51,17 @@ func drawSpec(t *rapid.T, e policies.Entry) (text string, set map[string]string,
 	}
 	if e.Placed && rapid.Bool().Draw(t, "placed") {
 		placement = rapid.SampledFrom(policies.PlacementNames()).Draw(t, "placement")
-		text += "+" + placement
+		text += space.Draw(t, "space") + "+" + space.Draw(t, "space") + placement
+		var given []string
+		for _, p := range policies.FindPlacement(placement).Params {
+			if rapid.Bool().Draw(t, "give "+p.Name) {
+				given = append(given, p.Name+space.Draw(t, "space")+"="+rapid.SampledFrom(append([]string{p.Default}, append(p.Choices, p.Example)...)).Draw(t, p.Name))
+			}
+		}
+		given = slices.DeleteFunc(given, func(kv string) bool { return strings.HasSuffix(kv, "=") })
+		if given = rapid.Permutation(given).Draw(t, "order"); len(given) > 0 {
+			text += "{" + strings.Join(given, ", ") + "}"
+		}
 	}
 	return text + space.Draw(t, "space"), set, placement, estimates
 }
@@ -105,10 +115,18 @@ func TestDefaultsAreValuesThatTheirParametersTake(t *testing.T) {
 	if len(policies.Names()) != len(policies.Catalogue) || policies.Find("no such") != nil {
 		t.Error("Names or Find")
 	}
-	for _, name := range policies.PlacementNames() {
-		if policies.AboutPlacement(name) == "" {
-			t.Errorf("placement %s is not explained", name)
+	for _, e := range policies.Placements {
+		if about := policies.AboutPlacement(e.Name); e.About == "" || e.Source == "" || !strings.Contains(about, e.Source) {
+			t.Errorf("placement %s is not explained: %s", e.Name, about)
 		}
+		for _, p := range e.Params {
+			if _, err := policies.Parse("fifo+" + e.Name + "{" + p.Name + "=" + p.Default + "}"); err != nil || p.About == "" {
+				t.Errorf("placement %s: the default of %s is refused, or it is not explained: %v", e.Name, p.Name, err)
+			}
+		}
+	}
+	if len(policies.PlacementNames()) != len(policies.Placements) || policies.AboutPlacement("no such") != "" {
+		t.Error("PlacementNames or AboutPlacement")
 	}
 }
 
@@ -137,6 +155,17 @@ func TestErrorsOfParseSayWhatIsKnown(t *testing.T) {
 		"fifo+besst-fit":                     {`"besst-fit"`, "best-fit", "first-fit", "worst-fit", "seed"},
 		"fifo+":                              {"placement", "best-fit"},
 		"fifo{skip=true}":                    {`"skip"`},
+		"fifo{unplaced=drop}":                {"wait, reject", `"drop"`},
+		"fifo+random{sed=3}":                 {`"sed"`, "it has seed"},
+		"fifo+random{seed=-3}":               {"seed", "whole number", `"-3"`},
+		"fifo+random{seed=1.5}":              {"seed", "whole number", `"1.5"`},
+		"fifo+random{seed=3":                 {"not closed"},
+		"fifo+random{estimates=perfect}":     {`"estimates"`, "it has seed"},
+		"fifo+first-fit{seed=3}":             {`"seed"`, "it has none"},
+		"fifo+best-fit{by=cpu}":              {"gpu, sum", `"cpu"`},
+		"fifo+fgd{score=1,score=2}":          {"twice"},
+		"fifo+fgd+seed":                      {`"fifo+fgd"`},
+		"critical-path+fgd{score=1}":         {"chooses its nodes itself"},
 	} {
 		_, err := policies.Parse(text)
 		if err == nil {
@@ -154,6 +183,7 @@ func TestErrorsOfParseSayWhatIsKnown(t *testing.T) {
 func TestSplitCutsOutsideBracketsOnly(t *testing.T) {
 	for list, want := range map[string][]string{
 		"fifo":                            {"fifo"},
+		"sjf+random{seed=3,x=1}, fifo":    {"sjf+random{seed=3,x=1}", "fifo"},
 		"fifo,easy{scan=sjbf}, rr":        {"fifo", "easy{scan=sjbf}", "rr"},
 		"rr{quantum=3s,estimates=x},fifo": {"rr{quantum=3s,estimates=x}", "fifo"},
 		"expr: f(a,b), fifo":              {"expr: f(a,b)", "fifo"},
@@ -193,6 +223,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add("easy{scan=sjbf,estimates=factor:2}+best-fit")
 	f.Add("rr{quantum=1s,}+{}")
+	f.Add("sjf + random{ seed=3 }")
 	f.Add("critical-path{rank=0x1p-2,age=1e3}")
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, part := range policies.Split(text) {

@@ -12,8 +12,9 @@ import (
 // so it must not change otherwise while the task waits.
 type Key func(*sched.State, sched.TaskID) int64
 
-// Place looks for room for the whole gang in room (the real one, or a plan) and appends the placements to buf. It must depend on the
-// task's demand only, not on the task: where it fails for one task of a demand, the others of that demand are not tried.
+// Place looks for room for the whole gang in room (the real one, or a plan) and appends the placements to buf. Whether there is room must depend on
+// the task's demand only: where it fails for one task of a demand, the others of that demand are not tried. Which room it finds may depend on the
+// task. It is made for one policy, and keeps nothing that does not follow from its arguments.
 type Place func(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool)
 
 // Evictable says whether a running task may be stopped so that t can start, and in which order: the largest rank is stopped first.
@@ -25,6 +26,7 @@ type List struct {
 	Key   Key       // nil: time of first readiness
 	Place Place     // nil: first fit
 	Skip  bool      // pass over what does not fit
+	Lossy bool      // reject what does not fit, which is then over: nothing waits for room
 	Evict Evictable // looks at all running tasks: RoundRobin and Preemptive are faster
 
 	line  heap.Queue  // strict
@@ -38,11 +40,6 @@ type List struct {
 
 // ReadyTime is the key of FIFO: the time of first readiness, so that a task which failed or was preempted keeps its turn.
 func ReadyTime(s *sched.State, t sched.TaskID) int64 { return int64(s.FirstReady(t)) }
-
-// FirstFit places on the lowest-numbered nodes.
-func FirstFit(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
-	return room.FirstFit(s.DemandID(t), buf)
-}
 
 // Observe keeps the lines.
 func (l *List) Observe(s *sched.State, e sched.Event) {
@@ -114,6 +111,9 @@ func (l *List) Decide(r *sched.Round) {
 		it := l.line.Top()
 		t := it.Task
 		if !l.try(r, t) {
+			if l.Lossy && r.Reject(t, sched.NoRoom) { // it has left the line: it was told as dropped
+				continue
+			}
 			r.Skip(t, sched.NoRoom)
 			l.stuck = l.Evict == nil && len(l.aside) == 0
 			break

@@ -47,7 +47,13 @@ var fifoEntry = Entry{
 	Name: "fifo", Summary: "First in, first out: the head of the line blocks.", Placed: true,
 	About:  "Tasks start in the order in which they became ready; a task that does not fit holds up all behind it. Never starves a task.",
 	Source: "The usual baseline; FCFS of Feitelson & Rudolph, JSSPP 1995.",
-	New:    func(a Args) (sched.Policy, error) { return &List{Place: a.Place}, nil },
+	Params: []Param{{
+		Name: "unplaced", Default: "wait", Choices: []string{"wait", "reject"},
+		About: "what becomes of a task that does not fit: it waits, or it is rejected, as in a loss system or where the arrivals are a fixed sequence to be packed",
+	}},
+	New: func(a Args) (sched.Policy, error) {
+		return &List{Place: a.Place, Lossy: a.Text("unplaced") == "reject"}, nil
+	},
 }
 
 var fjfEntry = Entry{

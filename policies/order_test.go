@@ -227,3 +227,19 @@ func TestPlacementsByHand(t *testing.T) {
 		t.Errorf("worst-fit: %s, wanted %s", text(), want)
 	}
 }
+
+func TestWhatDoesNotFitIsRejectedInALossSystem(t *testing.T) {
+	// Two GPUs: the second task has no room, is over at once, and takes its successor along; the third fits; the fourth never could.
+	w := workload(t, devices(0, 10, 1), inJob(devices(1, 10, 2), "a"), inJob(devices(1, 10, 1), "b", "a"), devices(2, 10, 1), devices(20, 10, 2))
+	tap, text := orders()
+	c := config(w, machines(1, 1, 2), build(t, "fifo{unplaced=reject}")(), tap)
+	res := simulate(t, c)
+	if want := "0 start 0@0, 1 reject 1, 2 start 3@0, 20 start 4@0"; text() != want {
+		t.Errorf("orders %s, wanted %s", text(), want)
+	}
+	for task, want := range []sched.Phase{sched.Done, sched.Rejected, sched.Dropped, sched.Done, sched.Done} {
+		if got := res.Outcome(sched.TaskID(task)).Phase; got != want {
+			t.Errorf("task %d is %v, wanted %v", task, got, want)
+		}
+	}
+}

@@ -1,96 +1,107 @@
 package policies
 
 import (
+	"errors"
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-type placement struct {
-	fn    Place
-	about string
+// PlacementEntry is a way to choose nodes, named as `policy+name{key=value,...}`. Any policy that is Placed takes any of them. All agree on
+// whether there is room, on what a share's device must hold, and on a gang: its replicas go to the node that comes first, as many as fit
+// there, then to the next.
+type PlacementEntry struct {
+	Name   string
+	About  string // what it prefers, and who wins a tie
+	Source string // paper and section
+	Params []Param
+	New    func(a Args) Place // one for each policy: it may keep what it has worked out
 }
 
-var placements = map[string]placement{
-	"first-fit": {FirstFit, "the lowest-numbered nodes on which it fits"},
-	"best-fit":  {fitBy(leastLeft), "the node with the least room left (GPUs, then CPU), the lowest-numbered of equals"},
-	"worst-fit": {fitBy(mostLeft), "the node with the most room left (GPUs, then CPU), the lowest-numbered of equals"},
-	"seed":      {fitBy(bestScore), "the node with the best score of free memory, GPU load and storage latency (S7)"},
+// Placements lists the placements that can be named. An entry stands with its code.
+var Placements = []PlacementEntry{
+	firstFitEntry,
+	bestFitEntry,
+	worstFitEntry,
+	dotProductEntry,
+	gpuPackingEntry,
+	gpuClusteringEntry,
+	fgdEntry,
+	seedEntry,
+	packByTenantEntry,
+	consolidateEntry,
+	randomEntry,
+	loadWeightedEntry,
+	twoChoicesEntry,
+}
+
+// FindPlacement returns the placement of a name, or nil.
+func FindPlacement(name string) *PlacementEntry {
+	for i := range Placements {
+		if Placements[i].Name == name {
+			return &Placements[i]
+		}
+	}
+	return nil
 }
 
 // PlacementNames returns the names of the placements that `policy+placement` takes, sorted.
 func PlacementNames() []string {
 	var out []string
-	for name := range placements {
-		out = append(out, name)
+	for i := range Placements {
+		out = append(out, Placements[i].Name)
 	}
 	slices.Sort(out)
 	return out
 }
 
-// AboutPlacement explains a placement.
-func AboutPlacement(name string) string { return placements[name].about }
-
-// left is the room left on a node, most scarce resource first.
-func left(room *sched.Room, n sched.NodeID) (gpu, cpu int64) {
-	return room.FreeGPUMilli(n), room.FreeCPU(n)
-}
-
-func leastLeft(_ *sched.State, room *sched.Room, a, b sched.NodeID) bool {
-	ga, ca := left(room, a)
-	gb, cb := left(room, b)
-	return ga < gb || ga == gb && ca < cb
-}
-
-func mostLeft(s *sched.State, room *sched.Room, a, b sched.NodeID) bool {
-	return leastLeft(s, room, b, a)
-}
-
-func bestScore(s *sched.State, room *sched.Room, a, b sched.NodeID) bool {
-	return NodeScore(s, room, a) > NodeScore(s, room, b)
-}
-
-// fitBy makes a Place of an order of nodes: replicas go to the node that comes first among all on which one fits, as many as fit, then to
-// the next.
-func fitBy(before func(s *sched.State, room *sched.Room, a, b sched.NodeID) bool) Place {
-	return func(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
-		d := s.DemandID(t)
-		dem := s.Demand(t)
-		var few [16]sched.NodeID
-		nodes := room.Candidates(d, 0, 0, few[:0])
-		if len(nodes) == 0 {
-			return buf, false
-		}
-		if dem.Gang == 1 {
-			best := nodes[0]
-			for _, n := range nodes[1:] {
-				if before(s, room, n, best) {
-					best = n
-				}
-			}
-			return append(buf, sched.Placement{Node: best, Replicas: 1, GPUs: room.Devices(d, best, 1)}), true
-		}
-		if dem.Need.GPUs > 0 && dem.Need.GPUMilli < sched.Whole {
-			return room.FirstFit(d, buf)
-		}
-		slices.SortStableFunc(nodes, func(a, b sched.NodeID) int {
-			switch {
-			case before(s, room, a, b):
-				return -1
-			case before(s, room, b, a):
-				return 1
-			}
-			return int(a - b)
-		})
-		start, need := len(buf), dem.Gang
-		for _, n := range nodes {
-			if k := room.FitsOn(d, n, need); k > 0 {
-				buf = append(buf, sched.Placement{Node: n, Replicas: k, GPUs: room.Devices(d, n, k)})
-				if need -= k; need == 0 {
-					return buf, true
-				}
-			}
-		}
-		return buf[:start], false
+// AboutPlacement explains a placement with its parameters and its source.
+func AboutPlacement(name string) string {
+	e := FindPlacement(name)
+	if e == nil {
+		return ""
 	}
+	var b strings.Builder
+	b.WriteString(e.About)
+	for _, p := range e.Params {
+		about := p.About
+		if len(p.Choices) > 0 {
+			about += " (" + strings.Join(p.Choices, ", ") + ")"
+		}
+		fmt.Fprintf(&b, "; %s=%s: %s", p.Name, p.Default, about)
+	}
+	b.WriteString(". " + e.Source)
+	return b.String()
 }
+
+// place makes the placement of a spec, for one policy.
+func (e *PlacementEntry) place(set []Setting, h Hints) Place {
+	a := Args{entry: &Entry{Name: e.Name, Params: e.Params}, set: map[string]string{}, Hints: h}
+	for _, kv := range set {
+		a.set[kv.Key] = kv.Value
+	}
+	return e.New(a)
+}
+
+var firstFitEntry = PlacementEntry{
+	Name: "first-fit", About: "the lowest-numbered nodes on which it fits", Source: "Johnson, Demers, Ullman, Garey & Graham, SIAM J. Comput. 1974, section 1",
+	New: func(Args) Place { return FirstFit },
+}
+
+// FirstFit places on the lowest-numbered nodes.
+func FirstFit(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
+	return room.FirstFit(s.DemandID(t), buf)
+}
+
+// natural is the form of a parameter that is a whole number from 0 to 1e9.
+func natural(v string) error {
+	if len(v) == 0 || len(v) > 10 || strings.Trim(v, "0123456789") != "" || len(v) == 10 && v > "1000000000" {
+		return errors.New("must be a whole number from 0 to 1e9")
+	}
+	return nil
+}
+
+// scoreParam bounds how many nodes a placement by score looks at, as `score` of critical-path does.
+var scoreParam = Param{Name: "score", Default: "0", Form: natural, Example: "8", About: "nodes scored at most, the lowest-numbered on which it fits; 0: all"}

@@ -13,7 +13,7 @@ type predictor struct {
 	samples int64 // how many lessons a level needs; less than 1 counts as 1
 
 	all      lessons
-	byTenant []lessons // by TenantID
+	ofTenant []lessons // by TenantID
 	byKind   []lessons // by pair of tenant and kind
 	pairs    map[tenantKind]int32
 	ofClass  []int32 // pair of a class; -1 = not looked up yet
@@ -39,9 +39,9 @@ func (l *lessons) add(held time.Duration) {
 type level uint8
 
 const (
-	byTenantAndKind level = iota
-	byTenant
-	byAll
+	ofTenantAndKind level = iota
+	ofTenant
+	ofAll
 	unknown // nothing has been learnt
 )
 
@@ -64,8 +64,8 @@ func (p *predictor) pair(s *sched.State, t sched.TaskID) int32 {
 		i = int32(len(p.byKind))
 		p.pairs[key] = i
 		p.byKind = append(p.byKind, lessons{})
-		for len(p.byTenant) <= int(c.Tenant) {
-			p.byTenant = append(p.byTenant, lessons{})
+		for len(p.ofTenant) <= int(c.Tenant) {
+			p.ofTenant = append(p.ofTenant, lessons{})
 		}
 	}
 	p.ofClass[class] = i
@@ -76,14 +76,14 @@ func (p *predictor) pair(s *sched.State, t sched.TaskID) int32 {
 func (p *predictor) learn(s *sched.State, t sched.TaskID, held time.Duration) {
 	i := p.pair(s, t)
 	p.byKind[i].add(held)
-	p.byTenant[s.Class(t).Tenant].add(held)
+	p.ofTenant[s.Class(t).Tenant].add(held)
 	p.all.add(held)
 }
 
 // predict returns the mean of the first level that knows enough, in whole microseconds, and 0 where none does.
 func (p *predictor) predict(s *sched.State, t sched.TaskID) (time.Duration, level) {
 	i := p.pair(s, t)
-	for lv, l := range [...]*lessons{&p.byKind[i], &p.byTenant[s.Class(t).Tenant], &p.all} {
+	for lv, l := range [...]*lessons{&p.byKind[i], &p.ofTenant[s.Class(t).Tenant], &p.all} {
 		if l.count >= max(p.samples, 1) {
 			return time.Duration(l.sum/l.count) * time.Microsecond, level(lv)
 		}

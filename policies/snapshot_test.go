@@ -14,14 +14,13 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// everyPolicy is the catalogue, and variants whose code differs.
+// everyPolicy is the catalogue, and variants whose code differs: among them every placement, and orders of every family with some.
 func everyPolicy() []string {
-	return append(append(policies.Names(), expressions...),
-		"rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
-		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit", "drf{skip=false}",
-		"qssf{skip=false,samples=3}", "themis{skip=false}", "themis{lease=1s}", "themis+best-fit", "hrrn{skip=false}",
-		"fair-share{half-life=5s,weights=red:3}", "rms{mode=partitioned}", "rms{mode=partitioned,test=bound,skip=false}+worst-fit",
-		"edf{admission=demand}", "edf{admission=utilization,preempt=false}", "opa{skip=false}", "llf{quantum=1s}", "llf{skip=false}", "llf+best-fit")
+	list := append(append(policies.Names(), expressions...), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}", "critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "drf{skip=false}", "qssf{skip=false,samples=3}", "themis{skip=false}", "themis{lease=1s}", "themis+best-fit", "hrrn{skip=false}", "fair-share{half-life=5s,weights=red:3}", "rms{mode=partitioned}", "rms{mode=partitioned,test=bound,skip=false}+worst-fit", "edf{admission=demand}", "edf{admission=utilization,preempt=false}", "opa{skip=false}", "llf{quantum=1s}", "llf{skip=false}", "llf+best-fit")
+	for _, name := range policies.PlacementNames() {
+		list = append(list, "fjf+"+name)
+	}
+	return append(list, "fifo{unplaced=reject}", "fifo+best-fit{by=sum}", "sjf+seed{score=2}", "sjf+random{seed=3}", "easy+random", "easy+best-fit", "easy{scan=reverse}+fgd", "blevel+random", "srtf+fgd", "srtf+two-choices", "edf+gpu-clustering", "dm+pack-by-tenant", "rr{quantum=1s}+load-weighted", "rr{quantum=1s}+consolidate")
 }
 
 // newHand drives a new kernel with the policy.

@@ -83,8 +83,7 @@ func TestThemisGivesTheOrdersOfThePlainOne(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := gen.Draw(rt, "case")
 		fast, plain := themisPair(rt, c, 0)
-		fast.run.Place = drawPlace(rt)
-		plain.list.Place = fast.run.Place
+		fast.run.Place, plain.list.Place = drawPlace(rt)
 		sameBatches(policytest.TB(t, rt), rt, c, fast, plain)
 	})
 }

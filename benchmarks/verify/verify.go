@@ -7,7 +7,6 @@ package verify
 
 import (
 	"context"
-	"encoding/csv"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -75,7 +74,7 @@ type part struct {
 	run                 func(b *bench) error
 }
 
-var parts = slices.Concat(backfillParts, gpuParts, realtimeParts, dagParts, logParts, queueingParts, fairParts)
+var parts = slices.Concat(backfillParts, gpuParts, fgdParts, realtimeParts, dagParts, logParts, queueingParts, fairParts)
 
 // bench is what the checks of a part share.
 type bench struct {
@@ -165,23 +164,7 @@ func (b *bench) rows(name string) ([]row, error) {
 		return nil, err
 	}
 	defer f.Close()
-	in := csv.NewReader(f)
-	all, err := in.ReadAll()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	if len(all) < 2 {
-		return nil, fmt.Errorf("%s: no rows", name)
-	}
-	var first error
-	out := make([]row, len(all)-1)
-	for i, rec := range all[1:] {
-		out[i] = row{file: name, line: i + 2, cell: make(map[string]string, len(rec)), err: &first}
-		for j, v := range rec {
-			out[i].cell[all[0][j]] = v
-		}
-	}
-	return out, nil
+	return table(name, f)
 }
 
 // bad returns the first error of the cells read so far.

@@ -70,6 +70,15 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"weights 3:1", "0.75"},
 			{"themis: ends of 2 jobs", "70 80"},
 		},
+		"fgd": {
+			{"default: fgd: allocated and fragmented GPUs at 27 arrived loads", "108 values"},
+			{"default: gpu-packing: allocated and fragmented", "108 values"},
+			{"fgd: allocated GPUs at arrived load 130 %", "95.31"},
+			{"random: fragmented GPUs at arrived load 80 %", "15.83"},
+			{"order by allocated GPUs", "fgd > best-fit > gpu-packing, gpu-clustering > dot-product > random"},
+			{"multigpu20: best-fit{by=sum}, gpu-packing", "216 values"},
+			{"multigpu20: order by allocated GPUs at arrived load 130 %", "fgd first, random last"},
+		},
 		"realtime": {
 			{"T1, T2, T3: response times by analysis", "2 7 17 ms"},
 			{"T1, T2, T3: first and longest responses", "2 7 17 ms"},
@@ -172,6 +181,7 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 		{"gpu_cluster", "tiresias_*.csv", "tiresias_60job_expected.csv", "192.1167", "192.1168", "srtf: mean JCT"},
 		{"gpu_cluster", "tiresias_*.csv", "tiresias_60job_perjob.csv", "\nn4g4_60_job_fifo,1,30,177", "\nn4g4_60_job_fifo,1,31,177", "start and end"},
 		{"gpu_cluster", "drf_example.json", "drf_example.json", `"B": 2`, `"B": 3`, "example of DRF"},
+		{"fgd", "*.csv", "expected_allo_pct_by_arrived_load.csv", "default,06-FGD,1.3,42,6212,0.25,", "default,06-FGD,1.3,42,6212,0.27,", "default: fgd: allocated and fragmented"},
 		{"realtime", "rta_cases.json", "rta_cases.json", "58", "57", "Burns-Wellings B"},
 		{"realtime", "*.csv", "rm_acceptance_curves.csv", "0.8541", "0.9041", "sets of 20 tasks that pass: exact"},
 		{"dag", "*.*", "expected.json", "63.333", "63.332", "upward ranks"},
@@ -182,7 +192,11 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 	} {
 		t.Run(c.changed+" "+c.fails, func(t *testing.T) {
 			folder := "references/" + c.folder
-			dir := only(t, data, []string{folder + "/" + c.files}, folder+"/"+c.changed, c.old, c.text)
+			files := []string{folder + "/" + c.files}
+			if c.folder == "fgd" {
+				files = append(files, "traces/gpu/openb/openb_*")
+			}
+			dir := only(t, data, files, folder+"/"+c.changed, c.old, c.text)
 			failed := 0
 			for _, k := range runShort(t, dir, strings.TrimSuffix(c.folder, "_cluster")) {
 				switch hit := strings.Contains(k.Name, c.fails); {

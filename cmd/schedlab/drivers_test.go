@@ -26,7 +26,9 @@ func everyPolicy() []string {
 		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit", "fifo+worst-fit", "sjf+seed",
 		"drf{skip=false}", "qssf{skip=false,samples=3}", "themis{skip=false}", "hrrn+worst-fit", "fair-share+seed", "themis{lease=1s}", "hrrn{skip=false}",
 		"fair-share{half-life=5s,weights=red:3}", "expr: max(wait, 10)/estimate + 2*critical", "expr{skip=false}: upward_rank - wait*free_gpus",
-		"rms{mode=partitioned}", "edf{admission=demand}", "llf{quantum=1s}")
+		"rms{mode=partitioned}", "edf{admission=demand}", "llf{quantum=1s}", "fifo{unplaced=reject}+random", "sjf+fgd", "fjf+best-fit{by=sum}",
+		"fjf+dot-product", "fifo+gpu-packing", "fjf+gpu-clustering", "edf+gpu-clustering", "fjf+pack-by-tenant", "fjf+consolidate", "srtf+consolidate",
+		"fjf+random{seed=3}", "easy+random", "srtf+random", "easy+fgd", "fjf+load-weighted", "blevel+two-choices", "rr{quantum=1s}+two-choices")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {

@@ -75,6 +75,14 @@ func (k *Kernel) checkInvariants() {
 	if k.quotas != nil {
 		k.checkQuotas()
 	}
+	if k.holders != nil {
+		fresh := State{room: k.room, runs: k.runs, ring: k.ring}
+		for n := range k.holders {
+			if !slices.Equal(k.holders[n], fresh.Holders(NodeID(n))) {
+				panic(fmt.Sprintf("node %d: holders %v, recount %v", n, k.holders[n], fresh.holders[n]))
+			}
+		}
+	}
 	if open != k.open || over != k.over {
 		panic(fmt.Sprintf("%d tasks are open and %d over, counted %d and %d", open, over, k.open, k.over))
 	}
@@ -98,6 +106,7 @@ func (k *Kernel) checkInvariants() {
 		}
 	}
 	for i := range fresh.nodes {
+		fresh.nodes[i].stamp = k.room.nodes[i].stamp
 		if fresh.nodes[i] != k.room.nodes[i] {
 			panic(fmt.Sprintf("node %d: ledger %+v, recount %+v", i, k.room.nodes[i], fresh.nodes[i]))
 		}

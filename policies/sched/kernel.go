@@ -622,6 +622,7 @@ func (k *Kernel) unlink(i int32) {
 
 // leave takes a task off its slot and gives its room back. node is the first of its last attempt.
 func (k *Kernel) leave(rw *row, r *run, node NodeID) {
+	k.dropHolder(r)
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
 		if !k.room.giveWhole(need, p) {
@@ -712,6 +713,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		r.on = append(r.on, p)
 	}
 	r.task, r.demand, r.claimant, r.was, rw.at = t, cl.Demand, Nobody, NodeID(rw.at), i
+	k.noteHolder(r)
 	k.ready--
 	if k.quotas != nil {
 		k.quotas.take(k.tb, t, d)
@@ -788,6 +790,7 @@ func (k *Kernel) startFitting(t TaskID, dem DemandID, plan *plan, n NodeID) {
 	}
 	r.on = append(r.on[:0], p)
 	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), i
+	k.noteHolder(r)
 	k.ready--
 	k.run(t, rw, r)
 }

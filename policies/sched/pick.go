@@ -14,11 +14,7 @@ const Unrated int64 = math.MinInt64
 func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int64) NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
 	set, sum := r.roomy(p)
-	cpu, mem, gpus := least(need.CPU), least(need.Mem), need.GPUs
-	share := need.share()
-	if share {
-		gpus = 0 // looked at device by device
-	}
+	cpu, mem, gpus, share := least(need.CPU), least(need.Mem), leastGPUs(need), need.share()
 	best, most := NoNode, Unrated
 	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
 		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
@@ -61,6 +57,97 @@ func (r *Room) PickAny(d DemandID, score, top []int64) NodeID {
 	return best
 }
 
+// Rating is the score of a node as it was when it was rated. Each change of a node's room, also of a copy, gives it a stamp that no other state of
+// it has; so a rating tells whether it still holds, here and on copies. The zero value holds for no node.
+type Rating struct{ stamp, Score int64 }
+
+// Favourite is the best node of a block of nodes for a demand, as it was when the block was last looked at. The zero value is of no block.
+type Favourite struct {
+	stamp, score int64
+	node         NodeID // NoNode: it fits on none
+}
+
+// blockNodes is the number of nodes of a block; it divides 64.
+const blockNodes = 16
+
+// Blocks returns how many Favourites PickRated takes.
+func (r *Room) Blocks() int { return len(r.stamps) }
+
+// touch stamps a node that changes.
+func (r *Room) touch(n NodeID) {
+	*r.clock++
+	r.nodes[n].stamp, r.stamps[n/blockNodes] = *r.clock, *r.clock
+}
+
+// Rated returns the rating of a node in memo, which has an entry for every node; where it no longer holds, it asks rate and notes what that
+// returns.
+func (r *Room) Rated(n NodeID, memo []Rating, rate func(NodeID) int64) int64 {
+	m := &memo[n]
+	if stamp := r.nodes[n].stamp; m.stamp != stamp {
+		*m = Rating{stamp, rate(n)}
+	}
+	return m.Score
+}
+
+// PickRated returns what Pick does, among the first limit nodes (0: all), by ratings that it keeps in memo: only nodes that have changed are
+// rated. best keeps what the search has found, for this demand and these ratings; only blocks of nodes in which something has changed are
+// searched. It is not used where there is a limit.
+func (r *Room) PickRated(d DemandID, limit int, memo []Rating, best []Favourite, rate func(NodeID) int64) NodeID {
+	need, p := &(*r.demands)[d].Need, r.plan(d)
+	set, sum := r.roomy(p)
+	pick, most := NoNode, Unrated
+	if limit > 0 {
+		for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
+			for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
+				id := NodeID(w<<6 + bits.TrailingZeros64(cand))
+				if r.fitsOn(need, id, 1) != 1 {
+					continue
+				}
+				if v := r.Rated(id, memo, rate); v > most {
+					pick, most = id, v
+				}
+				if limit--; limit == 0 {
+					return pick
+				}
+			}
+		}
+		return pick
+	}
+	for b := range best {
+		f := &best[b]
+		if f.stamp != r.stamps[b] {
+			w, at := b*blockNodes/64, b*blockNodes%64
+			cand := set[w] & p.kinds[w] >> at & (1<<blockNodes - 1) << at
+			f.stamp = r.stamps[b]
+			f.node, f.score = r.favourite(need, NodeID(w<<6), cand, memo, rate)
+		}
+		if f.node != NoNode && f.score > most {
+			pick, most = f.node, f.score
+		}
+	}
+	return pick
+}
+
+// favourite returns the best of the candidates, a set of nodes counted from `from`, on which one replica fits.
+func (r *Room) favourite(need *Need, from NodeID, cand uint64, memo []Rating, rate func(NodeID) int64) (best NodeID, most int64) {
+	cpu, mem, gpus, share := least(need.CPU), least(need.Mem), leastGPUs(need), need.share()
+	best, most = NoNode, Unrated
+	for ; cand != 0; cand &= cand - 1 {
+		id := from + NodeID(bits.TrailingZeros64(cand))
+		n, m := &r.nodes[id], &memo[id]
+		if n.cpu < cpu || n.mem < mem || n.gpus < gpus {
+			continue
+		}
+		if m.stamp == n.stamp && m.Score <= most || share && r.fitsOn(need, id, 1) != 1 {
+			continue
+		}
+		if v := r.Rated(id, memo, rate); v > most {
+			best, most = id, v
+		}
+	}
+	return best, most
+}
+
 // Roomy reports whether some node may have room for one replica; false: none has, whatever it is.
 func (r *Room) Roomy(d DemandID) bool {
 	_, sum := r.roomy(r.plan(d))
@@ -73,4 +160,12 @@ func least(need int64) int64 {
 		return math.MinInt64
 	}
 	return need
+}
+
+// leastGPUs is least for wholly free GPUs; a share is looked for device by device.
+func leastGPUs(need *Need) int32 {
+	if need.GPUs == 0 || need.share() {
+		return math.MinInt32
+	}
+	return need.GPUs
 }

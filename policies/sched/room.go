@@ -26,7 +26,9 @@ type Room struct {
 	allowed map[string]bitset
 	plans   []plan // per demand
 	words   int
-	mixed   bool // some node is not of reference speed
+	clock   *int64  // of the stamps; copies share it
+	stamps  []int64 // the last stamp of each block of nodes
+	mixed   bool    // some node is not of reference speed
 
 	types        []string // GPU types of the nodes, in order of appearance
 	capGPU       []int64  // GPUs of each type, 1/1000, up or down
@@ -40,6 +42,7 @@ type Room struct {
 
 type nodeRoom struct {
 	cpu, mem int64   // free; Unlimited less what was taken where not stated
+	stamp    int64   // see Rating
 	whole    Devices // told-apart devices with nothing booked
 	gpus     int32   // wholly free GPUs
 	dev      int32   // first entry in milli and vram
@@ -146,7 +149,7 @@ func (l *levels) copyFrom(src *levels) {
 
 // NewRoom returns the empty ledger of the nodes. Demands are looked up in *demands, which may grow.
 func NewRoom(specs []NodeSpec, demands *[]Demand) *Room {
-	r := &Room{demands: demands, allowed: map[string]bitset{}}
+	r := &Room{demands: demands, allowed: map[string]bitset{}, clock: new(int64)}
 	r.words = max(1, (len(specs)+63)/64)
 	r.gpuIdx.init(gpuLevels, r.words)
 	r.cpuIdx.init(cpuLevels, r.words)
@@ -173,6 +176,9 @@ func (r *Room) add(s NodeSpec) NodeID {
 	}
 	n.kind = r.gpuType(s)
 	r.specs, r.nodes = append(r.specs, s), append(r.nodes, n)
+	if id/blockNodes == len(r.stamps) {
+		r.stamps = append(r.stamps, 0)
+	}
 	if n.capped {
 		r.capCPU += s.CPU
 	}
@@ -215,6 +221,7 @@ func (r *Room) setUp(id NodeID, up bool) {
 		return
 	}
 	n.up = up
+	r.touch(id)
 	g, c := gpuLevel(n.gpus), cpuLevel(n.cpu)
 	if up {
 		r.gpuIdx.move(int(id), -1, g)
@@ -250,9 +257,10 @@ func (r *Room) CopyFrom(src *Room) {
 		r.allowed = map[string]bitset{}
 	}
 	r.nodes = append(r.nodes[:0], src.nodes...)
+	r.stamps = append(r.stamps[:0], src.stamps...)
 	r.milli = append(r.milli[:0], src.milli...)
 	r.vram = append(r.vram[:0], src.vram...)
-	r.words, r.mixed = src.words, src.mixed
+	r.words, r.clock, r.mixed = src.words, src.clock, src.mixed
 	r.gpuIdx.copyFrom(&src.gpuIdx)
 	r.cpuIdx.copyFrom(&src.cpuIdx)
 	r.shares = append(r.shares[:0], src.shares...)
@@ -577,14 +585,7 @@ func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, f
 				continue
 			}
 			if share && k > 1 { // each on its own device or part; choose one by one on booked room
-				for range k {
-					p := Placement{Node: id, Replicas: 1, GPUs: r.devices(&dem.Need, id, 1)}
-					r.Take(&dem.Need, p)
-					buf = append(buf, p)
-				}
-				for _, p := range buf[len(buf)-int(k):] {
-					r.Give(&dem.Need, p)
-				}
+				buf = r.Shares(d, id, k, buf, nil)
 			} else {
 				buf = append(buf, Placement{Node: id, Replicas: k, GPUs: r.devices(&dem.Need, id, k)})
 			}
@@ -594,6 +595,26 @@ func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, f
 		}
 	}
 	return buf[:start], false
+}
+
+// Shares appends one placement each for replicas of a share of a GPU that fit on a node, every one on room that those before it have left. choose
+// says on which device the next one goes; nil: the one with the least room left. The room is afterwards as it was.
+func (r *Room) Shares(d DemandID, n NodeID, replicas int32, buf []Placement, choose func() Devices) []Placement {
+	need, start := &(*r.demands)[d].Need, len(buf)
+	for range replicas {
+		p := Placement{Node: n, Replicas: 1}
+		if choose != nil {
+			p.GPUs = choose()
+		} else {
+			p.GPUs = r.devices(need, n, 1)
+		}
+		r.Take(need, p)
+		buf = append(buf, p)
+	}
+	for _, p := range buf[start:] {
+		r.Give(need, p)
+	}
+	return buf
 }
 
 // share reports whether the need is for a part of a GPU.
@@ -676,6 +697,7 @@ func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []No
 // them: the lowest. The node must have them. giveWhole undoes it, and reports false, and does nothing, where the devices are booked otherwise.
 func (r *Room) takeWhole(need *Need, id NodeID) Devices {
 	n := &r.nodes[id]
+	r.touch(id)
 	k := need.GPUs
 	r.usedGPUMilli += int64(k) * Whole
 	r.usedGPU[n.kind] += int64(k) * Whole
@@ -717,6 +739,7 @@ func (r *Room) giveWhole(need *Need, p Placement) bool {
 		n.whole |= p.GPUs
 		r.shares.set(int(p.Node))
 	}
+	r.touch(p.Node)
 	k := need.GPUs
 	r.usedGPUMilli -= int64(k) * Whole
 	r.usedGPU[n.kind] -= int64(k) * Whole
@@ -734,6 +757,7 @@ func (r *Room) Give(need *Need, p Placement) { r.book(need, p, -1) }
 
 func (r *Room) book(need *Need, p Placement, sign int64) {
 	n := &r.nodes[p.Node]
+	r.touch(p.Node)
 	k := sign * int64(p.Replicas)
 	if need.CPU != 0 {
 		from := n.cpu
@@ -840,6 +864,7 @@ func inPart(milli int32) uint8 {
 // occupy books what others use on a node (a profile), or frees it with negative amounts.
 func (r *Room) occupy(id NodeID, cpu, mem int64) {
 	n := &r.nodes[id]
+	r.touch(id)
 	from := n.cpu
 	n.cpu -= cpu
 	n.mem -= mem

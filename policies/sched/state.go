@@ -3,6 +3,7 @@ package sched
 import (
 	"iter"
 	"math/bits"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,6 +24,7 @@ type State struct {
 
 	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
 
+	holders  [][]Holder    // by node; nil until they are asked for
 	profiles []nodeProfile // by node; nil until a profile arrives
 	quotas   *quotas       // nil until a quota is set
 	down     map[string]bool
@@ -316,6 +318,54 @@ func (s *State) CauseOf(t TaskID) Cause { return s.rows[t].cause }
 
 // Placements returns where a task that holds room stands. The slice is valid until the state changes.
 func (s *State) Placements(t TaskID) []Placement { return s.runs[s.rows[t].at].on }
+
+// Holder is a task that holds room on a node, or has claimed some, with one of its placements there.
+type Holder struct {
+	Task     TaskID
+	Replicas int32
+}
+
+// Holders returns who holds room on a node, or claims some, by TaskID, one entry a placement. The slice is valid until the state
+// changes. The lists are made when they are first asked for, and kept from then on.
+func (s *State) Holders(n NodeID) []Holder {
+	if len(s.holders) < s.room.Len() {
+		made := s.holders != nil
+		s.holders = append(s.holders, make([][]Holder, s.room.Len()-len(s.holders))...)
+		for i := s.ring[0].next; i != 0 && !made; i = s.ring[i].next {
+			s.noteHolder(&s.runs[i])
+		}
+	}
+	return s.holders[n]
+}
+
+// noteHolder takes in who holds the room that was booked for a slot, dropHolder forgets it.
+func (s *State) noteHolder(r *run) {
+	if s.holders == nil {
+		return
+	}
+	for _, p := range r.on {
+		if int(p.Node) >= len(s.holders) { // a node that was added since
+			s.holders = append(s.holders, make([][]Holder, s.room.Len()-len(s.holders))...)
+		}
+		list := &s.holders[p.Node]
+		i := len(*list)
+		for i > 0 && (*list)[i-1].Task > r.task {
+			i--
+		}
+		*list = slices.Insert(*list, i, Holder{r.task, p.Replicas})
+	}
+}
+
+func (s *State) dropHolder(r *run) {
+	if s.holders == nil {
+		return
+	}
+	for _, p := range r.on {
+		list := &s.holders[p.Node]
+		i := slices.IndexFunc(*list, func(h Holder) bool { return h.Task == r.task })
+		*list = slices.Delete(*list, i, i+1)
+	}
+}
 
 // RunningTasks yields the tasks that hold resources in the order of their start.
 func (s *State) RunningTasks() iter.Seq[TaskID] {
