@@ -293,6 +293,7 @@ var Catalogue = []Entry{
 	sjfEntry,
 	srtfEntry,
 	easyEntry,
+	conservativeEntry,
 	blevelEntry,
 	criticalPathEntry,
 }

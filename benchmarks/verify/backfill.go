@@ -24,6 +24,7 @@ func pyss(b *bench) error {
 		{"easy_sjbf", "easy{scan=sjbf}"},
 		{"easy_reverse_order", "easy{scan=reverse}"},
 		{"easy_perfect_estimates", "easy{estimates=perfect}"},
+		{"conservative", "conservative"},
 	} {
 		var t tally
 		for from := 0; from < len(all); {

@@ -18,7 +18,9 @@ const Any = math.MinInt64 / 2
 const Ever = math.MaxInt64
 
 // covers reports whether a is enough for need.
-func (a *Amount) covers(need *Amount) bool { return a[0] >= need[0] && a[1] >= need[1] && a[2] >= need[2] }
+func (a *Amount) covers(need *Amount) bool {
+	return a[0] >= need[0] && a[1] >= need[1] && a[2] >= need[2]
+}
 
 func (a Amount) plus(b *Amount) Amount { return Amount{a[0] + b[0], a[1] + b[1], a[2] + b[2]} }
 
@@ -109,7 +111,7 @@ func (l *Line) end(bi, i int) int64 {
 func (l *Line) split(t int64) (bi, i int) {
 	bi, i = l.find(t)
 	b := l.blocks[bi]
-	if b.at[i] == t {
+	if b.at[i] >= t { // or it was forgotten
 		return bi, i
 	}
 	if len(b.at) == most {
@@ -297,6 +299,42 @@ func (l *Line) Earliest(from, until, hold, stop int64, need *Amount) (int64, boo
 			return t, ok
 		}
 	}
+}
+
+// Holes looks at the stretches in which need is free, of those that end after from and start before until, and returns the start of the first, not
+// before from, and the length of the longest, which may go on past until; until and 0 where there is none.
+func (l *Line) Holes(from, until int64, need *Amount) (first, longest int64) {
+	first = until
+	for t := from; t < until; {
+		start, ok := l.Earliest(t, until, 1, Ever, need)
+		if !ok {
+			break
+		}
+		end := l.lacks(start, need)
+		first, longest = min(first, start), max(longest, end-start)
+		if end == Ever {
+			return first, Ever
+		}
+		t = end
+	}
+	return first, longest
+}
+
+// lacks returns the first time from t on at which need is not free.
+func (l *Line) lacks(t int64, need *Amount) int64 {
+	bi, i := l.find(t)
+	for ; bi < len(l.blocks); bi, i = bi+1, 0 {
+		b := l.blocks[bi]
+		if low := b.low.plus(&b.all); i == 0 && low.covers(need) {
+			continue
+		}
+		for ; i < len(b.at); i++ {
+			if v := b.value(i); !v.covers(need) {
+				return max(b.at[i], t)
+			}
+		}
+	}
+	return Ever
 }
 
 // Back returns the first time, not before floor, from which on need is free up to t; t where it is not free just before t.

@@ -62,7 +62,7 @@ func TestALineIsItsSumOfChanges(t *testing.T) {
 		for range rapid.IntRange(1, 40).Draw(rt, "operations") {
 			from := rapid.Int64Range(now, plainSpan-1).Draw(rt, "from")
 			to := rapid.Int64Range(from+1, plainSpan).Draw(rt, "to")
-			switch rapid.IntRange(0, 6).Draw(rt, "operation") {
+			switch rapid.IntRange(0, 7).Draw(rt, "operation") {
 			case 0, 1, 2:
 				c := change{from, to, Amount{amount.Draw(rt, "a"), amount.Draw(rt, "b"), amount.Draw(rt, "c")}}
 				if rapid.IntRange(0, 5).Draw(rt, "for ever") == 0 {
@@ -116,6 +116,29 @@ func TestALineIsItsSumOfChanges(t *testing.T) {
 					rt.Fatalf("Back(%d, %d, %v) is %d, not %d", to, from, need, got, want)
 				}
 			case 6:
+				need := Amount{Any, Any, rapid.Int64Range(0, 9).Draw(rt, "need")}
+				first, longest := to, int64(0)
+				for u := from; u < to; u++ {
+					end := u
+					for end <= plainSpan && p.covers(end, end+1, &need) {
+						end++
+					}
+					if end > plainSpan {
+						end = Ever
+					}
+					if end > u {
+						first = min(first, u)
+						if end == Ever {
+							end, longest = plainSpan, Ever
+						}
+						longest = max(longest, end-u)
+						u = end
+					}
+				}
+				if a, b := l.Holes(from, to, &need); a != first || b != longest {
+					rt.Fatalf("Holes(%d, %d, %v) is %d and %d, not %d and %d", from, to, need, a, b, first, longest)
+				}
+			case 7:
 				now = from
 				l.Forget(now)
 			}
