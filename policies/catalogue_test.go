@@ -23,6 +23,8 @@ func drawSpec(t *rapid.T, e policies.Entry) (text string, set map[string]string,
 		}
 		var v string
 		switch {
+		case p.Form != nil:
+			v = rapid.SampledFrom([]string{p.Default, p.Example}).Draw(t, p.Name)
 		case len(p.Choices) > 0:
 			v = rapid.SampledFrom(p.Choices).Draw(t, p.Name)
 		case p.Default == "true" || p.Default == "false":
@@ -125,7 +127,7 @@ func TestErrorsOfParseSayWhatIsKnown(t *testing.T) {
 		"rr{quantum=}":                       {"key=value"},
 		"rr{quantum=3s,quantum=4s}":          {"twice"},
 		"rr{estimates=perfect,estimates=no}": {"twice"},
-		"easy{scan=sjf}":                     {"arrival, sjbf, reverse", `"sjf"`},
+		"easy{scan=sjf}":                     {"arrival, sjbf, reverse, lookahead", `"sjf"`},
 		"srtf{preempt=yes}":                  {"true or false", `"yes"`},
 		"critical-path{rank=-1}":             {"rank", "number"},
 		"critical-path{rank=NaN}":            {"rank", "number"},

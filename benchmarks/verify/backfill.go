@@ -11,8 +11,7 @@ var backfillParts = []part{
 	{group: "backfill", name: "SDSC SP2 under FCFS", source: "references/backfill/sdsc_sp2_5k_*.csv", run: sdsc},
 }
 
-// pyss compares the finish of every job of the unit tests of pyss, the simulator of D. Feitelson's group, 100 processors each. Its
-// conservative and look-ahead policies are not in the catalogue.
+// pyss compares the finish of every job of the unit tests of pyss, the simulator of D. Feitelson's group, 100 processors each.
 func pyss(b *bench) error {
 	all, err := b.rows(b.source)
 	if err != nil {
@@ -24,6 +23,7 @@ func pyss(b *bench) error {
 		{"easy_sjbf", "easy{scan=sjbf}"},
 		{"easy_reverse_order", "easy{scan=reverse}"},
 		{"easy_perfect_estimates", "easy{estimates=perfect}"},
+		{"easy_lookahead", "easy{scan=lookahead}"},
 		{"conservative", "conservative"},
 	} {
 		var t tally
