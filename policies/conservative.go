@@ -19,8 +19,8 @@ import (
 
 // Conservative is conservative backfilling (Mu'alem & Feitelson, TPDS 2001, section 2.2): every task is promised a start and nodes when it comes, the earliest
 // at which it delays nobody who was promised before, and on the lowest-numbered nodes. When room comes free earlier than expected, all that wait are
-// looked at once in the order of readiness: each gives its promise back and is placed anew, which can only bring it forward; one that cannot start
-// earlier keeps its nodes. So with estimates that are not too short nobody starts later than first promised.
+// looked at once in the order of readiness: each gives its promise back and is placed anew, which can only bring it forward, or leave its start and find
+// it lower-numbered nodes. So with estimates that are not too short nobody starts later than first promised.
 //
 // The paper has jobs killed at their estimates and machines that never fail. Here a task past its estimate is expected to end 1 s after it, then 2 s,
 // 4 s and so on (Tsafrir, Etsion & Feitelson, TPDS 2007, section 5, correct predictions likewise by growing steps). Promises that this makes
@@ -584,7 +584,7 @@ func (p *Conservative) bringForward(s *sched.State) {
 				continue
 			}
 			var n sched.NodeID
-			if n, at = p.sooner(s, b); n == sched.NoNode {
+			if n, at = p.sooner(s, b); n == b.on[0].Node && at == from {
 				p.dash(b.demand)
 				continue
 			}
@@ -597,8 +597,8 @@ func (p *Conservative) bringForward(s *sched.State) {
 			}
 			p.was = append(p.was[:0], b.on...)
 			p.table.book(s, b.demand, b.on, from, to, 1)
-			on, at, ok = p.table.place(s, b.task, now, from, p.on[:0])
-			if !ok {
+			on, at, ok = p.table.place(s, b.task, now, from+1, p.on[:0])
+			if !ok || at == from && slices.Equal(on, b.on) {
 				p.table.book(s, b.demand, b.on, from, to, -1)
 				continue
 			}
@@ -654,7 +654,7 @@ func (p *Conservative) hopeful(s *sched.State, b *booking) bool {
 			p.look(s, b.demand, h, &p.freed.list[i])
 		}
 	}
-	if h.first < int64(b.from) && (h.longest >= int64(b.to-b.from) || p.table.mixed) {
+	if h.first <= int64(b.from) && (h.longest >= int64(b.to-b.from) || p.table.mixed) {
 		return true
 	}
 	g := p.freed.of(b.on[0].Node) // it may slide into what is free just before it
@@ -680,16 +680,13 @@ func (p *Conservative) dash(d sched.DemandID) {
 	}
 }
 
-// sooner looks for an earlier start of a task that goes on one node; NoNode where there is none. The room that is promised to the task itself counts
-// as free.
+// sooner looks for an earlier start of a task that goes on one node, or for the same on a lower-numbered node, and returns what it has where there is
+// none. The room that is promised to the task itself counts as free.
 func (p *Conservative) sooner(s *sched.State, b *booking) (node sched.NodeID, best sched.Time) {
-	node, best = sched.NoNode, b.from
-	want, own := &p.table.wants[b.demand], b.on[0].Node
-	look := func(g *region, stop sched.Time) {
-		until := best
-		if node != sched.NoNode && g.node < node {
-			until++
-		}
+	own := b.on[0].Node
+	node, best = own, b.from
+	want := &p.table.wants[b.demand]
+	look := func(g *region, until, stop sched.Time) {
 		if g.from >= g.to || !p.table.allowed(s, b.demand, g.node) {
 			return
 		}
@@ -700,20 +697,20 @@ func (p *Conservative) sooner(s *sched.State, b *booking) (node sched.NodeID, be
 		}
 	}
 	if g := p.freed.of(own); g != nil && g.from < b.from {
-		look(g, b.from)
+		look(g, b.from, b.from)
 	}
 	if len(p.freed.list) > cmp.Or(p.near, few) { // quicker than to look at each
-		if n, at := p.table.soonest(s, b.task, b.demand, s.Now(), best); n != sched.NoNode || node == sched.NoNode {
-			return n, at
-		}
-		if n, at := p.table.soonest(s, b.task, b.demand, best, best+1); n != sched.NoNode && n < node {
+		n, at := p.table.soonest(s, b.task, b.demand, s.Now(), best+1)
+		if n != sched.NoNode && (at < best || n < node) {
 			return n, at
 		}
 		return node, best
 	}
 	for i := range p.freed.list {
-		if g := &p.freed.list[i]; g.node != own {
-			look(g, skyline.Ever)
+		if g := &p.freed.list[i]; g.node < node {
+			look(g, best+1, skyline.Ever)
+		} else if g.node != own {
+			look(g, best, skyline.Ever)
 		}
 	}
 	return node, best

@@ -293,7 +293,7 @@ func (p *plainConservative) Decide(r *sched.Round) {
 			for _, t := range p.waiting {
 				if b := p.booked[t]; b != nil && b.from > s.Now() {
 					delete(p.booked, t)
-					if !p.promise(s, t, b.from) {
+					if !p.promise(s, t, b.from+1) { // it finds at least what it had
 						p.booked[t] = b
 					}
 				}

@@ -6,6 +6,7 @@
 package verify
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/csv"
 	"encoding/json"
@@ -158,14 +159,20 @@ type row struct {
 	err  *error // the first error of the file's cells
 }
 
-// rows reads a CSV file of the references. Errors in cells are kept for bad.
+// rows reads a CSV file of the references, which may be compressed (.gz). Errors in cells are kept for bad.
 func (b *bench) rows(name string) ([]row, error) {
 	f, err := os.Open(b.path(name))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	in := csv.NewReader(f)
+	var text io.Reader = f
+	if strings.HasSuffix(name, ".gz") {
+		if text, err = gzip.NewReader(f); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	in := csv.NewReader(text)
 	all, err := in.ReadAll()
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

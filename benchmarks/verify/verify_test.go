@@ -56,7 +56,11 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"pyss' easy_sjbf", "352 jobs"},
 			{"pyss' easy_reverse_order", "284 jobs"},
 			{"pyss' easy_perfect_estimates", "323 jobs"},
+			{"pyss' easy_lookahead", "236 jobs"},
+			{"pyss' conservative", "390 jobs"},
 			{"start of every job of SDSC", "4961 jobs"},
+			{"easy: start of every job of medium_late", "801 jobs"},
+			{"conservative: start of every job of medium_late", "801 jobs"},
 		},
 		"gpu": {
 			{"start and end of Tiresias' jobs (n4g4_60_job_fifo)", "60 jobs"},
