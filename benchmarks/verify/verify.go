@@ -76,7 +76,7 @@ type part struct {
 	run                 func(b *bench) error
 }
 
-var parts = slices.Concat(backfillParts, gpuParts, realtimeParts, dagParts, logParts, queueingParts)
+var parts = slices.Concat(backfillParts, gpuParts, realtimeParts, dagParts, logParts, queueingParts, optimumParts)
 
 // bench is what the checks of a part share.
 type bench struct {
