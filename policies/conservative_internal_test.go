@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"bytes"
 	"fmt"
 	"math/bits"
 	"slices"
@@ -385,5 +386,55 @@ func TestConservativeIsItsRuleOnBusyNodes(t *testing.T) {
 	}
 	if backfilled < 50 {
 		t.Errorf("only %d tasks overtook: the cases say little", backfilled)
+	}
+}
+
+func TestConservativeRecallsOnlyPromisesThatCanBe(t *testing.T) {
+	tb := &sched.Table{Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: 1, Classes: []sched.Class{{}}}
+	tb.Demands = []sched.Demand{{Gang: 1, Need: sched.Need{CPU: 1000}}}
+	for range 4 {
+		tb.Tasks, tb.Estimates = append(tb.Tasks, sched.Task{Deadline: sched.Never}), append(tb.Estimates, time.Second)
+	}
+	nodes := []sched.NodeSpec{{Name: "a", CPU: 1000, Mem: sched.Unlimited, VRAM: sched.Unlimited}}
+	start := func(p sched.Policy) *sched.Kernel {
+		k, err := sched.New(sched.Config{Table: tb, Nodes: nodes, Policy: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.Step(0, []sched.Event{{Kind: sched.JobArrived, Task: 0, N: 4, Node: sched.NoNode}})
+		return k
+	}
+	first := &Conservative{}
+	kept := first.Keep(&start(first).State, nil)
+	recall := func(in []byte) error {
+		// Another policy's run, which left the same tasks waiting, is the present that is told.
+		var b bytes.Buffer
+		if err := start(&List{}).Snapshot(&b); err != nil {
+			t.Fatal(err)
+		}
+		p := &Conservative{}
+		k, err := sched.Restore(&b, sched.Config{Table: tb, Nodes: nodes, Policy: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Recall(&k.State, in)
+	}
+	if err := recall(kept); err != nil {
+		t.Errorf("its own promises: %v", err)
+	}
+	for n := range kept {
+		if recall(kept[:n]) == nil {
+			t.Errorf("the first %d of %d bytes are taken for promises", n, len(kept))
+		}
+	}
+	if recall(append(slices.Clone(kept), 0)) == nil {
+		t.Error("a byte more is taken for promises")
+	}
+	for i := range kept { // whatever a byte says instead, it is an error or a promise, and no panic
+		for _, v := range []byte{0, 1, 3, 4, 127, 128, 255} {
+			bent := slices.Clone(kept)
+			bent[i] = v
+			_ = recall(bent)
+		}
 	}
 }
