@@ -416,6 +416,7 @@ var Catalogue = []Entry{
 	hrrnEntry,
 	qssfEntry,
 	easyEntry,
+	conservativeEntry,
 	blevelEntry,
 	criticalPathEntry,
 	drfEntry,

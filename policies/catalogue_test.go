@@ -145,7 +145,7 @@ func TestErrorsOfParseSayWhatIsKnown(t *testing.T) {
 		"rr{quantum=}":                       {"key=value"},
 		"rr{quantum=3s,quantum=4s}":          {"twice"},
 		"rr{estimates=perfect,estimates=no}": {"twice"},
-		"easy{scan=sjf}":                     {"arrival, sjbf, reverse", `"sjf"`},
+		"easy{scan=sjf}":                     {"arrival, sjbf, reverse, lookahead", `"sjf"`},
 		"srtf{preempt=yes}":                  {"true or false", `"yes"`},
 		"critical-path{rank=-1}":             {"rank", "number"},
 		"critical-path{rank=NaN}":            {"rank", "number"},

@@ -2,7 +2,9 @@ package policies
 
 import (
 	"cmp"
+	"errors"
 	"slices"
+	"strconv"
 
 	"github.com/schedlab/schedlab/policies/internal/lines"
 	"github.com/schedlab/schedlab/policies/sched"
@@ -23,6 +25,7 @@ import (
 // an arrival or an end, the decision looks at everything.
 type Easy struct {
 	Scan  Scan
+	Depth int   // of ScanLookahead: how many tasks behind the head are looked at; 0: DefaultDepth
 	Place Place // nil: first fit
 
 	queues   []lines.Waiting // by demand, in order of readiness
@@ -48,6 +51,7 @@ type Easy struct {
 	cands    []candidate
 	buf      []sched.Placement
 	scan     []sched.TaskID
+	ahead    lookahead
 	plain    bool // work everything out the slow way (tests compare)
 }
 
@@ -99,10 +103,14 @@ type Scan int
 
 // The scan orders.
 const (
-	ScanArrival Scan = iota // in the order of the line
-	ScanSJBF                // shortest estimate first (Tsafrir, Etsion & Feitelson 2007, section 4: SJBF)
-	ScanReverse             // from the back of the line
+	ScanArrival   Scan = iota // in the order of the line
+	ScanSJBF                  // shortest estimate first (Tsafrir, Etsion & Feitelson 2007, section 4: SJBF)
+	ScanReverse               // from the back of the line
+	ScanLookahead             // not one by one: the set of them that uses most of the room (Shmueli & Feitelson 2005)
 )
+
+// DefaultDepth is how far ScanLookahead looks, the paper's limit.
+const DefaultDepth = 50
 
 // Observe keeps the lines and the agenda.
 func (p *Easy) Observe(s *sched.State, e sched.Event) {
@@ -314,6 +322,8 @@ func (p *Easy) backfill(r *sched.Round, head sched.TaskID, d sched.DemandID, at 
 	p.reserve.plain = p.plain
 	hopeful := true
 	switch {
+	case p.Scan == ScanLookahead:
+		hopeful = p.backfillBest(r, head)
 	case p.Scan != ScanArrival || p.plain:
 		hopeful = p.backfillEach(r, head)
 	case p.pool:
@@ -716,13 +726,22 @@ var easyEntry = Entry{
 	Name: "easy", Summary: "EASY backfilling: FIFO with a reservation for the head of the line.", Placed: true,
 	About: "Later tasks start early where that does not delay the head by the estimates. Needs run-time estimates. Never starves a task whose predecessors' " +
 		"estimates are not too short.",
-	Source: "Lifka, JSSPP 1995; Mu'alem & Feitelson, TPDS 2001, section 2; scan=sjbf: Tsafrir, Etsion & Feitelson, TPDS 2007, section 4.",
+	Source: "Lifka, JSSPP 1995; Mu'alem & Feitelson, TPDS 2001, section 2; scan=sjbf: Tsafrir, Etsion & Feitelson, TPDS 2007, section 4; scan=lookahead: " +
+		"Shmueli & Feitelson, JPDC 2005.",
 	Params: []Param{{
-		Name: "scan", Default: "arrival", Choices: []string{"arrival", "sjbf", "reverse"},
-		About: "order in which the tasks behind the head are tried: as they came, shortest estimate first, or from the back",
+		Name: "scan", Default: "arrival", Choices: []string{"arrival", "sjbf", "reverse", "lookahead"},
+		About: "order in which the tasks behind the head are tried: as they came, shortest estimate first, or from the back; lookahead: at once, the set that uses most",
+	}, {
+		Name: "depth", Default: strconv.Itoa(DefaultDepth), About: "how many tasks behind the head scan=lookahead looks at",
+		Form: func(v string) error {
+			if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 10_000 {
+				return errors.New("must be a whole number from 1 to 10000")
+			}
+			return nil
+		}, Example: "100",
 	}},
 	New: func(a Args) (sched.Policy, error) {
-		scan := map[string]Scan{"arrival": ScanArrival, "sjbf": ScanSJBF, "reverse": ScanReverse}[a.Text("scan")]
-		return &Easy{Scan: scan, Place: a.Place}, nil
+		scan := map[string]Scan{"arrival": ScanArrival, "sjbf": ScanSJBF, "reverse": ScanReverse, "lookahead": ScanLookahead}[a.Text("scan")]
+		return &Easy{Scan: scan, Depth: int(a.Float("depth")), Place: a.Place}, nil
 	},
 }

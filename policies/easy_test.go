@@ -296,7 +296,7 @@ func TestEasyReservesForTheFirstThatCanEverStart(t *testing.T) {
 		rows = append(rows, large)
 		w := workload(t, rows...)
 		at := sched.TaskID(slices.IndexFunc(w.Tasks, func(x sched.Task) bool { return x.Submit == large.Submit }))
-		for _, name := range []string{"easy", "easy{scan=sjbf}", "easy{scan=reverse}"} {
+		for _, name := range []string{"easy", "easy{scan=sjbf}", "easy{scan=reverse}", "easy{scan=lookahead}"} {
 			res := simulate(t, sim.Config{Workload: w, Nodes: cluster, Policy: build(t, name)(), Faults: []sim.Fault{{At: 0, Node: 1}}})
 			if got := res.Outcome(at).Start; got != second(11) {
 				t.Errorf("%s, gang of %d: it starts at %g, the room is free at 11", name, gang, got.Seconds())
@@ -320,7 +320,7 @@ func TestEasyReservesNothingForATaskThatAQuotaRefuses(t *testing.T) {
 			with(cores(4, 90, 3), func(r *traces.Row) { r.Tenant = "blue" }),
 		}
 		w := workload(t, rows...)
-		for _, name := range []string{"easy", "easy{scan=sjbf}", "easy{scan=reverse}"} {
+		for _, name := range []string{"easy", "easy{scan=sjbf}", "easy{scan=reverse}", "easy{scan=lookahead}"} {
 			k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(1, 4, 0), Policy: build(t, name)()})
 			if err != nil {
 				t.Fatal(err)
@@ -475,7 +475,7 @@ func TestEasyNeverDelaysTheFirstInLine(t *testing.T) {
 		for i := range c.Run { // a task that takes no time lets another, which stands before the first, come in the same instant
 			c.Run[i] = max(c.Run[i], time.Second)
 		}
-		for _, scan := range []policies.Scan{policies.ScanArrival, policies.ScanSJBF, policies.ScanReverse} {
+		for _, scan := range []policies.Scan{policies.ScanArrival, policies.ScanSJBF, policies.ScanReverse, policies.ScanLookahead} {
 			p := &promises{Easy: policies.Easy{Scan: scan}, by: map[sched.TaskID]sched.Time{}}
 			w := &traces.Workload{Table: c.Table, Run: c.Run, Source: "case"}
 			simulate(t, sim.Config{Workload: w, Nodes: c.Nodes, Policy: p, Estimates: c.Run})

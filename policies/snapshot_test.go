@@ -20,7 +20,7 @@ func everyPolicy() []string {
 	for _, name := range policies.PlacementNames() {
 		list = append(list, "fjf+"+name)
 	}
-	return append(list, "fifo{unplaced=reject}", "fifo+best-fit{by=sum}", "sjf+seed{score=2}", "sjf+random{seed=3}", "easy+random", "easy+best-fit", "easy{scan=reverse}+fgd", "blevel+random", "srtf+fgd", "srtf+two-choices", "edf+gpu-clustering", "dm+pack-by-tenant", "rr{quantum=1s}+load-weighted", "rr{quantum=1s}+consolidate")
+	return append(list, "fifo{unplaced=reject}", "fifo+best-fit{by=sum}", "sjf+seed{score=2}", "sjf+random{seed=3}", "easy+random", "easy+best-fit", "easy{scan=reverse}+fgd", "blevel+random", "srtf+fgd", "srtf+two-choices", "edf+gpu-clustering", "dm+pack-by-tenant", "rr{quantum=1s}+load-weighted", "rr{quantum=1s}+consolidate", "easy{scan=lookahead}", "conservative+best-fit")
 }
 
 // newHand drives a new kernel with the policy.

@@ -1,18 +1,71 @@
 package verify
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces"
 )
 
 var backfillParts = []part{
 	{group: "backfill", name: "unit cases of pyss", source: "references/backfill/pyss_unit_cases.csv", run: pyss},
 	{group: "backfill", name: "SDSC SP2 under FCFS", source: "references/backfill/sdsc_sp2_5k_*.csv", run: sdsc},
+	{group: "backfill", name: "medium_late of Batsim", source: "traces/hpc/batsim/medium_late.*", run: batsched},
 }
 
-// pyss compares the finish of every job of the unit tests of pyss, the simulator of D. Feitelson's group, 100 processors each. Its
-// conservative and look-ahead policies are not in the catalogue.
+// batsched compares with what Batsim's own schedulers made of a workload of 801 jobs on 32 nodes of one processor, job by job: EASY that keeps the
+// lowest-numbered nodes for the head of the line, and conservative backfilling. Its clock rounds to some microseconds, so starts count as equal within 20 us.
+func batsched(b *bench) error {
+	w, err := traces.Open(b.path("traces/hpc/batsim/medium_late.json.gz"), "batsim")
+	if err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		policy, file    string
+		relMean, relMax float64
+	}{{"easy", "easy", 1e-6, 1e-6}, {"conservative", "conservative", 0.001, 0}} {
+		res, err := b.run(w, "32x1cpu", c.policy, func(c *sim.Config) { c.KillAtEstimate = true })
+		if err != nil {
+			return err
+		}
+		totals, err := b.rows("traces/hpc/batsim/medium_late." + c.file + ".out_schedule.csv")
+		if err != nil {
+			return err
+		}
+		jobs, err := b.rows("traces/hpc/batsim/medium_late." + c.file + ".out_jobs.csv.gz")
+		if err != nil {
+			return err
+		}
+		starts := map[string]row{}
+		for _, r := range jobs {
+			starts[r.text("job_id")] = r
+		}
+		var t tally
+		wait, longest := 0.0, 0.0
+		for i := range w.Tasks {
+			o, id := res.Outcome(sched.TaskID(i)), w.TaskNames.At(i)
+			wait += o.Wait().Seconds()
+			longest = max(longest, o.Wait().Seconds())
+			if r, ok := starts[id]; ok {
+				want := r.number("starting_time")
+				t.see(abs(o.Start.Seconds()-want) <= 2e-5, "job %s starts at %.6f s, not %.6f", id, o.Start.Seconds(), want)
+			}
+		}
+		if err := errors.Join(bad(totals), bad(jobs)); err != nil {
+			return err
+		}
+		b.exact(c.policy+": start of every job of medium_late on 32x1cpu", "jobs", &t)
+		b.near(c.policy+": mean wait of medium_late on 32x1cpu, s", totals[0].number("mean_waiting_time"), wait/float64(len(w.Tasks)), c.relMean)
+		if c.relMax > 0 {
+			b.near(c.policy+": longest wait of medium_late on 32x1cpu, s", totals[0].number("max_waiting_time"), longest, c.relMax)
+		}
+	}
+	return nil
+}
+
+// pyss compares the finish of every job of the unit tests of pyss, the simulator of D. Feitelson's group, 100 processors each.
 func pyss(b *bench) error {
 	all, err := b.rows(b.source)
 	if err != nil {
@@ -24,6 +77,8 @@ func pyss(b *bench) error {
 		{"easy_sjbf", "easy{scan=sjbf}"},
 		{"easy_reverse_order", "easy{scan=reverse}"},
 		{"easy_perfect_estimates", "easy{estimates=perfect}"},
+		{"easy_lookahead", "easy{scan=lookahead}"},
+		{"conservative", "conservative"},
 	} {
 		var t tally
 		for from := 0; from < len(all); {

@@ -6,6 +6,7 @@
 package verify
 
 import (
+	"compress/gzip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -74,7 +75,7 @@ type part struct {
 	run                 func(b *bench) error
 }
 
-var parts = slices.Concat(backfillParts, gpuParts, fgdParts, realtimeParts, dagParts, logParts, queueingParts, fairParts)
+var parts = slices.Concat(backfillParts, gpuParts, fgdParts, realtimeParts, dagParts, logParts, queueingParts, fairParts, optimumParts)
 
 // bench is what the checks of a part share.
 type bench struct {
@@ -157,14 +158,20 @@ type row struct {
 	err  *error // the first error of the file's cells
 }
 
-// rows reads a CSV file of the references. Errors in cells are kept for bad.
+// rows reads a CSV file of the references, which may be compressed (.gz). Errors in cells are kept for bad.
 func (b *bench) rows(name string) ([]row, error) {
 	f, err := os.Open(b.path(name))
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return table(name, f)
+	var text io.Reader = f
+	if strings.HasSuffix(name, ".gz") {
+		if text, err = gzip.NewReader(f); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return table(name, text)
 }
 
 // bad returns the first error of the cells read so far.

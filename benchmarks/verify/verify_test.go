@@ -56,7 +56,11 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"pyss' easy_sjbf", "352 jobs"},
 			{"pyss' easy_reverse_order", "284 jobs"},
 			{"pyss' easy_perfect_estimates", "323 jobs"},
+			{"pyss' easy_lookahead", "236 jobs"},
+			{"pyss' conservative", "390 jobs"},
 			{"start of every job of SDSC", "4961 jobs"},
+			{"easy: start of every job of medium_late", "801 jobs"},
+			{"conservative: start of every job of medium_late", "801 jobs"},
 		},
 		"gpu": {
 			{"start and end of Tiresias' jobs (n4g4_60_job_fifo)", "60 jobs"},
@@ -93,6 +97,13 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"longest first", "4 instances"},
 			{"lower bound of standard task graphs", "68 cases"},
 			{"critical-path: makespans", "68 cases in 1 .. 2 - 1/m"},
+		},
+		"optimum": {
+			{"lower bound of job shops", "9 cases of at most 1"},
+			{"conservative: makespan of job shops", "9 cases of at least 1"},
+			{"blevel: makespan of standard task graphs", "36 cases of 1 .. 2 - 1/m"},
+			{"easy: makespan of small instances of sequential tasks", "40 cases of 1 .. 2 - 1/m"},
+			{"easy{scan=lookahead}: makespan of small instances of parallel tasks", "40 cases of at least 1"},
 		},
 		"logs": {
 			{"easy: mean wait, s, of 27992 jobs", "6419"},
@@ -178,6 +189,7 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 	}{
 		{"backfill", "pyss_unit_cases.csv", "pyss_unit_cases.csv", "\neasy,basic_input.0,0,1,1,1,1,2", "\neasy,basic_input.0,0,1,1,1,1,3", "pyss' easy cases"},
 		{"backfill", "sdsc_*.csv", "sdsc_sp2_5k_fcfs_starts.csv", "\n2,316932,", "\n2,316933,", "start of every job of SDSC"},
+		{"backfill", "pyss_unit_cases.csv", "pyss_unit_cases.csv", "\nconservative,basic_input.0,0,1,1,1,1,2", "\nconservative,basic_input.0,0,1,1,1,1,3", "pyss' conservative cases"},
 		{"gpu_cluster", "tiresias_*.csv", "tiresias_60job_expected.csv", "192.1167", "192.1168", "srtf: mean JCT"},
 		{"gpu_cluster", "tiresias_*.csv", "tiresias_60job_perjob.csv", "\nn4g4_60_job_fifo,1,30,177", "\nn4g4_60_job_fifo,1,31,177", "start and end"},
 		{"gpu_cluster", "drf_example.json", "drf_example.json", `"B": 2`, `"B": 3`, "example of DRF"},
@@ -216,7 +228,7 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 
 func TestAMissingReferenceIsSkippedAndNeverPasses(t *testing.T) {
 	for _, c := range runShort(t, t.TempDir()) {
-		needsNone := []string{"T1, T2, T3", "by recursion", "fair-share: ", "themis: ", "Stallings", "wait x service", "Audsley", "late deadlines", "utilization 0.9", "Dhall"}
+		needsNone := []string{"T1, T2, T3", "by recursion", "fair-share: ", "themis: ", "Stallings", "wait x service", "Audsley", "late deadlines", "utilization 0.9", "Dhall", "of small instances"}
 		if slices.ContainsFunc(needsNone, func(s string) bool { return strings.Contains(c.Name, s) }) {
 			if !c.OK {
 				t.Errorf("%s: %s", c.Name, c.Got)

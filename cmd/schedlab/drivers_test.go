@@ -28,7 +28,8 @@ func everyPolicy() []string {
 		"fair-share{half-life=5s,weights=red:3}", "expr: max(wait, 10)/estimate + 2*critical", "expr{skip=false}: upward_rank - wait*free_gpus",
 		"rms{mode=partitioned}", "edf{admission=demand}", "llf{quantum=1s}", "fifo{unplaced=reject}+random", "sjf+fgd", "fjf+best-fit{by=sum}",
 		"fjf+dot-product", "fifo+gpu-packing", "fjf+gpu-clustering", "edf+gpu-clustering", "fjf+pack-by-tenant", "fjf+consolidate", "srtf+consolidate",
-		"fjf+random{seed=3}", "easy+random", "srtf+random", "easy+fgd", "fjf+load-weighted", "blevel+two-choices", "rr{quantum=1s}+two-choices")
+		"fjf+random{seed=3}", "easy+random", "srtf+random", "easy+fgd", "fjf+load-weighted", "blevel+two-choices", "rr{quantum=1s}+two-choices",
+		"easy{scan=lookahead}", "conservative+best-fit", "easy+best-fit")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {

@@ -138,6 +138,15 @@ type Policy interface {
 	Decide(r *Round)
 }
 
+// Keeper is a Policy that keeps more than what follows from the facts and the State, as promises that it has made. A snapshot holds what Keep
+// appends to b; a new policy that was told the present gets it from Recall, and must then decide as the first would have. Recall refuses what cannot be.
+// A policy that takes over from another (PolicySet) is told the present only.
+type Keeper interface {
+	Policy
+	Keep(s *State, b []byte) []byte
+	Recall(s *State, b []byte) error
+}
+
 // SortBatch puts the facts of one instant in the order in which drivers tell them: reports on tasks by TaskID, then the other changes in
 // the order given, then arrivals by TaskID, then added edges in the order given. Both drivers use it, so that one history gives one sequence of facts.
 func SortBatch(in []Event) {
