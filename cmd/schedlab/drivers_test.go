@@ -102,11 +102,7 @@ func (f *fakeRunner) Start(t sched.TaskID, attempt int32, on []sched.Placement) 
 	whole := time.Duration(0)
 	for _, p := range on {
 		spec := &f.c.Nodes[p.Node]
-		here, ok := sched.CostFor(f.c.RunOn[t], spec)
-		if !ok {
-			here = sched.OnSpeed(f.c.Run[t], spec.SpeedMilli)
-		}
-		whole = max(whole, here)
+		whole = max(whole, f.c.Table.RunOn(t, f.c.Run[t], f.c.RunOn[t], spec))
 	}
 	d := whole
 	f.mu.Lock()
