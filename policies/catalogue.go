@@ -295,6 +295,7 @@ var Catalogue = []Entry{
 	easyEntry,
 	blevelEntry,
 	criticalPathEntry,
+	gavelEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

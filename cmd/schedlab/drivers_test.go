@@ -22,7 +22,9 @@ import (
 // everyPolicy lists what the conformance suite and the two-driver test run: the catalogue, and variants whose code differs.
 func everyPolicy() []string {
 	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{preempt=false}", "blevel{skip=false}", "easy{scan=sjbf}",
-		"easy{scan=reverse}", "critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit", "fifo+worst-fit", "sjf+seed")
+		"easy{scan=reverse}", "critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit", "fifo+worst-fit", "sjf+seed",
+		"gavel{round=2s}", "gavel{round=1s,aware=false}", "gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}",
+		"gavel{objective=throughput,round=2s}", "gavel{objective=fifo,round=1s}", "gavel{objective=fifo,round=2s,aware=false}")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {
@@ -71,7 +73,7 @@ func TestEveryPolicyKeepsTheContract(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var opts []policytest.Option
-			if spec, _ := policies.Parse(name); spec.Name == "rr" {
+			if spec, _ := policies.Parse(name); spec.Name == "rr" || spec.Name == "gavel" {
 				opts = append(opts, policytest.Slices)
 				if len(spec.Set) > 0 { // a slice that is no longer than the overhead gets nothing done
 					opts = append(opts, policytest.Without(func(g *policytest.Gen) { g.NoOverhead = true }))

@@ -113,6 +113,9 @@
 // a new policy the present as facts: JobArrived by TaskID, Started for what runs in the order of start, TaskReady in the order of
 // readiness. From there on it must decide as the first one would have. PolicySet changes the policy of a running kernel the same way.
 //
+// A mechanism that is defined by what it did before, such as rounds received since shares were computed, makes its policy a Keeper: a
+// snapshot has its memory too.
+//
 // # What a driver owes
 //
 //   - Every attempt that was started ends once in a report with its number: Finished, FailedAttempt, Killed, or Stopped where a stop was ordered.

@@ -137,6 +137,16 @@ type Policy interface {
 	Decide(r *Round)
 }
 
+// Keeper is a Policy whose mechanism has a memory that does not follow from the State, such as the rounds that each task has received since it
+// came. A snapshot asks for it and a restored kernel gives it back, so that the new policy still decides as the first one would have.
+type Keeper interface {
+	Policy
+	// Keep appends the memory to b.
+	Keep(b []byte) []byte
+	// Recall takes the memory back, after the policy has been told the present. What is not whole and sound is an error.
+	Recall(s *State, b []byte) error
+}
+
 // SortBatch puts the facts of one instant in the order in which drivers tell them: reports on tasks by TaskID, then the other changes in
 // the order given, then arrivals by TaskID, then added edges in the order given. Both drivers use it, so that one history gives one sequence of facts.
 func SortBatch(in []Event) {

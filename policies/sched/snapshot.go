@@ -15,13 +15,17 @@ import (
 
 // A snapshot is the kernel's own state between two Steps: what happened to every task, who holds what, what was changed by facts. The
 // table, the nodes of Config and the policy are not in it: the driver has the first two, and a policy keeps nothing that does not follow
-// from facts. What can be counted again (the ledger, the numbers of tasks by phase, the use of quotas) is not stored but counted, so that
+// from facts, or says it as a Keeper. What can be counted again (the ledger, the numbers of tasks by phase, the use of quotas) is not stored but counted, so that
 // a snapshot cannot contradict itself there.
 //
 // Form: a line that names the schema, then varints, then the CRC-32C of all that in four bytes, little end first.
 
-// snapshotSchema is the first line of a snapshot; another form gets another number.
-const snapshotSchema = "schedlab/kernel/v1\n"
+// The first line of a snapshot; another form gets another number. The memory of a Keeper stands at the end of version 2; without one, version 1
+// is written.
+const (
+	snapshotSchema = "schedlab/kernel/v1\n"
+	keeperSchema   = "schedlab/kernel/v2\n"
+)
 
 // maxText bounds a name in a snapshot.
 const maxText = 1 << 16
@@ -31,7 +35,12 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Snapshot writes the kernel's state to w. It must not be called during a Step. The size is some 20 bytes a known task.
 func (k *Kernel) Snapshot(w io.Writer) error {
 	e := newEncoder(w)
-	e.bytes(snapshotSchema)
+	keeper, keeps := k.pol.(Keeper)
+	if keeps {
+		e.bytes(keeperSchema)
+	} else {
+		e.bytes(snapshotSchema)
+	}
 	e.uint(uint64(k.given))
 	e.uint(uint64(nodesPrint(k.room.specs[:k.given])))
 	e.uint(uint64(k.room.Len() - k.given))
@@ -123,6 +132,11 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 		e.float(s)
 	}
 	e.waits(&k.waits)
+	if keeps {
+		memory := keeper.Keep(nil)
+		e.uint(uint64(len(memory)))
+		_, _ = e.w.Write(memory) // bufio keeps the error for Flush
+	}
 	return e.close()
 }
 
@@ -137,6 +151,10 @@ func Restore(r io.Reader, c Config) (*Kernel, error) {
 	}
 	d := &decoder{r: bufio.NewReader(r)}
 	d.snapshot(k)
+	var memory []byte
+	if d.keeper && d.err == nil {
+		memory = d.block(math.MaxInt32, "length of the policy's memory")
+	}
 	if d.err == nil {
 		d.sum()
 	}
@@ -147,6 +165,11 @@ func Restore(r io.Reader, c Config) (*Kernel, error) {
 		return nil, fmt.Errorf("kernel snapshot: %w", d.err)
 	}
 	k.tellPresent()
+	if keeper, ok := k.pol.(Keeper); ok && d.keeper {
+		if err := keeper.Recall(&k.State, memory); err != nil {
+			return nil, fmt.Errorf("kernel snapshot: the policy's memory: %w", err)
+		}
+	}
 	return k, nil
 }
 
@@ -324,6 +347,8 @@ type decoder struct {
 	at  int64
 	buf []byte // read and not summed yet
 	err error
+
+	keeper bool // a policy's memory follows
 }
 
 func (d *decoder) fail(format string, args ...any) {
@@ -415,17 +440,19 @@ func (d *decoder) float() float64 { return math.Float64frombits(d.uint()) }
 
 func (d *decoder) bool() bool { return d.below(2, "flag") == 1 }
 
-func (d *decoder) text() string {
+func (d *decoder) text() string { return string(d.block(maxText, "length of a name")) }
+
+func (d *decoder) block(most int, what string) []byte {
 	b := make([]byte, 0, 16)
-	for n := d.upTo(maxText, "length of a name"); n > 0 && d.err == nil; n-- {
+	for n := d.upTo(most, what); n > 0 && d.err == nil; n-- {
 		c, err := d.ReadByte()
 		if err != nil {
 			d.fail("%w", err)
-			return ""
+			return nil
 		}
 		b = append(b, c)
 	}
-	return string(b)
+	return b
 }
 
 func (d *decoder) since(now Time) Time { return now - Time(d.int()) }
@@ -453,7 +480,9 @@ func (d *decoder) spec() NodeSpec {
 // snapshot fills an empty kernel. Counts and the ledger are worked out by sound.
 func (d *decoder) snapshot(k *Kernel) {
 	for i := range len(snapshotSchema) {
-		if b, err := d.ReadByte(); err != nil || b != snapshotSchema[i] {
+		b, err := d.ReadByte()
+		d.keeper = d.keeper || b == keeperSchema[i] && b != snapshotSchema[i]
+		if err != nil || b != snapshotSchema[i] && b != keeperSchema[i] {
 			d.fail("this is no snapshot of the schema %q", snapshotSchema[:len(snapshotSchema)-1])
 			return
 		}
