@@ -296,6 +296,7 @@ var Catalogue = []Entry{
 	blevelEntry,
 	criticalPathEntry,
 	gavelEntry,
+	alloxEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

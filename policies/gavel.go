@@ -20,7 +20,7 @@ import (
 // other tasks, the fastest type first.
 //
 // Where we differ. Received rounds count in virtual time, rounds / X, and are not forgotten when X is computed anew: a task or pair that is new
-// begins where the one served least stands, and more than 4 rounds beyond a share are forgiven. (The paper counts from the last computation; with
+// begins where the served pair stands that is least far (start-time fair queueing), and none stays more than 4 rounds before or behind that. (The paper counts from the last computation; with
 // arrivals in every round that leaves no history.) Among the allocations of the best objective, one with the most throughput is taken. Rounds
 // begin at multiples of their length on the trace's axis, and GPUs that come free within one are given away at once. X is rounded to 1e-6.
 // Space sharing is not modelled.
@@ -42,7 +42,7 @@ type Gavel struct {
 	slot   []int32          // by TaskID: in jobs; -1
 	jobs   []gavelJob
 	x      []int64 // by slot and type: share of time, 1e-6
-	v      []int64 // likewise: received / x since the least served, ns
+	v      []int64 // likewise: received / x beyond the system's, ns
 	rate   []int64 // likewise: speed relative to reference speed, 1e-6; 0 = cannot run there
 	number int64   // of the round
 	at     sched.Time
@@ -370,9 +370,12 @@ func (p *Gavel) typeOf(s *sched.State, t sched.TaskID) int16 {
 	return y
 }
 
-// account adds what running jobs have received since the last round began to their virtual times, and takes that of the least served off all.
+// account adds what running jobs have received since the last round began to their virtual times, and takes the system's off all: that of the
+// served pair that is least far. Nobody stays more than 4 rounds before or behind it: what idle GPUs gave is forgiven, and who could not be
+// served does not hoard.
 func (p *Gavel) account(s *sched.State) {
 	k := len(p.types)
+	system := int64(math.MaxInt64)
 	for i := range p.jobs {
 		j := &p.jobs[i]
 		if s.Phase(j.task) != sched.Running || j.wide || !j.shared {
@@ -384,19 +387,16 @@ func (p *Gavel) account(s *sched.State) {
 		}
 		if at := i*k + int(y); p.x[at] > 0 {
 			p.v[at] += min(int64(sched.MulDiv(s.Now().Sub(max(s.StartedAt(j.task), p.at)), micro, p.x[at], false)), 1<<61)
+			system = min(system, p.v[at])
 		}
 	}
-	for y := range k {
-		least := int64(math.MaxInt64)
-		for at := y; at < len(p.x); at += k {
-			if p.x[at] > 0 {
-				least = min(least, p.v[at])
-			}
-		}
-		for at := y; at < len(p.x); at += k {
-			if p.x[at] > 0 {
-				p.v[at] = min(p.v[at]-least, int64(sched.MulDiv(forgiven*p.Round, micro, p.x[at], false)), 1<<61)
-			}
+	if system == math.MaxInt64 {
+		return
+	}
+	for at, x := range p.x {
+		if x > 0 {
+			most := min(int64(sched.MulDiv(forgiven*p.Round, micro, x, false)), 1<<61)
+			p.v[at] = max(min(p.v[at]-system, most), -most)
 		}
 	}
 }
@@ -936,8 +936,8 @@ func (p *Gavel) Recall(s *sched.State, b []byte) error {
 		j.shared, j.listed, j.want = shared&1 != 0, shared&2 != 0, int16(want)
 		for y := range types {
 			x, v := next(), next()
-			if x < 0 || x > micro || v < 0 {
-				return errors.New("a share or a time is out of range")
+			if x < 0 || x > micro || v > 1<<61 || v < -1<<61 {
+				return errors.New("a share or a virtual time is out of range")
 			}
 			p.x[int64(i)*types+y], p.v[int64(i)*types+y] = x, v
 		}

@@ -18,7 +18,7 @@ import (
 func everyPolicy() []string {
 	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
 		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit",
-		"gavel{round=2s}", "gavel{round=1s,aware=false}", "gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}",
+		"allox{head=3,patience=1}", "gavel{round=2s}", "gavel{round=1s,aware=false}", "gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}",
 		"gavel{objective=fifo,round=1s}", "gavel{objective=fifo,round=2s,aware=false}")
 }
 
