@@ -75,7 +75,7 @@ type part struct {
 	run                 func(b *bench) error
 }
 
-var parts = slices.Concat(backfillParts, gpuParts, realtimeParts, dagParts, logParts, queueingParts)
+var parts = slices.Concat(backfillParts, gpuParts, realtimeParts, dagParts, heteroParts, logParts, queueingParts)
 
 // bench is what the checks of a part share.
 type bench struct {

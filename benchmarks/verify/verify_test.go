@@ -81,6 +81,14 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"lower bound of standard task graphs", "68 cases"},
 			{"critical-path: makespans", "68 cases in 1 .. 2 - 1/m"},
 		},
+		"hetero": {
+			{"shares of time of the worked example", "6 shares"},
+			{"least normalised throughput of the worked example", "1.0909"},
+			{"mean run time on a V100", "16.91"},
+			{"gavel{objective=fifo}, V100 first: mean completion time at 1 jobs an hour", "17.34"},
+			{"gavel{round=2m}: mean completion time of Shockwave", "11274"},
+			{"allox: makespan of Shockwave", "32489"},
+		},
 		"logs": {
 			{"easy: mean wait, s, of 27992 jobs", "6419"},
 			{"fifo: mean wait, s, of 27992 jobs", "218980.6"},
@@ -166,6 +174,8 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 		{"backfill", "sdsc_*.csv", "sdsc_sp2_5k_fcfs_starts.csv", "\n2,316932,", "\n2,316933,", "start of every job of SDSC"},
 		{"gpu_cluster", "tiresias_*.csv", "tiresias_60job_expected.csv", "192.1167", "192.1168", "srtf: mean JCT"},
 		{"gpu_cluster", "tiresias_*.csv", "tiresias_60job_perjob.csv", "\nn4g4_60_job_fifo,1,30,177", "\nn4g4_60_job_fifo,1,31,177", "start and end"},
+		{"hetero:gpu_cluster", "drf_example.json", "drf_example.json", "0.0909,", "0.0919,", "shares of time"},
+		{"hetero:gpu_cluster", "gavel_*.csv", "gavel_multi_gpu_load_curves.csv", "1.0,fifo_perf,17.34", "1.0,fifo_perf,27.34", "V100 first: mean completion time at 1 jobs"},
 		{"realtime", "rta_cases.json", "rta_cases.json", "58", "57", "Burns-Wellings B"},
 		{"dag", "*.*", "expected.json", "63.333", "63.332", "upward ranks"},
 		{"dag", "*.*", "expected.json", `"LPT": 11`, `"LPT": 10`, "longest first"},
@@ -174,10 +184,14 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 		{"queueing", "mg1.csv", "mg1.csv", "1.406431", "1.482773", "M/H2/1, load 0.5, srtf"},
 	} {
 		t.Run(c.changed+" "+c.fails, func(t *testing.T) {
-			folder := "references/" + c.folder
+			group, at, ok := strings.Cut(c.folder, ":")
+			if !ok {
+				group, at = strings.TrimSuffix(c.folder, "_cluster"), c.folder
+			}
+			folder := "references/" + at
 			dir := only(t, data, []string{folder + "/" + c.files}, folder+"/"+c.changed, c.old, c.text)
 			failed := 0
-			for _, k := range runShort(t, dir, strings.TrimSuffix(c.folder, "_cluster")) {
+			for _, k := range runShort(t, dir, group) {
 				switch hit := strings.Contains(k.Name, c.fails); {
 				case k.Skipped:
 				case !k.OK && hit:
