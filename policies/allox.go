@@ -211,10 +211,13 @@ func gpusOf(s *sched.State, t sched.TaskID) int64 { return max(s.Demand(t).GPUTo
 func (p *AlloX) offer(s *sched.State) {
 	k, n := len(p.types), len(p.jobs)
 	p.slots, p.cols = p.slots[:0], p.cols[:0]
-	room := s.Room()
+	room, scarce := s.Room(), false
 	for y := range k {
 		free := int64(0)
 		for node, on := range p.typeOf {
+			if free >= int64(n)*sched.Whole {
+				break // a GPU that is busy is no better than one of these
+			}
 			if on == int16(y) && room.Up(sched.NodeID(node)) {
 				free += max(room.FreeGPUMilli(sched.NodeID(node)), 0)
 			}
@@ -222,8 +225,12 @@ func (p *AlloX) offer(s *sched.State) {
 		for range min(n, int((free+sched.Whole-1)/sched.Whole)) {
 			p.slots = append(p.slots, alloxSlot{on: int16(y)})
 		}
+		scarce = scarce || free < int64(n)*sched.Whole
 	}
 	for t := range s.RunningTasks() {
+		if !scarce {
+			break
+		}
 		if d := s.Demand(t); d.Need.GPUs > 0 {
 			for _, pl := range s.Placements(t) {
 				if y := p.typeOf[pl.Node]; y >= 0 {
