@@ -422,6 +422,8 @@ var Catalogue = []Entry{
 	drfEntry,
 	fairShareEntry,
 	themisEntry,
+	gavelEntry,
+	alloxEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

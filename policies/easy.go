@@ -251,7 +251,7 @@ func (p *Easy) place() Place {
 // keeps reports whether what is known may be kept over decisions.
 func (p *Easy) keeps(s *sched.State) bool {
 	a := &p.reserve.agenda
-	return p.Place == nil && !p.plain && !a.shares && !a.mixed && s.Table().EstimateOn == nil && !s.Quotas()
+	return p.Place == nil && !p.plain && !a.shares && !a.mixed && !s.Table().Uneven() && !s.Quotas()
 }
 
 // Decide starts what stands first, reserves for the head and backfills.

@@ -175,6 +175,9 @@ func TestPreemptiveOrdersAreThoseOfThePlainList(t *testing.T) {
 			}
 			clear(c.RunOn)
 			clear(c.Table.EstimateOn)
+			for i := range c.Table.Classes {
+				c.Table.Classes[i].Speeds = 0
+			}
 		}
 		fast, plain := keyedPair(rt)
 		fast.Place, plain.Place = drawPlace(rt)

@@ -311,7 +311,7 @@ func (v *reservation) endsInTime(s *sched.State, t sched.TaskID, on []sched.Plac
 	left, takes := s.Remaining(t), time.Duration(0)
 	for _, p := range on { // a gang is as slow as its slowest node
 		here := left
-		if !s.Room().Spec(p.Node).Reference() || s.Table().EstimateOn != nil {
+		if !s.Room().Spec(p.Node).Reference() || s.Table().Uneven() {
 			here = sched.MulDiv(s.EstimateOn(t, p.Node), int64(left), int64(max(s.Estimate(t), 1)), true)
 		}
 		takes = max(takes, here)
@@ -323,7 +323,7 @@ func (v *reservation) endsInTime(s *sched.State, t sched.TaskID, on []sched.Plac
 // endsInTime makes exact.
 func (v *reservation) mostWork(s *sched.State, on []sched.Placement) int64 {
 	most := int64(v.shadow - s.Now())
-	if s.Table().EstimateOn != nil {
+	if s.Table().Uneven() {
 		return never - 1 // any may have a cost of its own here
 	}
 	fastest := int64(sched.Whole)

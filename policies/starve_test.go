@@ -53,7 +53,7 @@ func starves(t *testing.T, name string, sieges []policytest.Siege) (found []stri
 // TestAPolicyStarvesATaskExactlyIfItSaysSo besieges a task under every policy. The variants are what the entries say of their parameters.
 func TestAPolicyStarvesATaskExactlyIfItSaysSo(t *testing.T) {
 	sieges := policytest.Sieges()
-	claims := map[string]bool{"drf{skip=false}": false, "themis{skip=false}": true, "hrrn{skip=false}": true, "fair-share{skip=false}": false, "fair-share{skip=false,half-life=6h}": false, "critical-path{patience=20h}": false}
+	claims := map[string]bool{"drf{skip=false}": false, "themis{skip=false}": true, "hrrn{skip=false}": true, "fair-share{skip=false}": false, "fair-share{skip=false,half-life=6h}": false, "critical-path{patience=20h}": false, "allox{patience=1}": false}
 	for _, e := range policies.Catalogue {
 		claims[e.Name] = e.Starves
 		about := strings.ToLower(e.About)

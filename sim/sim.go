@@ -117,7 +117,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if err := Placeable(w, c.Nodes); err != nil {
 		return nil, err
 	}
-	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, fates: map[sched.TaskID]fate{}, spent: map[sched.TaskID]allowance{}, lost: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0}
+	r := &run{Config: c, tb: &tb, taskFail: map[taskAttempt]time.Duration{}, paying: map[sched.TaskID]int32{}, fates: map[sched.TaskID]fate{}, spent: map[sched.TaskID]allowance{}, lost: map[sched.TaskID]int32{}, hetero: len(w.RunOn) > 0 || w.Uneven()}
 	for _, n := range c.Nodes {
 		r.hetero = r.hetero || n.SpeedMilli != 0 && n.SpeedMilli != sched.Whole
 	}
@@ -344,11 +344,7 @@ func (r *run) runOn(t sched.TaskID, on []sched.Placement) time.Duration {
 	costs := r.Workload.RunOn[t]
 	for _, p := range on {
 		spec := r.k.Room().Spec(p.Node)
-		here, ok := sched.CostFor(costs, spec)
-		if !ok {
-			here = sched.OnSpeed(r.Workload.Run[t], spec.SpeedMilli)
-		}
-		d = max(d, here)
+		d = max(d, r.tb.RunOn(t, r.Workload.Run[t], costs, spec))
 	}
 	return d
 }

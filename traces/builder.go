@@ -46,6 +46,8 @@ type Builder struct {
 	demands   []sched.Demand
 	classOf   map[sched.Class]sched.ClassID
 	demandOf  map[demandKey]sched.DemandID
+	speeds    [][]sched.SpeedOn // 0 is none; nil until a row has some
+	speedsOf  map[string]sched.SpeedsID
 	kinds     intern
 	tenants   intern
 	queues    intern
@@ -388,8 +390,12 @@ func (b *Builder) class(r *Row) (sched.ClassID, error) {
 		b.demands = append(b.demands, d)
 		b.demandOf[key] = demand
 	}
+	speeds, err := b.speedsID(r)
+	if err != nil {
+		return 0, err
+	}
 	c := sched.Class{
-		Demand: demand, Kind: sched.KindID(b.kinds.id(r.Kind)), Tenant: sched.TenantID(b.tenants.id(r.Tenant)),
+		Demand: demand, Speeds: speeds, Kind: sched.KindID(b.kinds.id(r.Kind)), Tenant: sched.TenantID(b.tenants.id(r.Tenant)),
 		Queue: sched.QueueID(b.queues.id(r.Queue)), Priority: r.Priority, Retries: r.Retries, Criticality: r.Criticality,
 		Period: r.Period, RelDeadline: r.Deadline, Backoff: r.Backoff,
 	}
@@ -403,6 +409,39 @@ func (b *Builder) class(r *Row) (sched.ClassID, error) {
 		b.classOf[c] = id
 	}
 	b.lastClass = id
+	return id, nil
+}
+
+// speedsID checks and interns a throughput table.
+func (b *Builder) speedsID(r *Row) (sched.SpeedsID, error) {
+	if len(r.SpeedOn) == 0 {
+		return 0, nil
+	}
+	k := b.scratch[:0]
+	for i, s := range r.SpeedOn {
+		if s.GPUType == "" || s.Nano <= 0 {
+			return 0, b.Errorf(r.Line, "speed_on: %q: not a positive speed on a GPU type", s.GPUType)
+		}
+		if slices.ContainsFunc(r.SpeedOn[:i], func(o sched.SpeedOn) bool { return strings.EqualFold(o.GPUType, s.GPUType) }) {
+			return 0, b.Errorf(r.Line, "speed_on: %q stands twice", s.GPUType)
+		}
+		k = strconv.AppendInt(append(append(k, s.GPUType...), 0), s.Nano, 36)
+		k = append(k, 0)
+	}
+	b.scratch = k
+	if id, ok := b.speedsOf[string(k)]; ok {
+		return id, nil
+	}
+	if b.speeds == nil {
+		b.speeds, b.speedsOf = [][]sched.SpeedOn{nil}, map[string]sched.SpeedsID{}
+	}
+	own := slices.Clone(r.SpeedOn)
+	for i := range own {
+		own[i].GPUType = strings.Clone(own[i].GPUType)
+	}
+	id := sched.SpeedsID(len(b.speeds))
+	b.speeds = append(b.speeds, own)
+	b.speedsOf[string(k)] = id
 	return id, nil
 }
 
@@ -472,7 +511,7 @@ func (b *Builder) Build() (*Workload, error) {
 		b.tasks, b.run, b.est = permuted(b.tasks, order), permuted(b.run, order), permuted(b.est, order)
 	}
 	tb := &sched.Table{
-		Tasks: b.tasks, Estimates: b.est, Classes: b.classes, Demands: b.demands,
+		Tasks: b.tasks, Estimates: b.est, Classes: b.classes, Demands: b.demands, Speeds: b.speeds,
 		Tenants: b.tenants.all(), Queues: b.queues.all(), Kinds: b.kinds.all(), Jobs: b.nJobs,
 	}
 	w := &Workload{

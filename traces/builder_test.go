@@ -346,6 +346,9 @@ func drawRows(t *rapid.T) ([]Row, [][]int) {
 		for _, on := range rapid.SliceOfN(word, 0, 2).Draw(t, "on") {
 			r.RunOn = append(r.RunOn, sched.CostOn{On: on, Run: dur.Draw(t, "run on")})
 		}
+		for j := range rapid.IntRange(0, 2).Draw(t, "speeds") {
+			r.SpeedOn = append(r.SpeedOn, sched.SpeedOn{GPUType: []string{"A100", "K80"}[j], Nano: rapid.SampledFrom([]int64{1, 5e8, 2.5e9, 1e9}).Draw(t, "speed")})
+		}
 		var preds []int
 		if i > 0 {
 			preds = rapid.SliceOfNDistinct(rapid.IntRange(0, i-1), 0, min(i, 3), rapid.ID[int]).Draw(t, "after")

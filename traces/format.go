@@ -35,6 +35,7 @@ func init() { // not a literal: readers that list the formats in an error would 
 		{"muri", "Muri job list (milliseconds; run = iterations x iteration_time)", detectMuri, readMuri, nil},
 		{"muri-upstream", "muri with iteration times x 1.015, as Muri's own simulator takes them", nil, readMuriUpstream, nil},
 		{"tiresias", "Tiresias job list (seconds)", detectTiresias, readTiresias, nil},
+		{"gavel", "Gavel trace (steps, with simulation_throughputs.json beside it) or Shockwave's (durations)", detectGavel, readGavel, nil},
 		{"wfformat", "WfCommons WfFormat 1.3 to 1.5", detectWfFormat, readWfFormat, nil},
 		{"batsim", "Batsim workload JSON", detectBatsim, readBatsim, nil},
 		{"stg", "Standard Task Graph", detectSTG, readSTG, nil},

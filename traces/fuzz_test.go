@@ -57,6 +57,10 @@ func FuzzPhilly(f *testing.F) {
 	fuzzReader(f, "philly", "timestamp,duration,num_gpus,gpu_time,cluster\n2017-10-09 07:01:55,66.0,12,792.0,x\n2017-10-09 06:01:55,6.5,1,6.5,y\n")
 }
 
+func FuzzGavel(f *testing.F) {
+	fuzzReader(f, "gavel", "A3C\tpython\tx\t-n\t1\t5\t2\tstatic\t3\t1.2\t7\t0.5\n", "A3C\tpython\t-n\t1\t5\t0\t1\n")
+}
+
 func FuzzMuri(f *testing.F) {
 	fuzzReader(f, "muri-upstream", "job_id,num_gpu,submit_time,iterations,model_name,iteration_time\n0,32,100,1000,bert,886\n")
 }

@@ -107,7 +107,7 @@ func jsonCell(raw json.RawMessage, r *Row, col int) (bool, error) {
 			return len(items) > 0, nil
 		}
 	case raw[0] == '{':
-		if col == colLabels || col == colRunOn {
+		if col == colLabels || col == colRunOn || col == colSpeedOn {
 			var m map[string]json.RawMessage
 			if err := json.Unmarshal(raw, &m); err != nil {
 				return false, err
@@ -134,7 +134,7 @@ func jsonCell(raw json.RawMessage, r *Row, col int) (bool, error) {
 
 func listColumn(col int) bool {
 	switch col {
-	case colAfter, colGPUTypes, colLabels, colTolerations, colRunOn:
+	case colAfter, colGPUTypes, colLabels, colTolerations, colRunOn, colSpeedOn:
 		return true
 	}
 	return false

@@ -39,6 +39,8 @@ import (
 //	backoff_s     before the first retry
 //	every         the job recurs: a Go duration (24h) or a five-field cron line, UTC, with time 0 at 1970-01-01 00:00
 //	input_gb, input_at, output_gb  data, and the node where the input lies
+//	speed_on      throughput by GPU type, that of a node of reference speed being 1, where run_on does not say: A100=1.6;V100=1. Unlike run_on,
+//	              one table serves all tasks that say the same
 //	run_on        run time by node name or GPU type: A100=12.5;V100=20
 //
 // Those up to colOther are a task's own; the others are what tasks have in common (Class).
@@ -76,6 +78,7 @@ const (
 	colTolerations
 	colRetries
 	colBackoff
+	colSpeedOn
 	numCols
 )
 
@@ -85,13 +88,14 @@ var columnNames = [numCols]string{
 	colTenant: "tenant", colQueue: "queue", colCPU: "cpu", colMem: "mem_gb", colGPUs: "gpus", colGPUMem: "gpu_mem_gb",
 	colGPUTypes: "gpu_types", colGang: "gang", colPriority: "priority", colDeadline: "deadline_s", colPeriod: "period_s",
 	colCriticality: "criticality", colLabels: "labels", colTolerations: "tolerations", colRetries: "retries", colBackoff: "backoff_s",
+	colSpeedOn: "speed_on",
 }
 
 // writeOrder is the order in which the writer puts the columns.
 var writeOrder = [numCols]int{
 	colID, colJob, colName, colKind, colTenant, colQueue, colSubmit, colRun, colEstimate, colCPU, colMem, colGPUs, colGPUMem, colGPUTypes,
 	colGang, colPriority, colDeadline, colPeriod, colCriticality, colAfter, colLabels, colTolerations, colRetries, colBackoff, colEvery,
-	colInput, colInputAt, colOutput, colRunOn,
+	colInput, colInputAt, colOutput, colRunOn, colSpeedOn,
 }
 
 func columnOf(name string) int { return slices.Index(columnNames[:], name) }
@@ -197,7 +201,7 @@ func setColumn(r *Row, col int, cell []byte) error {
 		r.Criticality = v
 	case colEvery:
 		return setEvery(r, string(cell))
-	case colAfter, colGPUTypes, colLabels, colTolerations, colRunOn:
+	case colAfter, colGPUTypes, colLabels, colTolerations, colRunOn, colSpeedOn:
 		list := string(cell)
 		if col == colGPUTypes {
 			list = strings.ReplaceAll(list, "|", ";")
@@ -255,6 +259,12 @@ func addItem(r *Row, col int, item string) error {
 			return err
 		}
 		r.RunOn = append(r.RunOn, c)
+	case colSpeedOn:
+		c, err := parseCost(item)
+		if err != nil {
+			return err
+		}
+		r.SpeedOn = append(r.SpeedOn, sched.SpeedOn{GPUType: c.On, Nano: int64(c.Run)})
 	}
 	return nil
 }
@@ -306,6 +316,7 @@ func newShape(w *Workload) *shape {
 		s.use(colTolerations, len(d.Tolerations) > 0)
 		s.use(colRetries, c.Retries != 0)
 		s.use(colBackoff, c.Backoff != 0)
+		s.use(colSpeedOn, c.Speeds != 0)
 	}
 	s.use(colName, w.Names != nil)
 	s.use(colAfter, len(w.Pred) > 0)
@@ -477,6 +488,10 @@ func listOf(r *Row, col int) []string {
 	case colTolerations:
 		for _, t := range r.Tolerations {
 			items = append(items, tolerationText(t))
+		}
+	case colSpeedOn:
+		for _, s := range r.SpeedOn {
+			items = append(items, string(appendFixed([]byte(s.GPUType+"="), s.Nano, 9)))
 		}
 	case colRunOn:
 		for _, c := range r.RunOn {

@@ -36,6 +36,12 @@ func TestSharedTracesHaveTheCountsOfTheirREADME(t *testing.T) {
 		{"traces/gpu/muri/testbed/cluster_trace.csv", "muri", 400, 0, 400, 0},
 		{"traces/gpu/tiresias/60_job.csv", "tiresias", 60, 0, 60, 0},
 		{"references/gpu_cluster/tiresias_60_job_x2.csv", "tiresias", 60, 0, 60, 0},
+		{"traces/gpu/gavel/msr_seed0_2869ce.trace.gz", "gavel", 533, 0, 533, 0},
+		{"traces/gpu/gavel/msr_seed0_e13805.trace.gz", "gavel", 607, 0, 607, 0},
+		{"traces/gpu/gavel/physical_max_min_fairness.trace", "gavel", 96, 0, 96, 0},
+		{"traces/gpu/gavel/physical_minimize_makespan.trace", "gavel", 100, 0, 100, 0},
+		{"traces/gpu/gavel/physical_small_test.trace", "gavel", 20, 0, 20, 0},
+		{"traces/gpu/shockwave/120_jobs.trace", "gavel", 120, 0, 120, 0},
 		{"traces/hpc/swf/KTH-SP2-1996-2.1-cln.swf.gz", "swf", 27992, 0, 0, 100},
 		{"traces/hpc/swf/HPC2N-2002-2.1-cln.swf.gz", "swf", 202876, 0, 0, 240},
 		{"traces/hpc/swf/LLNL-Thunder-2007-1.1-cln.swf.gz", "swf", 121039 - 7426, 7426, 80197, 4008},
@@ -219,6 +225,10 @@ func TestForeignReadersNameThePlaceOfBadNumbers(t *testing.T) {
 		{"openb", "name,cpu_milli,memory_mib,num_gpu,gpu_milli,creation_time,deletion_time\na,1,1,1,500,9,1\n", "t:2: deleted before"},
 		{"muri", "job_id,num_gpu,submit_time,iterations,iteration_time\n0,1,0,999999999999,999999999999\n", "t:2: iteration_time:"},
 		{"tiresias", "job_id,num_gpu,submit_time,duration\n0,1,0,-5\n", "t:2: negative run time"},
+		{"gavel", "A3C\tpython\t-n\t1\t5\t0\n", "t:1: 6 fields"},
+		{"gavel", "A3C\tpython\t-n\t1\t5\t0\t1\n", "t:1: run times of this trace are steps / throughput"},
+		{"gavel", "A3C\tpython\tx\t-n\t1\t5\t-1\tstatic\t1\t-1\t7\t0\n", `t:1: GPU count: "-1"`},
+		{"gavel", "A3C\tpython\tx\t-n\t1\t5\t1\tstatic\t1\t-1\tx\t0\n", "t:1: duration:"},
 		{"swf", "1 2 3\n", "t:1: SWF has 18 columns, not 3"},
 		{"swf", "1 x -1 10 4 -1 -1 -1 -1 -1 1 7 -1 3 2 -1 -1 -1\n", `t:1: column 2: "x"`},
 		{"swf", "1 0 -1 10 4 -1 -1 3000000000 -1 -1 1 7 -1 3 2 -1 -1 -1\n", "t:1: 3000000000 processors"},
@@ -230,5 +240,26 @@ func TestForeignReadersNameThePlaceOfBadNumbers(t *testing.T) {
 	}
 	if _, err := Read(strings.NewReader("a,b\n1,2\n"), "t", ""); err == nil || !strings.Contains(err.Error(), "--format") {
 		t.Error(err)
+	}
+}
+
+// Throughputs are those of the file; the run time is steps / throughput on a V100 (here by hand from the file's numbers).
+func TestAGavelTraceCarriesAThroughputTablePerKind(t *testing.T) {
+	w, err := Open(shared(t, "traces/gpu/gavel/physical_small_test.trace"), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(w.Speeds) > 20 || w.RunOn != nil || w.EstimateOn != nil {
+		t.Fatalf("%d tables, %v", len(w.Speeds), w.RunOn)
+	}
+	// Transformer (batch size 128) on 2 GPUs: 346 steps; 10.069238394742342, 5.087428857861381 and 1.6574724675832473 steps a second.
+	for _, c := range []struct {
+		gpu  string
+		want float64
+	}{{"V100", 346 / 10.069238394742342}, {"P100", 346 / 5.087428857861381}, {"K80", 346 / 1.6574724675832473}} {
+		n := sched.NodeSpec{GPUType: c.gpu, GPUs: 4}
+		if got := sched.EstimateOn(w.Table, 0, &n).Seconds(); math.Abs(got-c.want) > 1e-5 {
+			t.Errorf("%s: %g s, want %g", c.gpu, got, c.want)
+		}
 	}
 }

@@ -132,6 +132,7 @@ func diff(a, b *Workload) string {
 		eq("run", a.Run, b.Run),
 		eq("run on", a.RunOn, b.RunOn),
 		eq("estimate on", a.EstimateOn, b.EstimateOn),
+		eq("speeds", a.Speeds, b.Speeds),
 		eq("input", a.Input, b.Input),
 		eq("succ", a.Succ, b.Succ),
 		eq("succ offsets", a.SuccOff, b.SuccOff),

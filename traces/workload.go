@@ -59,8 +59,9 @@ type Row struct {
 	Run      time.Duration // true run time at reference speed
 	Estimate time.Duration // negative, or 0 with a positive Run = missing: then Run, and counted
 
-	Need        sched.Need // GPUs without GPUMilli are whole; neither CPU nor GPUs = 1 CPU
-	Gang        int32      // 0 = 1
+	Need        sched.Need      // GPUs without GPUMilli are whole; neither CPU nor GPUs = 1 CPU
+	Gang        int32           // 0 = 1
+	SpeedOn     []sched.SpeedOn // throughput table of its kind: one for all rows that say the same
 	GPUTypes    []string
 	Labels      []sched.Label
 	Tolerations []sched.Toleration
@@ -86,11 +87,15 @@ func (w *Workload) RowOf(t sched.TaskID, r *Row) {
 	task, class := &w.Tasks[t], w.ClassOf(t)
 	d := &w.Demands[class.Demand]
 	after := r.After[:0]
+	var speeds []sched.SpeedOn
+	if class.Speeds > 0 {
+		speeds = w.Speeds[class.Speeds]
+	}
 	*r = Row{
 		ID: w.TaskNames.At(int(t)), Job: w.JobName.At(int(task.Job)),
 		Kind: w.Kinds[class.Kind], Tenant: w.Tenants[class.Tenant], Queue: w.Queues[class.Queue],
 		Submit: task.Submit, Run: w.Run[t], Estimate: w.Estimates[t],
-		Need: d.Need, Gang: d.Gang, GPUTypes: d.GPUTypes, Labels: d.Labels, Tolerations: d.Tolerations,
+		Need: d.Need, Gang: d.Gang, GPUTypes: d.GPUTypes, Labels: d.Labels, Tolerations: d.Tolerations, SpeedOn: speeds,
 		Priority: class.Priority, Retries: class.Retries, Criticality: class.Criticality,
 		Deadline: class.RelDeadline, Period: class.Period, Backoff: class.Backoff,
 	}

@@ -365,7 +365,7 @@ func Fingerprint(w *traces.Workload) string {
 			number(int64(u))
 		}
 	}
-	for _, table := range []any{w.Classes, w.Demands, w.Tenants, w.Queues, w.Kinds} {
+	for _, table := range []any{w.Classes, w.Demands, w.Speeds, w.Tenants, w.Queues, w.Kinds} {
 		v := reflect.ValueOf(table)
 		number(int64(v.Len()))
 		for i := range v.Len() {

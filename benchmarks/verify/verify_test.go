@@ -105,6 +105,14 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"easy: makespan of small instances of sequential tasks", "40 cases of 1 .. 2 - 1/m"},
 			{"easy{scan=lookahead}: makespan of small instances of parallel tasks", "40 cases of at least 1"},
 		},
+		"hetero": {
+			{"shares of time of the worked example", "6 shares"},
+			{"least normalised throughput of the worked example", "1.0909"},
+			{"mean run time on a V100", "16.91"},
+			{"gavel{objective=fifo}, V100 first: mean completion time at 1 jobs an hour", "17.34"},
+			{"gavel{round=2m}: mean completion time of Shockwave", "11274"},
+			{"allox: makespan of Shockwave", "32489"},
+		},
 		"logs": {
 			{"easy: mean wait, s, of 27992 jobs", "6419"},
 			{"fifo: mean wait, s, of 27992 jobs", "218980.6"},
@@ -194,6 +202,8 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 		{"gpu_cluster", "tiresias_*.csv", "tiresias_60job_perjob.csv", "\nn4g4_60_job_fifo,1,30,177", "\nn4g4_60_job_fifo,1,31,177", "start and end"},
 		{"gpu_cluster", "drf_example.json", "drf_example.json", `"B": 2`, `"B": 3`, "example of DRF"},
 		{"fgd", "*.csv", "expected_allo_pct_by_arrived_load.csv", "default,06-FGD,1.3,42,6212,0.25,", "default,06-FGD,1.3,42,6212,0.27,", "default: fgd: allocated and fragmented"},
+		{"hetero:gpu_cluster", "drf_example.json", "drf_example.json", "0.0909,", "0.0919,", "shares of time"},
+		{"hetero:gpu_cluster", "gavel_*.csv", "gavel_multi_gpu_load_curves.csv", "1.0,fifo_perf,17.34", "1.0,fifo_perf,27.34", "V100 first: mean completion time at 1 jobs"},
 		{"realtime", "rta_cases.json", "rta_cases.json", "58", "57", "Burns-Wellings B"},
 		{"realtime", "*.csv", "rm_acceptance_curves.csv", "0.8541", "0.9041", "sets of 20 tasks that pass: exact"},
 		{"dag", "*.*", "expected.json", "63.333", "63.332", "upward ranks"},
@@ -203,14 +213,18 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 		{"queueing", "mg1.csv", "mg1.csv", "1.406431", "1.482773", "M/H2/1, load 0.5, srtf"},
 	} {
 		t.Run(c.changed+" "+c.fails, func(t *testing.T) {
-			folder := "references/" + c.folder
+			group, at, ok := strings.Cut(c.folder, ":")
+			if !ok {
+				group, at = strings.TrimSuffix(c.folder, "_cluster"), c.folder
+			}
+			folder := "references/" + at
 			files := []string{folder + "/" + c.files}
 			if c.folder == "fgd" {
 				files = append(files, "traces/gpu/openb/openb_*")
 			}
 			dir := only(t, data, files, folder+"/"+c.changed, c.old, c.text)
 			failed := 0
-			for _, k := range runShort(t, dir, strings.TrimSuffix(c.folder, "_cluster")) {
+			for _, k := range runShort(t, dir, group) {
 				switch hit := strings.Contains(k.Name, c.fails); {
 				case k.Skipped:
 				case !k.OK && hit:

@@ -29,7 +29,9 @@ func everyPolicy() []string {
 		"rms{mode=partitioned}", "edf{admission=demand}", "llf{quantum=1s}", "fifo{unplaced=reject}+random", "sjf+fgd", "fjf+best-fit{by=sum}",
 		"fjf+dot-product", "fifo+gpu-packing", "fjf+gpu-clustering", "edf+gpu-clustering", "fjf+pack-by-tenant", "fjf+consolidate", "srtf+consolidate",
 		"fjf+random{seed=3}", "easy+random", "srtf+random", "easy+fgd", "fjf+load-weighted", "blevel+two-choices", "rr{quantum=1s}+two-choices",
-		"easy{scan=lookahead}", "conservative+best-fit", "easy+best-fit")
+		"easy{scan=lookahead}", "conservative+best-fit", "easy+best-fit", "gavel{round=2s}", "gavel{round=1s,aware=false}",
+		"gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}", "gavel{objective=fifo,round=1s}",
+		"gavel{objective=fifo,round=2s,aware=false}")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {
@@ -78,8 +80,8 @@ func TestEveryPolicyKeepsTheContract(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var opts []policytest.Option
-			// Both stop tasks for others again and again.
-			if spec, _ := policies.Parse(name); spec.Name == "rr" || spec.Name == "themis" {
+			// These stop tasks for others again and again.
+			if spec, _ := policies.Parse(name); spec.Name == "rr" || spec.Name == "themis" || spec.Name == "gavel" {
 				opts = append(opts, policytest.Slices)
 				if len(spec.Set) > 0 { // a slice that is no longer than the overhead gets nothing done
 					opts = append(opts, policytest.Without(func(g *policytest.Gen) { g.NoOverhead = true }))
@@ -110,11 +112,7 @@ func (f *fakeRunner) Start(t sched.TaskID, attempt int32, on []sched.Placement) 
 	whole := time.Duration(0)
 	for _, p := range on {
 		spec := &f.c.Nodes[p.Node]
-		here, ok := sched.CostFor(f.c.RunOn[t], spec)
-		if !ok {
-			here = sched.OnSpeed(f.c.Run[t], spec.SpeedMilli)
-		}
-		whole = max(whole, here)
+		whole = max(whole, f.c.Table.RunOn(t, f.c.Run[t], f.c.RunOn[t], spec))
 	}
 	d := whole
 	f.mu.Lock()

@@ -156,8 +156,14 @@ func drawCase(t *rapid.T, g Gen) Case {
 		relax(&d, c.Nodes)
 		table.Demands = append(table.Demands, d)
 	}
+	if !g.NoRunOn && chance(t, "throughput tables", 5) {
+		table.Speeds = [][]sched.SpeedOn{nil, {{GPUType: "A100", Nano: 2e9}, {GPUType: "V100", Nano: 3e8}}, {{GPUType: "A100", Nano: 7e8}}}
+	}
 	for range rapid.IntRange(1, 8).Draw(t, "classes") {
 		cl := sched.Class{Demand: sched.DemandID(rapid.IntRange(0, len(table.Demands)-1).Draw(t, "demand"))}
+		if table.Speeds != nil {
+			cl.Speeds = sched.SpeedsID(rapid.IntRange(0, 2).Draw(t, "throughput"))
+		}
 		if chance(t, "rich", 2) {
 			cl.Kind = sched.KindID(rapid.IntRange(0, 2).Draw(t, "kind"))
 			cl.Tenant = sched.TenantID(rapid.IntRange(0, 2).Draw(t, "tenant"))

@@ -339,8 +339,8 @@ func (r *toyRun) tryStart(t sched.TaskID) {
 	k.preempted = false
 	k.full, k.estFull = 0, 0
 	for _, p := range k.on {
-		k.full = max(k.full, r.whole(r.c.Run[t], r.c.RunOn[t], p.Node))
-		k.estFull = max(k.estFull, r.whole(r.c.Table.Estimates[t], r.c.Table.EstimateOn[t], p.Node))
+		k.full = max(k.full, r.whole(t, r.c.Run[t], r.c.RunOn[t], p.Node))
+		k.estFull = max(k.estFull, r.whole(t, r.c.Table.Estimates[t], r.c.Table.EstimateOn[t], p.Node))
 	}
 	k.how = sched.Finished
 	work := k.full * max(1-k.done, 0)
@@ -357,11 +357,18 @@ func (r *toyRun) tryStart(t sched.TaskID) {
 	r.out = append(r.out, sched.Command{Kind: sched.Start, Task: t, Attempt: k.attempt, On: k.on})
 }
 
-func (r *toyRun) whole(run time.Duration, by []sched.CostOn, n sched.NodeID) float64 {
+func (r *toyRun) whole(t sched.TaskID, run time.Duration, by []sched.CostOn, n sched.NodeID) float64 {
 	spec := &r.c.Nodes[n]
 	best := float64(run)
 	if spec.SpeedMilli > 0 {
 		best = best * 1000 / float64(spec.SpeedMilli)
+	}
+	if table := r.c.Table.ClassOf(t).Speeds; table > 0 {
+		for _, s := range r.c.Table.Speeds[table] {
+			if s.GPUType == spec.GPUType {
+				best = math.Ceil(float64(run) * 1e9 / float64(s.Nano))
+			}
+		}
 	}
 	for _, x := range by {
 		if x.On == spec.Name || x.On == spec.GPUType {

@@ -111,8 +111,9 @@
 //
 // The test of that is the snapshot. Snapshot writes the kernel's state without the policy; Restore makes a kernel that goes on, and tells
 // a new policy the present as facts: JobArrived by TaskID, Started for what runs in the order of start, TaskReady in the order of
-// readiness. From there on it must decide as the first one would have. PolicySet changes the policy of a running kernel the same way. Promises
-// that depend on what was promised before do not follow from the State: a policy that makes such is a Keeper, and the snapshot holds them.
+// readiness. From there on it must decide as the first one would have. PolicySet changes the policy of a running kernel the same way. What
+// depends on what the policy did before, such as promises made or rounds granted, does not follow from the State: a policy with such a memory is
+// a Keeper, and the snapshot holds it.
 //
 // # What a driver owes
 //

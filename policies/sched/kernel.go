@@ -108,6 +108,17 @@ func (k *Kernel) vet(from, end int) error {
 		if d := tb.Classes[i].Demand; d < 0 || int(d) >= len(tb.Demands) {
 			return fmt.Errorf("class %d: there is no demand %d", i, d)
 		}
+		s := tb.Classes[i].Speeds
+		if s < 0 || s > 0 && int(s) >= len(tb.Speeds) {
+			return fmt.Errorf("class %d: there is no throughput table %d", i, s)
+		}
+		if s > 0 {
+			for _, on := range tb.Speeds[s] {
+				if on.Nano <= 0 {
+					return fmt.Errorf("class %d: the speed on %q is not positive", i, on.GPUType)
+				}
+			}
+		}
 	}
 	k.vetted.classes = len(tb.Classes)
 	if len(tb.Estimates) < end || tb.SuccOff != nil && (len(tb.SuccOff) <= end || len(tb.PredOff) <= end) {
@@ -561,14 +572,14 @@ func (k *Kernel) update(e *Event) {
 // attempt returns the estimated time of an attempt on its slowest node.
 func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
 	whole := k.Estimate(t)
-	if !k.room.mixed && k.tb.EstimateOn == nil && r.kept == 0 {
+	if !k.room.mixed && !k.tb.Uneven() && r.kept == 0 {
 		return whole
 	}
 	var most time.Duration
 	for _, p := range r.on {
 		spec := &k.room.specs[p.Node]
 		est := whole
-		if k.tb.EstimateOn != nil || !spec.Reference() {
+		if k.tb.Uneven() || !spec.Reference() {
 			est = estimateOn(k.tb, t, spec, whole)
 		}
 		if r.kept > 0 && whole > 0 {

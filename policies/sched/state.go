@@ -164,19 +164,14 @@ func (s *State) EstimateOn(t TaskID, n NodeID) time.Duration {
 	return estimateOn(s.tb, t, &s.room.specs[n], s.Estimate(t))
 }
 
-// EstimateOn returns the estimated run time of t on a node by the table: by the node's name, by its GPU type, or by its speed. It does not
+// EstimateOn returns the estimated run time of t on a node by the table, see Table.RunOn. It does not
 // know of estimates that facts have replaced since; State.EstimateOn does.
 func EstimateOn(tb *Table, t TaskID, n *NodeSpec) time.Duration {
 	return estimateOn(tb, t, n, tb.Estimates[t])
 }
 
 func estimateOn(tb *Table, t TaskID, n *NodeSpec, reference time.Duration) time.Duration {
-	if costs := tb.EstimateOn[t]; costs != nil {
-		if d, ok := CostFor(costs, n); ok {
-			return d
-		}
-	}
-	return OnSpeed(reference, n.SpeedMilli)
+	return tb.RunOn(t, reference, tb.EstimateOn[t], n)
 }
 
 // CostFor returns the run time given for the node's name, else for its GPU type.

@@ -2,6 +2,7 @@ package sched
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -19,6 +20,10 @@ type Table struct {
 	// EstimateOn overrides Estimates by node name or GPU type (node name first), for tasks whose cost is given per kind of node. Rare.
 	EstimateOn map[TaskID][]CostOn
 
+	// Speeds are throughput tables by GPU type, one for all tasks of the classes that name it, where EstimateOn has one a task. Index 0 is
+	// none.
+	Speeds [][]SpeedOn
+
 	Classes []Class
 	Demands []Demand
 	Tenants []string // index 0 is ""
@@ -34,6 +39,37 @@ type Table struct {
 type CostOn struct {
 	On  string
 	Run time.Duration
+}
+
+// SpeedOn is how fast tasks of a class run on nodes of a GPU type, in 1e-9 of the speed on a node of reference speed: the node's own speed
+// does not count there. It must be positive; a type that a task cannot run on is missing in Demand.GPUTypes.
+type SpeedOn struct {
+	GPUType string
+	Nano    int64
+}
+
+// ReferenceNano is SpeedOn.Nano of the reference.
+const ReferenceNano = 1_000_000_000
+
+// Uneven reports whether a task's run time may depend on the node otherwise than by the node's speed.
+func (tb *Table) Uneven() bool { return tb.EstimateOn != nil || len(tb.Speeds) > 1 }
+
+// RunOn returns how long t takes on a node: as given says by the node's name or else its GPU type, as the class's throughput table says, or
+// by the node's speed, where it takes reference on one of reference speed. It serves estimates and true run times alike.
+func (tb *Table) RunOn(t TaskID, reference time.Duration, given []CostOn, n *NodeSpec) time.Duration {
+	if given != nil {
+		if d, ok := CostFor(given, n); ok {
+			return d
+		}
+	}
+	if len(tb.Speeds) > 1 {
+		for _, s := range tb.Speeds[tb.Classes[tb.Tasks[t].Class].Speeds] {
+			if s.GPUType == n.GPUType || strings.EqualFold(s.GPUType, n.GPUType) { // as Demand.GPUTypes are compared
+				return MulDiv(max(reference, 0), ReferenceNano, s.Nano, true)
+			}
+		}
+	}
+	return OnSpeed(reference, n.SpeedMilli)
 }
 
 // Data says what a task reads and writes.

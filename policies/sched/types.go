@@ -46,7 +46,9 @@ type (
 	// NodeID is dense, in the order of the cluster's description.
 	NodeID int32
 	// ClassID indexes Table.Classes, DemandID Table.Demands.
-	ClassID  int32
+	ClassID int32
+	// SpeedsID indexes Table.Speeds; 0 is none.
+	SpeedsID int32
 	DemandID int32
 	// TenantID, QueueID and KindID index Table.Tenants, Table.Queues and Table.Kinds. 0 is the empty name.
 	TenantID int32
@@ -78,6 +80,7 @@ type Task struct {
 // class together. It is immutable once in a Table.
 type Class struct {
 	Demand      DemandID
+	Speeds      SpeedsID // its throughput table; 0 = none
 	Kind        KindID
 	Tenant      TenantID
 	Queue       QueueID

@@ -13,6 +13,7 @@ import (
 
 // kinds groups nodes that no task can tell apart, so that costs are computed once a kind and not once a node.
 type kinds struct {
+	buf    []sched.CostOn
 	spec   []sched.NodeSpec // one of each kind
 	count  []int64
 	byName map[string]int32 // node name -> kind
@@ -50,12 +51,27 @@ func newKinds(tb *sched.Table, nodes []sched.NodeSpec) *kinds {
 	return k
 }
 
+// costs returns a task's run times by node or GPU type: its own, or those that its class's throughput table comes to. The latter are valid
+// until the next call.
+func (k *kinds) costs(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.CostOn, t sched.TaskID) []sched.CostOn {
+	own := on[t]
+	class := tb.ClassOf(t)
+	if class.Speeds == 0 {
+		return own
+	}
+	k.buf = append(k.buf[:0], own...)
+	for _, s := range tb.Speeds[class.Speeds] {
+		k.buf = append(k.buf, sched.CostOn{On: s.GPUType, Run: sched.MulDiv(max(run[t], 0), sched.ReferenceNano, s.Nano, true)})
+	}
+	return k.buf
+}
+
 // on returns the run time on kind i where no node's name decides.
 func (k *kinds) on(base time.Duration, costs []sched.CostOn, i int) time.Duration {
 	s := &k.spec[i]
 	if s.GPUType != "" {
 		for _, c := range costs {
-			if c.On == s.GPUType {
+			if strings.EqualFold(c.On, s.GPUType) {
 				return c.Run
 			}
 		}
@@ -87,7 +103,7 @@ func MeanCost(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.
 	for t := range cost {
 		id := sched.TaskID(t)
 		d := tb.ClassOf(id).Demand
-		costs := on[id]
+		costs := k.costs(tb, run, on, id)
 		if len(costs) == 0 {
 			cost[t] = rounded(float64(run[t]) * slow[d])
 			continue
@@ -144,14 +160,14 @@ func (k *kinds) fastest(tb *sched.Table, run []time.Duration, on map[sched.TaskI
 			speed[d] = sched.Whole
 		}
 	}
-	if len(on) == 0 && !slices.ContainsFunc(speed, func(s int64) bool { return s != sched.Whole }) {
+	if len(on) == 0 && !tb.Uneven() && !slices.ContainsFunc(speed, func(s int64) bool { return s != sched.Whole }) {
 		return run // not copied: nobody writes to it
 	}
 	fast := make([]time.Duration, len(tb.Tasks))
 	for t := range fast {
 		id := sched.TaskID(t)
 		d := tb.ClassOf(id).Demand
-		if costs := on[id]; len(costs) > 0 {
+		if costs := k.costs(tb, run, on, id); len(costs) > 0 {
 			fast[t] = k.least(d, run[t], costs, func(_ int, c time.Duration) time.Duration { return c })
 		} else {
 			fast[t] = sched.OnSpeed(run[t], speed[d])
@@ -324,7 +340,7 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 			if !same {
 				// time x speed is the run time at reference speed, where no cost by node says otherwise
 				w := run[t]
-				if costs := on[id]; len(costs) > 0 {
+				if costs := k.costs(tb, run, on, id); len(costs) > 0 {
 					w = k.least(d, run[t], costs, func(kind int, c time.Duration) time.Duration {
 						return sched.MulDiv(c, speedOf(&k.spec[kind]), sched.Whole, false)
 					})

@@ -368,8 +368,12 @@ func TestLowerBoundIsBelowASchedule(t *testing.T) {
 			if rapid.IntRange(0, 3).Draw(t, "on?") == 0 {
 				r.RunOn = []sched.CostOn{{On: "a", Run: time.Duration(rapid.IntRange(0, 30).Draw(t, "on"))}}
 			}
+			if rapid.IntRange(0, 3).Draw(t, "throughput table?") == 0 {
+				r.SpeedOn = []sched.SpeedOn{{GPUType: "B", Nano: rapid.SampledFrom([]int64{4e8, 7e9}).Draw(t, "speed on B")}}
+			}
 			rows = append(rows, r)
 		}
+		nodes[1].GPUType = "B"
 		w := build(t, rows...)
 		bound, err := graph.LowerBound(w.Table, w.Run, w.RunOn, nodes)
 		if err != nil {
@@ -389,10 +393,7 @@ func TestLowerBoundIsBelowASchedule(t *testing.T) {
 			best, at := sched.Never, 0
 			for n := range nodes {
 				slices.Sort(free[n])
-				run, ok := sched.CostFor(w.RunOn[task], &nodes[n])
-				if !ok {
-					run = sched.OnSpeed(w.Run[task], nodes[n].SpeedMilli)
-				}
+				run := w.Table.RunOn(task, w.Run[task], w.RunOn[task], &nodes[n])
 				if e := max(ready, free[n][k-1]).Add(run); e < best {
 					best, at = e, n
 				}

@@ -232,7 +232,7 @@ func (r *Reader) record(d *frameState, b *Batch, table *tableBuilder) (bool, err
 		}
 		b.In = append(b.In, e)
 	case recClass:
-		c := d.class()
+		c := d.class(head&classSpeeds != 0)
 		if table != nil && d.err == nil {
 			return true, table.define(&c)
 		}
@@ -350,7 +350,7 @@ func (d *frameState) task(id sched.TaskID, named bool) (taskJSON, error) {
 	return t, nil
 }
 
-func (d *frameState) class() classJSON {
+func (d *frameState) class(speeds bool) classJSON {
 	c := classJSON{ID: d.small(), Demand: d.small()}
 	for _, x := range [...]*interned{&c.Kind, &c.Tenant, &c.Queue} {
 		x.id = d.small()
@@ -373,6 +373,12 @@ func (d *frameState) class() classJSON {
 		t := tolerationJSON{Key: d.text(), Value: d.text(), Effect: d.text()}
 		t.Exists = d.number() != 0
 		c.Tolerations = append(c.Tolerations, t)
+	}
+	if speeds {
+		c.speeds = d.small()
+		for range d.list() {
+			c.speedOn = append(c.speedOn, sched.SpeedOn{GPUType: d.text(), Nano: d.signed()})
+		}
 	}
 	return c
 }

@@ -66,6 +66,9 @@ type classJSON struct {
 	GPUTypes    []string         `json:"gpu_types"`
 	Labels      [][2]string      `json:"labels"`
 	Tolerations []tolerationJSON `json:"tolerations"`
+
+	speeds  int32 // version 1 had none
+	speedOn []sched.SpeedOn
 }
 
 type needJSON struct {
@@ -234,7 +237,7 @@ func (c *classJSON) class() (sched.Class, sched.Demand) {
 	return sched.Class{
 		Demand: sched.DemandID(c.Demand), Kind: sched.KindID(c.Kind.id), Tenant: sched.TenantID(c.Tenant.id), Queue: sched.QueueID(c.Queue.id),
 		Priority: c.Priority, Retries: c.Retries, Criticality: float64(c.Criticality), Period: c.Period, RelDeadline: c.RelDeadline,
-		Backoff: c.Backoff,
+		Backoff: c.Backoff, Speeds: sched.SpeedsID(c.speeds),
 	}, d
 }
 
@@ -306,6 +309,7 @@ type tableBuilder struct {
 	in      map[int32]bool // the classes of this frame
 	classes map[int32]sched.Class
 	demands map[int32]sched.Demand
+	speeds  map[int32][]sched.SpeedOn
 	names   [3]map[int32]string // kinds, tenants, queues
 	expect  sched.TaskID        // tasks that the open arrival has announced
 }
@@ -313,6 +317,7 @@ type tableBuilder struct {
 func newTableBuilder() *tableBuilder {
 	b := &tableBuilder{
 		tb: &sched.Table{PredOff: []int32{0}}, in: map[int32]bool{}, classes: map[int32]sched.Class{}, demands: map[int32]sched.Demand{},
+		speeds: map[int32][]sched.SpeedOn{},
 	}
 	for i := range b.names {
 		b.names[i] = map[int32]string{}
@@ -368,11 +373,14 @@ func (b *tableBuilder) add(e *eventJSON, now sched.Time) error {
 
 // define takes a class that a frame writes out.
 func (b *tableBuilder) define(c *classJSON) error {
-	if c.ID < 0 || c.Demand < 0 || c.Kind.id < 0 || c.Tenant.id < 0 || c.Queue.id < 0 {
+	if c.ID < 0 || c.Demand < 0 || c.Kind.id < 0 || c.Tenant.id < 0 || c.Queue.id < 0 || c.speeds < 0 {
 		return fmt.Errorf("class %d has a negative number", c.ID)
 	}
 	class, demand := c.class()
 	b.classes[c.ID], b.demands[c.Demand], b.in[c.ID] = class, demand, true
+	if c.speeds > 0 {
+		b.speeds[c.speeds] = c.speedOn
+	}
 	b.names[0][c.Kind.id], b.names[1][c.Tenant.id], b.names[2][c.Queue.id] = c.Kind.name, c.Tenant.name, c.Queue.name
 	return nil
 }
@@ -457,6 +465,11 @@ func (b *tableBuilder) finish() (*sched.Table, error) {
 	}
 	if tb.Demands, err = dense("demand", b.demands, 0); err != nil {
 		return nil, err
+	}
+	if len(b.speeds) > 0 {
+		if tb.Speeds, err = dense("throughput table", b.speeds, 1); err != nil {
+			return nil, err
+		}
 	}
 	for i, to := range []*[]string{&tb.Kinds, &tb.Tenants, &tb.Queues} {
 		if *to, err = dense([]string{"kind", "tenant", "queue"}[i], b.names[i], 1); err != nil {

@@ -27,6 +27,9 @@ const (
 	reportDone                // the work done follows
 )
 
+// classSpeeds: a throughput table follows, its number and rows.
+const classSpeeds = 8
+
 const (
 	startAgain    = 8 << iota // the attempt follows; otherwise it is the first
 	startReplicas             // replicas follow; otherwise it is one
@@ -382,7 +385,11 @@ func (jw *Writer) define(id sched.ClassID) {
 	tb := jw.tb
 	c := &tb.Classes[id]
 	d := &tb.Demands[c.Demand]
-	b := append(jw.rest(), recClass)
+	head := byte(recClass)
+	if c.Speeds != 0 {
+		head |= classSpeeds
+	}
+	b := append(jw.rest(), head)
 	for _, v := range [...]int64{
 		int64(id), int64(c.Demand), int64(c.Kind), int64(c.Tenant), int64(c.Queue), int64(c.Priority), int64(c.Retries), int64(c.Period),
 		int64(c.RelDeadline), int64(c.Backoff), d.Need.CPU, d.Need.Mem, d.Need.VRAM, int64(d.Need.GPUs), int64(d.Need.GPUMilli), int64(d.Gang),
@@ -408,6 +415,12 @@ func (jw *Writer) define(id sched.ClassID) {
 			exists = 1
 		}
 		b = appendPut(appendBytes(appendBytes(appendBytes(b, t.Key), t.Value), t.Effect), exists)
+	}
+	if c.Speeds != 0 {
+		b = appendPut(appendSigned(b, int64(c.Speeds)), uint64(len(tb.Speeds[c.Speeds])))
+		for _, s := range tb.Speeds[c.Speeds] {
+			b = appendSigned(appendBytes(b, s.GPUType), s.Nano)
+		}
 	}
 	jw.took(b)
 }

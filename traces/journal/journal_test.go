@@ -111,7 +111,15 @@ func journals(t *rapid.T) *recorded {
 			d.Tolerations = []sched.Toleration{{Key: "k", Exists: true}, {Value: text().Draw(t, "tolerated")}}
 		}
 		tb.Demands = append(tb.Demands, d)
+		speeds := sched.SpeedsID(0)
+		if rapid.Bool().Draw(t, "speeds") {
+			if tb.Speeds == nil {
+				tb.Speeds = [][]sched.SpeedOn{nil, {{GPUType: "A100", Nano: 1}, {GPUType: text().Draw(t, "slow"), Nano: 5e9}}, {}}
+			}
+			speeds = sched.SpeedsID(1 + i32(1, "table"))
+		}
 		tb.Classes = append(tb.Classes, sched.Class{
+			Speeds: speeds,
 			Demand: sched.DemandID(c), Kind: sched.KindID(i32(2, "kind")), Tenant: sched.TenantID(i32(2, "tenant")), Queue: sched.QueueID(i32(2, "queue")),
 			Priority: rapid.Int32().Draw(t, "priority"), Retries: i32(3, "retries"), Criticality: rapid.Float64Range(0, 1).Draw(t, "criticality"),
 			Period: time.Duration(i32(5, "period")), RelDeadline: 7, Backoff: time.Duration(i32(5, "backoff")),
@@ -307,6 +315,9 @@ func same(t *rapid.T, got, want *sched.Table) {
 		}
 		if got.Kinds[g.Kind] != want.Kinds[w.Kind] || got.Tenants[g.Tenant] != want.Tenants[w.Tenant] || got.Queues[g.Queue] != want.Queues[w.Queue] {
 			t.Fatalf("task %d: names differ", i)
+		}
+		if g.Speeds > 0 && fmt.Sprint(got.Speeds[g.Speeds]) != fmt.Sprint(want.Speeds[w.Speeds]) {
+			t.Fatalf("task %d: throughput table %v, want %v", i, got.Speeds[g.Speeds], want.Speeds[w.Speeds])
 		}
 		if got.TaskNames.At(i) != want.TaskNames.At(i) || !reflect.DeepEqual(got.Data[id], want.Data[id]) || !reflect.DeepEqual(got.EstimateOn[id], want.EstimateOn[id]) {
 			t.Fatalf("task %d: its name, data or estimates differ", i)

@@ -158,8 +158,8 @@ func (k *checker) rowService(w *row, s *Span) {
 		return
 	}
 	c, t, held := &k.c, s.Task, s.End.Sub(s.Start)
-	lo, hi := c.duration(c.Run[t], c.RunOn[t], s.On)
-	elo, ehi := c.duration(c.Table.Estimates[t], c.Table.EstimateOn[t], s.On)
+	lo, hi := c.duration(c.Run[t], c.by(t, c.Run[t], c.RunOn[t]), s.On)
+	elo, ehi := c.duration(c.Table.Estimates[t], c.by(t, c.Table.Estimates[t], c.Table.EstimateOn[t]), s.On)
 	cut := c.KillAtEstimate && ehi < lo
 	if cut {
 		lo, hi = elo, ehi

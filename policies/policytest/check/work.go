@@ -3,7 +3,9 @@ package check
 import (
 	"fmt"
 	"math"
+	"math/big"
 	"math/bits"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +15,8 @@ import (
 // Service given = run time.
 //
 // An attempt on nodes where the whole task takes D has done (held - overhead)/D of it. D is the run time x 1000 / SpeedMilli of the
-// node, or the run time that RunOn gives for the node's name, or else its GPU type; a gang is as slow as its slowest node. The
+// node, or the run time that RunOn gives for the node's name, or else its GPU type, or that the class's throughput table gives for
+// the type; a gang is as slow as its slowest node. The
 // overhead is held at the start of an attempt that follows a preemption. Over the attempts:
 //
 //   - stopped by order: the work is kept, or with Restart all of it is lost
@@ -36,6 +39,25 @@ func (c *Case) duration(run time.Duration, by []sched.CostOn, on []sched.Placeme
 		lo, hi = max(lo, a), max(hi, b)
 	}
 	return lo, hi
+}
+
+// by returns the run times by node name or GPU type of a task that takes run at reference speed: those of its own, then those that the
+// throughput table of its class comes to, rounded up.
+func (c *Case) by(t sched.TaskID, run time.Duration, own []sched.CostOn) []sched.CostOn {
+	class := c.Table.ClassOf(t)
+	if class.Speeds == 0 {
+		return own
+	}
+	out := slices.Clone(own)
+	for _, s := range c.Table.Speeds[class.Speeds] {
+		d := new(big.Int).Mul(big.NewInt(int64(run)), big.NewInt(1e9))
+		d.Add(d, big.NewInt(s.Nano-1)).Div(d, big.NewInt(s.Nano))
+		if !d.IsInt64() {
+			d.SetInt64(math.MaxInt64)
+		}
+		out = append(out, sched.CostOn{On: s.GPUType, Run: time.Duration(d.Int64())})
+	}
+	return out
 }
 
 func oneNode(run time.Duration, by []sched.CostOn, node *sched.NodeSpec) (lo, hi time.Duration) {
@@ -89,9 +111,9 @@ func (k *checker) service(t sched.TaskID, spans []*Span, o sched.Outcome) {
 		if s.How == Open || s.End < s.Start {
 			return
 		}
-		run, by := c.Run[t], c.RunOn[t]
+		run, by := c.Run[t], c.by(t, c.Run[t], c.RunOn[t])
 		lo, hi := c.duration(run, by, s.On)
-		elo, ehi := c.duration(c.Table.Estimates[t], c.Table.EstimateOn[t], s.On)
+		elo, ehi := c.duration(c.Table.Estimates[t], c.by(t, c.Table.Estimates[t], c.Table.EstimateOn[t]), s.On)
 		if s.How == Cut {
 			if !c.KillAtEstimate {
 				k.bad("service", t, s.End, "attempt %d was killed, and nothing says that runs are cut", s.Attempt)

@@ -1,0 +1,49 @@
+package policies_test
+
+import (
+	"math"
+	"testing"
+
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces"
+)
+
+// The worked example of section 4.1: three jobs on one V100 and one K80 with throughputs 40/10, 12/4 and 100/50.
+func TestGavelsSharesAreThoseOfThePapersExample(t *testing.T) {
+	b := traces.NewBuilder("example", "test")
+	thr := [][2]float64{{40, 10}, {12, 4}, {100, 50}}
+	for _, x := range thr {
+		r := devices(0, 1000, 1)
+		r.SpeedOn = []sched.SpeedOn{{GPUType: "V100", Nano: 1e9}, {GPUType: "K80", Nano: int64(x[1] / x[0] * 1e9)}}
+		if err := b.Add(&r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes := []sched.NodeSpec{{Name: "v", CPU: sched.Unlimited, Mem: sched.Unlimited, VRAM: sched.Unlimited, GPUs: 1, GPUType: "V100"}, {Name: "k", CPU: sched.Unlimited, Mem: sched.Unlimited, VRAM: sched.Unlimited, GPUs: 1, GPUType: "K80"}}
+	p := build(t, "gavel")().(*policies.Gavel)
+	k, err := sched.New(sched.Config{Table: w.Table, Nodes: nodes, Policy: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var in []sched.Event
+	for i := range thr {
+		in = append(in, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(i), N: 1, Node: sched.NoNode})
+	}
+	k.Step(0, in)
+	least := math.Inf(1)
+	for i, want := range [][2]float64{{0.4545, 0}, {0.4545, 0.0909}, {0.0909, 0.9091}} {
+		v, k := p.Share(sched.TaskID(i), "V100"), p.Share(sched.TaskID(i), "K80")
+		if math.Abs(v-want[0]) > 1e-4 || math.Abs(k-want[1]) > 1e-4 {
+			t.Errorf("job %d has %.4f of the V100 and %.4f of the K80, want %v", i, v, k, want)
+		}
+		least = min(least, (v*thr[i][0]+k*thr[i][1])/((thr[i][0]+thr[i][1])/3))
+	}
+	if math.Abs(least-1.0909) > 1e-4 {
+		t.Errorf("the least normalised throughput is %.4f, not 1.0909", least)
+	}
+}
