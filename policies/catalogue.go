@@ -294,6 +294,8 @@ var Catalogue = []Entry{
 	priorityEntry,
 	srtfEntry,
 	srsfEntry,
+	lasEntry,
+	twoDLASEntry,
 	easyEntry,
 	blevelEntry,
 	criticalPathEntry,

@@ -23,6 +23,8 @@ func drawSpec(t *rapid.T, e policies.Entry) (text string, set map[string]string,
 		}
 		var v string
 		switch {
+		case p.Form != nil:
+			v = rapid.SampledFrom([]string{p.Default, p.Example}).Draw(t, p.Name)
 		case len(p.Choices) > 0:
 			v = rapid.SampledFrom(p.Choices).Draw(t, p.Name)
 		case p.Default == "true" || p.Default == "false":

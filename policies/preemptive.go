@@ -81,12 +81,7 @@ func (p *Preemptive) remove(s *sched.State, t sched.TaskID) bool {
 
 // Decide starts tasks in the order of their keys as long as there is room, or can be made.
 func (p *Preemptive) Decide(r *sched.Round) {
-	for _, o := range r.Ordered() {
-		// A fact has ordered it, and nobody is told of that. The loss of its last node may have ended it since.
-		if o.Kind == sched.Stop && r.Phase(o.Task) == sched.Stopping {
-			p.running.leave(r.State, o.Task)
-		}
-	}
+	p.ordered(r)
 	if p.Skip {
 		p.decideSkip(r)
 		return
@@ -106,6 +101,15 @@ func (p *Preemptive) Decide(r *sched.Round) {
 		p.line.Push(it)
 	}
 	p.aside = p.aside[:0]
+}
+
+// ordered takes in whom facts have ordered to stop, of which nobody is told. The loss of its last node may have ended a task since.
+func (p *Preemptive) ordered(r *sched.Round) {
+	for _, o := range r.Ordered() {
+		if o.Kind == sched.Stop && r.Phase(o.Task) == sched.Stopping {
+			p.running.leave(r.State, o.Task)
+		}
+	}
 }
 
 func (p *Preemptive) decideSkip(r *sched.Round) {
@@ -420,18 +424,19 @@ func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
 	return r, true
 }
 
-// rerank takes in that the rank of a running task has changed.
-func (q *ranks) rerank(s *sched.State, t sched.TaskID, rank int64) {
+// rerank takes in that the rank of a running task has changed, and returns what it was.
+func (q *ranks) rerank(s *sched.State, t sched.TaskID, rank int64) (old int64) {
 	on := s.Placements(t)
 	for i, p := range on {
 		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == p.Node }) {
 			continue
 		}
 		if r, ok := q.remove(p.Node, t); ok {
-			r.rank = rank
+			old, r.rank = r.rank, rank
 			q.insert(p.Node, r)
 		}
 	}
+	return old
 }
 
 // sink works out the ranks on a node as they are now.

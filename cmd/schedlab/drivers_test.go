@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -21,7 +22,7 @@ import (
 
 // everyPolicy lists what the conformance suite and the two-driver test run: the catalogue, and variants whose code differs.
 func everyPolicy() []string {
-	return append(policies.Names(), "rr{quantum=1s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{preempt=false}", "blevel{skip=false}", "easy{scan=sjbf}",
+	return append(policies.Names(), "rr{quantum=1s}", "las{quantum=1s}", "2d-las{queues=5/20}", "2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,round=10s}", "rms{preempt=false}", "sjf{skip=false}", "srtf{preempt=false}", "blevel{skip=false}", "easy{scan=sjbf}",
 		"easy{scan=reverse}", "critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit", "fifo+worst-fit", "sjf+seed")
 }
 
@@ -71,7 +72,7 @@ func TestEveryPolicyKeepsTheContract(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var opts []policytest.Option
-			if spec, _ := policies.Parse(name); spec.Name == "rr" {
+			if spec, _ := policies.Parse(name); spec.Name == "rr" || spec.Name == "las" || strings.Contains(name, "promote") {
 				opts = append(opts, policytest.Slices)
 				if len(spec.Set) > 0 { // a slice that is no longer than the overhead gets nothing done
 					opts = append(opts, policytest.Without(func(g *policytest.Gen) { g.NoOverhead = true }))

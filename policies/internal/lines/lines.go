@@ -86,6 +86,27 @@ func (l *Lines) Unshut(d sched.DemandID) {
 	l.reopen(d)
 }
 
+// UnshutBetween opens the lines whose first task has a key of at least low and at most high.
+func (l *Lines) UnshutBetween(low, high int64) {
+	for d := range l.shut {
+		if l.shut[d] && len(l.heaps[d]) > 0 {
+			if k := l.heaps[d][0].Key; low <= k && k <= high {
+				l.Unshut(sched.DemandID(d))
+			}
+		}
+	}
+}
+
+// AnyBetween reports whether the first task of some line has a key of at least low and at most high.
+func (l *Lines) AnyBetween(low, high int64) bool {
+	for _, h := range l.heaps {
+		if len(h) > 0 && low <= h[0].Key && h[0].Key <= high {
+			return true
+		}
+	}
+	return false
+}
+
 // last comes after every item.
 var last = heap.Item{Key: math.MaxInt64, Task: math.MaxInt32}
 
