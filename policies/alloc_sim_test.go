@@ -58,7 +58,7 @@ func TestASimulationAllocatesNothingATask(t *testing.T) {
 	const n = 6000
 	for _, diamonds := range []bool{false, true} {
 		small, large := traffic(t, n, diamonds), traffic(t, 2*n, diamonds)
-		for _, name := range append(policies.Names(), "2d-las{queues=100/400,promote=2}", "easy{scan=sjbf}", "sjf{skip=false}", "srtf{skip=false}", "critical-path{patience=60s}", "fifo+best-fit", "fjf+worst-fit", "fjf+seed") {
+		for _, name := range append(policies.Names(), "srsf{repack=true}", "2d-las{queues=100/400,promote=2}", "easy{scan=sjbf}", "sjf{skip=false}", "srtf{skip=false}", "critical-path{patience=60s}", "fifo+best-fit", "fjf+worst-fit", "fjf+seed") {
 			t.Run(fmt.Sprintf("%s/diamonds=%v", name, diamonds), func(t *testing.T) {
 				newPolicy := build(t, name)
 				mallocs := func(w *traces.Workload) uint64 {

@@ -8,23 +8,25 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// Level says how a task ranks after it has held resources for `attained`, all attempts together: smallest first. Until says from which attained time
-// on the rank may be another; it must be larger than attained.
-type Level func(s *sched.State, t sched.TaskID, attained time.Duration) (rank int64, until time.Duration)
+// Level says how a task ranks after it has held resources for `attained`, all attempts together: smallest first. From and until say between which
+// attained times, until not included, the rank is that one.
+type Level func(s *sched.State, t sched.TaskID, attained time.Duration) (rank int64, from, until time.Duration)
 
 // Attained is preemptive list scheduling by what tasks have been served: they rank by steps of their attained service, ties to the lower TaskID, what
 // does not fit is passed over, and running tasks that come later are stopped as by Preemptive. A running task comes to its next step at a time that
 // is known, so a decision is only asked for when that lets a waiting task stop it. Where nothing waits nobody is woken.
 type Attained struct {
 	Level   Level
-	Strict  bool          // a task stops later ones of its own rank too, as FIFO queues demand; else only of larger ranks
+	Strict  bool          // a task stops later ones of its own rank too; else only of larger ranks
+	Queues  bool          // each rank is a queue; see key. Ranks must be below 2^19 then, and Strict false
 	Promote float64       // a task that waits counts as new once its time waited is that times its time served, and so its next attempt; 0: never
 	Round   time.Duration // decide only at multiples of it on the trace's axis; 0: at any time
 	Place   Place         // nil: first fit
 
 	list  Preemptive
-	runs  agendaOfSteps // running tasks, by when their rank changes
-	waits agendaOfSteps // with Promote: waiting tasks, by when they count as new
+	runs  agendaOfSteps  // running tasks, by when their rank changes
+	waits agendaOfSteps  // with Promote: waiting tasks, by when they count as new
+	came  []sched.TaskID // with Queues: running tasks that came to their rank when the keys were last worked out
 }
 
 // fewSteps running tasks are looked at one by one for whose step matters next; of more the first step counts.
@@ -34,7 +36,7 @@ const fewSteps = 16
 func (p *Attained) Observe(s *sched.State, e sched.Event) {
 	l := &p.list
 	if l.Key == nil {
-		l.Key = func(s *sched.State, t sched.TaskID) int64 { rank, _ := p.rank(s, t); return rank }
+		l.Key = p.key
 		l.Skip, l.Mild, l.Place, l.began = true, !p.Strict, p.Place, p.start
 	}
 	switch e.Kind {
@@ -51,43 +53,83 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 		p.waits.drop(e.Task)
 	case sched.TaskReady:
 		p.runs.drop(e.Task) // its last node was lost
-		if _, next := p.rank(s, e.Task); p.Promote > 0 && next != sched.Never {
-			p.waits.put(e.Task, next)
+		if p.Promote > 0 {
+			p.waits.put(e.Task, p.standing(s, e.Task).next)
 		}
 	}
 	l.Observe(s, e)
 }
 
+// key is the rank. With Queues, in its low bits stands the place in the queue: first what runs, in the order in which it came to run there; then what
+// was stopped there, the last first; then what came to the queue and has not run there, in that order. A running task comes to its next queue as one of
+// the last, so that it yields to who waits there; if it goes on running it is one of the first.
+func (p *Attained) key(s *sched.State, t sched.TaskID) int64 {
+	st := p.standing(s, t)
+	if !p.Queues {
+		return st.rank
+	}
+	runs := holds(s.Phase(t))
+	at := s.ReadySince(t)
+	if runs {
+		at = max(s.StartedAt(t), s.Now().Add(st.from-st.had))
+	}
+	since := min(max(int64(at)/1e6+1<<(sinceBits-2), 0), 1<<sinceBits-1) // 35 years before the axis begins to 100 after
+	key := st.rank << (sinceBits + 2)
+	switch {
+	case runs && !st.comes:
+		return key | since
+	case st.had != st.from && !st.new:
+		return key | 2<<sinceBits | (1<<sinceBits - 1 - since)
+	}
+	return key | 3<<sinceBits | since
+}
+
+// sinceBits are the bits of a key that hold a time in ms.
+const sinceBits = 42
+
 // start takes in that a task runs.
 func (p *Attained) start(s *sched.State, t sched.TaskID) {
 	p.waits.drop(t)
-	_, next := p.rank(s, t)
-	p.runs.put(t, next)
+	st := p.standing(s, t)
+	p.runs.put(t, st.next)
+	if st.comes {
+		p.came = append(p.came, t)
+	}
 }
 
-// rank returns the rank of a task, and when it changes if the task goes on as it does.
-func (p *Attained) rank(s *sched.State, t sched.TaskID) (int64, sched.Time) {
-	had := s.Attained(t)
+// standing is where a task stands.
+type standing struct {
+	rank      int64
+	had, from time.Duration // time held that counts, and from where on the rank is that
+	next      sched.Time    // when the rank changes if the task goes on as it does; Never = not
+	new       bool          // it waits, and counts as new for having waited long
+	comes     bool          // it runs, and has come to the rank this instant
+}
+
+func (p *Attained) standing(s *sched.State, t sched.TaskID) standing {
+	st := standing{had: s.Attained(t), next: sched.Never}
+	until := time.Duration(0)
 	if holds(s.Phase(t)) {
-		if begun := s.Now().Sub(s.StartedAt(t)); p.Promote > 0 && had > begun && p.waited(s, t) >= p.owed(had-begun) {
-			had = begun // it started as new
+		begun := s.Now().Sub(s.StartedAt(t))
+		if p.Promote > 0 && st.had > begun && p.waited(s, t) >= p.owed(st.had-begun) {
+			st.had = begun // it started as new
 		}
-		rank, until := p.Level(s, t, had)
-		if until == math.MaxInt64 {
-			return rank, sched.Never
+		if st.rank, st.from, until = p.Level(s, t, st.had); until < math.MaxInt64 {
+			st.next = s.Now().Add(until - st.had)
 		}
-		return rank, s.Now().Add(until - had)
+		st.comes = p.Queues && st.from > 0 && st.had == st.from && begun > 0
+		return st
 	}
-	rank, _ := p.Level(s, t, had)
-	if p.Promote > 0 && had > 0 {
-		first, _ := p.Level(s, t, 0)
-		more := p.owed(had) - p.waited(s, t)
-		if first < rank && more > 0 {
-			return rank, s.Now().Add(more)
+	st.rank, st.from, _ = p.Level(s, t, st.had)
+	if p.Promote > 0 && st.had > 0 {
+		first, _, _ := p.Level(s, t, 0)
+		if more := p.owed(st.had) - p.waited(s, t); first < st.rank && more > 0 {
+			st.next = s.Now().Add(more)
+		} else if first < st.rank {
+			st.rank, st.new = first, true
 		}
-		return min(first, rank), sched.Never
 	}
-	return rank, sched.Never
+	return st
 }
 
 // waited is the time that a task has waited since it was first ready; it stands still while the task runs.
@@ -146,6 +188,18 @@ func (p *Attained) grid(at sched.Time) sched.Time {
 // step takes in the steps that are due.
 func (p *Attained) step(s *sched.State) {
 	l := &p.list
+	came := p.came
+	p.came = p.came[:0]
+	for _, t := range came {
+		if !holds(s.Phase(t)) {
+			continue
+		}
+		if p.standing(s, t).comes {
+			p.came = append(p.came, t) // it is still that instant
+		} else {
+			l.running.rerank(s, t, p.key(s, t))
+		}
+	}
 	for {
 		t, ok := p.waits.due(s.Now())
 		if !ok {
@@ -155,17 +209,16 @@ func (p *Attained) step(s *sched.State) {
 			l.push(s, t)
 			l.lines.Unshut(s.DemandID(t))
 		}
-		_, next := p.rank(s, t)
-		p.waits.put(t, next)
+		p.waits.put(t, p.standing(s, t).next)
 	}
 	for {
 		t, ok := p.runs.due(s.Now())
 		if !ok {
 			break
 		}
-		rank, next := p.rank(s, t)
-		p.runs.put(t, next)
-		l.lines.UnshutBetween(l.running.rerank(s, t, rank), rank)
+		p.start(s, t)
+		key := p.key(s, t)
+		l.lines.UnshutBetween(l.running.rerank(s, t, key), key)
 	}
 }
 
@@ -174,16 +227,18 @@ func (p *Attained) relevel(s *sched.State) {
 	l := &p.list
 	l.lines.Rekey(func(t sched.TaskID) int64 { return l.Key(s, t) })
 	for t := range s.RunningTasks() {
-		rank, next := p.rank(s, t)
-		p.runs.put(t, next)
-		l.running.rerank(s, t, rank)
+		p.start(s, t)
+		l.running.rerank(s, t, p.key(s, t))
 	}
 	l.lines.Reopen()
 }
 
 // opens reports whether a running task whose rank changes from old to rank may be stopped by a waiting task that could not stop it before.
 func (p *Attained) opens(old, rank int64) bool {
-	if !p.Strict {
+	switch {
+	case p.Queues:
+		old, rank = old<<(sinceBits+2), (rank+1)<<(sinceBits+2)-1
+	case !p.Strict:
 		rank-- // its equals do not stop it
 	}
 	return p.list.lines.AnyBetween(old, rank)
@@ -202,12 +257,12 @@ func (p *Attained) nextStep(s *sched.State) sched.Time {
 			continue
 		}
 		had := s.Attained(t)
-		rank, until := p.Level(s, t, had)
+		rank, _, until := p.Level(s, t, had)
 		for range 64 { // beyond, it is woken for nothing
 			if until == math.MaxInt64 {
 				break
 			}
-			then, next := p.Level(s, t, until)
+			then, _, next := p.Level(s, t, until)
 			if p.opens(rank, then) {
 				break
 			}

@@ -14,10 +14,29 @@ import (
 )
 
 // plainAttained looks at every running task for its rank of this moment, and wakes at the next step of any.
-func plainAttained(level Level, strict bool) *plainList {
+func plainAttained(level Level, strict, queues bool) *plainList {
 	l := &plainList{Skip: true, Key: func(s *sched.State, t sched.TaskID) int64 {
-		rank, _ := level(s, t, s.Attained(t))
-		return rank
+		had := s.Attained(t)
+		rank, from, _ := level(s, t, had)
+		if !queues {
+			return rank
+		}
+		const section = int64(1e15)
+		place := func(at sched.Time) int64 { return int64(at)/1e6 + 1e12 }
+		rank *= 3 * section
+		if !holds(s.Phase(t)) {
+			if had > from {
+				return rank + 2*section - place(s.ReadySince(t))
+			}
+			return rank + 2*section + place(s.ReadySince(t))
+		}
+		switch begun := s.Now().Sub(s.StartedAt(t)); {
+		case had == from && from > 0 && begun > 0:
+			return rank + 2*section + place(s.Now())
+		case begun > had-from:
+			return rank + place(s.Now().Add(from-had))
+		}
+		return rank + place(s.StartedAt(t))
 	}}
 	if l.Evict = passes(l.Key); strict {
 		l.Evict = overtakes(l.Key)
@@ -25,7 +44,7 @@ func plainAttained(level Level, strict bool) *plainList {
 	l.Wake = func(r *sched.Round, _ sched.TaskID) {
 		for t := range r.RunningTasks() {
 			had := r.Attained(t)
-			if _, until := level(r.State, t, had); until < 1<<60 {
+			if _, _, until := level(r.State, t, had); until < 1<<60 {
 				r.WakeAt(r.Now().Add(until - had))
 			}
 		}
@@ -52,19 +71,21 @@ func TestAttainedOrdersAreThoseOfThePlainList(t *testing.T) {
 		}
 		strict := rapid.Bool().Draw(rt, "strict")
 		level := func() Level { return leastAttained(4 * time.Second) }
-		switch rapid.SampledFrom([]string{"las", "2d", "up and down"}).Draw(rt, "level") {
+		queues := false
+		switch rapid.SampledFrom([]string{"las", "2d", "2d", "up and down"}).Draw(rt, "level") {
 		case "2d":
+			queues = !strict && rapid.Bool().Draw(rt, "queues")
 			level = func() Level { return byQueue(&serviceSteps{limits: []time.Duration{2e9, 9e9, 40e9}}) }
 		case "up and down":
 			level = func() Level {
 				q := &serviceSteps{limits: []time.Duration{2e9, 5e9, 9e9, 20e9}}
-				return func(s *sched.State, t sched.TaskID, had time.Duration) (int64, time.Duration) {
-					n, until := q.of(s, t, had)
-					return []int64{3, 1, 4, 1, 5}[n], until
+				return func(s *sched.State, t sched.TaskID, had time.Duration) (int64, time.Duration, time.Duration) {
+					n, from, until := q.of(s, t, had)
+					return []int64{3, 1, 4, 1, 5}[n], from, until
 				}
 			}
 		}
-		fast, plain := &Attained{Level: level(), Strict: strict, Place: place}, plainAttained(level(), strict)
+		fast, plain := &Attained{Level: level(), Strict: strict, Queues: queues, Place: place}, plainAttained(level(), strict, queues)
 		plain.Place = place
 		tb := policytest.TB(t, rt)
 		a, b := acted(batches(tb, c, fast)), acted(batches(tb, c, plain))

@@ -12,12 +12,12 @@ import (
 
 // leastAttained ranks by whole quanta of attained time.
 func leastAttained(quantum time.Duration) Level {
-	return func(_ *sched.State, _ sched.TaskID, attained time.Duration) (int64, time.Duration) {
+	return func(_ *sched.State, _ sched.TaskID, attained time.Duration) (int64, time.Duration, time.Duration) {
 		n := attained / quantum
 		if n >= math.MaxInt64/quantum {
-			return int64(n), math.MaxInt64
+			return int64(n), n * quantum, math.MaxInt64
 		}
-		return int64(n), (n + 1) * quantum
+		return int64(n), n * quantum, (n + 1) * quantum
 	}
 }
 
@@ -43,8 +43,8 @@ type serviceSteps struct {
 	byDem  [][]time.Duration
 }
 
-// of returns the number of limits that a task has reached, and the attained time at which it reaches the next.
-func (q *serviceSteps) of(s *sched.State, t sched.TaskID, attained time.Duration) (reached int, until time.Duration) {
+// of returns the number of limits that a task has reached, and the attained times of the last of them and of the next.
+func (q *serviceSteps) of(s *sched.State, t sched.TaskID, attained time.Duration) (reached int, from, until time.Duration) {
 	d := s.DemandID(t)
 	for int(d) >= len(q.byDem) {
 		w := width(&s.Table().Demands[len(q.byDem)])
@@ -55,25 +55,28 @@ func (q *serviceSteps) of(s *sched.State, t sched.TaskID, attained time.Duration
 		q.byDem = append(q.byDem, times)
 	}
 	times := q.byDem[d]
-	from, to := 0, len(times)
-	for from < to {
-		if m := (from + to) / 2; times[m] <= attained {
-			from = m + 1
+	to := len(times)
+	for reached < to {
+		if m := (reached + to) / 2; times[m] <= attained {
+			reached = m + 1
 		} else {
 			to = m
 		}
 	}
-	if from == len(times) {
-		return from, math.MaxInt64
+	if reached > 0 {
+		from = times[reached-1]
 	}
-	return from, times[from]
+	if until = math.MaxInt64; reached < len(times) {
+		until = times[reached]
+	}
+	return reached, from, until
 }
 
 // byQueue ranks by the number of limits reached.
 func byQueue(q *serviceSteps) Level {
-	return func(s *sched.State, t sched.TaskID, attained time.Duration) (int64, time.Duration) {
-		n, until := q.of(s, t, attained)
-		return int64(n), until
+	return func(s *sched.State, t sched.TaskID, attained time.Duration) (int64, time.Duration, time.Duration) {
+		n, from, until := q.of(s, t, attained)
+		return int64(n), from, until
 	}
 }
 
@@ -102,16 +105,18 @@ var roundParam = Param{
 
 var twoDLASEntry = Entry{
 	Name: "2d-las", Summary: "Tiresias: queues by attained GPU-time, FIFO within a queue, preemptive.", Placed: true,
-	About: "A task stands in the queue that its attained GPUs x time has come to (cores x time without GPUs), lower queues first, in a queue in the order of " +
-		"submission; what does not fit is passed over, and running tasks that come later are stopped where that makes room: a task is stopped at most once for each " +
-		"limit and each earlier task that becomes ready. In the paper a queue is in the order of first starts. With promote=f a waiting task counts as new once its time waited is f " +
-		"times its time served, both since it was first ready, and its next attempt ranks by what that is served; the paper counts both from the last promotion on. That needs stopped tasks to keep their work. Without it a task of the last queue may starve, as may one wider than what others leave.",
-	Source: "Discretized 2D-LAS of Tiresias: Gu et al., NSDI 2019, sections 3.2 and 3.3.",
+	About: "A task stands in the queue that its attained GPUs x time has come to (cores x time without GPUs), lower queues first; what does not fit is passed over, " +
+		"and running tasks of later queues are stopped where that makes room. In a queue what runs stays, then comes what was stopped there, the last first, then what came to " +
+		"it, the first first (fifo=start); or all are in the order of submission and earlier tasks stop later ones (fifo=submit, as in the simulator of Pollux). With promote=f a waiting " +
+		"task counts as new once its time waited is f times its time served, both since it was first ready, and its next attempt ranks by what that is served; the paper counts " +
+		"both from the last promotion on. That needs stopped tasks to keep their work. Without it a task of the last queue may starve, as may one wider than what others leave.",
+	Source: "Discretized 2D-LAS of Tiresias: Gu et al., NSDI 2019, sections 3.2 and 3.3; dlas-gpu of its simulator.",
 	Params: []Param{
 		{Name: "queues", Default: "3600", Example: "3600/86400", About: "attained GPU-seconds at which a task leaves each queue but the last", Form: func(v string) error {
 			_, err := queueLimits(v)
 			return err
 		}},
+		{Name: "fifo", Default: "start", Choices: []string{"start", "submit"}, About: "order in a queue: what runs stays and is followed by what ran, or by submission"},
 		{Name: "promote", Default: "0", Example: "8", About: "PROMOTEKNOB: time waited over time served from which a task counts as new; 0: never", Form: func(v string) error {
 			if f, err := strconv.ParseFloat(v, 64); err != nil || f != 0 && !(f >= 0.01 && f <= 1e6) {
 				return fmt.Errorf("must be 0, or a number from 0.01 to 1e6")
@@ -126,7 +131,7 @@ var twoDLASEntry = Entry{
 			return nil, fmt.Errorf("2d-las: queues %w", err)
 		}
 		return &Attained{
-			Level: byQueue(&serviceSteps{limits: limits}), Strict: true, Promote: a.Float("promote"), Round: a.Duration("round"), Place: a.Place,
+			Level: byQueue(&serviceSteps{limits: limits}), Strict: a.Text("fifo") == "submit", Queues: a.Text("fifo") == "start", Promote: a.Float("promote"), Round: a.Duration("round"), Place: a.Place,
 		}, nil
 	},
 }

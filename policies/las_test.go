@@ -28,24 +28,25 @@ func TestLeastAttainedRunsInTurnsOfAQuantum(t *testing.T) {
 
 func TestTiresiasQueuesAreByGPUTime(t *testing.T) {
 	// Task 0 comes to 10 GPU-seconds after 5 s, task 1 after 10 s; then both are in the second queue, and task 0 came first.
-	got := ordersOf(t, "2d-las{queues=10}", 2, devices(0, 8, 2), devices(1, 12, 1), devices(1, 3, 1))
+	got := ordersOf(t, "2d-las{queues=10,fifo=submit}", 2, devices(0, 8, 2), devices(1, 12, 1), devices(1, 3, 1))
 	if want := "0 start 0@0, 5 stop 0, 5 start 1@0, 5 start 2@0, 15 stop 1, 15 start 0@0, 18 start 1@0"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
 func TestTiresiasPromotesWhoeverHasWaitedLong(t *testing.T) {
-	// Task 0 is in the second queue from 10 s on and others keep coming to the first; at a knob of 1 it counts as new once it has waited for 10 s.
+	// Task 0 is in the second queue from 10 s on and others keep coming to the first; at a knob of 1 it counts as new once it has waited for 10 s,
+	// and comes before who came to the first queue since it was stopped.
 	rows := []traces.Row{devices(0, 40, 1)}
 	for i := range 12 {
 		rows = append(rows, devices(9+9*float64(i), 9, 1))
 	}
 	starved := ordersOf(t, "2d-las{queues=10}", 1, rows...)
-	if !strings.Contains(starved, "stop 0") || strings.Contains(starved[:strings.Index(starved, "start 11@0")], "start 0@0, 2") {
+	if !strings.HasSuffix(starved, "start 12@0, 118 start 0@0") || strings.Count(starved, "stop") != 1 {
 		t.Errorf("without promotion: %s", starved)
 	}
 	got := ordersOf(t, "2d-las{queues=10,promote=1}", 1, rows...)
-	want := "0 start 0@0, 10 stop 0, 10 start 1@0, 19 start 2@0, 20 stop 2, 20 start 0@0, 30 stop 0"
+	want := "0 start 0@0, 10 stop 0, 10 start 1@0, 19 start 2@0, 28 start 0@0, 38 stop 0, 38 start 3@0"
 	if !strings.HasPrefix(got, want) {
 		t.Errorf("got  %s\nwant %s ...", got, want)
 	}

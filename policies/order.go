@@ -97,9 +97,10 @@ var sjfEntry = Entry{
 
 var srtfEntry = Entry{
 	Name: "srtf", Summary: "Shortest remaining time first, preemptive.", Placed: true,
-	About:  "The least estimated work left first; a running task with more left is stopped where that makes room. Long tasks may starve.",
+	About: "The least estimated work left first; a running task with more left is stopped where that makes room. Long tasks may starve. " +
+		"With repack=true nothing is kept out by where others run, as in simulators that clear the cluster at every event (Muri, SIGCOMM 2022).",
 	Source: "Schrage, Operations Research 1968 (SRPT); `shortest` of the Tiresias simulator (NSDI 2019).",
-	Params: []Param{preemptParam, skipParam}, New: preemptive(ShortestRemaining, true),
+	Params: []Param{preemptParam, skipParam, repackParam}, New: repacking(ShortestRemaining, preemptive(ShortestRemaining, true)),
 }
 
 var priorityEntry = Entry{

@@ -24,13 +24,13 @@ func width(d *sched.Demand) int64 {
 var srsfEntry = Entry{
 	Name: "srsf", Summary: "Shortest remaining service first: estimated work left x GPUs, preemptive.", Placed: true,
 	About: "The least work left x GPUs first; a running task with more left is stopped where that makes room. Service of tasks without GPUs is in cores x time. " +
-		"Long and wide tasks may starve.",
+		"Long and wide tasks may starve. With repack=true nothing is kept out by where others run: Muri's rule, which takes migration to be free.",
 	Source: "Shortest remaining service first of Tiresias (Gu et al., NSDI 2019, section 3) and Muri (Zhao et al., SIGCOMM 2022).",
-	Params: []Param{preemptParam, skipParam},
-	New: func(a Args) (sched.Policy, error) {
+	Params: []Param{preemptParam, skipParam, repackParam},
+	New: repacking(RemainingService, func(a Args) (sched.Policy, error) {
 		if !a.Bool(preemptParam.Name) {
 			return keyed(RemainingService)(a)
 		}
 		return &Preemptive{Key: RemainingService, Sinks: true, Place: a.Place, Skip: a.Bool("skip")}, nil
-	},
+	}),
 }
