@@ -75,7 +75,7 @@ type part struct {
 	run                 func(b *bench) error
 }
 
-var parts = slices.Concat(backfillParts, gpuParts, realtimeParts, dagParts, logParts, queueingParts)
+var parts = slices.Concat(backfillParts, gpuParts, attainedParts, realtimeParts, dagParts, logParts, queueingParts)
 
 // bench is what the checks of a part share.
 type bench struct {
@@ -170,6 +170,11 @@ func (b *bench) rows(name string) ([]row, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
+	return rowsOf(name, all)
+}
+
+// rowsOf makes rows of the records of a file.
+func rowsOf(name string, all [][]string) ([]row, error) {
 	if len(all) < 2 {
 		return nil, fmt.Errorf("%s: no rows", name)
 	}
