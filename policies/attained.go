@@ -58,6 +58,11 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 		}
 	}
 	l.Observe(s, e)
+	if e.Kind == sched.TaskBlocked || e.Kind == sched.TaskDropped {
+		if d := s.DemandID(e.Task); l.lines.IsShut(d) {
+			l.lines.Unshut(d) // it may be the one that found no room
+		}
+	}
 }
 
 // key is the rank. With Queues, in its low bits stands the place in the queue: first what runs, in the order in which it came to run there; then what

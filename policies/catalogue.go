@@ -296,6 +296,7 @@ var Catalogue = []Entry{
 	srsfEntry,
 	lasEntry,
 	twoDLASEntry,
+	gittinsEntry,
 	easyEntry,
 	blevelEntry,
 	criticalPathEntry,

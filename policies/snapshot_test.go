@@ -16,7 +16,7 @@ import (
 
 // everyPolicy is the catalogue, and variants whose code differs.
 func everyPolicy() []string {
-	return append(policies.Names(), "rr{quantum=1s}", "las{quantum=1s}", "2d-las{queues=5/20}", "2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,fifo=submit}", "2d-las{queues=5/20,round=10s}", "rms{preempt=false}", "srtf{repack=true}", "srsf{repack=true}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
+	return append(policies.Names(), "rr{quantum=1s}", "gittins{distribution=h2:5/4,cells=20}", "gittins{cells=5}", "las{quantum=1s}", "2d-las{queues=5/20}", "2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,fifo=submit}", "2d-las{queues=5/20,round=10s}", "rms{preempt=false}", "srtf{repack=true}", "srsf{repack=true}", "sjf{skip=false}", "srtf{skip=false}", "blevel{skip=false}", "easy{scan=sjbf}", "easy{scan=reverse}",
 		"critical-path{patience=2s}", "critical-path{place=first,heat=0}", "critical-path{score=0}", "fjf+best-fit")
 }
 

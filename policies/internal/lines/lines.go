@@ -86,21 +86,20 @@ func (l *Lines) Unshut(d sched.DemandID) {
 	l.reopen(d)
 }
 
-// UnshutBetween opens the lines whose first task has a key of at least low and at most high.
+// UnshutBetween opens the lines in which the task that found no room has a key of at least low and at most high. That task must not have left the line
+// without an Unshut.
 func (l *Lines) UnshutBetween(low, high int64) {
 	for d := range l.shut {
-		if l.shut[d] && len(l.heaps[d]) > 0 {
-			if k := l.heaps[d][0].Key; low <= k && k <= high {
-				l.Unshut(sched.DemandID(d))
-			}
+		if k := l.by[d].Key; l.shut[d] && low <= k && k <= high {
+			l.Unshut(sched.DemandID(d))
 		}
 	}
 }
 
-// AnyBetween reports whether the first task of some line has a key of at least low and at most high.
+// AnyBetween reports whether UnshutBetween would open a line.
 func (l *Lines) AnyBetween(low, high int64) bool {
-	for _, h := range l.heaps {
-		if len(h) > 0 && low <= h[0].Key && h[0].Key <= high {
+	for d := range l.shut {
+		if k := l.by[d].Key; l.shut[d] && low <= k && k <= high {
 			return true
 		}
 	}
