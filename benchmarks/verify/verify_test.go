@@ -98,6 +98,12 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"M/H2/1, load 0.5, fifo: mean wait", "2.5"},
 			{"M/H2/1, load 0.5, sjf: mean response", "2.575376"},
 			{"M/H2/1, load 0.5, srtf: mean response", "1.406431"},
+			{"M/H2/1, load 0.5, sjf{preempt=true}: mean response", "1.482773"},
+			{"M/H2/1, load 0.5, rr{quantum=50ms}: mean response", "2"},
+			{"M/H2/1, load 0.5, las{quantum=50ms}: mean response", "1.780311"},
+			{"M/H2/1, load 0.5, gittins{distribution=h2:1/4}: mean response", "1.780311"},
+			{"priority{preempt=false}: mean wait of class 2", "5.7142857"},
+			{"priority{preempt=true}: mean wait of class 2", "6.1428571"},
 		},
 	}
 	if len(must) != len(Groups()) {
@@ -178,6 +184,7 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 		{"queueing", "mmc.csv", "mmc.csv", "0.357212", "0.39", "M/M/4, load 0.7, fifo: mean wait"},
 		{"queueing", "mmc.csv", "mmc.csv", "0.270603", "0.25", "M/M/8, load 0.7, fifo: share that waits"},
 		{"queueing", "mg1.csv", "mg1.csv", "1.406431", "1.482773", "M/H2/1, load 0.5, srtf"},
+		{"queueing", "mg1.csv", "mg1.csv", "1.482773", "1.712686", "M/H2/1, load 0.5, sjf{preempt=true}"},
 	} {
 		t.Run(c.changed+" "+c.fails, func(t *testing.T) {
 			folder := "references/" + c.folder
