@@ -25,13 +25,18 @@ type Gittins struct {
 	Cells int
 	Learn bool // the samples are the service of the tasks that have finished, not those that were given
 
-	steps serviceSteps
-	ranks []int64        // by cell, ns of service for one end
-	done  []sched.TaskID // finished tasks, by their end
-	past  int            // of them have ended before now
-	used  int            // of them the ranks were made of
-	told  bool           // done has to be sorted: a restored kernel tells of them by number
+	steps   serviceSteps
+	ranks   []int64 // by cell, ns of service for one end
+	bounds  []cellBound
+	samples []int64
+	done    []sched.TaskID // finished tasks, by their end
+	past    int            // of them have ended before now
+	used    int            // of them the ranks were made of
+	told    bool           // done has to be sorted: a restored kernel tells of them by number
 }
+
+// cellBound is where a cell begins, and the number and the sum of the samples up to it.
+type cellBound struct{ at, count, sum float64 }
 
 // NewGittins returns the policy for samples of service, in ns x GPU; without samples it learns.
 func NewGittins(samples []int64, cells int) *Gittins {
@@ -97,11 +102,11 @@ func (p *Gittins) learn(s *sched.State) bool {
 		p.used *= 2
 	}
 	slices.SortFunc(p.done[:p.past], byEnd) // those of one instant
-	samples := make([]int64, p.used)
-	for i, t := range p.done[:p.used] {
-		samples[i] = int64(sched.MulDiv(s.Outcome(t).Held, width(s.Demand(t)), 1000, false))
+	p.samples = slices.Grow(p.samples[:0], p.used)
+	for _, t := range p.done[:p.used] {
+		p.samples = append(p.samples, int64(sched.MulDiv(s.Outcome(t).Held, width(s.Demand(t)), 1000, false)))
 	}
-	p.make(samples)
+	p.make(p.samples)
 	return true
 }
 
@@ -112,9 +117,8 @@ func (p *Gittins) make(samples []int64) {
 	for _, x := range samples {
 		all += float64(x)
 	}
-	type bound struct{ at, count, sum float64 } // samples up to it, and their sum
-	bounds := []bound{{}}
-	p.steps = serviceSteps{}
+	bounds := append(p.bounds[:0], cellBound{})
+	p.steps.reset()
 	part, count, sum := 0.0, 0.0, 0.0
 	for i, x := range samples {
 		count++
@@ -123,10 +127,10 @@ func (p *Gittins) make(samples []int64) {
 		if last := i == len(samples)-1; !last && (samples[i+1] == x || part*float64(p.Cells) < float64(2*len(bounds))) || x <= 0 {
 			continue
 		}
-		bounds = append(bounds, bound{float64(x), count, sum})
+		bounds = append(bounds, cellBound{float64(x), count, sum})
 		p.steps.limits = append(p.steps.limits, time.Duration(x))
 	}
-	p.ranks = p.ranks[:0]
+	p.bounds, p.ranks = bounds, p.ranks[:0]
 	for i, b := range bounds {
 		best := float64(never / 2) // beyond all samples
 		for _, to := range bounds[i+1:] {

@@ -43,16 +43,24 @@ type serviceSteps struct {
 	byDem  [][]time.Duration
 }
 
+// reset takes the limits out.
+func (q *serviceSteps) reset() { q.limits, q.byDem = q.limits[:0], q.byDem[:0] }
+
 // of returns the number of limits that a task has reached, and the attained times of the last of them and of the next.
 func (q *serviceSteps) of(s *sched.State, t sched.TaskID, attained time.Duration) (reached int, from, until time.Duration) {
 	d := s.DemandID(t)
 	for int(d) >= len(q.byDem) {
-		w := width(&s.Table().Demands[len(q.byDem)])
-		times := make([]time.Duration, len(q.limits))
-		for i, l := range q.limits {
-			times[i] = sched.MulDiv(l, 1000, w, true)
+		w, n := width(&s.Table().Demands[len(q.byDem)]), len(q.byDem)
+		if n < cap(q.byDem) {
+			q.byDem = q.byDem[:n+1]
+		} else {
+			q.byDem = append(q.byDem, nil)
 		}
-		q.byDem = append(q.byDem, times)
+		times := q.byDem[n][:0] // reused after a reset
+		for _, l := range q.limits {
+			times = append(times, sched.MulDiv(l, 1000, w, true))
+		}
+		q.byDem[n] = times
 	}
 	times := q.byDem[d]
 	to := len(times)
