@@ -34,6 +34,17 @@ func ByRelativeDeadline(s *sched.State, t sched.TaskID) int64 {
 // ByDeadline is the key of earliest-deadline-first (Liu & Layland 1973): the earliest absolute deadline first, tasks without one last.
 func ByDeadline(s *sched.State, t sched.TaskID) int64 { return int64(s.Task(t).Deadline) }
 
+// ByPriority is the key of static priorities: the larger Class.Priority first.
+func ByPriority(s *sched.State, t sched.TaskID) int64 { return -int64(s.Class(t).Priority) }
+
+// passes is overtakes without ties: t stops no running task of the same key.
+func passes(key Key) Evictable {
+	return func(s *sched.State, running, t sched.TaskID) (int64, bool) {
+		k := key(s, running)
+		return k, k > key(s, t)
+	}
+}
+
 // overtakes lets t stop running tasks that come after it in the order of the key as it is now, ties to the lower TaskID.
 func overtakes(key Key) Evictable {
 	return func(s *sched.State, running, t sched.TaskID) (int64, bool) {
@@ -71,13 +82,25 @@ var dmEntry = Entry{
 
 var sjfEntry = Entry{
 	Name: "sjf", Summary: "Shortest job first, by estimate, not preemptive.", Placed: true, Starves: true,
-	About:  "The shortest estimate first. Long tasks may starve.",
-	Source: "Conway, Maxwell & Miller 1967; Phipps 1956 for M/G/1.", Params: []Param{skipParam}, New: keyed(Shortest),
+	About: "The shortest estimate first, whatever of it is done already. With preempt=true a running task of a longer estimate is stopped where that " +
+		"makes room (PSJF). Long tasks may starve.",
+	Source: "Conway, Maxwell & Miller 1967; Phipps 1956 for M/G/1; PSJF: Wierman & Harchol-Balter, SIGMETRICS 2003.",
+	Params: []Param{{Name: "preempt", Default: "false", About: "stop running tasks of a longer estimate; false: they run to their end"}, skipParam},
+	New:    preemptive(Shortest, false),
 }
 
 var srtfEntry = Entry{
 	Name: "srtf", Summary: "Shortest remaining time first, preemptive.", Placed: true, Starves: true,
-	About:  "The least estimated work left first; a running task with more left is stopped where that makes room. Long tasks may starve.",
+	About: "The least estimated work left first; a running task with more left is stopped where that makes room. Long tasks may starve. " +
+		"With repack=true nothing is kept out by where others run, as in simulators that clear the cluster at every event (Muri, SIGCOMM 2022).",
 	Source: "Schrage, Operations Research 1968 (SRPT); `shortest` of the Tiresias simulator (NSDI 2019).",
-	Params: []Param{preemptParam, skipParam}, New: preemptive(ShortestRemaining, true),
+	Params: []Param{preemptParam, skipParam, repackParam}, New: repacking(ShortestRemaining, preemptive(ShortestRemaining, true)),
+}
+
+var priorityEntry = Entry{
+	Name: "priority", Summary: "Static priority: the task's own, the larger first.", Placed: true, Starves: true,
+	About: "The largest priority first, ties in the order of submission; a running task of less is stopped where that makes room, and resumes later. " +
+		"Tasks of low priority may starve.",
+	Source: "Cobham, Operations Research 1954 (not preemptive); White & Christie, Operations Research 1958 (preemptive-resume).",
+	Params: []Param{preemptParam, skipParam}, New: preemptive(ByPriority, false),
 }

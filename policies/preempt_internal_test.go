@@ -152,8 +152,10 @@ func TestRoundRobinGivesTheOrdersOfThePlainListInAStampede(t *testing.T) {
 
 // keyedPair is a preemptive policy of the catalogue and the plain list that it must equal.
 func keyedPair(rt *rapid.T) (fast *Preemptive, plain *plainList) {
-	key, falls := Key(ShortestRemaining), true
-	switch rapid.SampledFrom([]string{"srtf", "srtf", "rms", "edf", "dm"}).Draw(rt, "order") {
+	key, falls, sinks := Key(ShortestRemaining), true, false
+	switch rapid.SampledFrom([]string{"srtf", "srtf", "srsf", "srsf", "rms", "edf", "dm"}).Draw(rt, "order") {
+	case "srsf":
+		key, falls, sinks = RemainingService, false, true
 	case "rms":
 		key, falls = ByPeriod, false
 	case "edf":
@@ -162,7 +164,11 @@ func keyedPair(rt *rapid.T) (fast *Preemptive, plain *plainList) {
 		key, falls = ByRelativeDeadline, false
 	}
 	skip := rapid.Bool().Draw(rt, "skip")
-	return &Preemptive{Key: key, Falls: falls, Skip: skip}, &plainList{Key: key, Skip: skip, Evict: overtakes(key)}
+	evict, mild := overtakes(key), rapid.Bool().Draw(rt, "mild")
+	if mild {
+		evict = passes(key)
+	}
+	return &Preemptive{Key: key, Falls: falls, Sinks: sinks, Mild: mild, Skip: skip}, &plainList{Key: key, Skip: skip, Evict: evict}
 }
 
 func TestPreemptiveOrdersAreThoseOfThePlainList(t *testing.T) {

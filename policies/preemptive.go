@@ -17,11 +17,15 @@ import (
 // demand that found no room, a tree over the nodes knows which of them the search would reach first.
 type Preemptive struct {
 	Key   Key
-	Falls bool  // the key is ShortestRemaining: it falls as a task runs. Others must not change, but with an Updated estimate
+	Falls bool  // the key is ShortestRemaining: it falls as a task runs, all at one speed
+	Sinks bool  // the key falls as a task runs, at speeds that differ. Without Falls and Sinks it must not change, but with an Updated estimate
+	Mild  bool  // a task stops none of the same key
 	Place Place // nil: first fit
 	Skip  bool  // pass over what does not fit
 
-	laxity  int64       // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
+	laxity int64                                // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
+	began  func(s *sched.State, t sched.TaskID) // if not nil: told of every task that has started
+
 	line    heap.Heap   // strict
 	lines   lines.Lines // Skip
 	fresh   []sched.TaskID
@@ -95,12 +99,7 @@ func (p *Preemptive) remove(s *sched.State, t sched.TaskID) bool {
 
 // Decide starts tasks in the order of their keys as long as there is room, or can be made.
 func (p *Preemptive) Decide(r *sched.Round) {
-	for _, o := range r.Ordered() {
-		// A fact has ordered it, and nobody is told of that. The loss of its last node may have ended it since.
-		if o.Kind == sched.Stop && r.Phase(o.Task) == sched.Stopping {
-			p.running.leave(r.State, o.Task)
-		}
-	}
+	p.ordered(r)
 	if p.Skip {
 		p.decideSkip(r)
 	} else {
@@ -127,6 +126,15 @@ func (p *Preemptive) decideStrict(r *sched.Round) {
 		p.line.Push(it)
 	}
 	p.aside = p.aside[:0]
+}
+
+// ordered takes in whom facts have ordered to stop, of which nobody is told. The loss of its last node may have ended a task since.
+func (p *Preemptive) ordered(r *sched.Round) {
+	for _, o := range r.Ordered() {
+		if o.Kind == sched.Stop && r.Phase(o.Task) == sched.Stopping {
+			p.running.leave(r.State, o.Task)
+		}
+	}
 }
 
 func (p *Preemptive) decideSkip(r *sched.Round) {
@@ -216,6 +224,8 @@ func (p *Preemptive) search(r *sched.Round, t sched.TaskID, place Place) bool {
 			rank := laxityRunning(s, running)
 			return rank, p.mayStop(s, rank, p.Key(s, t))
 		}
+	case p.Mild:
+		p.evict = passes(p.Key)
 	default:
 		p.evict = overtakes(p.Key)
 	}
@@ -253,7 +263,7 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, key int64, c closing
 	if p.Falls {
 		rank -= int64(r.Now())
 	}
-	if p.laxity > 0 && !p.mayStop(r.State, rank, key) || p.laxity == 0 && (rank < key || rank == key && c.task < t) {
+	if p.laxity > 0 && !p.mayStop(r.State, rank, key) || p.laxity == 0 && (rank < key || rank == key && (p.Mild || c.task < t)) {
 		return false // a task that must not be stopped would have to be
 	}
 	if on := r.Placements(c.task); len(on) > 1 {
@@ -301,6 +311,7 @@ type ranks struct {
 	log    []sched.NodeID // nodes that changed, oldest first
 	begun  int            // number of entries that were dropped from the front of log
 	read   int            // entries that some tree has taken in, dropped ones included
+	sinks  Key            // if not nil: the ranks of running tasks fall by it, and are worked out when looked at
 }
 
 // ranked is a running task on a node.
@@ -333,6 +344,9 @@ func (q *ranks) grow(s *sched.State) {
 func (p *Preemptive) observe(s *sched.State, e sched.Event) {
 	q := &p.running
 	q.grow(s)
+	if p.Sinks {
+		q.sinks = p.Key
+	}
 	switch e.Kind {
 	case sched.JobArrived:
 		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
@@ -378,6 +392,9 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 		r.rank = p.Key(s, t)
 	}
 	p.running.start(s, r, on)
+	if p.began != nil {
+		p.began(s, t)
+	}
 }
 
 func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
@@ -444,6 +461,38 @@ func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
 	q.nodes[n] = slices.Delete(q.nodes[n], i, i+1)
 	q.touch(n)
 	return r, true
+}
+
+// rerank takes in that the rank of a running task has changed, and returns what it was.
+func (q *ranks) rerank(s *sched.State, t sched.TaskID, rank int64) (old int64) {
+	on := s.Placements(t)
+	for i, p := range on {
+		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == p.Node }) {
+			continue
+		}
+		if r, ok := q.remove(p.Node, t); ok {
+			old, r.rank = r.rank, rank
+			q.insert(p.Node, r)
+		}
+	}
+	return old
+}
+
+// sink works out the ranks on a node as they are now.
+func (q *ranks) sink(s *sched.State, n sched.NodeID) {
+	if q.sinks == nil {
+		return
+	}
+	list := q.nodes[n]
+	for i := range list {
+		r := list[i]
+		r.rank = q.sinks(s, r.task)
+		j := i
+		for ; j > 0 && r.before(&list[j-1]); j-- {
+			list[j] = list[j-1]
+		}
+		list[j] = r
+	}
 }
 
 // leave takes in that a running task is stopping.
@@ -540,9 +589,10 @@ func (c *closing) before(d *closing) bool {
 
 // closings keeps, for one demand, the closing of every node in a tournament tree.
 type closings struct {
-	seen int       // entries of the log that are taken in, dropped ones included
-	size int       // leaves of tree, a power of two
-	tree []closing // the first of each subtree; leaf i at size+i
+	seen int          // entries of the log that are taken in, dropped ones included
+	size int          // leaves of tree, a power of two
+	tree []closing    // the first of each subtree; leaf i at size+i
+	at   []sched.Time // by node, where ranks sink: when its leaf was worked out
 }
 
 // maxLeaves bounds what the trees of all demands take: 16 MB. A demand that comes after is worked out by a search.
@@ -570,11 +620,17 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 		}
 		q.leaves += size
 		w = &closings{size: size, tree: make([]closing, 2*size)}
+		if q.sinks != nil {
+			w.at = make([]sched.Time, size)
+		}
 		q.trees[d] = w
 		fallthrough
 	case w.seen < q.begun || q.begun+len(q.log)-w.seen > nodes:
 		for n := range nodes {
 			w.tree[w.size+n] = q.closing(s, d, sched.NodeID(n))
+			if q.sinks != nil {
+				w.at[n] = s.Now()
+			}
 		}
 		for i := w.size - 1; i > 0; i-- {
 			w.play(i)
@@ -582,6 +638,9 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 	default:
 		for _, n := range q.log[w.seen-q.begun:] {
 			c, i := q.closing(s, d, n), w.size+int(n)
+			if q.sinks != nil {
+				w.at[n] = s.Now()
+			}
 			if w.tree[i] == c {
 				continue
 			}
@@ -592,6 +651,23 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 	}
 	w.seen = q.begun + len(q.log)
 	q.read = w.seen
+	// Ranks that sink have only fallen since a leaf was worked out, and with them its place: the first is the first if it is of now.
+	for q.sinks != nil && w.tree[1].how == atStop {
+		i := 1
+		for i < w.size {
+			if i *= 2; w.tree[i] != w.tree[i/2] {
+				i++
+			}
+		}
+		n := i - w.size
+		if w.at[n] == s.Now() {
+			break
+		}
+		w.tree[i] = q.closing(s, d, sched.NodeID(n))
+		w.at[n] = s.Now()
+		for i /= 2; i > 0 && w.play(i); i /= 2 {
+		}
+	}
 	return w.tree[1]
 }
 
@@ -618,6 +694,7 @@ func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID) closin
 	if g.closed() {
 		return closing{how: fits}
 	}
+	q.sink(s, n)
 	for i := range q.nodes[n] {
 		r := &q.nodes[n][i]
 		if g.less(r.freed); !g.closed() {
@@ -635,6 +712,7 @@ func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID) closin
 func (q *ranks) gather(r *sched.Round, x *stopping, d sched.DemandID, last sched.TaskID) {
 	x.victims, x.leaving = x.victims[:0], x.leaving[:0]
 	for _, p := range r.Placements(last) {
+		q.sink(r.State, p.Node)
 		for _, v := range q.nodes[p.Node] {
 			if v.leaving {
 				x.leaving = append(x.leaving, v.task)

@@ -244,7 +244,7 @@ func conservation(b *bench) error {
 		title := map[law]string{exponential: "M/M/1", h2: "M/H2/1"}[kind]
 		fifo := 0.0
 		for _, policy := range []string{"fifo", "sjf", "hrrn", "qssf"} {
-			res, err := w.simulate(b.ctx, queue{kind, 1, 0.9, policy}, jobs, 0)
+			res, err := w.simulate(b.ctx, queue{law: kind, servers: 1, rho: 0.9, policy: policy}, jobs, 0)
 			if err != nil {
 				return err
 			}

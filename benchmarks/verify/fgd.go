@@ -2,14 +2,12 @@ package verify
 
 import (
 	"cmp"
-	"compress/gzip"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/rand"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -228,7 +226,7 @@ func (b *bench) openb(list string) (*openb, error) {
 		return nil, err
 	}
 	slices.SortFunc(o.nodes, func(a, b sched.NodeSpec) int { return cmp.Compare(a.Name, b.Name) })
-	pods, err := b.zipped(dir + list + ".csv.gz")
+	pods, err := b.rows(dir + list + ".csv.gz")
 	if err != nil {
 		return nil, err
 	}
@@ -249,20 +247,6 @@ func (b *bench) openb(list string) (*openb, error) {
 	all, err := o.arrive(o.pods)
 	o.list = all.Workload
 	return o, err
-}
-
-// zipped is rows of a compressed file.
-func (b *bench) zipped(name string) ([]row, error) {
-	f, err := os.Open(b.path(name))
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	in, err := gzip.NewReader(f)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return table(name, in)
 }
 
 // arrivals is a sequence of pods, a second apart. Pods that fit no node even when it is empty are no tasks: the simulator would refuse them.

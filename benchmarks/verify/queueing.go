@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -24,6 +25,8 @@ var queueingParts = []part{
 	{group: "queueing", name: "the recursion of Kiefer and Wolfowitz", source: "Kiefer & Wolfowitz, Trans. AMS 78, 1955", run: recursion},
 	{group: "queueing", name: "M/M/c", source: "references/queueing/mmc.csv", run: mmc},
 	{group: "queueing", name: "M/G/1", source: "references/queueing/mg1.csv", run: mg1},
+	{group: "queueing", name: "M/G/1 that preempts", source: "references/queueing/mg1.csv", run: mg1Preemptive},
+	{group: "queueing", name: "priorities", source: "references/queueing/priority_cobham.py", run: cobham},
 }
 
 // size says how long a queue is watched, decided before any result is seen.
@@ -55,10 +58,17 @@ type law uint8
 const (
 	exponential law = iota
 	h2              // two phases, balanced means, squared coefficient of variation 4
+	constant
 )
+
+// second returns the second moment.
+func (l law) second() float64 { return []float64{2, 5, 1}[l] }
 
 // draw returns a service time. The parameters of h2: with p the mean is m1, else m2, and p m1 = (1-p) m2 = 1/2.
 func (l law) draw(rng *rand.Rand) float64 {
+	if l == constant {
+		return 1
+	}
 	x := rng.ExpFloat64()
 	if l == h2 {
 		const p = 0.88729833462074168852 // (1 + sqrt(3/5)) / 2
@@ -76,12 +86,14 @@ type queue struct {
 	servers int
 	rho     float64
 	policy  string
+	mix     int // index of mixes; 0 = one class by the law
 }
 
 // watched is what one replication saw of the jobs that count.
 type watched struct {
 	wait, response, sd float64   // means, and the standard deviation of the wait, s
 	above              []float64 // share of the jobs that waited longer than each level asked for
+	byClass            []float64 // mean wait of each class of a mix
 }
 
 // queues keeps results of systems that two references look at, and the workers' buffers.
@@ -141,7 +153,7 @@ func (q *queues) of(ctx context.Context, sys sampled, s size, levels []float64) 
 // draw makes the jobs of one replication.
 func (w *queueWorker) draw(sys queue, jobs, rep int) {
 	tb := &w.table
-	if len(tb.Tasks) != jobs {
+	if len(tb.Tasks) != jobs || len(tb.Classes) != 1 {
 		*tb = sched.Table{
 			Tasks: make([]sched.Task, jobs), Classes: []sched.Class{{}}, Demands: []sched.Demand{{Need: sched.Need{CPU: 1000}, Gang: 1}},
 			Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: int32(jobs),
@@ -150,12 +162,37 @@ func (w *queueWorker) draw(sys queue, jobs, rep int) {
 		tb.Estimates = w.run
 	}
 	// Policies see the same jobs. The seed is a hash, since generators of similar seeds need not be independent.
-	rng := rand.New(rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "law %d, %d servers, load %g, replication %d", sys.law, sys.servers, sys.rho, rep))))
+	rng := rand.New(rand.NewChaCha8(sha256.Sum256(fmt.Appendf(nil, "law %d, %d servers, load %g, replication %d", sys.law+law(16*sys.mix), sys.servers, sys.rho, rep))))
+	if sys.mix > 0 {
+		w.drawMix(rng, mixes[sys.mix])
+		return
+	}
 	rate, at := sys.rho*float64(sys.servers), 0.0
 	for i := range w.run {
 		at += rng.ExpFloat64() / rate
 		tb.Tasks[i] = sched.Task{Submit: sched.Time(math.Round(at * 1e9)), Deadline: sched.Never, Job: sched.JobID(i)}
 		w.run[i] = time.Duration(math.Round(sys.law.draw(rng) * 1e9))
+	}
+}
+
+// drawMix makes jobs of several classes, the first of the highest priority.
+func (w *queueWorker) drawMix(rng *rand.Rand, m mix) {
+	tb := &w.table
+	tb.Classes = tb.Classes[:0]
+	rate, at := 0.0, 0.0
+	for i, c := range m.classes {
+		tb.Classes = append(tb.Classes, sched.Class{Priority: int32(len(m.classes) - i)})
+		rate += c.rate
+	}
+	for i := range w.run {
+		at += rng.ExpFloat64() / rate
+		which, u := 0, rng.Float64()*rate
+		for u -= m.classes[0].rate; u > 0 && which+1 < len(m.classes); u -= m.classes[which].rate {
+			which++
+		}
+		c := m.classes[which]
+		tb.Tasks[i] = sched.Task{Submit: sched.Time(math.Round(at * 1e9)), Deadline: sched.Never, Job: sched.JobID(i), Class: sched.ClassID(which)}
+		w.run[i] = time.Duration(math.Round(c.mean * c.law.draw(rng) * 1e9))
 	}
 }
 
@@ -210,6 +247,18 @@ func (w *queueWorker) watch(ctx context.Context, sys queue, jobs, rep int, level
 	out := watched{wait: sum / n, response: response / n, sd: math.Sqrt(max(squares/n-sum/n*sum/n, 0))}
 	for _, c := range beyond {
 		out.above = append(out.above, float64(c)/n)
+	}
+	if sys.mix > 0 {
+		out.byClass = make([]float64, len(tb.Classes))
+		count := make([]float64, len(tb.Classes))
+		for t := from; t < jobs; t++ {
+			c := tb.Tasks[t].Class
+			out.byClass[c] += res.Outcome(sched.TaskID(t)).Wait().Seconds()
+			count[c]++
+		}
+		for c := range count {
+			out.byClass[c] /= count[c]
+		}
 	}
 	return out, nil
 }
@@ -306,7 +355,7 @@ func mmc(b *bench) error {
 			continue
 		}
 		s := b.sizeOf(rho)
-		l := looked{queue{exponential, c, rho, "fifo"}, fmt.Sprintf("M/M/%d, load %g, fifo", c, rho), s, []float64{0, p95, p99}}
+		l := looked{queue{exponential, c, rho, "fifo", 0}, fmt.Sprintf("M/M/%d, load %g, fifo", c, rho), s, []float64{0, p95, p99}}
 		above := func(i int) func(*watched) float64 { return func(w *watched) float64 { return w.above[i] } }
 		err := errors.Join(
 			b.judge(l, "mean wait, s", wait, meanWait, s.level, relMean),
@@ -332,13 +381,13 @@ func mg1(b *bench) error {
 		return err
 	}
 	for _, r := range rows {
-		kind, title, pk := exponential, "M/M/1", relMean
-		switch dist := r.text("dist"); dist {
-		case "exp(mean1)":
-		case "H2 balanced means, mean 1, C2=4":
-			kind, title, pk = h2, "M/H2/1", relPK
-		default:
-			return fmt.Errorf("%s:%d: unknown distribution %q", r.file, r.line, dist)
+		kind, title, err := lawOf(r)
+		if err != nil {
+			return err
+		}
+		pk := relMean
+		if kind == h2 {
+			pk = relPK
 		}
 		rho := r.number("rho")
 		wait, response, sd := r.number("FIFO_EW"), r.number("FIFO_ET"), r.number("FIFO_sdW")
@@ -351,7 +400,7 @@ func mg1(b *bench) error {
 		}
 		s := b.sizeOf(rho)
 		of := func(policy string) looked {
-			return looked{queue{kind, 1, rho, policy}, fmt.Sprintf("%s, load %g, %s", title, rho, policy), s, nil}
+			return looked{queue{kind, 1, rho, policy, 0}, fmt.Sprintf("%s, load %g, %s", title, rho, policy), s, nil}
 		}
 		if err := errors.Join(
 			b.judge(of("fifo"), "mean wait, s", wait, meanWait, s.level, pk),
@@ -366,6 +415,134 @@ func mg1(b *bench) error {
 	return nil
 }
 
+// lawOf reads the distribution of a row, and how a queue with it is called.
+func lawOf(r row) (law, string, error) {
+	switch dist := r.text("dist"); dist {
+	case "exp(mean1)":
+		return exponential, "M/M/1", nil
+	case "H2 balanced means, mean 1, C2=4":
+		return h2, "M/H2/1", nil
+	default:
+		return 0, "", fmt.Errorf("%s:%d: unknown distribution %q", r.file, r.line, dist)
+	}
+}
+
+// mg1Preemptive holds a single server under preemptive policies against their formulas: rr by slices against processor sharing, las by quanta against
+// foreground-background, both of a twentieth of the mean service; sjf that preempts against PSJF; and gittins, told the law, against
+// foreground-background too, which is optimal where the hazard falls (Aalto, Ayesta & Righter 2009). A slice costs two batches, so there are fewer jobs
+// than in mg1, and no loads beyond 0.8 by slices.
+func mg1Preemptive(b *bench) error {
+	rows, err := b.rows(b.source)
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		kind, title, err := lawOf(r)
+		if err != nil {
+			return err
+		}
+		rho, ps, psjf, las := r.number("rho"), r.number("PS_ET"), r.number("PSJF_ET"), r.number("LAS_FB_ET")
+		if err := bad(rows); err != nil {
+			return err
+		}
+		if b.opt.Short && rho > 0.6 {
+			continue
+		}
+		s, sliced := size{reps: 5, jobs: 200_000, level: 0.95}, size{reps: 5, jobs: 100_000, level: 0.95}
+		if b.opt.Short {
+			s = size{reps: 10, jobs: 20_000, level: 0.999, rel: 0.05}
+			sliced = size{reps: 10, jobs: 5_000, level: 0.999, rel: 0.05}
+		}
+		of := func(policy string, s size) looked {
+			return looked{queue{kind, 1, rho, policy, 0}, fmt.Sprintf("%s, load %g, %s", title, rho, policy), s, nil}
+		}
+		err = b.judge(of("sjf{preempt=true}", s), "mean response, s", psjf, meanResponse, s.level, relMean)
+		if rho <= 0.8 {
+			err = errors.Join(err,
+				b.judge(of("rr{quantum=50ms}", sliced), "mean response under processor sharing, s", ps, meanResponse, s.level, relMean),
+				b.judge(of("las{quantum=50ms}", sliced), "mean response, s", las, meanResponse, s.level, relMean),
+			)
+			if kind == h2 {
+				err = errors.Join(err, b.judge(of("gittins{distribution=h2:1/4}", sliced), "mean response, s", las, meanResponse, s.level, relMean))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mix is a single server with classes of jobs, the first of the highest priority.
+type mix struct {
+	name    string
+	classes []mixed
+}
+
+type mixed struct {
+	rate, mean float64
+	law        law
+}
+
+// mixes are the cases of references/queueing/priority_cobham.py; the first is none.
+var mixes = []mix{
+	{},
+	{"exp at .3 and .5", []mixed{{0.3, 1, exponential}, {0.5, 1, exponential}}},
+	{"exp at .3 each of three", []mixed{{0.3, 1, exponential}, {0.3, 1, exponential}, {0.3, 1, exponential}}},
+	{"exp, short first", []mixed{{0.6, 0.5, exponential}, {0.25, 2, exponential}}},
+	{"exp, long first", []mixed{{0.25, 2, exponential}, {0.6, 0.5, exponential}}},
+	{"constant, exp and H2", []mixed{{0.4, 0.5, constant}, {0.3, 1, exponential}, {0.15, 2, h2}}},
+}
+
+// waits returns the mean wait of each class: Cobham's W0 / ((1 - s')(1 - s)) with s the load of the classes up to it and s' without it, W0 half the
+// sum of rate x second moment over all classes; with preemption (White & Christie) the mean service over (1 - s'), less itself, is added, and W0 is
+// of the classes up to it.
+func (m mix) waits(preempt bool) []float64 {
+	var out []float64
+	all, upTo, load := 0.0, 0.0, 0.0
+	for _, c := range m.classes {
+		all += c.rate * c.mean * c.mean * c.law.second() / 2
+	}
+	for _, c := range m.classes {
+		before := load
+		load += c.rate * c.mean
+		upTo += c.rate * c.mean * c.mean * c.law.second() / 2
+		if preempt {
+			out = append(out, c.mean/(1-before)-c.mean+upTo/((1-before)*(1-load)))
+		} else {
+			out = append(out, all/((1-before)*(1-load)))
+		}
+	}
+	return out
+}
+
+// cobham holds a single server under static priorities against Cobham (Operations Research 1954) and, with preemption and resumption, White & Christie
+// (Operations Research 1958): the mean wait of each class.
+func cobham(b *bench) error {
+	if _, err := os.Stat(b.path(b.source)); err != nil {
+		return err
+	}
+	s := size{reps: 5, jobs: 200_000, level: 0.95}
+	if b.opt.Short {
+		s = size{reps: 10, jobs: 20_000, level: 0.999, rel: 0.05}
+	}
+	for i, m := range mixes {
+		if i == 0 || b.opt.Short && i > 1 {
+			continue
+		}
+		for _, preempt := range []bool{false, true} {
+			policy := fmt.Sprintf("priority{preempt=%v}", preempt)
+			l := looked{queue{exponential, 1, 0, policy, i}, fmt.Sprintf("M/G/1, %s, %s", m.name, policy), s, nil}
+			for c, want := range m.waits(preempt) {
+				if err := b.judge(l, fmt.Sprintf("mean wait of class %d, s", c+1), want, func(w *watched) float64 { return w.byClass[c] }, s.level, relMean); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // recursion compares the wait of every job under fifo with the recursion of Kiefer and Wolfowitz on the same random numbers: a job gets the
 // server that is free first. It shows that what is left between simulation and formula is chance.
 func recursion(b *bench) error {
@@ -374,7 +551,7 @@ func recursion(b *bench) error {
 		jobs = 50_000
 	}
 	w := b.queues.workers[0]
-	for _, sys := range []queue{{exponential, 1, 0.95, "fifo"}, {exponential, 4, 0.95, "fifo"}, {exponential, 64, 0.95, "fifo"}, {h2, 1, 0.9, "fifo"}} {
+	for _, sys := range []queue{{exponential, 1, 0.95, "fifo", 0}, {exponential, 4, 0.95, "fifo", 0}, {exponential, 64, 0.95, "fifo", 0}, {h2, 1, 0.9, "fifo", 0}} {
 		res, err := w.simulate(b.ctx, sys, jobs, 0)
 		if err != nil {
 			return err

@@ -73,6 +73,11 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"fair-share: next turn after 3600 s alone", "2105.9"},
 			{"weights 3:1", "0.75"},
 			{"themis: ends of 2 jobs", "70 80"},
+			{"JCT of every job of Muri's trace3 under SRTF", "992 jobs"},
+			{"JCT of every job of Muri's trace3_pr under SRSF", "992 jobs"},
+			{"JCT of every job of Muri's trace4 under SRSF", "2638 jobs"},
+			{"JCT of every job of Muri's trace3 under DLAS", "992 jobs"},
+			{"mean JCT of Pollux' workload-6", "3469.6937"},
 		},
 		"fgd": {
 			{"default: fgd: allocated and fragmented GPUs at 27 arrived loads", "108 values"},
@@ -126,6 +131,12 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"M/H2/1, load 0.5, sjf: mean response", "2.575376"},
 			{"M/H2/1, load 0.5, srtf: mean response", "1.406431"},
 			{"hrrn: finish times of Stallings' processes", "3 9 13 20 15"},
+			{"M/H2/1, load 0.5, sjf{preempt=true}: mean response", "1.482773"},
+			{"M/H2/1, load 0.5, rr{quantum=50ms}: mean response", "2"},
+			{"M/H2/1, load 0.5, las{quantum=50ms}: mean response", "1.780311"},
+			{"M/H2/1, load 0.5, gittins{distribution=h2:1/4}: mean response", "1.780311"},
+			{"priority{preempt=false}: mean wait of class 2", "5.7142857"},
+			{"priority{preempt=true}: mean wait of class 2", "6.1428571"},
 		},
 	}
 	if len(must) != len(Groups()) {
@@ -204,6 +215,7 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 		{"fgd", "*.csv", "expected_allo_pct_by_arrived_load.csv", "default,06-FGD,1.3,42,6212,0.25,", "default,06-FGD,1.3,42,6212,0.27,", "default: fgd: allocated and fragmented"},
 		{"hetero:gpu_cluster", "drf_example.json", "drf_example.json", "0.0909,", "0.0919,", "shares of time"},
 		{"hetero:gpu_cluster", "gavel_*.csv", "gavel_multi_gpu_load_curves.csv", "1.0,fifo_perf,17.34", "1.0,fifo_perf,27.34", "V100 first: mean completion time at 1 jobs"},
+		{"gpu_cluster", "pollux_*.csv", "pollux_tiresias_expected.csv", "workload-2,160,5144.9625", "workload-2,160,5044.9625", "Pollux' workload-2"},
 		{"realtime", "rta_cases.json", "rta_cases.json", "58", "57", "Burns-Wellings B"},
 		{"realtime", "*.csv", "rm_acceptance_curves.csv", "0.8541", "0.9041", "sets of 20 tasks that pass: exact"},
 		{"dag", "*.*", "expected.json", "63.333", "63.332", "upward ranks"},
@@ -211,6 +223,7 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 		{"queueing", "mmc.csv", "mmc.csv", "0.357212", "0.39", "M/M/4, load 0.7, fifo: mean wait"},
 		{"queueing", "mmc.csv", "mmc.csv", "0.270603", "0.25", "M/M/8, load 0.7, fifo: share that waits"},
 		{"queueing", "mg1.csv", "mg1.csv", "1.406431", "1.482773", "M/H2/1, load 0.5, srtf"},
+		{"queueing", "mg1.csv", "mg1.csv", "1.482773", "1.712686", "M/H2/1, load 0.5, sjf{preempt=true}"},
 	} {
 		t.Run(c.changed+" "+c.fails, func(t *testing.T) {
 			group, at, ok := strings.Cut(c.folder, ":")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -31,7 +32,8 @@ func everyPolicy() []string {
 		"fjf+random{seed=3}", "easy+random", "srtf+random", "easy+fgd", "fjf+load-weighted", "blevel+two-choices", "rr{quantum=1s}+two-choices",
 		"easy{scan=lookahead}", "conservative+best-fit", "easy+best-fit", "gavel{round=2s}", "gavel{round=1s,aware=false}",
 		"gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}", "gavel{objective=fifo,round=1s}",
-		"gavel{objective=fifo,round=2s,aware=false}")
+		"gavel{objective=fifo,round=2s,aware=false}", "gittins{distribution=h2:5/4,cells=4}", "gittins{cells=5}", "las{quantum=1s}", "2d-las{queues=5/20}",
+		"2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,fifo=submit}", "2d-las{queues=5/20,round=10s}", "srtf{repack=true}", "srsf{repack=true}")
 }
 
 func build(tb testing.TB, name string) func() sched.Policy {
@@ -81,7 +83,8 @@ func TestEveryPolicyKeepsTheContract(t *testing.T) {
 			t.Parallel()
 			var opts []policytest.Option
 			// These stop tasks for others again and again.
-			if spec, _ := policies.Parse(name); spec.Name == "rr" || spec.Name == "themis" || spec.Name == "gavel" {
+			spec, _ := policies.Parse(name)
+			if slices.Contains([]string{"rr", "themis", "gavel", "las"}, spec.Name) || strings.Contains(name, "promote") {
 				opts = append(opts, policytest.Slices)
 				if len(spec.Set) > 0 { // a slice that is no longer than the overhead gets nothing done
 					opts = append(opts, policytest.Without(func(g *policytest.Gen) { g.NoOverhead = true }))

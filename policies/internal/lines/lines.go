@@ -86,6 +86,26 @@ func (l *Lines) Unshut(d sched.DemandID) {
 	l.reopen(d)
 }
 
+// UnshutBetween opens the lines in which the task that found no room has a key of at least low and at most high. That task must not have left the line
+// without an Unshut.
+func (l *Lines) UnshutBetween(low, high int64) {
+	for d := range l.shut {
+		if k := l.by[d].Key; l.shut[d] && low <= k && k <= high {
+			l.Unshut(sched.DemandID(d))
+		}
+	}
+}
+
+// AnyBetween reports whether UnshutBetween would open a line.
+func (l *Lines) AnyBetween(low, high int64) bool {
+	for d := range l.shut {
+		if k := l.by[d].Key; l.shut[d] && low <= k && k <= high {
+			return true
+		}
+	}
+	return false
+}
+
 // last comes after every item.
 var last = heap.Item{Key: math.MaxInt64, Task: math.MaxInt32}
 

@@ -1,0 +1,344 @@
+package policies
+
+import (
+	"math"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/internal/heap"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Level says how a task ranks after it has held resources for `attained`, all attempts together: smallest first. From and until say between which
+// attained times, until not included, the rank is that one.
+type Level func(s *sched.State, t sched.TaskID, attained time.Duration) (rank int64, from, until time.Duration)
+
+// Attained is preemptive list scheduling by what tasks have been served: they rank by steps of their attained service, ties to the lower TaskID, what
+// does not fit is passed over, and running tasks that come later are stopped as by Preemptive. A running task comes to its next step at a time that
+// is known, so a decision is only asked for when that lets a waiting task stop it. Where nothing waits nobody is woken.
+type Attained struct {
+	Level   Level
+	Strict  bool          // a task stops later ones of its own rank too; else only of larger ranks
+	Queues  bool          // each rank is a queue; see key. Ranks must be below 2^19 then, and Strict false
+	Promote float64       // a task that waits counts as new once its time waited is that times its time served, and so its next attempt; 0: never
+	Round   time.Duration // decide only at multiples of it on the trace's axis; 0: at any time
+	Place   Place         // nil: first fit
+
+	list  Preemptive
+	runs  agendaOfSteps  // running tasks, by when their rank changes
+	waits agendaOfSteps  // with Promote: waiting tasks, by when they count as new
+	came  []sched.TaskID // with Queues: running tasks that came to their rank when the keys were last worked out
+}
+
+// fewSteps running tasks are looked at one by one for whose step matters next; of more the first step counts.
+const fewSteps = 16
+
+// Observe keeps the lines and the running tasks.
+func (p *Attained) Observe(s *sched.State, e sched.Event) {
+	l := &p.list
+	if l.Key == nil {
+		l.Key = p.key
+		l.Skip, l.Mild, l.Place, l.began = true, !p.Strict, p.Place, p.start
+	}
+	switch e.Kind {
+	case sched.Wake: // by itself it makes no room; see step
+		return
+	case sched.JobArrived:
+		if n := len(s.Table().Tasks); p.Promote > 0 {
+			l.lines.Index(n)
+			p.waits.grow(n)
+		}
+		p.runs.grow(len(s.Table().Tasks))
+	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped, sched.TaskBlocked, sched.TaskDropped:
+		p.runs.drop(e.Task)
+		p.waits.drop(e.Task)
+	case sched.TaskReady:
+		p.runs.drop(e.Task) // its last node was lost
+		if p.Promote > 0 {
+			p.waits.put(e.Task, p.standing(s, e.Task).next)
+		}
+	}
+	l.Observe(s, e)
+	if e.Kind == sched.TaskBlocked || e.Kind == sched.TaskDropped {
+		if d := s.DemandID(e.Task); l.lines.IsShut(d) {
+			l.lines.Unshut(d) // it may be the one that found no room
+		}
+	}
+}
+
+// key is the rank. With Queues, in its low bits stands the place in the queue: first what runs, in the order in which it came to run there; then what
+// was stopped there, the last first; then what came to the queue and has not run there, in that order. A running task comes to its next queue as one of
+// the last, so that it yields to who waits there; if it goes on running it is one of the first.
+func (p *Attained) key(s *sched.State, t sched.TaskID) int64 {
+	st := p.standing(s, t)
+	if !p.Queues {
+		return st.rank
+	}
+	runs := holds(s.Phase(t))
+	at := s.ReadySince(t)
+	if runs {
+		at = max(s.StartedAt(t), s.Now().Add(st.from-st.had))
+	}
+	since := min(max(int64(at)/1e6+1<<(sinceBits-2), 0), 1<<sinceBits-1) // 35 years before the axis begins to 100 after
+	key := st.rank << (sinceBits + 2)
+	switch {
+	case runs && !st.comes:
+		return key | since
+	case st.had != st.from && !st.new:
+		return key | 2<<sinceBits | (1<<sinceBits - 1 - since)
+	}
+	return key | 3<<sinceBits | since
+}
+
+// sinceBits are the bits of a key that hold a time in ms.
+const sinceBits = 42
+
+// start takes in that a task runs.
+func (p *Attained) start(s *sched.State, t sched.TaskID) {
+	p.waits.drop(t)
+	st := p.standing(s, t)
+	p.runs.put(t, st.next)
+	if st.comes {
+		p.came = append(p.came, t)
+	}
+}
+
+// standing is where a task stands.
+type standing struct {
+	rank      int64
+	had, from time.Duration // time held that counts, and from where on the rank is that
+	next      sched.Time    // when the rank changes if the task goes on as it does; Never = not
+	new       bool          // it waits, and counts as new for having waited long
+	comes     bool          // it runs, and has come to the rank this instant
+}
+
+func (p *Attained) standing(s *sched.State, t sched.TaskID) standing {
+	st := standing{had: s.Attained(t), next: sched.Never}
+	until := time.Duration(0)
+	if holds(s.Phase(t)) {
+		begun := s.Now().Sub(s.StartedAt(t))
+		if p.Promote > 0 && st.had > begun && p.waited(s, t) >= p.owed(st.had-begun) {
+			st.had = begun // it started as new
+		}
+		if st.rank, st.from, until = p.Level(s, t, st.had); until < math.MaxInt64 {
+			st.next = s.Now().Add(until - st.had)
+		}
+		st.comes = p.Queues && st.from > 0 && st.had == st.from && begun > 0
+		return st
+	}
+	st.rank, st.from, _ = p.Level(s, t, st.had)
+	if p.Promote > 0 && st.had > 0 {
+		first, _, _ := p.Level(s, t, 0)
+		if more := p.owed(st.had) - p.waited(s, t); first < st.rank && more > 0 {
+			st.next = s.Now().Add(more)
+		} else if first < st.rank {
+			st.rank, st.new = first, true
+		}
+	}
+	return st
+}
+
+// waited is the time that a task has waited since it was first ready; it stands still while the task runs.
+func (p *Attained) waited(s *sched.State, t sched.TaskID) time.Duration {
+	return s.Now().Sub(s.FirstReady(t)) - s.Attained(t)
+}
+
+// owed is the time that a task that was served so long must have waited to count as new.
+func (p *Attained) owed(served time.Duration) time.Duration { return scaled(served, p.Promote) }
+
+func holds(ph sched.Phase) bool { return ph == sched.Running || ph == sched.Stopping }
+
+// scaled returns d x f, rounded, at most the largest Duration.
+func scaled(d time.Duration, f float64) time.Duration {
+	x := math.Round(float64(d) * f)
+	if x >= math.MaxInt64 {
+		return math.MaxInt64
+	}
+	return time.Duration(x)
+}
+
+// Decide starts tasks in the order of their ranks as long as there is room, or can be made.
+func (p *Attained) Decide(r *sched.Round) {
+	l := &p.list
+	if l.ordered(r); l.lines.Len() == 0 {
+		return
+	}
+	if on := p.grid(r.Now()); on != r.Now() {
+		r.WakeAt(on)
+		return
+	}
+	p.step(r.State)
+	l.Decide(r)
+	if l.lines.Len() > 0 {
+		if at := p.nextStep(r.State); at != sched.Never {
+			r.WakeAt(p.grid(at))
+		}
+	}
+}
+
+// grid returns the first time from at on at which decisions are made.
+func (p *Attained) grid(at sched.Time) sched.Time {
+	if p.Round <= 0 {
+		return at
+	}
+	past := at % sched.Time(p.Round)
+	if past == 0 {
+		return at
+	}
+	if past < 0 {
+		past += sched.Time(p.Round)
+	}
+	return at.Add(p.Round - time.Duration(past))
+}
+
+// step takes in the steps that are due.
+func (p *Attained) step(s *sched.State) {
+	l := &p.list
+	came := p.came
+	p.came = p.came[:0]
+	for _, t := range came {
+		if !holds(s.Phase(t)) {
+			continue
+		}
+		if p.standing(s, t).comes {
+			p.came = append(p.came, t) // it is still that instant
+		} else {
+			l.running.rerank(s, t, p.key(s, t))
+		}
+	}
+	for {
+		t, ok := p.waits.due(s.Now())
+		if !ok {
+			break
+		}
+		if l.remove(s, t) {
+			l.push(s, t)
+			l.lines.Unshut(s.DemandID(t))
+		}
+		p.waits.put(t, p.standing(s, t).next)
+	}
+	for {
+		t, ok := p.runs.due(s.Now())
+		if !ok {
+			break
+		}
+		p.start(s, t)
+		key := p.key(s, t)
+		l.lines.UnshutBetween(l.running.rerank(s, t, key), key)
+	}
+}
+
+// relevel takes in that Level has changed.
+func (p *Attained) relevel(s *sched.State) {
+	l := &p.list
+	l.lines.Rekey(func(t sched.TaskID) int64 { return l.Key(s, t) })
+	for t := range s.RunningTasks() {
+		p.start(s, t)
+		l.running.rerank(s, t, p.key(s, t))
+	}
+	l.lines.Reopen()
+}
+
+// opens reports whether a running task whose rank changes from old to rank may be stopped by a waiting task that could not stop it before.
+func (p *Attained) opens(old, rank int64) bool {
+	switch {
+	case p.Queues:
+		old, rank = old<<(sinceBits+2), (rank+1)<<(sinceBits+2)-1
+	case !p.Strict:
+		rank-- // its equals do not stop it
+	}
+	return p.list.lines.AnyBetween(old, rank)
+}
+
+// nextStep returns when a decision is to be made if nothing happens: when a step of a running task may let a waiting one stop it, or a waiting task
+// counts as new.
+func (p *Attained) nextStep(s *sched.State) sched.Time {
+	at := p.waits.next()
+	if p.runs.n > fewSteps || p.Promote > 0 {
+		return min(at, p.runs.next())
+	}
+	for _, it := range p.runs.heap {
+		t := it.Task
+		if p.runs.at[t] != sched.Time(it.Key) {
+			continue
+		}
+		had := s.Attained(t)
+		rank, _, until := p.Level(s, t, had)
+		for range 64 { // beyond, it is woken for nothing
+			if until == math.MaxInt64 {
+				break
+			}
+			then, _, next := p.Level(s, t, until)
+			if p.opens(rank, then) {
+				break
+			}
+			rank, until = then, next
+		}
+		if until < math.MaxInt64 {
+			at = min(at, s.Now().Add(until-had))
+		}
+	}
+	return at
+}
+
+// agendaOfSteps knows the tasks whose rank changes at a time. Entries that no longer hold are dropped when they come up, or when there are too many.
+type agendaOfSteps struct {
+	heap heap.Heap    // by time
+	at   []sched.Time // by TaskID: the entry that holds; Never = none
+	n    int          // entries that hold
+}
+
+func (a *agendaOfSteps) grow(tasks int) {
+	for len(a.at) < tasks {
+		a.at = append(a.at, sched.Never)
+	}
+}
+
+// put notes when the rank of a task changes, instead of what was noted before.
+func (a *agendaOfSteps) put(t sched.TaskID, at sched.Time) {
+	a.drop(t)
+	if at == sched.Never {
+		return
+	}
+	if len(a.heap) > 2*a.n+64 {
+		keep := a.heap[:0]
+		for _, it := range a.heap {
+			if a.at[it.Task] == sched.Time(it.Key) {
+				keep = append(keep, it)
+			}
+		}
+		a.heap = keep
+		a.heap.Init()
+	}
+	a.at[t] = at
+	a.n++
+	a.heap.Push(heap.Item{Key: int64(at), Task: t})
+}
+
+// drop forgets a task.
+func (a *agendaOfSteps) drop(t sched.TaskID) {
+	if int(t) < len(a.at) && a.at[t] != sched.Never {
+		a.at[t] = sched.Never
+		a.n--
+	}
+}
+
+// next returns the first time, or Never.
+func (a *agendaOfSteps) next() sched.Time {
+	for len(a.heap) > 0 {
+		if it := a.heap[0]; a.at[it.Task] == sched.Time(it.Key) {
+			return sched.Time(it.Key)
+		}
+		a.heap.Pop()
+	}
+	return sched.Never
+}
+
+// due takes out a task whose time has come.
+func (a *agendaOfSteps) due(now sched.Time) (sched.TaskID, bool) {
+	if at := a.next(); at == sched.Never || at > now {
+		return sched.Nobody, false
+	}
+	t := a.heap.Pop().Task
+	a.drop(t)
+	return t, true
+}

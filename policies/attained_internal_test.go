@@ -1,0 +1,101 @@
+package policies
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/schedlab/schedlab/policies/policytest"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// plainAttained looks at every running task for its rank of this moment, and wakes at the next step of any.
+func plainAttained(level Level, strict, queues bool) *plainList {
+	l := &plainList{Skip: true, Key: func(s *sched.State, t sched.TaskID) int64 {
+		had := s.Attained(t)
+		rank, from, _ := level(s, t, had)
+		if !queues {
+			return rank
+		}
+		const section = int64(1e15)
+		place := func(at sched.Time) int64 { return int64(at)/1e6 + 1e12 }
+		rank *= 3 * section
+		if !holds(s.Phase(t)) {
+			if had > from {
+				return rank + 2*section - place(s.ReadySince(t))
+			}
+			return rank + 2*section + place(s.ReadySince(t))
+		}
+		switch begun := s.Now().Sub(s.StartedAt(t)); {
+		case had == from && from > 0 && begun > 0:
+			return rank + 2*section + place(s.Now())
+		case begun > had-from:
+			return rank + place(s.Now().Add(from-had))
+		}
+		return rank + place(s.StartedAt(t))
+	}}
+	if l.Evict = passes(l.Key); strict {
+		l.Evict = overtakes(l.Key)
+	}
+	l.Wake = func(r *sched.Round, _ sched.TaskID) {
+		for t := range r.RunningTasks() {
+			had := r.Attained(t)
+			if _, _, until := level(r.State, t, had); until < 1<<60 {
+				r.WakeAt(r.Now().Add(until - had))
+			}
+		}
+	}
+	return l
+}
+
+// acted drops the batches without orders: who looks at more may be woken more often.
+func acted(all []string) []string {
+	return slices.DeleteFunc(all, func(b string) bool { return !strings.Contains(b, " ") })
+}
+
+func TestAttainedOrdersAreThoseOfThePlainList(t *testing.T) {
+	cases := policytest.Cases(policytest.Gen{NoRestart: true, NoOverhead: true})
+	rush := rapid.Custom(stampede)
+	rapid.Check(t, func(rt *rapid.T) {
+		var c policytest.Case
+		var place, again Place
+		if rapid.Bool().Draw(rt, "stampede") {
+			c = rush.Draw(rt, "case")
+		} else {
+			c = cases.Draw(rt, "case")
+			place, again = drawPlace(rt)
+		}
+		strict := rapid.Bool().Draw(rt, "strict")
+		level := func() Level { return leastAttained(4 * time.Second) }
+		queues := false
+		switch rapid.SampledFrom([]string{"las", "2d", "2d", "up and down"}).Draw(rt, "level") {
+		case "2d":
+			queues = !strict && rapid.Bool().Draw(rt, "queues")
+			level = func() Level { return byQueue(&serviceSteps{limits: []time.Duration{2e9, 9e9, 40e9}}) }
+		case "up and down":
+			level = func() Level {
+				q := &serviceSteps{limits: []time.Duration{2e9, 5e9, 9e9, 20e9}}
+				return func(s *sched.State, t sched.TaskID, had time.Duration) (int64, time.Duration, time.Duration) {
+					n, from, until := q.of(s, t, had)
+					return []int64{3, 1, 4, 1, 5}[n], from, until
+				}
+			}
+		}
+		fast, plain := &Attained{Level: level(), Strict: strict, Queues: queues, Place: place}, plainAttained(level(), strict, queues)
+		plain.Place = again
+		tb := policytest.TB(t, rt)
+		a, b := acted(batches(tb, c, fast)), acted(batches(tb, c, plain))
+		for i := range min(len(a), len(b)) {
+			if a[i] != b[i] {
+				rt.Fatalf("batch %d: %q, the plain list %q", i, a[i], b[i])
+			}
+		}
+		if len(a) != len(b) {
+			rt.Fatal(fmt.Sprintf("%d batches with orders, the plain list %d", len(a), len(b)))
+		}
+	})
+}

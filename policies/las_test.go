@@ -1,0 +1,72 @@
+package policies_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces"
+)
+
+// ordersOf simulates on one node of so many GPUs and returns the orders.
+func ordersOf(t *testing.T, policy string, gpus int32, rows ...traces.Row) string {
+	t.Helper()
+	tap, text := orders()
+	simulate(t, config(workload(t, rows...), machines(1, 64, gpus), build(t, policy)(), tap))
+	return text()
+}
+
+func TestLeastAttainedRunsInTurnsOfAQuantum(t *testing.T) {
+	// Worked by hand: task 0 has run for 4 s when task 1 comes, which is stopped only once it has come further than those 4 quanta.
+	got := ordersOf(t, "las{quantum=1s}", 1, devices(0, 6, 1), devices(4, 6, 1))
+	if want := "0 start 0@0, 4 stop 0, 4 start 1@0, 9 stop 1, 9 start 0@0, 11 start 1@0"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestTiresiasQueuesAreByGPUTime(t *testing.T) {
+	// Task 0 comes to 10 GPU-seconds after 5 s, task 1 after 10 s; then both are in the second queue, and task 0 came first.
+	got := ordersOf(t, "2d-las{queues=10,fifo=submit}", 2, devices(0, 8, 2), devices(1, 12, 1), devices(1, 3, 1))
+	if want := "0 start 0@0, 5 stop 0, 5 start 1@0, 5 start 2@0, 15 stop 1, 15 start 0@0, 18 start 1@0"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestTiresiasPromotesWhoeverHasWaitedLong(t *testing.T) {
+	// Task 0 is in the second queue from 10 s on and others keep coming to the first; at a knob of 1 it counts as new once it has waited for 10 s,
+	// and comes before who came to the first queue since it was stopped.
+	rows := []traces.Row{devices(0, 40, 1)}
+	for i := range 12 {
+		rows = append(rows, devices(9+9*float64(i), 9, 1))
+	}
+	starved := ordersOf(t, "2d-las{queues=10}", 1, rows...)
+	if !strings.HasSuffix(starved, "start 12@0, 118 start 0@0") || strings.Count(starved, "stop") != 1 {
+		t.Errorf("without promotion: %s", starved)
+	}
+	got := ordersOf(t, "2d-las{queues=10,promote=1}", 1, rows...)
+	want := "0 start 0@0, 10 stop 0, 10 start 1@0, 19 start 2@0, 28 start 0@0, 38 stop 0, 38 start 3@0"
+	if !strings.HasPrefix(got, want) {
+		t.Errorf("got  %s\nwant %s ...", got, want)
+	}
+}
+
+func TestARoundDecidesOnItsGridOnly(t *testing.T) {
+	w := workload(t, devices(5, 70, 1), devices(10, 10, 1), devices(61, 10, 1))
+	p := build(t, "2d-las{queues=3600,round=60s}")()
+	simulate(t, config(w, machines(1, 64, 1), p, func(now sched.Time, _ []sched.Event, out []sched.Command) error {
+		if len(out) > 0 && now%sched.Time(time.Minute) != 0 {
+			t.Errorf("orders at %g s", now.Seconds())
+		}
+		return nil
+	}))
+}
+
+func TestQueueLimitsMustAscend(t *testing.T) {
+	for _, bad := range []string{"2d-las{queues=7200/3600}", "2d-las{queues=0}", "2d-las{queues=a}", "2d-las{round=-1s}", "2d-las{promote=1e-9}"} {
+		if _, err := policies.Parse(bad); err == nil || !strings.Contains(err.Error(), "must be") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}

@@ -1,0 +1,36 @@
+package policies
+
+import (
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// RemainingService is the key of SRSF: the estimated work left times what the task holds, GPUs x time (see width). It falls while a task runs, the
+// faster the more it holds, and stands still while it waits.
+func RemainingService(s *sched.State, t sched.TaskID) int64 {
+	return int64(sched.MulDiv(s.Remaining(t), width(s.Demand(t)), 1000, false))
+}
+
+// width is what a whole gang holds in 1/1000: GPUs, or cores where it asks for none, or 1 where it asks for neither. Service is width x time.
+func width(d *sched.Demand) int64 {
+	if g := d.GPUTotal(); g > 0 {
+		return g
+	}
+	if c := d.CPUTotal(); c > 0 {
+		return c
+	}
+	return 1000
+}
+
+var srsfEntry = Entry{
+	Name: "srsf", Summary: "Shortest remaining service first: estimated work left x GPUs, preemptive.", Placed: true, Starves: true,
+	About: "The least work left x GPUs first; a running task with more left is stopped where that makes room. Service of tasks without GPUs is in cores x time. " +
+		"Long and wide tasks may starve. With repack=true nothing is kept out by where others run: Muri's rule, which takes migration to be free.",
+	Source: "Shortest remaining service first of Tiresias (Gu et al., NSDI 2019, section 3) and Muri (Zhao et al., SIGCOMM 2022).",
+	Params: []Param{preemptParam, skipParam, repackParam},
+	New: repacking(RemainingService, func(a Args) (sched.Policy, error) {
+		if !a.Bool(preemptParam.Name) {
+			return keyed(RemainingService)(a)
+		}
+		return &Preemptive{Key: RemainingService, Sinks: true, Place: a.Place, Skip: a.Bool("skip")}, nil
+	}),
+}
