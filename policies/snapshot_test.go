@@ -181,7 +181,7 @@ func TestARestoredKernelDecidesAsTheFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			restored := 0
 			newPolicy := build(t, name)
-			cases := policytest.Cases(policytest.Gen{MaxTasks: 24})
+			cases := policytest.Cases(policytest.Gen{MaxTasks: 24, Sends: true})
 			rapid.Check(t, func(rt *rapid.T) {
 				c := cases.Draw(rt, "case")
 				slices.SortStableFunc(c.Faults, func(a, b policytest.Fault) int { return cmp.Compare(a.At, b.At) })
