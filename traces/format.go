@@ -36,6 +36,7 @@ func init() { // not a literal: readers that list the formats in an error would 
 		{"muri-upstream", "muri with iteration times x 1.015, as Muri's own simulator takes them", nil, readMuriUpstream, nil},
 		{"tiresias", "Tiresias job list (seconds)", detectTiresias, readTiresias, nil},
 		{"wfformat", "WfCommons WfFormat 1.3 to 1.5", detectWfFormat, readWfFormat, nil},
+		{"dax", "Pegasus DAX (XML)", detectDAX, readDAX, nil},
 		{"batsim", "Batsim workload JSON", detectBatsim, readBatsim, nil},
 		{"stg", "Standard Task Graph", detectSTG, readSTG, nil},
 		{"dot", "Graphviz", detectDOT, readDOT, writeDOT},

@@ -8,6 +8,7 @@
 package traces
 
 import (
+	"slices"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -74,6 +75,7 @@ type Row struct {
 	Backoff           time.Duration // wait before the first retry
 
 	After       []string // ids of predecessors anywhere in the file; the same job is looked up first
+	AfterBytes  []int64  // what each of After sends; nil = nothing
 	InputBytes  int64
 	OutputBytes int64
 	InputAt     string         // where the input lies: a node's name, or ""
@@ -85,7 +87,7 @@ type Row struct {
 func (w *Workload) RowOf(t sched.TaskID, r *Row) {
 	task, class := &w.Tasks[t], w.ClassOf(t)
 	d := &w.Demands[class.Demand]
-	after := r.After[:0]
+	after, sent := r.After[:0], r.AfterBytes[:0]
 	*r = Row{
 		ID: w.TaskNames.At(int(t)), Job: w.JobName.At(int(task.Job)),
 		Kind: w.Kinds[class.Kind], Tenant: w.Tenants[class.Tenant], Queue: w.Queues[class.Queue],
@@ -108,4 +110,12 @@ func (w *Workload) RowOf(t sched.TaskID, r *Row) {
 		after = append(after, w.TaskNames.At(int(p)))
 	}
 	r.After = after
+	if w.EdgeBytes != nil {
+		for _, p := range w.Preds(t) {
+			sent = append(sent, w.Sends(p, t))
+		}
+		if slices.ContainsFunc(sent, func(v int64) bool { return v != 0 }) {
+			r.AfterBytes = sent
+		}
+	}
 }
