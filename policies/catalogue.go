@@ -295,6 +295,9 @@ var Catalogue = []Entry{
 	easyEntry,
 	blevelEntry,
 	criticalPathEntry,
+	heftEntry,
+	cpopEntry,
+	peftEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

@@ -22,6 +22,8 @@ var dagParts = []part{
 	{group: "dag", name: "Topcuoglu's graph", source: "references/dag/expected.json (topcuoglu2002)", run: topcuoglu},
 	{group: "dag", name: "tight instances of Graham's bounds", source: "references/dag/expected.json", run: graham},
 	{group: "dag", name: "standard task graphs", source: "references/dag/stg_graphs", run: stg},
+	{group: "dag", name: "list schedules of Topcuoglu's graph", source: "references/dag/expected.json (topcuoglu2002)", run: topcuogluPlans},
+	{group: "dag", name: "closed forms of dslab-dag", source: "references/dag/expected.json (dslab)", run: dslabForms},
 }
 
 // rankOnly is critical-path with the upward rank as its only term, which makes it HEFT's order.

@@ -80,6 +80,13 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"longest first", "4 instances"},
 			{"lower bound of standard task graphs", "68 cases"},
 			{"critical-path: makespans", "68 cases in 1 .. 2 - 1/m"},
+			{"heft: makespan of Topcuoglu", "80"},
+			{"heft: processor, start and end of every task", "10 tasks"},
+			{"cpop: makespan of Topcuoglu", "86"},
+			{"cpop: critical path of Topcuoglu", "0 on 1, 1 on 1, 8 on 1, 9 on 1"},
+			{"peft: makespan of Topcuoglu", "85"},
+			{"heft: makespan of dslab's chain", "195.2"},
+			{"fjf: makespan of dslab's fork", "44.2"},
 		},
 		"logs": {
 			{"easy: mean wait, s, of 27992 jobs", "6419"},
