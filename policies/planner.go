@@ -32,12 +32,14 @@ type planner struct {
 	fresh  int             // groups at the end of the list that are not planned yet
 	gangs  []sched.Placement
 
-	valid  bool           // the plan holds as far as it goes
-	exact  bool           // and will, if all goes as planned
-	ready  heap.Heap      // planned tasks that are ready, by start; entries that the plan contradicts are void
-	became []sched.TaskID // tasks that have become ready and may wait for what is sent
-	ending heap.Heap      // running tasks by the end that the plan counts on; likewise
-	costs  transfers
+	valid   bool           // the plan holds as far as it goes
+	exact   bool           // and will, if all goes as planned
+	ready   heap.Heap      // planned tasks that are ready, by start; entries that the plan contradicts are void
+	ended   []sched.TaskID // since the last decision
+	waiting int            // tasks that are planned and have not started
+	became  []sched.TaskID // tasks that have become ready and may wait for what is sent
+	ending  heap.Heap      // running tasks by the end that the plan counts on; likewise
+	costs   transfers
 
 	// Scratch of one group, by task less the first.
 	prio    []int64
@@ -126,8 +128,19 @@ func (p *planner) Observe(s *sched.State, e sched.Event) {
 		}
 	case sched.Finished:
 		pl := &p.plans[e.Task]
-		p.valid = p.valid && pl.kind == started && pl.end == s.Now()
+		switch {
+		case pl.kind != started || pl.end < s.Now():
+			p.valid = false
+		case pl.end > s.Now() && p.valid:
+			// What waits may start earlier; a GPU that others share may not be free yet.
+			if p.valid = p.waiting == 0 && !share(s.Demand(e.Task)); p.valid {
+				p.book(s, e.Task, pl, s.Now(), -1)
+			}
+		}
 		pl.kind = unplanned
+		if p.waiting > 0 && s.Linked() {
+			p.ended = append(p.ended, e.Task)
+		}
 	case sched.Started:
 		p.valid = p.valid && p.plans[e.Task].kind == started
 	case sched.Wake, sched.CheckpointDone, sched.DependencyUp, sched.DependencyDown:
@@ -185,6 +198,12 @@ func (p *planner) Decide(r *sched.Round) {
 	for _, o := range r.Ordered() {
 		p.valid = p.valid && o.Kind != sched.Stop // a fact has ordered it, and nobody is told of that
 	}
+	for _, t := range p.ended { // nobody is told that a task would be ready and is held
+		for u := range r.Succs(t) {
+			p.valid = p.valid && r.Phase(u) != sched.Held
+		}
+	}
+	p.ended = p.ended[:0]
 	now := r.Now()
 	for len(p.ending) > 0 && p.ending[0].Key <= int64(now) {
 		it := p.ending.Pop()
@@ -192,9 +211,12 @@ func (p *planner) Decide(r *sched.Round) {
 			p.valid = false
 		}
 	}
-	if !p.valid || !p.exact {
+	switch {
+	case (!p.valid || !p.exact) && r.Open() == r.Running():
+		// There is nothing to plan.
+	case !p.valid || !p.exact:
 		p.planAll(r)
-	} else {
+	default:
 		for _, g := range p.groups[len(p.groups)-p.fresh:] {
 			p.planGroup(r, g)
 		}
@@ -242,6 +264,7 @@ func (p *planner) carryOut(r *sched.Round) {
 			continue
 		}
 		pl.kind = started
+		p.waiting--
 		if end := r.ExpectedEnd(it.Task); end != pl.end {
 			p.valid = false
 		}
@@ -299,7 +322,7 @@ func (p *planner) planAll(r *sched.Round) {
 	s := r.State
 	p.valid, p.exact = true, !s.Quotas()
 	p.forgetGroups(s)
-	p.ready, p.ending, p.gangs = p.ready[:0], p.ending[:0], p.gangs[:0]
+	p.ready, p.ending, p.gangs, p.waiting = p.ready[:0], p.ending[:0], p.gangs[:0], 0
 	p.costs.update(s)
 	p.ledger(s)
 	for _, g := range p.groups {
@@ -342,8 +365,13 @@ func (p *planner) ledger(s *sched.State) {
 		}
 		pl := &p.plans[t]
 		*pl = plan{start: s.StartedAt(t), end: end, node: s.Placements(t)[0].Node, kind: started}
+		if len(s.Placements(t)) > 1 {
+			pl.gang = int32(len(p.gangs)) + 1
+			p.gangs = append(p.gangs, s.Placements(t)...)
+			pl.parts = int32(len(p.gangs)) + 1 - pl.gang
+		}
 		if s.Phase(t) == sched.Stopping {
-			pl.kind = unplanned
+			pl.kind, p.exact = unplanned, false
 			continue
 		}
 		p.ending.Push(heap.Item{Key: pl.late(), Task: t})
@@ -491,21 +519,23 @@ func (p *planner) place(r *sched.Round, g group, t sched.TaskID) {
 		pl.gang, pl.parts = int32(len(p.gangs))+1, int32(sl.parts)
 		p.gangs = append(p.gangs, p.on[:sl.parts]...)
 	}
-	p.book(s, t, pl)
+	p.waiting++
+	p.book(s, t, pl, pl.start, 1)
 	if ready {
 		p.ready.Push(heap.Item{Key: int64(pl.start), Task: t})
 		p.staged(r, t)
 	}
 }
 
-func (p *planner) book(s *sched.State, t sched.TaskID, pl *plan) {
+// book takes the room of a place from that time on, times 1, or gives it back, times -1.
+func (p *planner) book(s *sched.State, t sched.TaskID, pl *plan, from sched.Time, times int64) {
 	d := s.Demand(t)
 	if pl.gang == 0 {
-		p.lines[pl.node].Take(pl.start, pl.end, booked(d, s.Room().Spec(pl.node), d.Gang))
+		p.lines[pl.node].Take(from, pl.end, timeline.Amount{}.Plus(times, booked(d, s.Room().Spec(pl.node), d.Gang)))
 		return
 	}
 	for _, on := range p.gangs[pl.gang-1 : pl.gang-1+pl.parts] {
-		p.lines[on.Node].Take(pl.start, pl.end, booked(d, s.Room().Spec(on.Node), on.Replicas))
+		p.lines[on.Node].Take(from, pl.end, timeline.Amount{}.Plus(times, booked(d, s.Room().Spec(on.Node), on.Replicas)))
 	}
 }
 

@@ -580,13 +580,17 @@ func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
 	return most
 }
 
-// stage returns how long after its start the attempt waits, holding its room, for what its predecessors send.
-func (k *Kernel) stage(t TaskID, r *run) time.Duration {
+// stage notes how long after its start an attempt waits, holding its room, for what its predecessors send.
+func (k *Kernel) stage(t TaskID, slot int32) {
+	if int(slot) >= len(k.staging) {
+		k.staging = append(k.staging, make([]time.Duration, len(k.runs)-len(k.staging))...)
+	}
+	r := &k.runs[slot]
 	at := r.start
 	for _, p := range r.on {
 		at = max(at, k.Sent(t, p.Node))
 	}
-	return at.Sub(r.start)
+	k.staging[slot] = at.Sub(r.start)
 }
 
 // slot returns a free slot of runs, at the end of the ring.
@@ -824,9 +828,8 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 		r.kept = k.keptOf(t)
 	}
 	r.est = k.attempt(t, r)
-	r.staging = 0
 	if k.tb.EdgeBytes != nil {
-		r.staging = k.stage(t, r)
+		k.stage(t, rw.at)
 	}
 	k.running++
 	k.cmds = append(k.cmds, Command{Kind: Start, Task: t, Attempt: rw.attempt, On: r.on})

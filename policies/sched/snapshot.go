@@ -718,7 +718,7 @@ func (k *Kernel) bookRuns() error {
 			}
 			first, last = false, r.start
 			if k.tb.EdgeBytes != nil {
-				r.staging = k.stage(r.task, r)
+				k.stage(r.task, i)
 			}
 		}
 	}

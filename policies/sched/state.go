@@ -23,8 +23,9 @@ type State struct {
 
 	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
 
-	profiles []nodeProfile // by node; nil until a profile arrives
-	quotas   *quotas       // nil until a quota is set
+	staging  []time.Duration // by slot: from the start until what its predecessors send is there and the work begins; nil where edges carry nothing
+	profiles []nodeProfile   // by node; nil until a profile arrives
+	quotas   *quotas         // nil until a quota is set
 	down     map[string]bool
 
 	open, over              int  // tasks that arrived and are not over, and that are
@@ -70,7 +71,6 @@ type run struct {
 	start    Time
 	est      time.Duration // estimated time of this attempt on its slowest node
 	kept     time.Duration // work kept from earlier attempts when it started
-	staging  time.Duration // from the start until what its predecessors send is there; the work begins then
 	on       []Placement   // reused with the slot; it begins as one
 	one      [1]Placement  // most tasks have one, and find it beside what else is known of them
 	was      NodeID        // first node of the attempt before
@@ -267,7 +267,10 @@ func (s *State) Remaining(t TaskID) time.Duration {
 // starts at this very moment and is estimated to take no time is not past it.
 func (s *State) ExpectedEnd(t TaskID) Time {
 	r := &s.runs[s.rows[t].at]
-	end := r.start.Add(r.staging).Add(r.est)
+	end := r.start.Add(r.est)
+	if s.staging != nil {
+		end = end.Add(s.staging[s.rows[t].at])
+	}
 	if end <= s.now && r.start < s.now {
 		return s.now.Add(time.Second)
 	}
@@ -277,7 +280,7 @@ func (s *State) ExpectedEnd(t TaskID) Time {
 // EstimatedEnd returns start plus staging plus estimate of a running task, which may be past.
 func (s *State) EstimatedEnd(t TaskID) Time {
 	r := &s.runs[s.rows[t].at]
-	return r.start.Add(r.staging).Add(r.est)
+	return s.WorkBegins(t).Add(r.est)
 }
 
 // StartedAt returns when the present attempt of a running task started.
@@ -286,8 +289,11 @@ func (s *State) StartedAt(t TaskID) Time { return s.runs[s.rows[t].at].start }
 // WorkBegins returns when the work of the present attempt of a running task begins, or began: its start, or when what its predecessors
 // send is there.
 func (s *State) WorkBegins(t TaskID) Time {
-	r := &s.runs[s.rows[t].at]
-	return r.start.Add(r.staging)
+	at := s.rows[t].at
+	if s.staging == nil {
+		return s.runs[at].start
+	}
+	return s.runs[at].start.Add(s.staging[at])
 }
 
 // Attempt returns the number of attempts of t so far.
