@@ -291,6 +291,7 @@ var Catalogue = []Entry{
 	dmEntry,
 	edfEntry,
 	sjfEntry,
+	lptEntry,
 	srtfEntry,
 	easyEntry,
 	blevelEntry,
@@ -298,6 +299,10 @@ var Catalogue = []Entry{
 	heftEntry,
 	cpopEntry,
 	peftEntry,
+	dlsEntry,
+	etfEntry,
+	minMinEntry,
+	maxMinEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }
