@@ -145,16 +145,22 @@ func graham(b *bench) error {
 		t.see(got == float64(want.LS), "%d processors: %g, not %d", m, got, want.LS)
 	}
 	b.exact("fifo: makespan of Graham's worst lists", "instances", &t)
-	t = tally{}
-	for _, m := range numbers(ref.LPT) {
-		want := ref.LPT[strconv.Itoa(m)]
-		got, err := b.makespan(want.Jobs, m, rankOnly)
-		if err != nil {
-			return err
+	for _, policy := range []string{rankOnly, "lpt"} {
+		t = tally{}
+		for _, m := range numbers(ref.LPT) {
+			want := ref.LPT[strconv.Itoa(m)]
+			got, err := b.makespan(want.Jobs, m, policy)
+			if err != nil {
+				return err
+			}
+			t.see(got == float64(want.LPT), "%d processors: %g, not %d", m, got, want.LPT)
 		}
-		t.see(got == float64(want.LPT), "%d processors: %g, not %d", m, got, want.LPT)
+		name, _, _ := strings.Cut(policy, "{")
+		if policy == rankOnly {
+			name += ", rank only"
+		}
+		b.exact(name+": makespan of the worst jobs for longest first", "instances", &t)
 	}
-	b.exact("critical-path, rank only: makespan of the worst jobs for longest first", "instances", &t)
 	return nil
 }
 
@@ -233,7 +239,7 @@ func stg(b *bench) error {
 		}
 	}
 	b.exact("lower bound of standard task graphs: max(critical path, work / m)", "cases", &bounds)
-	for _, policy := range []string{"fifo", "fjf", "sjf", "critical-path"} {
+	for _, policy := range []string{"fifo", "fjf", "sjf", "lpt", "critical-path", "blevel", "heft", "cpop", "peft", "dls", "etf", "min-min", "max-min"} {
 		var t tally
 		worst, most := 0.0, ""
 		for i, w := range graphs {
