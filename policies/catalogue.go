@@ -299,6 +299,7 @@ var Catalogue = []Entry{
 	heftEntry,
 	cpopEntry,
 	peftEntry,
+	lookaheadEntry,
 	dlsEntry,
 	etfEntry,
 	minMinEntry,
