@@ -24,6 +24,7 @@ var dagParts = []part{
 	{group: "dag", name: "standard task graphs", source: "references/dag/stg_graphs", run: stg},
 	{group: "dag", name: "list schedules of Topcuoglu's graph", source: "references/dag/expected.json (topcuoglu2002)", run: topcuogluPlans},
 	{group: "dag", name: "closed forms of dslab-dag", source: "references/dag/expected.json (dslab)", run: dslabForms},
+	{group: "dag", name: "runs of dslab-dag", source: "traces/dag/dslab/expected", run: dslabRuns},
 }
 
 // rankOnly is critical-path with the upward rank as its only term, which makes it HEFT's order.

@@ -87,6 +87,11 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"peft: makespan of Topcuoglu", "85"},
 			{"heft: makespan of dslab's chain", "195.2"},
 			{"fjf: makespan of dslab's fork", "44.2"},
+			{"fit by TaskID: makespan of inspiral-100", "2021.9726"},
+			{"fit by TaskID: machine of every task", "100 tasks"},
+			{"lookahead{depth=all}: makespan of inspiral-100", "977.28327"},
+			{"lpt: makespan of the worst jobs", "4 instances"},
+			{"heft: makespans of standard task graphs", "68 cases in 1 .. 2 - 1/m"},
 		},
 		"logs": {
 			{"easy: mean wait, s, of 27992 jobs", "6419"},
