@@ -413,6 +413,7 @@ var Catalogue = []Entry{
 	opaEntry,
 	sjfEntry,
 	priorityEntry,
+	lptEntry,
 	srtfEntry,
 	hrrnEntry,
 	qssfEntry,
@@ -429,6 +430,14 @@ var Catalogue = []Entry{
 	themisEntry,
 	gavelEntry,
 	alloxEntry,
+	heftEntry,
+	cpopEntry,
+	peftEntry,
+	lookaheadEntry,
+	dlsEntry,
+	etfEntry,
+	minMinEntry,
+	maxMinEntry,
 }
 
 func num(f float64) string { return strconv.FormatFloat(f, 'g', -1, 64) }

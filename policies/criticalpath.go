@@ -36,9 +36,8 @@ import (
 // that leave its reservation feasible may overtake it. With estimates that are never too short it starts no later than its shadow time,
 // when the tasks that run at that moment have ended; so a task waits at most Patience plus one longest run, and one more for each
 // overdue task that was ready before it. Where Patience is 0 it is 20 x the mean estimate (of A's tasks) + 4 x the time in which the whole
-// cluster could do what is ready at the moment, so that a burst that needs its time does not turn the order into FIFO.
-// That patience is no bound: what a reservation keeps waiting adds to it, so that near saturation it may run ahead of the task (see Sieges of
-// package policytest).
+// cluster could do what is ready at the moment, so that a burst that needs its time does not turn the order into FIFO; but at most 100 x the
+// mean estimate, for what a reservation keeps waiting adds to that time, and it would run ahead of the task.
 //
 // Node choice: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms) among at most Score nodes on
 // which the task fits. Load is the allocated share, or the sampled one where a profile younger than 10 s says more.
@@ -564,11 +563,14 @@ func isLast(s *sched.State, t sched.TaskID) bool {
 	return slices.ContainsFunc(given, waits) || slices.ContainsFunc(added, waits)
 }
 
+// maxPatience is the longest patience, in multiples of what it is without a backlog.
+const maxPatience = 5
+
 // due returns when a ready task is overdue that was first ready at a time.
 func (p *CriticalPath) due(first sched.Time) sched.Time {
 	d := p.patience()
 	if p.Patience <= 0 {
-		d += time.Duration(4 * p.backlog)
+		d += min(time.Duration(4*p.backlog), sched.MulDiv(d, maxPatience-1, 1, false))
 	}
 	return first.Add(d)
 }
@@ -923,12 +925,11 @@ func (p *CriticalPath) bestNode(s *sched.State, d sched.DemandID) sched.NodeID {
 }
 
 var criticalPathEntry = Entry{
-	Name: "critical-path", Summary: "Critical-path weighted: upward rank, latency, resource share, predecessors, heat and age; nodes by score.", Starves: true,
+	Name: "critical-path", Summary: "Critical-path weighted: upward rank, latency, resource share, predecessors, heat and age; nodes by score.",
 	About: "A weighted sum of terms in 0..1, largest first, past what does not fit. rank: how close the task is to what is left of its job's critical path; " +
 		"latency: criticality, or how near the deadline is; share: small demand x estimate; preds: whether a successor waits for this task alone; heat: demand of " +
 		"the ready tasks for its scarcest resource against what is free; age: time waited. A task that has waited for the patience gets a reservation as in EASY, " +
-		"so with a patience that is given nothing starves; one that is auto grows with what is ready, so that beside a stream of small tasks, which a reservation " +
-		"lets pile up, one that needs the whole cluster may starve. Nodes by 0.5 x free memory + 0.4 x (1 - GPU load) + 0.1 / (1 + storage latency in ms).",
+		"so nothing starves. Nodes by 0.5 x free memory + 0.4 x (1 - GPU load) + 0.1 / (1 + storage latency in ms).",
 	Source: "The offline scheduler described for Open-AutoGLM; upward rank: Topcuoglu, Hariri & Wu, TPDS 2002, section 4.1.",
 	Params: []Param{
 		{Name: "rank", Default: num(DefaultWeights.Rank), About: "weight of the upward rank within what is left of the job"},
@@ -937,7 +938,7 @@ var criticalPathEntry = Entry{
 		{Name: "preds", Default: num(DefaultWeights.Preds), About: "weight of being the last task that a successor waits for"},
 		{Name: "heat", Default: num(DefaultWeights.Heat), About: "weight of the heat of the demanded resource"},
 		{Name: "age", Default: num(DefaultWeights.Age), About: "weight of the waiting time, in patiences"},
-		{Name: "patience", Default: auto, About: "wait after which a task gets a reservation; auto is 20 x the mean estimate + 4 x the time that the whole cluster needs for what is ready"},
+		{Name: "patience", Default: auto, About: "wait after which a task gets a reservation; auto is 20 x the mean estimate + 4 x the time that the whole cluster needs for what is ready, at most 100 x the mean estimate"},
 		{Name: "score", Default: "8", About: "nodes scored at most; 0: all on which the task fits"},
 		{Name: "place", Default: "seed", Choices: []string{"seed", "first"}, About: "node choice: the node score, or first fit"},
 	},

@@ -7,6 +7,9 @@ import (
 // Shortest is the key of SJF: the estimated run time.
 func Shortest(s *sched.State, t sched.TaskID) int64 { return int64(s.Estimate(t)) }
 
+// Longest is the key of LPT: the estimated run time, the largest first.
+func Longest(s *sched.State, t sched.TaskID) int64 { return -int64(s.Estimate(t)) }
+
 // ShortestRemaining is the key of SRTF: the estimated work left. It falls while a task runs and stands still while it waits.
 func ShortestRemaining(s *sched.State, t sched.TaskID) int64 { return int64(s.Remaining(t)) }
 
@@ -87,6 +90,12 @@ var sjfEntry = Entry{
 	Source: "Conway, Maxwell & Miller 1967; Phipps 1956 for M/G/1; PSJF: Wierman & Harchol-Balter, SIGMETRICS 2003.",
 	Params: []Param{{Name: "preempt", Default: "false", About: "stop running tasks of a longer estimate; false: they run to their end"}, skipParam},
 	New:    preemptive(Shortest, false),
+}
+
+var lptEntry = Entry{
+	Name: "lpt", Summary: "Longest processing time first, by estimate, not preemptive.", Placed: true, Starves: true,
+	About:  "The longest estimate first: for independent tasks on m equal processors a makespan of at most 4/3 - 1/(3m) times the best. Short tasks may starve.",
+	Source: "Graham, SIAM J. Applied Mathematics 17(2) 1969.", Params: []Param{skipParam}, New: keyed(Longest),
 }
 
 var srtfEntry = Entry{

@@ -384,7 +384,7 @@ func (p *PlainCriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 func (p *PlainCriticalPath) due(s *sched.State, t sched.TaskID) sched.Time {
 	d := p.patience()
 	if p.Patience <= 0 {
-		d += time.Duration(4 * p.backlog)
+		d = min(d+time.Duration(4*p.backlog), sched.MulDiv(d, 5, 1, false))
 	}
 	return s.FirstReady(t).Add(d)
 }

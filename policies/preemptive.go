@@ -380,9 +380,9 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 	if p.laxity > 0 {
 		r.rank = laxityRunning(s, t)
 	} else if p.Falls {
-		// The estimated work left falls by one second a second, so that the order of the estimated ends is the same, where the attempt is
+		// The estimated work left falls by one second a second, from the start on, so that the order of the estimated ends is the same, where the attempt is
 		// estimated to take as long as the work on a node of reference speed.
-		r.rank = int64(s.EstimatedEnd(t))
+		r.rank = int64(s.EstimatedEnd(t).Add(s.StartedAt(t).Sub(s.WorkBegins(t))))
 		var most time.Duration
 		for _, pl := range on {
 			most = max(most, s.EstimateOn(t, pl.Node))

@@ -20,7 +20,7 @@ func everyPolicy() []string {
 	for _, name := range policies.PlacementNames() {
 		list = append(list, "fjf+"+name)
 	}
-	return append(list, "fifo{unplaced=reject}", "fifo+best-fit{by=sum}", "sjf+seed{score=2}", "sjf+random{seed=3}", "easy+random", "easy+best-fit", "easy{scan=reverse}+fgd", "blevel+random", "srtf+fgd", "srtf+two-choices", "edf+gpu-clustering", "dm+pack-by-tenant", "rr{quantum=1s}+load-weighted", "rr{quantum=1s}+consolidate", "easy{scan=lookahead}", "conservative+best-fit", "allox{head=3,patience=1}", "gavel{round=2s}", "gavel{round=1s,aware=false}", "gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}", "gavel{objective=fifo,round=1s}", "gavel{objective=fifo,round=2s,aware=false}", "gittins{distribution=h2:5/4,cells=20}", "gittins{cells=5}", "las{quantum=1s}", "2d-las{queues=5/20}", "2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,fifo=submit}", "2d-las{queues=5/20,round=10s}", "srtf{repack=true}", "srsf{repack=true}")
+	return append(list, "fifo{unplaced=reject}", "fifo+best-fit{by=sum}", "sjf+seed{score=2}", "sjf+random{seed=3}", "easy+random", "easy+best-fit", "easy{scan=reverse}+fgd", "blevel+random", "srtf+fgd", "srtf+two-choices", "edf+gpu-clustering", "dm+pack-by-tenant", "rr{quantum=1s}+load-weighted", "rr{quantum=1s}+consolidate", "easy{scan=lookahead}", "conservative+best-fit", "allox{head=3,patience=1}", "gavel{round=2s}", "gavel{round=1s,aware=false}", "gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}", "gavel{objective=fifo,round=1s}", "gavel{objective=fifo,round=2s,aware=false}", "gittins{distribution=h2:5/4,cells=20}", "gittins{cells=5}", "las{quantum=1s}", "2d-las{queues=5/20}", "2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,fifo=submit}", "2d-las{queues=5/20,round=10s}", "srtf{repack=true}", "srsf{repack=true}", "lookahead{depth=all}")
 }
 
 // newHand drives a new kernel with the policy.
@@ -195,7 +195,7 @@ func TestARestoredKernelDecidesAsTheFirst(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			restored := 0
 			newPolicy := build(t, name)
-			cases := policytest.Cases(policytest.Gen{MaxTasks: 24})
+			cases := policytest.Cases(policytest.Gen{MaxTasks: 24, Sends: true})
 			rapid.Check(t, func(rt *rapid.T) {
 				c := cases.Draw(rt, "case")
 				slices.SortStableFunc(c.Faults, func(a, b policytest.Fault) int { return cmp.Compare(a.At, b.At) })

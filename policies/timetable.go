@@ -72,7 +72,7 @@ func (tt *timetable) reset(s *sched.State) {
 
 // grow takes in new demands, and reports false where the first for a share is among them: then the timetable must be reset.
 func (tt *timetable) grow(s *sched.State) bool {
-	tt.mixed = tt.mixed || s.Table().EstimateOn != nil
+	tt.mixed = tt.mixed || s.Table().Uneven()
 	for all := s.Table().Demands; len(tt.wants) < len(all); {
 		d := &all[len(tt.wants)]
 		if d.Need.GPUs > 0 && d.Need.GPUMilli < sched.Whole && !tt.shares {
@@ -182,7 +182,7 @@ func (tt *timetable) allowed(s *sched.State, d sched.DemandID, n sched.NodeID) b
 func (tt *timetable) hold(s *sched.State, t sched.TaskID, n sched.NodeID) int64 {
 	whole, left := s.Estimate(t), s.Remaining(t)
 	d := left
-	if !s.Room().Spec(n).Reference() || s.Table().EstimateOn != nil {
+	if !s.Room().Spec(n).Reference() || s.Table().Uneven() {
 		if d = s.EstimateOn(t, n); left != whole {
 			d = sched.MulDiv(d, int64(left), int64(max(whole, 1)), true)
 		}

@@ -131,7 +131,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			r.faults = append(r.faults, f)
 		}
 	}
-	r.plain = !r.hetero && !r.KillAtEstimate && len(r.taskFail) == 0
+	r.plain = !r.hetero && tb.EdgeBytes == nil && !r.KillAtEstimate && len(r.taskFail) == 0
 	slices.SortStableFunc(r.faults, func(a, b Fault) int { return cmpTime(a.At, b.At) })
 	first := sched.Time(0)
 	if len(tb.Tasks) > 0 {
@@ -378,6 +378,7 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 			r.fates[t] = fate{sched.Killed, c.Attempt}
 		}
 	}
+	d += r.staging(t)
 	if len(r.taskFail) > 0 {
 		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
 			d = after
@@ -387,12 +388,25 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 	r.ends.push(end{now.Add(d), t, c.Attempt})
 }
 
+// staging returns how long the present attempt holds its room before its work begins, because what its predecessors send is not there yet.
+func (r *run) staging(t sched.TaskID) time.Duration {
+	if r.tb.EdgeBytes == nil {
+		return 0
+	}
+	return r.k.WorkBegins(t).Sub(r.k.StartedAt(t))
+}
+
 // overheadOf returns the overhead that this attempt pays: Config.Overhead where a preemption ended the one before.
 func (r *run) overheadOf(t sched.TaskID, attempt int32) time.Duration {
 	if attempt > 1 && r.paying[t] == attempt {
 		return r.Overhead
 	}
 	return 0
+}
+
+// wasted returns how much of the time that the present attempt has held went into the overhead of a preemption, which comes after the staging.
+func (r *run) wasted(t sched.TaskID, held time.Duration) time.Duration {
+	return min(max(held-r.staging(t), 0), r.overheadOf(t, r.k.Attempt(t)))
 }
 
 // limit returns after how long this attempt is cut: what earlier attempts left of the estimate, as a share of it where nodes differ.
@@ -439,14 +453,14 @@ func (r *run) ended(e end, ev *sched.Event) {
 		return
 	}
 	if e.attempt > 1 {
-		r.lose(t, min(held, r.overheadOf(t, e.attempt)))
+		r.lose(t, r.wasted(t, held))
 	}
 }
 
 // workDone returns the true work of a running task done by now, at reference speed, all kept attempts included.
 func (r *run) workDone(now sched.Time, t sched.TaskID) time.Duration {
 	kept := r.keptOf(t)
-	held := now.Sub(r.k.StartedAt(t)) - r.overheadOf(t, r.k.Attempt(t))
+	held := now.Sub(r.k.StartedAt(t)) - r.staging(t) - r.overheadOf(t, r.k.Attempt(t))
 	if held <= 0 {
 		return kept
 	}
@@ -472,12 +486,12 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 		ev.Done = 0
 		r.lose(t, held)
 	default:
-		wasted := min(held, r.overheadOf(t, c.Attempt))
+		wasted := r.wasted(t, held)
 		r.lose(t, wasted)
 		ev.Done = r.workDone(now, t)
 		if r.KillAtEstimate {
 			est := r.estimateOn(t, r.k.Placements(t))
-			r.spent[t] = allowance{r.spent[t].on(est) + held - wasted, est}
+			r.spent[t] = allowance{r.spent[t].on(est) + max(held-wasted-r.staging(t), 0), est}
 		}
 		if r.kept == nil {
 			r.kept = make([]keptWork, len(r.tb.Tasks))
@@ -529,7 +543,7 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		d := r.tb.DemandOf(t)
 		res.GPUSeconds += held.Seconds() * float64(d.GPUTotal()) / sched.Whole
 		res.CPUSeconds += held.Seconds() * float64(d.CPUTotal()) / 1000
-		r.lose(t, min(held, r.overheadOf(t, r.k.Attempt(t))))
+		r.lose(t, r.wasted(t, held))
 	}
 	res.Last = max(res.Last, r.k.LastEnd())
 	res.Unfinished = len(r.tb.Tasks) - r.k.Over()

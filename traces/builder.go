@@ -57,6 +57,7 @@ type Builder struct {
 	runOn   map[sched.TaskID][]sched.CostOn
 	estOn   map[sched.TaskID][]sched.CostOn
 	after   []ref
+	sends   []int64 // bytes by index in after; it ends with the last that is not 0
 	refs    nameList
 	missing int
 	notes   []Note
@@ -151,12 +152,21 @@ func (b *Builder) extras(r *Row) error {
 			return b.Errorf(r.Line, "more than 4 GiB of names")
 		}
 	}
-	for _, id := range r.After {
+	if n := len(r.AfterBytes); n > 0 && n != len(r.After) {
+		return b.Errorf(r.Line, "after_gb: %d sizes for %d predecessors", n, len(r.After))
+	}
+	for i, id := range r.After {
 		if id == "" {
 			return b.Errorf(r.Line, "after: an empty id")
 		}
 		if len(b.after) >= maxTasks || !b.refs.add([]byte(id)) {
 			return b.Errorf(r.Line, "more than 2^31-1 dependencies")
+		}
+		if i < len(r.AfterBytes) && r.AfterBytes[i] != 0 {
+			if r.AfterBytes[i] < 0 {
+				return b.Errorf(r.Line, "after_gb: a negative size")
+			}
+			b.sends = append(append(b.sends, make([]int64, len(b.after)-len(b.sends))...), r.AfterBytes[i])
 		}
 		b.after = append(b.after, ref{row, int32(min(r.Line, math.MaxInt32))})
 	}
@@ -523,6 +533,7 @@ func (b *Builder) Build() (*Workload, error) {
 	}
 	w.RunOn, tb.EstimateOn, tb.Data = rekey(b.runOn, place), rekey(b.estOn, place), rekey(b.data, place)
 	link(tb, src, dst)
+	b.send(tb, src, dst)
 	if cycle := findCycle(tb); cycle != nil {
 		return nil, b.cycleError(w, cycle)
 	}
@@ -761,6 +772,19 @@ func link(tb *sched.Table, src, dst []int32) {
 	}
 	tb.SuccOff, tb.Succ = transpose(n, from, to)
 	tb.PredOff, tb.Pred = transpose(n, to, from)
+}
+
+// send fills what the edges carry. Of an edge that stands twice the larger size counts.
+func (b *Builder) send(tb *sched.Table, src, dst []int32) {
+	if len(b.sends) == 0 {
+		return
+	}
+	tb.EdgeBytes = make([]int64, len(tb.Succ))
+	for i, v := range b.sends {
+		at, _ := slices.BinarySearch(tb.Succs(sched.TaskID(src[i])), sched.TaskID(dst[i]))
+		at += int(tb.SuccOff[src[i]])
+		tb.EdgeBytes[at] = max(tb.EdgeBytes[at], v)
+	}
 }
 
 // transpose groups the edges by key[i], in input order within a key.

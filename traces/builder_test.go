@@ -369,6 +369,9 @@ func drawRows(t *rapid.T) ([]Row, [][]int) {
 				id = job(p) + "/" + id
 			}
 			rows[i].After = append(rows[i].After, id)
+			if i%3 == 0 {
+				rows[i].AfterBytes = append(rows[i].AfterBytes, int64(p%4)<<20)
+			}
 		}
 	}
 	return rows, after

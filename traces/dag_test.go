@@ -229,8 +229,8 @@ func TestSTGTakesCommentsAndCommunication(t *testing.T) {
 	if w.Len() != 3 || w.Run[1] != 2500*time.Millisecond || !reflect.DeepEqual(preds(w, 2), []string{"0", "1"}) {
 		t.Errorf("%d tasks, runs %v, 2 after %v", w.Len(), w.Run, preds(w, 2))
 	}
-	if len(w.Notes) != 1 || w.Notes[0].FirstLine != 6 {
-		t.Errorf("notes %+v", w.Notes)
+	if sent := w.Sends(0, 2); len(w.Notes) != 0 || sent != 7e6 || w.Sends(1, 2) != 9e6 || w.Sends(0, 1) != 0 {
+		t.Errorf("notes %+v; 0 sends %d bytes to 2", w.Notes, sent)
 	}
 	for text, want := range map[string]string{
 		"3\n0 0 0\n":                    "g.stg:2: the file ends after 1 of 3",
@@ -425,4 +425,67 @@ func FuzzDOT(f *testing.F) {
 	f.Fuzz(func(t *testing.T, s string) {
 		fuzzed(t, s, "fuzz", func() (*Workload, error) { return readDOTText(s, "fuzz") })
 	})
+}
+
+func TestDAXIsReadWithTheFilesThatJobsSend(t *testing.T) {
+	for file, want := range map[string][3]int{ // jobs and edges by traces/README.md; MB that the first edge of the paper's graph carries
+		"pegasus-dax/CyberShake_30.xml": {30, 52}, "pegasus-dax/Epigenomics_24.xml": {24, 27}, "pegasus-dax/HEFT_paper.xml": {10, 15}, "pegasus-dax/Montage_100.xml.gz": {100, 233},
+		"pegasus-dax/Montage_25.xml": {25, 45}, "dslab/inspiral-100.xml": {100, 119},
+	} {
+		w, err := Open(dagFile(t, "traces/dag/"+file), "")
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if w.Format != "dax" || w.Len() != want[0] || len(w.Succ) != want[1] || w.Jobs != 1 || w.EdgeBytes == nil {
+			t.Errorf("%s: %s, %d jobs, %d edges", file, w.Format, w.Len(), len(w.Succ))
+		}
+	}
+	w, err := fromText(`<adag><job id="a" name="n" runtime="1.5"><uses file="x" link="input" size="5"/><uses file="y" link="output" size="7"/><uses file="z" link="output" size="1"/></job>
+		<job id="b" runtime="2" numcores="2"><uses file="y" link="input" size="7"/></job><child ref="b"><parent ref="a"/></child></adag>`, "g.xml", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Sends(0, 1) != 7 || w.Data[0] != (sched.Data{Input: 5, Output: 8}) || w.Data[1] != (sched.Data{}) || w.Run[0] != 1500*time.Millisecond || w.DemandOf(1).Need.CPU != 2000 {
+		t.Errorf("a sends %d, data %+v, runs %v", w.Sends(0, 1), w.Data, w.Run)
+	}
+	for text, want := range map[string]string{
+		`<adag><job id="a" runtime="-1"/></adag>`:                                        `g.xml:1: job "a": a run time of -1 s`,
+		`<adag><job id="a" runtime="1"/><child ref="b"><parent ref="a"/></child></adag>`: `g.xml: child: no job "b"`,
+		`<adag><job id="a"`: "g.xml: XML syntax error",
+	} {
+		if _, err := fromText(text, "g.xml", ""); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", text, err, want)
+		}
+	}
+}
+
+func TestWhatEdgesCarryComesThroughEveryFormatThatHasIt(t *testing.T) {
+	const text = "id,run_s,after,after_gb\na,1,,\nb,2,a,0.5\nc,3,a;b,0;2\nd,1,c,\n"
+	w, err := fromText(text, "g.csv", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.Sends(0, 1) != 1<<29 || w.Sends(0, 2) != 0 || w.Sends(1, 2) != 2<<30 || w.Sends(2, 3) != 0 {
+		t.Fatalf("edges carry %v", w.EdgeBytes)
+	}
+	for _, format := range []string{"csv", "jsonl", "parquet", "dot"} {
+		var b strings.Builder
+		if err := Write(&b, w, format); err != nil {
+			t.Fatal(err)
+		}
+		again, err := fromText(b.String(), "g", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(again.EdgeBytes, w.EdgeBytes) {
+			t.Errorf("%s: %v, want %v", format, again.EdgeBytes, w.EdgeBytes)
+		}
+	}
+	if _, err := fromText("id,run_s,after,after_gb\na,1,,\nb,2,a,0.5;1\n", "g.csv", ""); err == nil || !strings.Contains(err.Error(), "g.csv:3: after_gb: 2 sizes for 1 predecessors") {
+		t.Errorf("two sizes for one edge: %v", err)
+	}
+	if d, err := readDOTText(dotText, "g.dot"); err != nil || d.Sends(0, 1) != 5 || d.Sends(1, 2) != 5 || d.Sends(0, 2) != 0 {
+		t.Errorf("edges of DOT carry %v, %v", d.EdgeBytes, err)
+	}
 }

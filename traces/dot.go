@@ -18,7 +18,7 @@ import (
 // Graphviz program) sees them. Where several jobs have tasks of one id, nodes are called JOB/ID.
 func writeDOT(w io.Writer, wl *Workload) error {
 	s := newShape(wl)
-	s.used[colAfter], s.used[colID] = false, false
+	s.used[colAfter], s.used[colAfterGB], s.used[colID] = false, false, false
 	twice := false
 	seen := make(map[string]struct{}, wl.Len())
 	tasks := make([]sched.TaskID, 0, wl.Len())
@@ -94,15 +94,16 @@ func detectDOT(head []byte, _ string) bool {
 // dotNode is a node as far as it is read.
 type dotNode struct {
 	row    Row
-	after  []int  // nodes
-	size   int64  // run time from a size, -1 if it has none
-	id     string // from an attribute; it counts where a job is named too
+	after  []int   // nodes
+	sent   []int64 // bytes, by predecessor
+	size   int64   // run time from a size, -1 if it has none
+	id     string  // from an attribute; it counts where a job is named too
 	hasRun bool
 }
 
 // readDOT reads a DAG in DOT as one job, or those that its "job" attributes say. Attributes named as the native columns mean what
-// they mean there. A size (daggen: the flops of a task) is a run time at 1 Gflop/s where there is no run_s; alpha and the sizes
-// of edges (bytes) are not modelled. A task asks for one CPU where it does not say. Subgraphs are read as if their braces
+// they mean there. A size (daggen: the flops of a task) is a run time at 1 Gflop/s where there is no run_s; that
+// of an edge is what it carries, in bytes; alpha is not modelled. A task asks for one CPU where it does not say. Subgraphs are read as if their braces
 // were not there; edges of subgraphs, ports and HTML labels are refused.
 func readDOT(in io.Reader, b *Builder) error {
 	data, err := io.ReadAll(io.LimitReader(in, maxDocument+1))
@@ -141,6 +142,7 @@ func readDOT(in io.Reader, b *Builder) error {
 			}
 			n.row.After = append(n.row.After, id)
 		}
+		n.row.AfterBytes = n.sent
 		switch {
 		case n.row.Run == 0 && n.size > 0:
 			n.row.Run = time.Duration(n.size)
@@ -351,6 +353,7 @@ func (d *dotReader) statement() error {
 		n := &d.nodes[from]
 		return d.attributes(func(k, v string) error { return n.set(k, v) })
 	}
+	var edges []int // nodes: the last of their predecessors is an edge of this statement
 	for d.is("->") {
 		if err := d.next(); err != nil {
 			return err
@@ -362,13 +365,22 @@ func (d *dotReader) statement() error {
 		}
 		to := d.node(name, line)
 		n := &d.nodes[to]
-		n.after = append(n.after, from)
+		n.after, n.sent = append(n.after, from), append(n.sent, 0)
+		edges = append(edges, to)
 		n.row.Line = line // where a cycle, if any, stands
 		from = to
 	}
-	return d.attributes(func(k, _ string) error {
-		if k == "size" {
-			d.b.Mend("sizes of edges are not modelled", line)
+	return d.attributes(func(k, v string) error {
+		if k != "size" {
+			return nil
+		}
+		f, err := strconv.ParseFloat(v, 64)
+		if err != nil || !(f >= 0 && f < 1<<60) {
+			return fmt.Errorf("%q is not a size", clip(v))
+		}
+		for _, to := range edges { // a chain of one size
+			n := &d.nodes[to]
+			n.sent[len(n.sent)-1] = int64(math.Round(f))
 		}
 		return nil
 	})
@@ -432,7 +444,7 @@ func (n *dotNode) set(k, v string) error {
 		}
 		n.size = int64(math.Round(f)) // flops at 1 Gflop/s are ns
 		return nil
-	case "after":
+	case "after", "after_gb":
 		return nil // the edges say so
 	case "id":
 		n.id = v

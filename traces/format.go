@@ -37,6 +37,7 @@ func init() { // not a literal: readers that list the formats in an error would 
 		{"tiresias", "Tiresias job list (seconds)", detectTiresias, readTiresias, nil},
 		{"gavel", "Gavel trace (steps, with simulation_throughputs.json beside it) or Shockwave's (durations)", detectGavel, readGavel, nil},
 		{"wfformat", "WfCommons WfFormat 1.3 to 1.5", detectWfFormat, readWfFormat, nil},
+		{"dax", "Pegasus DAX (XML)", detectDAX, readDAX, nil},
 		{"batsim", "Batsim workload JSON", detectBatsim, readBatsim, nil},
 		{"stg", "Standard Task Graph", detectSTG, readSTG, nil},
 		{"dot", "Graphviz", detectDOT, readDOT, writeDOT},

@@ -134,7 +134,7 @@ func jsonCell(raw json.RawMessage, r *Row, col int) (bool, error) {
 
 func listColumn(col int) bool {
 	switch col {
-	case colAfter, colGPUTypes, colLabels, colTolerations, colRunOn, colSpeedOn:
+	case colAfter, colAfterGB, colGPUTypes, colLabels, colTolerations, colRunOn, colSpeedOn:
 		return true
 	}
 	return false

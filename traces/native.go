@@ -33,6 +33,7 @@ import (
 //	period_s      the task is periodic
 //	criticality   0 to 1
 //	after         ids of predecessors, a;b. The task's own job is looked up first, then the file; JOB/ID says which job
+//	after_gb      what each of these sends to the task, 0.5;0;2: it goes over the nodes' links (network_mbps) unless both run on one node
 //	labels        that a node must have: key=value;key=value
 //	tolerations   key=value:Effect, key:Effect (any value), key (any effect), * (any key); several with ;
 //	retries       of a failed attempt
@@ -52,6 +53,7 @@ const (
 	colRun
 	colEstimate
 	colAfter
+	colAfterGB
 	colEvery
 	colInput
 	colInputAt
@@ -83,7 +85,7 @@ const (
 )
 
 var columnNames = [numCols]string{
-	colID: "id", colJob: "job", colName: "name", colSubmit: "submit_s", colRun: "run_s", colEstimate: "estimate_s", colAfter: "after",
+	colID: "id", colJob: "job", colName: "name", colSubmit: "submit_s", colRun: "run_s", colEstimate: "estimate_s", colAfter: "after", colAfterGB: "after_gb",
 	colEvery: "every", colInput: "input_gb", colInputAt: "input_at", colOutput: "output_gb", colRunOn: "run_on", colKind: "kind",
 	colTenant: "tenant", colQueue: "queue", colCPU: "cpu", colMem: "mem_gb", colGPUs: "gpus", colGPUMem: "gpu_mem_gb",
 	colGPUTypes: "gpu_types", colGang: "gang", colPriority: "priority", colDeadline: "deadline_s", colPeriod: "period_s",
@@ -94,7 +96,7 @@ var columnNames = [numCols]string{
 // writeOrder is the order in which the writer puts the columns.
 var writeOrder = [numCols]int{
 	colID, colJob, colName, colKind, colTenant, colQueue, colSubmit, colRun, colEstimate, colCPU, colMem, colGPUs, colGPUMem, colGPUTypes,
-	colGang, colPriority, colDeadline, colPeriod, colCriticality, colAfter, colLabels, colTolerations, colRetries, colBackoff, colEvery,
+	colGang, colPriority, colDeadline, colPeriod, colCriticality, colAfter, colAfterGB, colLabels, colTolerations, colRetries, colBackoff, colEvery,
 	colInput, colInputAt, colOutput, colRunOn, colSpeedOn,
 }
 
@@ -201,7 +203,7 @@ func setColumn(r *Row, col int, cell []byte) error {
 		r.Criticality = v
 	case colEvery:
 		return setEvery(r, string(cell))
-	case colAfter, colGPUTypes, colLabels, colTolerations, colRunOn, colSpeedOn:
+	case colAfter, colAfterGB, colGPUTypes, colLabels, colTolerations, colRunOn, colSpeedOn:
 		list := string(cell)
 		if col == colGPUTypes {
 			list = strings.ReplaceAll(list, "|", ";")
@@ -239,6 +241,12 @@ func addItem(r *Row, col int, item string) error {
 	switch col {
 	case colAfter:
 		r.After = append(r.After, item)
+	case colAfterGB:
+		v, err := parseGiB([]byte(item))
+		if err != nil {
+			return err
+		}
+		r.AfterBytes = append(r.AfterBytes, v)
 	case colGPUTypes:
 		r.GPUTypes = append(r.GPUTypes, item)
 	case colLabels:
@@ -320,6 +328,7 @@ func newShape(w *Workload) *shape {
 	}
 	s.use(colName, w.Names != nil)
 	s.use(colAfter, len(w.Pred) > 0)
+	s.use(colAfterGB, w.EdgeBytes != nil)
 	s.use(colEvery, len(w.Every) > 0)
 	for _, x := range w.Data {
 		s.use(colInput, x.Input != 0)
@@ -479,6 +488,10 @@ func listOf(r *Row, col int) []string {
 	switch col {
 	case colAfter:
 		return r.After
+	case colAfterGB:
+		for _, v := range r.AfterBytes {
+			items = append(items, string(appendGiB(nil, v)))
+		}
 	case colGPUTypes:
 		return r.GPUTypes
 	case colLabels:

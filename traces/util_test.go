@@ -136,6 +136,7 @@ func diff(a, b *Workload) string {
 		eq("input", a.Input, b.Input),
 		eq("succ", a.Succ, b.Succ),
 		eq("succ offsets", a.SuccOff, b.SuccOff),
+		eq("sent", a.EdgeBytes, b.EdgeBytes),
 		eq("pred", a.Pred, b.Pred),
 		eq("pred offsets", a.PredOff, b.PredOff),
 		eq("classes", a.Classes, b.Classes),

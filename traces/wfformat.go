@@ -153,6 +153,7 @@ func readWfFormat(in io.Reader, b *Builder) error {
 	}
 
 	produced := map[string]bool{}
+	writes := make([]map[string]bool, len(tasks)) // by task: the files that it writes
 	ids := make(map[string]int, len(tasks))
 	byName := make(map[string]int, len(tasks)) // 1.3 may name parents so; -1: several have that name
 	for i := range tasks {
@@ -180,8 +181,9 @@ func readWfFormat(in io.Reader, b *Builder) error {
 				t.InputFiles = append(t.InputFiles, id)
 			}
 		}
+		writes[i] = make(map[string]bool, len(t.OutputFiles))
 		for _, f := range t.OutputFiles {
-			produced[f] = true
+			produced[f], writes[i][f] = true, true
 		}
 	}
 	find := func(id string) (int, bool) {
@@ -228,6 +230,13 @@ func readWfFormat(in io.Reader, b *Builder) error {
 			run = t
 		}
 		r := Row{ID: t.key(), Job: job, Kind: wfKind(t, run), After: after[i], Estimate: -1, Line: i + 1}
+		for _, p := range r.After {
+			sent, err := total(t.InputFiles, func(f string) bool { return writes[ids[p]][f] })
+			if err != nil {
+				return b.Errorf(i+1, "task %q: %w", clip(r.ID), err)
+			}
+			r.AfterBytes = append(r.AfterBytes, sent)
+		}
 		if t.Name != r.ID {
 			r.Name = t.Name
 		}

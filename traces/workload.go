@@ -8,6 +8,7 @@
 package traces
 
 import (
+	"slices"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -75,6 +76,7 @@ type Row struct {
 	Backoff           time.Duration // wait before the first retry
 
 	After       []string // ids of predecessors anywhere in the file; the same job is looked up first
+	AfterBytes  []int64  // what each of After sends; nil = nothing
 	InputBytes  int64
 	OutputBytes int64
 	InputAt     string         // where the input lies: a node's name, or ""
@@ -86,7 +88,7 @@ type Row struct {
 func (w *Workload) RowOf(t sched.TaskID, r *Row) {
 	task, class := &w.Tasks[t], w.ClassOf(t)
 	d := &w.Demands[class.Demand]
-	after := r.After[:0]
+	after, sent := r.After[:0], r.AfterBytes[:0]
 	var speeds []sched.SpeedOn
 	if class.Speeds > 0 {
 		speeds = w.Speeds[class.Speeds]
@@ -113,4 +115,12 @@ func (w *Workload) RowOf(t sched.TaskID, r *Row) {
 		after = append(after, w.TaskNames.At(int(p)))
 	}
 	r.After = after
+	if w.EdgeBytes != nil {
+		for _, p := range w.Preds(t) {
+			sent = append(sent, w.Sends(p, t))
+		}
+		if slices.ContainsFunc(sent, func(v int64) bool { return v != 0 }) {
+			r.AfterBytes = sent
+		}
+	}
 }

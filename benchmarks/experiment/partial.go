@@ -365,6 +365,9 @@ func Fingerprint(w *traces.Workload) string {
 			number(int64(u))
 		}
 	}
+	for _, v := range w.EdgeBytes {
+		number(v)
+	}
 	for _, table := range []any{w.Classes, w.Demands, w.Speeds, w.Tenants, w.Queues, w.Kinds} {
 		v := reflect.ValueOf(table)
 		number(int64(v.Len()))

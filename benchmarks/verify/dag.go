@@ -22,6 +22,9 @@ var dagParts = []part{
 	{group: "dag", name: "Topcuoglu's graph", source: "references/dag/expected.json (topcuoglu2002)", run: topcuoglu},
 	{group: "dag", name: "tight instances of Graham's bounds", source: "references/dag/expected.json", run: graham},
 	{group: "dag", name: "standard task graphs", source: "references/dag/stg_graphs", run: stg},
+	{group: "dag", name: "list schedules of Topcuoglu's graph", source: "references/dag/expected.json (topcuoglu2002)", run: topcuogluPlans},
+	{group: "dag", name: "closed forms of dslab-dag", source: "references/dag/expected.json (dslab)", run: dslabForms},
+	{group: "dag", name: "runs of dslab-dag", source: "traces/dag/dslab/expected", run: dslabRuns},
 }
 
 // rankOnly is critical-path with the upward rank as its only term, which makes it HEFT's order.
@@ -143,16 +146,22 @@ func graham(b *bench) error {
 		t.see(got == float64(want.LS), "%d processors: %g, not %d", m, got, want.LS)
 	}
 	b.exact("fifo: makespan of Graham's worst lists", "instances", &t)
-	t = tally{}
-	for _, m := range numbers(ref.LPT) {
-		want := ref.LPT[strconv.Itoa(m)]
-		got, err := b.makespan(want.Jobs, m, rankOnly)
-		if err != nil {
-			return err
+	for _, policy := range []string{rankOnly, "lpt"} {
+		t = tally{}
+		for _, m := range numbers(ref.LPT) {
+			want := ref.LPT[strconv.Itoa(m)]
+			got, err := b.makespan(want.Jobs, m, policy)
+			if err != nil {
+				return err
+			}
+			t.see(got == float64(want.LPT), "%d processors: %g, not %d", m, got, want.LPT)
 		}
-		t.see(got == float64(want.LPT), "%d processors: %g, not %d", m, got, want.LPT)
+		name, _, _ := strings.Cut(policy, "{")
+		if policy == rankOnly {
+			name += ", rank only"
+		}
+		b.exact(name+": makespan of the worst jobs for longest first", "instances", &t)
 	}
-	b.exact("critical-path, rank only: makespan of the worst jobs for longest first", "instances", &t)
 	return nil
 }
 
@@ -231,7 +240,7 @@ func stg(b *bench) error {
 		}
 	}
 	b.exact("lower bound of standard task graphs: max(critical path, work / m)", "cases", &bounds)
-	for _, policy := range []string{"fifo", "fjf", "sjf", "critical-path"} {
+	for _, policy := range []string{"fifo", "fjf", "sjf", "lpt", "critical-path", "blevel", "heft", "cpop", "peft", "dls", "etf", "min-min", "max-min"} {
 		var t tally
 		worst, most := 0.0, ""
 		for i, w := range graphs {

@@ -22,6 +22,7 @@ type Gen struct {
 	NoOverhead    bool
 	SmallOverhead bool // at most a fortieth of the mean estimate
 	NoRunOn       bool // no run times by node
+	Sends         bool // edges carry data over links: the plain simulators of this package know nothing of it
 	MaxTasks      int  // 0: 40
 }
 
@@ -198,6 +199,10 @@ func drawCase(t *rapid.T, g Gen) Case {
 	fill(&c, drafts, jobs)
 	drawFaults(t, g, &c)
 
+	if g.Sends {
+		drawSends(t, &c)
+	}
+
 	c.Restart = !g.NoRestart && chance(t, "restart", 3)
 	c.KillAtEstimate = !g.NoKill && chance(t, "kill at estimate", 3)
 	if !g.NoOverhead && chance(t, "overhead", 3) {
@@ -373,6 +378,20 @@ func fill(c *Case, drafts []draft, jobs int) {
 		table.Succ = append(table.Succ, succs[i]...)
 		table.PredOff = append(table.PredOff, int32(len(table.Pred)))
 		table.SuccOff = append(table.SuccOff, int32(len(table.Succ)))
+	}
+}
+
+// drawSends puts data on edges and gives nodes links.
+func drawSends(t *rapid.T, c *Case) {
+	if c.Table.Succ == nil || chance(t, "nothing is sent", 3) {
+		return
+	}
+	for range c.Table.Succ {
+		c.Table.EdgeBytes = append(c.Table.EdgeBytes, oneOf[int64](t, "MB sent", 0, 1, 5, 40, 333)*1e6)
+	}
+	for i := range c.Nodes {
+		c.Nodes[i].NetworkMbps = oneOf[float64](t, "Mbit/s", 8, 0, 80, 24, 1000)
+		c.Nodes[i].NetworkLatency = oneOf(t, "link's latency", 0, time.Second, 100*time.Millisecond)
 	}
 }
 

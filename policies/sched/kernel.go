@@ -121,7 +121,7 @@ func (k *Kernel) vet(from, end int) error {
 		}
 	}
 	k.vetted.classes = len(tb.Classes)
-	if len(tb.Estimates) < end || tb.SuccOff != nil && (len(tb.SuccOff) <= end || len(tb.PredOff) <= end) {
+	if len(tb.Estimates) < end || tb.SuccOff != nil && (len(tb.SuccOff) <= end || len(tb.PredOff) <= end) || tb.EdgeBytes != nil && len(tb.EdgeBytes) < len(tb.Succ) {
 		return fmt.Errorf("the table has %d tasks, but fewer estimates or edges", end)
 	}
 	for t := from; t < end; t++ {
@@ -148,6 +148,9 @@ func (d *Demand) check() error {
 func (n *NodeSpec) check() error {
 	if n.CPU < 0 || n.Mem < 0 || n.VRAM < 0 || n.GPUs < 0 || n.SpeedMilli < 0 {
 		return fmt.Errorf("node %s: negative capacity or speed", n.Name)
+	}
+	if !(n.NetworkMbps >= 0) || n.NetworkLatency < 0 {
+		return fmt.Errorf("node %s: negative bandwidth or latency of its link", n.Name)
 	}
 	return nil
 }
@@ -590,6 +593,19 @@ func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
 	return most
 }
 
+// stage notes how long after its start an attempt waits, holding its room, for what its predecessors send.
+func (k *Kernel) stage(t TaskID, slot int32) {
+	if int(slot) >= len(k.staging) {
+		k.staging = append(k.staging, make([]time.Duration, len(k.runs)-len(k.staging))...)
+	}
+	r := &k.runs[slot]
+	at := r.start
+	for _, p := range r.on {
+		at = max(at, k.Sent(t, p.Node))
+	}
+	k.staging[slot] = at.Sub(r.start)
+}
+
 // slot returns a free slot of runs, at the end of the ring.
 func (k *Kernel) slot() int32 {
 	var i int32
@@ -828,6 +844,9 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 		r.kept = k.keptOf(t)
 	}
 	r.est = k.attempt(t, r)
+	if k.tb.EdgeBytes != nil {
+		k.stage(t, rw.at)
+	}
 	k.running++
 	k.cmds = append(k.cmds, Command{Kind: Start, Task: t, Attempt: rw.attempt, On: r.on})
 }

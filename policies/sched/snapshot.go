@@ -22,8 +22,8 @@ import (
 
 // snapshotSchema is the first line of a snapshot; another form gets another number. keeperSchema is that of one that ends in what a Keeper keeps.
 const (
-	snapshotSchema = "schedlab/kernel/v1\n"
-	keeperSchema   = "schedlab/kernel/v2\n"
+	snapshotSchema = "schedlab/kernel/v2\n"
+	keeperSchema   = "schedlab/kernel/v3\n"
 )
 
 // maxText bounds a name in a snapshot.
@@ -266,6 +266,7 @@ func (e *encoder) spec(n *NodeSpec) {
 	e.int(int64(n.StorageLatency))
 	e.float(n.StorageMBps)
 	e.float(n.NetworkMbps)
+	e.int(int64(n.NetworkLatency))
 	e.uint(uint64(len(n.Labels)))
 	for _, l := range n.Labels {
 		e.text(l.Key)
@@ -469,6 +470,7 @@ func (d *decoder) spec() NodeSpec {
 	n.VRAM, n.SpeedMilli = d.int(), d.int()
 	n.StorageLatency = time.Duration(d.int())
 	n.StorageMBps, n.NetworkMbps = d.float(), d.float()
+	n.NetworkLatency = time.Duration(d.int())
 	d.many("labels", maxText, func(int) { n.Labels = append(n.Labels, Label{d.text(), d.text()}) })
 	d.many("taints", maxText, func(int) { n.Taints = append(n.Taints, Taint{d.text(), d.text(), d.text()}) })
 	return n
@@ -744,6 +746,9 @@ func (k *Kernel) bookRuns() error {
 				return fmt.Errorf("task %d is out of the order of start", r.task)
 			}
 			first, last = false, r.start
+			if k.tb.EdgeBytes != nil {
+				k.stage(r.task, i)
+			}
 		}
 	}
 	// All that runs was placed on nodes that were up, by what they have alone.

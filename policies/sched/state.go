@@ -24,9 +24,10 @@ type State struct {
 
 	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
 
-	holders  [][]Holder    // by node; nil until they are asked for
-	profiles []nodeProfile // by node; nil until a profile arrives
-	quotas   *quotas       // nil until a quota is set
+	holders  [][]Holder      // by node; nil until they are asked for
+	staging  []time.Duration // by slot: from the start until what its predecessors send is there and the work begins; nil where edges carry nothing
+	profiles []nodeProfile   // by node; nil until a profile arrives
+	quotas   *quotas         // nil until a quota is set
 	down     map[string]bool
 
 	open, over              int  // tasks that arrived and are not over, and that are
@@ -244,7 +245,7 @@ func (s *State) addHeld(t TaskID, rw *row, d time.Duration) {
 }
 
 // Remaining returns the estimated work left of t on a node of reference speed: its estimate less the work kept and the work of the
-// running attempt, not below 0.
+// running attempt, not below 0. An attempt that waits for what its predecessors send counts as working, so that what is left falls as time goes.
 func (s *State) Remaining(t TaskID) time.Duration {
 	left := s.Estimate(t)
 	if rw := &s.rows[t]; rw.phase == Running || rw.phase == Stopping {
@@ -269,20 +270,33 @@ func (s *State) LeftAtStart(t TaskID) time.Duration {
 func (s *State) ExpectedEnd(t TaskID) Time {
 	r := &s.runs[s.rows[t].at]
 	end := r.start.Add(r.est)
+	if s.staging != nil {
+		end = end.Add(s.staging[s.rows[t].at])
+	}
 	if end <= s.now && r.start < s.now {
 		return s.now.Add(time.Second)
 	}
 	return end
 }
 
-// EstimatedEnd returns start plus estimate of a running task, which may be past.
+// EstimatedEnd returns start plus staging plus estimate of a running task, which may be past.
 func (s *State) EstimatedEnd(t TaskID) Time {
 	r := &s.runs[s.rows[t].at]
-	return r.start.Add(r.est)
+	return s.WorkBegins(t).Add(r.est)
 }
 
 // StartedAt returns when the present attempt of a running task started.
 func (s *State) StartedAt(t TaskID) Time { return s.runs[s.rows[t].at].start }
+
+// WorkBegins returns when the work of the present attempt of a running task begins, or began: its start, or when what its predecessors
+// send is there.
+func (s *State) WorkBegins(t TaskID) Time {
+	at := s.rows[t].at
+	if s.staging == nil {
+		return s.runs[at].start
+	}
+	return s.runs[at].start.Add(s.staging[at])
+}
 
 // Attempt returns the number of attempts of t so far.
 func (s *State) Attempt(t TaskID) int32 { return s.rows[t].attempt }
@@ -460,9 +474,36 @@ func (s *State) QuotaAllows(t TaskID) bool { return s.quotas == nil || s.quotas.
 // DependencyIsUp reports whether the named outside dependency is up, as far as facts say.
 func (s *State) DependencyIsUp(name string) bool { return !s.down[name] }
 
-// DataReady returns when the input of t is on node n if its transfer began now: latency of the storage plus size by its bandwidth
-// where the node states one, now where the input lies there or there is none.
+// Sent returns when all that the predecessors of t send is on node n: each sends when it ends, from the (first) node on which it ran,
+// to where it is wanted, as Transfer says; the later of the ends and the arrivals. It is Never while a predecessor is not done, and the
+// submission where t has none. An attempt that starts before it holds its room, and its work begins then.
+func (s *State) Sent(t TaskID, n NodeID) Time {
+	at := s.tb.Tasks[t].Submit
+	for p := range s.Preds(t) {
+		if s.Phase(p) != Done {
+			return Never
+		}
+		rw := &s.rows[p]
+		end := rw.mark
+		if from := NodeID(rw.at); from != n && from != NoNode {
+			end = end.Add(Transfer(s.tb.Sends(p, t), &s.room.specs[from], &s.room.specs[n]))
+		}
+		at = max(at, end)
+	}
+	return at
+}
+
+// DataReady returns when the data of t is on node n: what its predecessors send (see Sent), and its own input, if that transfer began now:
+// latency of the storage plus size by its bandwidth where the node states one, now where the input lies there or there is none. A driver makes
+// an attempt wait for what is sent only; its own input is for policies to weigh.
 func (s *State) DataReady(t TaskID, n NodeID) Time {
+	if s.tb.EdgeBytes != nil {
+		return max(s.inputReady(t, n), s.Sent(t, n))
+	}
+	return s.inputReady(t, n)
+}
+
+func (s *State) inputReady(t TaskID, n NodeID) Time {
 	d, ok := s.tb.Data[t]
 	spec := &s.room.specs[n]
 	if !ok || d.Input == 0 || d.At == spec.Name {

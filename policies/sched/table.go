@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -16,6 +17,9 @@ type Table struct {
 	// Succ[SuccOff[t]:SuccOff[t+1]] are the successors of t, ascending, and Pred likewise; all four are nil where there are no edges.
 	SuccOff, PredOff []int32
 	Succ, Pred       []TaskID
+
+	// EdgeBytes is what each edge of Succ carries from the node of the one task to that of the other; nil where none carries anything.
+	EdgeBytes []int64
 
 	// EstimateOn overrides Estimates by node name or GPU type (node name first), for tasks whose cost is given per kind of node. Rare.
 	EstimateOn map[TaskID][]CostOn
@@ -92,6 +96,17 @@ func (tb *Table) Preds(t TaskID) []TaskID {
 		return nil
 	}
 	return tb.Pred[tb.PredOff[t]:tb.PredOff[t+1]]
+}
+
+// Sends returns the bytes that p sends to its successor t, as given with its job; an edge that was added later carries nothing.
+func (tb *Table) Sends(p, t TaskID) int64 {
+	if tb.EdgeBytes == nil {
+		return 0
+	}
+	if i, ok := slices.BinarySearch(tb.Succs(p), t); ok {
+		return tb.EdgeBytes[int(tb.SuccOff[p])+i]
+	}
+	return 0
 }
 
 // ClassOf returns the class of t. Do not modify.

@@ -153,13 +153,34 @@ type NodeSpec struct {
 	SpeedMilli     int64  // 1000 = reference: a task runs for run x 1000 / SpeedMilli; 0 means 1000
 	StorageLatency time.Duration
 	StorageMBps    float64
-	NetworkMbps    float64
+	NetworkMbps    float64       // of its link; 0 = not stated, what is sent takes no time on it
+	NetworkLatency time.Duration // of its link
 	Labels         []Label
 	Taints         []Taint
 }
 
 // Reference reports whether the node runs work at reference speed.
 func (n *NodeSpec) Reference() bool { return n.SpeedMilli == 0 || n.SpeedMilli == Whole }
+
+// Transfer returns how long it takes to send so many bytes from one node to another: the larger latency of the two links, and the bytes at
+// the smaller bandwidth. Nothing to send takes no time. Transfers do not share a link: each has all of it, as in the models of list scheduling.
+func Transfer(bytes int64, from, to *NodeSpec) time.Duration {
+	if bytes <= 0 {
+		return 0
+	}
+	d := max(from.NetworkLatency, to.NetworkLatency)
+	mbps := from.NetworkMbps
+	if mbps <= 0 || to.NetworkMbps > 0 && to.NetworkMbps < mbps {
+		mbps = to.NetworkMbps
+	}
+	if mbps > 0 {
+		if ns := math.Round(float64(bytes) * 8000 / mbps); ns < 1<<62 {
+			return d + time.Duration(ns)
+		}
+		return time.Duration(Never)
+	}
+	return d
+}
 
 // MaxDevices is the largest number of GPUs on a node whose indexes are told apart: a Devices set has that many bits.
 const MaxDevices = 64

@@ -152,6 +152,7 @@ nodes:
     storage_latency_ms: 2.5
     storage_mbps: 2000
     network_mbps: 10000
+    network_latency_ms: 0.1
   - name: head
     cpu: 4
   - count: 2
@@ -172,7 +173,7 @@ func TestYAMLIsReadWhole(t *testing.T) {
 	}
 	want := sched.NodeSpec{
 		Name: "trainer-002", CPU: 64_000, Mem: 512 << 30, GPUs: 8, GPUType: "A100", VRAM: 80 << 30, SpeedMilli: 1500,
-		StorageLatency: 2500 * time.Microsecond, StorageMBps: 2000, NetworkMbps: 10000,
+		StorageLatency: 2500 * time.Microsecond, StorageMBps: 2000, NetworkMbps: 10000, NetworkLatency: 100 * time.Microsecond,
 		Labels: []sched.Label{{Key: "zone", Value: "a"}, {Key: "node-type", Value: "edge"}},
 		Taints: []sched.Taint{
 			{Key: "dedicated", Value: "training", Effect: "NoSchedule"},

@@ -246,7 +246,7 @@ func readSwitches(text []byte, name string) ([]sched.NodeSpec, error) {
 }
 
 // yamlFields are the fields of one entry under "nodes", in the order of the manual.
-const yamlFields = "name, count, cpu, mem_gb, gpus, gpu_type, gpu_mem_gb, speed, labels, taints, storage_latency_ms, storage_mbps, network_mbps"
+const yamlFields = "name, count, cpu, mem_gb, gpus, gpu_type, gpu_mem_gb, speed, labels, taints, storage_latency_ms, storage_mbps, network_mbps, network_latency_ms"
 
 // readYAML reads
 //
@@ -263,7 +263,8 @@ const yamlFields = "name, count, cpu, mem_gb, gpus, gpu_type, gpu_mem_gb, speed,
 //	    taints: ["dedicated=training:NoSchedule"]   # or {key: dedicated, value: training, effect: NoSchedule}
 //	    storage_latency_ms: 2
 //	    storage_mbps: 2000
-//	    network_mbps: 10000
+//	    network_mbps: 10000     # of its link, over which tasks send what their edges carry
+//	    network_latency_ms: 0.1
 func readYAML(text []byte, name string) ([]sched.NodeSpec, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	var doc yaml.Node
@@ -404,7 +405,7 @@ func (y *yamlReader) entry(e *yaml.Node, nodes *[]sched.NodeSpec, unnamed *int) 
 				n.Taints = append(n.Taints, taint)
 			}
 			return nil
-		case "count", "cpu", "mem_gb", "gpus", "gpu_mem_gb", "speed", "storage_latency_ms", "storage_mbps", "network_mbps":
+		case "count", "cpu", "mem_gb", "gpus", "gpu_mem_gb", "speed", "storage_latency_ms", "storage_mbps", "network_mbps", "network_latency_ms":
 			if f, err = y.number(v); err != nil {
 				return err
 			}
@@ -443,6 +444,11 @@ func (y *yamlReader) entry(e *yaml.Node, nodes *[]sched.NodeSpec, unnamed *int) 
 			n.StorageMBps = f
 		case "network_mbps":
 			n.NetworkMbps = f
+		case "network_latency_ms":
+			if f > 1e9 {
+				return y.at(v, "network_latency_ms is more than 1e9")
+			}
+			n.NetworkLatency = time.Duration(math.Round(f * 1e6))
 		}
 		if err != nil {
 			return y.at(v, "%s: %v", key, err)

@@ -28,6 +28,7 @@ type yamlNode struct {
 	StorageLatencyMS float64   `yaml:"storage_latency_ms,omitempty"`
 	StorageMBps      float64   `yaml:"storage_mbps,omitempty"`
 	NetworkMbps      float64   `yaml:"network_mbps,omitempty"`
+	NetworkLatencyMS float64   `yaml:"network_latency_ms,omitempty"`
 }
 
 // WriteYAML writes the nodes so that Read gives them back, equal neighbours as one entry with a count where their names allow it.
@@ -101,7 +102,7 @@ func sameKind(a, b *sched.NodeSpec) bool {
 func entryOf(n *sched.NodeSpec) *yamlNode {
 	e := &yamlNode{
 		Name: n.Name, GPUs: n.GPUs, GPUType: n.GPUType, StorageLatencyMS: float64(n.StorageLatency) / 1e6,
-		StorageMBps: n.StorageMBps, NetworkMbps: n.NetworkMbps,
+		StorageMBps: n.StorageMBps, NetworkMbps: n.NetworkMbps, NetworkLatencyMS: float64(n.NetworkLatency) / 1e6,
 	}
 	stated := func(v int64, unit float64) *float64 {
 		if v >= sched.Unlimited {

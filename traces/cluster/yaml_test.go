@@ -42,7 +42,7 @@ func TestYAMLThatIsWrittenReadsBack(t *testing.T) {
 
 func TestYAMLKeepsDisksNetworksAndTaints(t *testing.T) {
 	nodes := []sched.NodeSpec{{
-		Name: "a", CPU: 1500, Mem: GB / 2, GPUs: 2, GPUType: "T4", VRAM: sched.Unlimited, SpeedMilli: 1000, StorageLatency: 2_500_000, StorageMBps: 100, NetworkMbps: 10,
+		Name: "a", CPU: 1500, Mem: GB / 2, GPUs: 2, GPUType: "T4", VRAM: sched.Unlimited, SpeedMilli: 1000, StorageLatency: 2_500_000, StorageMBps: 100, NetworkMbps: 10, NetworkLatency: 1_500_000,
 		Taints: []sched.Taint{{Key: "k", Effect: "NoExecute"}},
 	}}
 	var b strings.Builder

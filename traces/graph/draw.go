@@ -100,7 +100,11 @@ func DOT(w io.Writer, tb *sched.Table, tasks []sched.TaskID, p Picture) error {
 	for _, t := range tasks {
 		for _, s := range tb.Succs(t) {
 			if inside(s) {
-				fmt.Fprintf(b, "\t%s -> %s;\n", quoteDOT(id(t)), quoteDOT(id(s)))
+				fmt.Fprintf(b, "\t%s -> %s", quoteDOT(id(t)), quoteDOT(id(s)))
+				if bytes := tb.Sends(t, s); bytes > 0 {
+					fmt.Fprintf(b, " [size=%d]", bytes)
+				}
+				b.WriteString(";\n")
 			}
 		}
 	}

@@ -345,7 +345,7 @@ func (d *frameState) task(id sched.TaskID, named bool) (taskJSON, error) {
 				return t, err
 			}
 		}
-		t.EstOn, t.Data = more.EstOn, more.Data
+		t.EstOn, t.Data, t.Sent = more.EstOn, more.Data, more.Sent
 	}
 	return t, nil
 }

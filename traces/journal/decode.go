@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -93,6 +94,7 @@ type taskJSON struct {
 	Est      time.Duration `json:"est"`
 	Deadline *sched.Time   `json:"deadline"`
 	After    []int32       `json:"after"`
+	Sent     []int64       `json:"sent"` // bytes, by predecessor
 	EstOn    []struct {
 		On  string        `json:"on"`
 		Run time.Duration `json:"run"`
@@ -115,6 +117,7 @@ type nodeJSON struct {
 	StorageLatency time.Duration `json:"storage_latency_ns"`
 	StorageMBps    number        `json:"storage_mb_s"`
 	NetworkMbps    number        `json:"network_mbit_s"`
+	NetworkLatency time.Duration `json:"network_latency_ns"`
 	Labels         [][2]string   `json:"labels"`
 	Taints         [][3]string   `json:"taints"`
 }
@@ -218,7 +221,7 @@ func capacityOf(v *int64) int64 {
 func (n *nodeJSON) spec() sched.NodeSpec {
 	s := sched.NodeSpec{
 		Name: n.Name, CPU: capacityOf(n.CPU), Mem: capacityOf(n.Mem), GPUs: n.GPUs, GPUType: n.GPUType, VRAM: capacityOf(n.VRAM),
-		SpeedMilli: n.SpeedMilli, StorageLatency: n.StorageLatency, StorageMBps: float64(n.StorageMBps), NetworkMbps: float64(n.NetworkMbps),
+		SpeedMilli: n.SpeedMilli, StorageLatency: n.StorageLatency, StorageMBps: float64(n.StorageMBps), NetworkMbps: float64(n.NetworkMbps), NetworkLatency: n.NetworkLatency,
 		Labels: labelsOf(n.Labels),
 	}
 	for _, t := range n.Taints {
@@ -311,6 +314,7 @@ type tableBuilder struct {
 	demands map[int32]sched.Demand
 	speeds  map[int32][]sched.SpeedOn
 	names   [3]map[int32]string // kinds, tenants, queues
+	sent    []int64             // as Pred; it ends with the last that is not 0
 	expect  sched.TaskID        // tasks that the open arrival has announced
 }
 
@@ -415,6 +419,12 @@ func (b *tableBuilder) task(t *taskJSON, job sched.JobID, now sched.Time) error 
 		}
 		tb.Pred = append(tb.Pred, sched.TaskID(p))
 	}
+	if len(t.Sent) > 0 {
+		if len(t.Sent) != len(t.After) || slices.Min(t.Sent) < 0 {
+			return fmt.Errorf("task %d: %d predecessors send %v", id, len(t.After), t.Sent)
+		}
+		b.sent = append(append(b.sent, make([]int64, len(tb.Pred)-len(t.Sent)-len(b.sent))...), t.Sent...)
+	}
 	if len(tb.Pred) > math.MaxInt32 {
 		return fmt.Errorf("task %d: more than 2^31-1 edges", id)
 	}
@@ -498,9 +508,17 @@ func (b *tableBuilder) finish() (*sched.Table, error) {
 	}
 	tb.Succ = make([]sched.TaskID, len(tb.Pred))
 	next := append([]int32(nil), tb.SuccOff[:n]...)
+	if len(b.sent) > 0 {
+		tb.EdgeBytes = make([]int64, len(tb.Pred))
+	}
+	i := 0 // in Pred
 	for t := range n {
 		for _, p := range tb.Preds(sched.TaskID(t)) {
 			tb.Succ[next[p]] = sched.TaskID(t)
+			if i < len(b.sent) {
+				tb.EdgeBytes[next[p]] = b.sent[i]
+			}
+			i++
 			next[p]++
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"strconv"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -359,10 +360,26 @@ func appendMore(b []byte, tb *sched.Table, t sched.TaskID) []byte {
 	if tb.Data != nil {
 		d, data = tb.Data[t]
 	}
-	if len(costs) == 0 && !data {
+	sends := false
+	if tb.EdgeBytes != nil {
+		for _, p := range tb.Preds(t) {
+			sends = sends || tb.Sends(p, t) != 0
+		}
+	}
+	if len(costs) == 0 && !data && !sends {
 		return b
 	}
 	b = appendCostOn(append(b, '{'), costs)
+	if sends {
+		b = append(b, `"sent":[`...)
+		for i, p := range tb.Preds(t) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = strconv.AppendInt(b, tb.Sends(p, t), 10)
+		}
+		b = append(b, ']', ',')
+	}
 	if data {
 		b = append(b, `"data":{`...)
 		b = appendInt(b, `"in":`, d.Input)

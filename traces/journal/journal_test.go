@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,7 +71,7 @@ func node(t *rapid.T) sched.NodeSpec {
 		Name: text().Draw(t, "node"), CPU: capacity.Draw(t, "cpu"), Mem: capacity.Draw(t, "mem"), VRAM: capacity.Draw(t, "vram"),
 		GPUs: rapid.Int32Range(0, 100).Draw(t, "gpus"), GPUType: text().Draw(t, "type"), SpeedMilli: rapid.Int64Range(0, 9).Draw(t, "speed"),
 		StorageLatency: time.Duration(rapid.Int64Range(0, 9).Draw(t, "latency")), StorageMBps: rapid.Float64().Draw(t, "mbps"),
-		NetworkMbps: rapid.Float64().Draw(t, "net"), Labels: labels(t),
+		NetworkMbps: rapid.Float64().Draw(t, "net"), NetworkLatency: time.Duration(rapid.Int64Range(0, 9).Draw(t, "net latency")), Labels: labels(t),
 	}
 	if rapid.Bool().Draw(t, "tainted") {
 		n.Taints = []sched.Taint{{Key: text().Draw(t, "k"), Value: "v", Effect: "NoSchedule"}}
@@ -185,6 +186,14 @@ func journals(t *rapid.T) *recorded {
 		j.batches = append(j.batches, b)
 	}
 	link(tb, after)
+	if len(tb.Succ) > 0 && rapid.Bool().Draw(t, "sends") {
+		for range tb.Succ {
+			tb.EdgeBytes = append(tb.EdgeBytes, int64(i32(2, "sent"))<<40)
+		}
+		if slices.Max(tb.EdgeBytes) == 0 {
+			tb.EdgeBytes = nil
+		}
+	}
 	return j
 }
 
@@ -328,7 +337,7 @@ func same(t *rapid.T, got, want *sched.Table) {
 			t.Fatalf("job %d: %q, want %q", j, got.JobName.At(j), want.JobName.At(j))
 		}
 	}
-	if !reflect.DeepEqual(got.PredOff, want.PredOff) || !reflect.DeepEqual(got.Pred, want.Pred) || !reflect.DeepEqual(got.SuccOff, want.SuccOff) || !reflect.DeepEqual(got.Succ, want.Succ) {
+	if !reflect.DeepEqual(got.PredOff, want.PredOff) || !reflect.DeepEqual(got.Pred, want.Pred) || !reflect.DeepEqual(got.SuccOff, want.SuccOff) || !reflect.DeepEqual(got.Succ, want.Succ) || !reflect.DeepEqual(got.EdgeBytes, want.EdgeBytes) {
 		t.Fatalf("edges %v %v %v %v, want %v %v %v %v", got.PredOff, got.Pred, got.SuccOff, got.Succ, want.PredOff, want.Pred, want.SuccOff, want.Succ)
 	}
 }

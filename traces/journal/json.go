@@ -132,6 +132,7 @@ func appendNode(b []byte, n *sched.NodeSpec) []byte {
 	b = appendInt(b, `"storage_latency_ns":`, int64(n.StorageLatency))
 	b = appendFloat(b, `"storage_mb_s":`, n.StorageMBps)
 	b = appendFloat(b, `"network_mbit_s":`, n.NetworkMbps)
+	b = appendInt(b, `"network_latency_ns":`, int64(n.NetworkLatency))
 	b = appendLabels(b, `"labels":`, n.Labels)
 	if len(n.Taints) > 0 {
 		b = append(b, `"taints":[`...)

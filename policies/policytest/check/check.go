@@ -363,7 +363,7 @@ func (k *checker) task(t sched.TaskID, spans []*Span, outcome func(sched.TaskID)
 	}
 
 	k.backoff(t, spans)
-	k.service(t, spans, o)
+	k.service(t, spans, o, outcome)
 
 	// The outcome against the spans.
 	if !o.Phase.Over() {

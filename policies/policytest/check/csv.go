@@ -43,6 +43,7 @@ type row struct {
 	done             bool // as far as the row tells
 	wait             time.Duration
 	hasWait, present bool
+	node             sched.NodeID // the first of the last attempt; NoNode if none
 }
 
 // CheckCSV checks a run from the trace and its tasks CSV alone. task and node find ids by name. The error is about a file that is not a
@@ -86,7 +87,7 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 			k.bad("csv", id, 0, "line %d: the task is on line %d already", line, w.line)
 			continue
 		}
-		w.present, w.line = true, line
+		w.present, w.line, w.node = true, line, sched.NoNode
 		var when [4]sched.Time
 		for i := range when {
 			if when[i], err = parseSeconds(f(2 + i)); err != nil {
@@ -125,6 +126,9 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 			k.bad("csv", id, w.start, "line %d: %v", line, err)
 			continue
 		}
+		if len(on) > 0 {
+			w.node = on[0].Node
+		}
 		s := Span{Task: id, Attempt: int32(n), Start: w.start, End: w.end, On: on}
 		if n > 1 {
 			sum.Repeated++
@@ -142,7 +146,7 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 		if k.placements(&spans[i]) {
 			ok = append(ok, &spans[i])
 		}
-		k.rowService(&rows[spans[i].Task], &spans[i])
+		k.rowService(rows, &spans[i])
 	}
 	k.capacity(ok)
 	k.nodesUp(ok)
@@ -153,7 +157,8 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 }
 
 // rowService checks the service of a task with one attempt and notes whether it was completed.
-func (k *checker) rowService(w *row, s *Span) {
+func (k *checker) rowService(rows []row, s *Span) {
+	w := &rows[s.Task]
 	if s.How == Open {
 		return
 	}
@@ -164,6 +169,8 @@ func (k *checker) rowService(w *row, s *Span) {
 	if cut {
 		lo, hi = elo, ehi
 	}
+	staged := c.staging(t, s.Start, s.On, func(p sched.TaskID) (sched.Time, sched.NodeID) { return rows[p].end, rows[p].node })
+	lo, hi = lo+staged, hi+staged
 	if held >= lo && held <= hi {
 		w.done = !cut
 		return

@@ -26,6 +26,10 @@ import (
 //   - killed at its estimate: the parts, of the estimate instead of the run time, add up to one; or, where estimates are by node,
 //     the work done is what the estimate says for the reference node, or the time held less overhead is the estimate of the last node
 //
+// Before all that an attempt may hold its room and wait for what its predecessors send (staging): where an edge carries data, from the end of
+// the predecessor, and from the first node that it ran on to each node of the attempt, for the larger latency of the two nodes' links and the
+// bytes at the smaller bandwidth. Nothing is sent within a node.
+//
 // One attempt is compared in whole nanoseconds; several allow two nanoseconds an attempt, for rounding to whole ones on nodes of
 // different speed.
 
@@ -103,7 +107,42 @@ type part struct {
 	n           int // attempts that count
 }
 
-func (k *checker) service(t sched.TaskID, spans []*Span, o sched.Outcome) {
+// staging returns how long an attempt that starts then waits for what its predecessors, of these ends and nodes, send.
+func (c *Case) staging(t sched.TaskID, start sched.Time, on []sched.Placement, pred func(p sched.TaskID) (sched.Time, sched.NodeID)) time.Duration {
+	tb, wait := c.Table, time.Duration(0)
+	for _, p := range tb.Preds(t) {
+		bytes := int64(0)
+		for i := tb.SuccOff[p]; i < tb.SuccOff[p+1] && len(tb.EdgeBytes) > 0; i++ {
+			if tb.Succ[i] == t {
+				bytes = tb.EdgeBytes[i]
+			}
+		}
+		end, from := pred(p)
+		if bytes == 0 || end == sched.Never || from == sched.NoNode {
+			continue
+		}
+		for _, place := range on {
+			if place.Node == from || place.Node < 0 || int(place.Node) >= len(c.Nodes) {
+				continue
+			}
+			a, b := &c.Nodes[from], &c.Nodes[place.Node]
+			bits, slow := float64(bytes)*8, math.Inf(1) // bits a second
+			for _, n := range []*sched.NodeSpec{a, b} {
+				if n.NetworkMbps > 0 {
+					slow = math.Min(slow, n.NetworkMbps*1e6)
+				}
+			}
+			takes := time.Duration(math.Round(bits / slow * 1e9))
+			if b.NetworkLatency > a.NetworkLatency {
+				a = b
+			}
+			wait = max(wait, end.Sub(start)+takes+a.NetworkLatency)
+		}
+	}
+	return wait
+}
+
+func (k *checker) service(t sched.TaskID, spans []*Span, o sched.Outcome, outcome func(sched.TaskID) sched.Outcome) {
 	c := &k.c
 	kept := []part{{}}
 	preempted, ever := false, false // the previous attempt was preempted; some attempt was
@@ -130,7 +169,10 @@ func (k *checker) service(t sched.TaskID, spans []*Span, o sched.Outcome) {
 		} else if ever && c.Overhead > 0 {
 			overheads = append(overheads, c.Overhead)
 		}
-		held := s.End.Sub(s.Start)
+		held := s.End.Sub(s.Start) - c.staging(t, s.Start, s.On, func(p sched.TaskID) (sched.Time, sched.NodeID) {
+			q := outcome(p)
+			return q.End, q.Node
+		})
 		if s.How == Complete || s.How == Cut {
 			whole := lo
 			good := false
