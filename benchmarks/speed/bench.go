@@ -159,6 +159,9 @@ func judge(r row, s sample, seen map[string]sample, slack float64) string {
 		check("wall x", s.wall, r.bounds.wall)
 		notes = append(notes, fmt.Sprintf("wall %.2f", s.wall))
 	}
+	if r.note != "" {
+		notes = append(notes, r.note)
+	}
 	note := ""
 	if len(notes) > 0 {
 		note = " (" + strings.Join(notes, ", ") + ")"
@@ -199,7 +202,7 @@ func ratio(v float64, in unit) string {
 		return ""
 	}
 	digits := 2
-	if v < 1 || in == inX {
+	if v < 1 && in != inFifo || in == inX {
 		digits = 3
 	}
 	return number(v, digits) + " " + string(in)

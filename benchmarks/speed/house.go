@@ -150,6 +150,30 @@ func (h *house) simulateTimes(policy, load string, n, times int) (sample, error)
 	return sampleOf(p, n, floor), err
 }
 
+// overFifo simulates the same tasks under fifo, the policy and fifo again. Few tasks are simulated several times under fifo, whose run is
+// shorter than the clock's tick.
+func (h *house) overFifo(policy string, n int) (sample, error) {
+	run := func(policy string, times int) (process, error) {
+		return h.child("simulate", n, "-policy", policy, "-load", "gpus", "-times", fmt.Sprint(times))
+	}
+	often := max(1, 200_000/n)
+	before, err := run("fifo", often)
+	if err != nil {
+		return sample{}, err
+	}
+	p, err := run(policy, 1)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := run("fifo", often)
+	if err != nil {
+		return sample{}, err
+	}
+	s := sampleOf(p, n, 1)
+	s.ratio = 2 * p.told.UserNS / (before.told.UserNS + after.told.UserNS)
+	return s, nil
+}
+
 func (h *house) read(format string, named bool, n int) (sample, error) {
 	file, err := h.file(format, named, n)
 	if err != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"math"
 	"runtime"
+
+	"github.com/schedlab/schedlab/policies"
 )
 
 // row is one line of the table.
@@ -13,6 +15,7 @@ type row struct {
 	once    bool // it takes too long to be repeated
 	in      unit
 	bounds  bounds
+	note    string // said beside the verdict
 	measure func(h *house, n int) (sample, error)
 	policy  string // of rows that simulate one, for profiles and the growth
 	load    string
@@ -22,10 +25,11 @@ type row struct {
 type unit string
 
 const (
-	inEw   unit = "Ew" // floor of a task in the trace's order
-	inE    unit = "E"  // floor of a task at random
-	inX    unit = "x"  // of something else that the row measures too
-	inMS   unit = "ms" // no ratio: milliseconds
+	inEw   unit = "Ew"   // floor of a task in the trace's order
+	inE    unit = "E"    // floor of a task at random
+	inX    unit = "x"    // of something else that the row measures too
+	inFifo unit = "fifo" // of fifo on the same tasks
+	inMS   unit = "ms"   // no ratio: milliseconds
 	noUnit unit = ""
 )
 
@@ -109,7 +113,7 @@ var table = func() []row {
 		name: "start, first byte of compare", short: 1, tasks: 1, in: inMS, bounds: bounds{ratio: 50},
 		measure: func(h *house, _ int) (sample, error) { return h.start("compare") },
 	}
-	return []row{
+	rows := []row{
 		simulated("fifo", "fifo", "gpus", million, 200_000, most(2.2)),
 		fifo10M,
 		simulated("sjf", "sjf", "gpus", million, 200_000, most(2.8)),
@@ -133,7 +137,44 @@ var table = func() []row {
 		help,
 		first,
 	}
+	return append(rows, everyPolicy()...)
 }()
+
+// timesFifo bounds what a policy may cost where what its paper describes is a line in some order: O(log n) an event.
+const timesFifo = 3
+
+// costly says of policies whose mechanism costs more than a line in some order why, and with how many tasks they are measured.
+var costly = map[string]struct {
+	why   string
+	tasks int
+}{
+	"rr": {"stops tasks", 200_000}, "srtf": {"stops tasks", 200_000}, "srsf": {"stops tasks", 200_000}, "las": {"stops tasks", 200_000},
+	"2d-las": {"stops tasks", 200_000}, "themis": {"stops tasks", 200_000}, "gittins": {"stops tasks, an index over cells", 50_000},
+	"rms": {"stops tasks", 200_000}, "dm": {"stops tasks", 200_000}, "edf": {"stops tasks", 200_000}, "llf": {"stops tasks", 200_000},
+	"opa": {"stops tasks", 200_000}, "priority": {"stops tasks", 200_000},
+	"conservative": {"a promise to every waiting task", 20_000},
+	"gavel":        {"linear programs", 20_000}, "allox": {"O(n^3) matchings", 10_000},
+	"heft": {"plans whole jobs, O(tasks x nodes)", 10_000}, "cpop": {"plans whole jobs, O(tasks x nodes)", 10_000}, "peft": {"plans whole jobs, O(tasks x nodes)", 10_000},
+	"lookahead": {"plans whole jobs, O(tasks x nodes^2)", 2_000},
+	"dls":       {"O(ready x nodes) a decision", 5_000}, "etf": {"O(ready x nodes) a decision", 5_000},
+	"min-min": {"O(ready x nodes) a decision", 5_000}, "max-min": {"O(ready x nodes) a decision", 5_000},
+}
+
+// everyPolicy is a row for each policy of the catalogue: its cost over that of fifo on the same tasks.
+func everyPolicy() []row {
+	var rows []row
+	for _, e := range policies.Catalogue {
+		n, b, note := million, bounds{ratio: timesFifo}, ""
+		if c, ok := costly[e.Name]; ok {
+			n, b, note = c.tasks, bounds{}, "no budget: "+c.why
+		}
+		rows = append(rows, row{
+			name: "policy " + e.Name, tasks: n, in: inFifo, bounds: b, once: true, note: note,
+			measure: func(h *house, n int) (sample, error) { return h.overFifo(e.Name, n) },
+		})
+	}
+	return rows
+}
 
 // where says what machine this is, so that figures can be told apart.
 func where() string { return runtime.Version() + ", " + machine() }
