@@ -156,7 +156,13 @@ func liveJournalCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return refused(writeTo(cmd, args[0], func(w io.Writer) error { return c.Journal(cmd.Context(), w) }))
+			if err := writeTo(cmd, args[0], func(w io.Writer) error { return c.Journal(cmd.Context(), w) }); err != nil {
+				return refused(err)
+			}
+			if args[0] != "-" {
+				_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: for schedlab replay\n", args[0])
+			}
+			return err
 		},
 	}
 	return cmd

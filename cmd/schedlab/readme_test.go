@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/schedlab/schedlab/live/folders"
 )
 
 // publicTraces are the names under which the README's table speaks of traces, and where a machine that has them keeps them.
@@ -65,6 +70,7 @@ func TestEveryCommandOfTheReadmeWorks(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Chdir(t.TempDir())
+	t.Setenv(folders.HomeEnv, t.TempDir())
 	if err := os.WriteFile("periodic.csv", []byte("name,c,t\nT1,0.002,0.010\nT2,0.005,0.025\nT3,0.008,0.050\n"), 0o666); err != nil {
 		t.Fatal(err)
 	}
@@ -104,6 +110,10 @@ func TestEveryCommandOfTheReadmeWorks(t *testing.T) {
 			t.Logf("left out, %s is not on this machine (set SCHEDLAB_SHARED): %s", absent, line)
 			continue
 		}
+		if args[len(args)-1] == "&" { // a daemon, up to the test's end
+			inBackground(t, args[:len(args)-1])
+			continue
+		}
 		var out bytes.Buffer
 		root := newRoot()
 		root.SetArgs(args)
@@ -121,5 +131,42 @@ func TestEveryCommandOfTheReadmeWorks(t *testing.T) {
 	}
 	if ran < 15 {
 		t.Errorf("only %d commands were found in the README", ran)
+	}
+}
+
+// inBackground runs the live daemon of the command line until the test ends, and waits until it answers.
+func inBackground(t *testing.T, args []string) {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() {
+		root := newRoot()
+		root.SetArgs(args)
+		root.SetErr(io.Discard)
+		done <- root.ExecuteContext(ctx)
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-done; err != nil {
+			t.Errorf("%s\n%v", strings.Join(args, " "), err)
+		}
+	})
+	c, err := client()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if _, err := c.Status(t.Context()); err == nil {
+			return
+		}
+		select {
+		case err := <-done:
+			done <- err
+			t.Fatalf("%s\n%v", strings.Join(args, " "), err)
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatal("the daemon does not answer")
+		}
 	}
 }
