@@ -113,8 +113,8 @@ func policyListCommand() *cobra.Command {
 					entry(w, e.Name, wide, e.Summary)
 				}
 				entry(w, "expr: ...", wide, policies.Find("expr").Summary)
-				_, err := fmt.Fprintf(w, "\nPlacements (policy+placement): %s.\n\"schedlab policy show NAME\" explains one with its parameters.\n",
-					strings.Join(policies.PlacementNames(), ", "))
+				_, err := fmt.Fprintf(w, "\n%s\n\"schedlab policy show NAME\" explains one with its parameters.\n",
+					wrap("Placements (policy+placement): "+strings.Join(policies.PlacementNames(), ", ")+".", 79))
 				return err
 			})
 		},
