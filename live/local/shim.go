@@ -316,12 +316,15 @@ func (s *shim) memory() {
 // replicaEnded begins the reason for which the replicas beside one that failed are stopped.
 const replicaEnded = "replica "
 
+// ReasonMemory begins what OutOfMemory returns.
+const ReasonMemory = "memory: "
+
 // OutOfMemory is the reason of an attempt that was ended since it used more than so many bytes.
 func OutOfMemory(limit int64) string {
 	if limit <= 0 {
-		return "memory: killed, as the machine had no more"
+		return ReasonMemory + "killed, as the machine had no more"
 	}
-	return fmt.Sprintf("memory: killed at %.3g GB", float64(limit)/(1<<30))
+	return fmt.Sprintf(ReasonMemory+"killed at %.3g GB", float64(limit)/(1<<30))
 }
 
 func (s *shim) account(ru *syscall.Rusage) {
