@@ -52,6 +52,8 @@ type Config struct {
 	Declared     bool            // Node is not this machine as it was found: what others use of it says nothing
 	IgnoreOthers bool            // what others use does not lower what Node offers
 	KillVRAM     bool            // an attempt that holds more VRAM than it was granted is stopped; else warned
+
+	watchEvery time.Duration // how often the machine is sampled; 0 is a second. For tests
 }
 
 // memLimited reports whether the attempts' control groups bound their memory.

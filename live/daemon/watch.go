@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/bits"
@@ -77,7 +78,7 @@ func (d *Daemon) watchLoop(ctx context.Context) {
 		}
 		began := time.Now()
 		d.look()
-		wait = max(watchEvery, watchShare*time.Since(began))
+		wait = max(cmp.Or(d.cfg.watchEvery, watchEvery), watchShare*time.Since(began))
 	}
 }
 
