@@ -3,9 +3,12 @@ package live_test
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -36,6 +39,7 @@ var places = []struct {
 	{"daemon-durable", false},
 	{"daemon-answering", false},
 	{"daemon-answered", false},
+	{"runner-group-made", false},
 	{"runner-spec-written", false},
 	{"runner-spawned", false},
 	{"runner-gate-opening", false},
@@ -92,6 +96,13 @@ func newYard(t *testing.T, env ...string) *yard {
 	y := &yard{t: t, program: program, home: t.TempDir(), notes: t.TempDir(), env: env, accepted: map[string]bool{}, mayBeCanceled: map[string]bool{}}
 	y.client = api.NewClient(filepath.Join(y.home, "run"))
 	t.Cleanup(func() {
+		if y.cmd != nil && !y.dead() { // at its end a daemon removes the folder of its control groups
+			_ = y.cmd.Process.Signal(syscall.SIGTERM)
+			select {
+			case <-y.gone:
+			case <-time.After(10 * time.Second):
+			}
+		}
 		y.kill()
 		for _, pid := range y.processes() {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
@@ -213,6 +224,20 @@ func (y *yard) processes() []int {
 	return out
 }
 
+// groups returns the control groups of attempts of this state.
+func (y *yard) groups() []string {
+	sum := sha256.Sum256([]byte(filepath.Join(y.home, "state")))
+	name := "schedlab-" + hex.EncodeToString(sum[:4])
+	var left []string
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
+		if err == nil && e.IsDir() && filepath.Base(filepath.Dir(path)) == name {
+			left = append(left, path)
+		}
+		return nil
+	})
+	return left
+}
+
 // settle waits until all is over under a daemon that nobody kills.
 func (y *yard) settle() []daemon.Task {
 	y.t.Helper()
@@ -279,6 +304,16 @@ func (y *yard) judge(tasks []daemon.Task) []string {
 		}
 		if time.Now().After(end) {
 			wrong = append(wrong, fmt.Sprintf("processes %v are left", left))
+			break
+		}
+	}
+	for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		left := y.groups()
+		if len(left) == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			wrong = append(wrong, fmt.Sprintf("control groups %v are left", left))
 			break
 		}
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/schedlab/schedlab/live/api"
 	"github.com/schedlab/schedlab/live/cgroup"
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/doctor"
@@ -34,8 +35,10 @@ func liveNodesCommand() *cobra.Command {
 		Short: "Show this machine's profile: what it has, and what is in use",
 		Long: `Show this machine's profile: CPUs, memory, network and GPUs, what of them is in
 use, and what of the GPUs is held by processes that the scheduler did not start.
-Nothing is sent: all is read from the kernel and the GPU driver. CPU use is that
-of a quarter of a second (with --watch: of a second).
+Where a daemon runs, it is what that saw within the last second; else, and with
+--gpus, this command looks itself, and takes a quarter of a second for it. Then
+all GPU processes count as others'. Nothing is sent: all is read from the kernel
+and the GPU driver.
 
 With -o json a node is one line, in the form in which --cluster takes it.
 A container counts with the CPUs and the memory that it was given.`,
@@ -45,6 +48,13 @@ A container counts with the CPUs and the memory that it was given.`,
   schedlab compare --cluster me.json`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Changed("gpus") {
+				err := askNodes(cmd, output, watch)
+				var refused *api.Refusal
+				if !errors.Is(err, api.ErrNoDaemon) && !errors.As(err, &refused) { // it has just started
+					return err
+				}
+			}
 			found, err := device.Open(gpus)
 			if err != nil {
 				return asUsage(err)
@@ -66,6 +76,38 @@ A container counts with the CPUs and the memory that it was given.`,
 	return cmd
 }
 
+// askNodes shows what the daemon saw.
+func askNodes(cmd *cobra.Command, output string, watch bool) error {
+	c, err := client()
+	if err != nil {
+		return err
+	}
+	for {
+		err := toStdout(cmd, func(w io.Writer) error {
+			if output == "json" {
+				nodes, err := c.Nodes(cmd.Context())
+				e := json.NewEncoder(w)
+				e.SetEscapeHTML(false)
+				for i := 0; err == nil && i < len(nodes); i++ {
+					err = e.Encode(&nodes[i])
+				}
+				return err
+			}
+			seen, err := c.Readings(cmd.Context())
+			for i := 0; err == nil && i < len(seen); i++ {
+				err = nodeTable(w, seen[i].ID, &seen[i].Reading, seen[i].GPUs)
+			}
+			return err
+		})
+		if err != nil || !watch {
+			return err
+		}
+		if err := pause(cmd.Context(), time.Second); err != nil {
+			return nil // how it is ended
+		}
+	}
+}
+
 func watchNode(cmd *cobra.Command, s *node.Sampler, found *device.Found, output string, watch bool) error {
 	s.Sample(node.Own{}) // what it had used before says nothing of now
 	wait := 250 * time.Millisecond
@@ -83,7 +125,7 @@ func watchNode(cmd *cobra.Command, s *node.Sampler, found *device.Found, output 
 				e.SetEscapeHTML(false)
 				return e.Encode(r.Profile(s.ID(), time.Time{}))
 			}
-			return nodeTable(w, s.ID(), r, found)
+			return nodeTable(w, s.ID(), r, found.Says())
 		})
 		if err != nil || !watch {
 			return err
@@ -103,7 +145,7 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-func nodeTable(w io.Writer, id string, r *node.Reading, found *device.Found) error {
+func nodeTable(w io.Writer, id string, r *node.Reading, gpus string) error {
 	gb := func(b int64) string { return fmt.Sprintf("%.1f", float64(b)/(1<<30)) }
 	_, _ = fmt.Fprintf(w, "%s\n", id)
 	_, _ = fmt.Fprintf(w, "  CPU          %.2f of %g in use, load %.2f\n", r.CPUUsed, r.CPU, r.Load)
@@ -120,12 +162,12 @@ func nodeTable(w io.Writer, id string, r *node.Reading, found *device.Found) err
 	if r.Storage > 0 {
 		_, _ = fmt.Fprintf(w, "  disks        %v an operation\n", r.Storage.Round(10*time.Microsecond))
 	}
-	first, rest, _ := strings.Cut(wrap(found.Says(), 80-15), "\n")
+	first, rest, _ := strings.Cut(wrap(gpus, 80-15), "\n")
 	_, _ = fmt.Fprintf(w, "  GPUs         %s\n", first)
 	if rest != "" {
 		_, _ = io.WriteString(w, indent(rest, 15))
 	}
-	if len(r.GPUs) == 0 || found.Name() == "declared" {
+	if len(r.GPUs) == 0 || !told(r) {
 		return nil
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -158,6 +200,17 @@ func nodeTable(w io.Writer, id string, r *node.Reading, found *device.Found) err
 			g.Index, card.Model, busy, used, gb(card.VRAM), others, known("%.0f", g.TempC), known("%.0f", g.PowerW), state)
 	}
 	return t.Flush()
+}
+
+// told reports whether anything is known of the GPUs but that they are there: of declared ones it is not.
+func told(r *node.Reading) bool {
+	for i := range r.GPUs {
+		g := &r.GPUs[i]
+		if g.Utilization != device.Unknown || g.Used != device.Unknown || g.TempC != device.Unknown || g.State != device.OK || g.Counted {
+			return true
+		}
+	}
+	return false
 }
 
 // doctorJSON is the report for programs.

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +11,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -28,9 +32,16 @@ import (
 // liveMeanEstimate is what live policies are told of the mean estimate, from which they derive defaults such as rr's quantum of a tenth.
 const liveMeanEstimate = 10 * time.Minute
 
+// serveFlags are what "live serve" is told.
+type serveFlags struct {
+	policy, node, window, metrics, log, vram, others string
+	gpus                                             device.Options
+	cpuCap                                           bool
+	pids                                             int64
+}
+
 func serveCommand() *cobra.Command {
-	var policy, machine, window, metrics, logFormat string
-	var gpus device.Options
+	var o serveFlags
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
@@ -41,64 +52,83 @@ later.
 
 --node says what the machine offers where that is not to be found out, in the
 shorthand of clusters: (8cpu,32gb,4xA100:80gb). A user's job runs as that user
-where the daemon is root.`,
+where the daemon is root.
+
+Each attempt runs in a control group of its own, as far as the machine has them
+("live doctor" says): its memory is bounded by what it asked for, its CPUs are
+its share where they are short. The machine is sampled each second; CPU and
+memory that others use lower what is offered, unless --others ignore says that
+they do not.`,
 		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'",
 		Args:    arguments(),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), policy, machine, window, metrics, logFormat, gpus)
-		},
+		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), &o) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&policy, "policy", "fifo", "the policy of a new state")
-	f.StringVar(&machine, "node", "", "what this machine offers (default: its cores, memory and GPUs)")
-	gpusFlag(cmd, &gpus)
-	f.StringVar(&window, "window", "10ms-50ms", "the decision window under load: MIN-MAX, or 0 for none")
-	f.StringVar(&metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
-	logFormat = "text"
-	f.Var(&choice{&logFormat, []string{"text", "json"}}, "log", "how to log to standard error")
+	f.StringVar(&o.policy, "policy", "fifo", "the policy of a new state")
+	f.StringVar(&o.node, "node", "", "what this machine offers (default: its cores, memory and GPUs)")
+	gpusFlag(cmd, &o.gpus)
+	f.StringVar(&o.window, "window", "10ms-50ms", "the decision window under load: MIN-MAX, or 0 for none")
+	f.StringVar(&o.metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
+	o.log, o.vram, o.others = "text", "warn", "count"
+	f.Var(&choice{&o.log, []string{"text", "json"}}, "log", "how to log to standard error")
+	f.Var(&choice{&o.vram, []string{"warn", "kill"}}, "vram-overrun", "what becomes of an attempt that holds more GPU memory than\nits gpu_mem_gb")
+	f.Var(&choice{&o.others, []string{"count", "ignore"}}, "others", "whether the CPU and memory that others use lower what is\noffered (not with --node)")
+	f.BoolVar(&o.cpuCap, "cpu-cap", false, "give an attempt no more CPUs than it asked for, though others are idle")
+	f.Int64Var(&o.pids, "pids", 0, "processes and threads that an attempt may have (default: a quarter of\nthe machine's)")
 	return cmd
 }
 
-func serve(ctx context.Context, policy, text, window, metrics, logFormat string, gpus device.Options) error {
+func serve(ctx context.Context, o *serveFlags) error {
 	at, err := folders.Find(os.Getenv)
 	if err != nil {
 		return err
 	}
-	spec, says, err := machine(text, gpus)
+	w, err := parseWindow(o.window)
+	if err != nil {
+		return asUsage(err)
+	}
+	if _, err := buildLive(o.policy); err != nil {
+		return asUsage(err)
+	}
+	if o.pids < 0 {
+		return usagef("--pids %d: a number from 1 on", o.pids)
+	}
+	if o.pids == 0 {
+		o.pids = quarterOfPids()
+	}
+	c := daemon.Config{
+		Dir: at.State, Policy: o.policy, Build: buildLive, Window: w, CPUCap: o.cpuCap, Pids: o.pids, IgnoreOthers: o.others == "ignore", KillVRAM: o.vram == "kill",
+	}
+	closeMachine, err := machine(&c, o.node, o.gpus)
 	if err != nil {
 		return err
 	}
-	w, err := parseWindow(window)
-	if err != nil {
-		return asUsage(err)
-	}
-	if _, err := buildLive(policy); err != nil {
-		return asUsage(err)
-	}
+	defer closeMachine()
 	if err := os.MkdirAll(at.State, 0o700); err != nil {
 		return err
 	}
-	exe, err := os.Executable()
-	if err != nil {
+	if c.Exe, err = os.Executable(); err != nil {
 		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	if logFormat == "json" {
+	if o.log == "json" {
 		log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
-	header, err := json.Marshal(journalSettings{Driver: "live", MeanEstimate: int64(liveMeanEstimate)})
-	if err != nil {
+	c.Log = log
+	if c.Header, err = json.Marshal(journalSettings{Driver: "live", MeanEstimate: int64(liveMeanEstimate)}); err != nil {
 		return err
 	}
-	d, err := daemon.Open(ctx, daemon.Config{Dir: at.State, Node: spec, Policy: policy, Build: buildLive, Exe: exe, Log: log, Window: w, Header: header})
+	c.Groups = cgroup.Open(cgroup.Options{Name: groupsOf(at.State), MoveSelf: true})
+	defer func() { _ = c.Groups.Close() }() // an empty folder that is left does no harm
+	d, err := daemon.Open(ctx, c)
 	if err != nil {
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var seen net.Listener
-	if metrics != "" {
-		if seen, err = net.Listen("tcp", metrics); err != nil {
+	if o.metrics != "" {
+		if seen, err = net.Listen("tcp", o.metrics); err != nil {
 			return errors.Join(asUsage(fmt.Errorf("--metrics: %w", err)), d.Close())
 		}
 		go func() {
@@ -115,10 +145,32 @@ func serve(ctx context.Context, policy, text, window, metrics, logFormat string,
 		served <- err
 	}()
 	s := d.Status()
-	log.Info("serving", "socket", filepath.Join(at.Run, api.SocketFile), "policy", s.Policy, "node", s.Nodes[0].Name, "gpus", says, "jobs", s.Jobs, "running", s.Running)
+	log.Info("serving", "socket", filepath.Join(at.Run, api.SocketFile), "policy", s.Policy, "node", s.Nodes[0].Name, "gpus", c.GPUsSay,
+		"groups", c.Groups.Level(), "jobs", s.Jobs, "running", s.Running)
 	err = d.Run(ctx)
 	stop()
 	return errors.Join(err, <-served)
+}
+
+// groupsOf names the folder of control groups of the daemon with a state: two daemons need two.
+func groupsOf(state string) string {
+	if abs, err := filepath.Abs(state); err == nil {
+		state = abs
+	}
+	sum := sha256.Sum256([]byte(state))
+	return "schedlab-" + hex.EncodeToString(sum[:4])
+}
+
+// quarterOfPids returns a quarter of the processes and threads that this machine can have: what forks without end leaves the rest alive.
+func quarterOfPids() int64 {
+	least := int64(1 << 22)
+	for _, file := range []string{"/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"} {
+		b, err := os.ReadFile(file)
+		if n, perr := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64); err == nil && perr == nil && n > 0 {
+			least = min(least, n)
+		}
+	}
+	return max(least/4, 1)
 }
 
 // buildLive builds a policy as the live mode has them.
@@ -133,8 +185,21 @@ func buildLive(name string) (sched.Policy, error) {
 	return policies.Build(spec, policies.Hints{MeanEstimate: liveMeanEstimate})
 }
 
-// machine describes this machine, as it is found to be or as the text says, and says how its GPUs were found.
-func machine(text string, gpus device.Options) (spec sched.NodeSpec, says string, err error) {
+// machine describes this machine in the config, as it is found to be or as the text says, and how it is sampled. The caller closes it once the
+// daemon is done.
+func machine(c *daemon.Config, text string, gpus device.Options) (closeAll func(), err error) {
+	var open []func() error
+	closeAll = func() {
+		for _, f := range slices.Backward(open) {
+			_ = f() // only read
+		}
+	}
+	defer func() {
+		if err != nil {
+			closeAll()
+		}
+	}()
+	o := node.Options{}
 	if text != "" {
 		if strings.HasPrefix(text, "(") {
 			text = "1x" + text
@@ -144,30 +209,36 @@ func machine(text string, gpus device.Options) (spec sched.NodeSpec, says string
 			err = fmt.Errorf("%q is %d nodes, and this is one machine", text, len(nodes))
 		}
 		if err != nil {
-			return spec, "", asUsage(fmt.Errorf("--node: %w", err))
+			return closeAll, asUsage(fmt.Errorf("--node: %w", err))
 		}
 		host, err := os.Hostname()
 		if err != nil || host == "" {
 			host = "localhost"
 		}
 		nodes[0].Name = host
-		return nodes[0], "declared by --node", nil
+		c.Node, c.Declared, c.GPUsSay = nodes[0], true, "declared by --node"
+	} else {
+		found, err := device.Open(gpus)
+		if err != nil {
+			return closeAll, asUsage(err)
+		}
+		open = append(open, found.Close)
+		o.Driver = device.Guard(found, 5*time.Second)
+		c.Cards, c.GPUsSay = found.List(), found.Says()
+		o.CPU, o.Mem = cgroup.Own()
 	}
-	found, err := device.Open(gpus)
-	if err != nil {
-		return spec, "", asUsage(err)
-	}
-	defer func() { _ = found.Close() }() // only read
-	o := node.Options{Driver: device.Guard(found, 5*time.Second)}
-	o.CPU, o.Mem = cgroup.Own()
 	s, err := node.Open(o)
 	if err != nil {
-		return spec, "", err
+		return closeAll, err
 	}
-	defer func() { _ = s.Close() }() // only read
+	open = append(open, s.Close)
+	c.Sampler = s
+	if c.Declared {
+		return closeAll, nil
+	}
 	p := s.Sample(node.Own{}).Profile(s.ID(), time.Time{})
-	spec, err = p.Spec()
-	return spec, found.Says(), err
+	c.Node, err = p.Spec()
+	return closeAll, err
 }
 
 // parseWindow reads 10ms-50ms or 0.

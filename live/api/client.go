@@ -15,6 +15,7 @@ import (
 	"syscall"
 
 	"github.com/schedlab/schedlab/live/daemon"
+	"github.com/schedlab/schedlab/traces/cluster"
 )
 
 // Client asks a daemon. Its errors are fit to be shown.
@@ -189,6 +190,20 @@ func (c *Client) SetPolicy(ctx context.Context, name string) error {
 func (c *Client) Status(ctx context.Context) (daemon.Status, error) {
 	var s daemon.Status
 	err := c.ask(ctx, http.MethodGet, "/v1/status", nil, nil, &s)
+	return s, err
+}
+
+// Nodes returns the profiles of the nodes as the daemon saw them last.
+func (c *Client) Nodes(ctx context.Context) ([]cluster.Profile, error) {
+	var p []cluster.Profile
+	err := c.ask(ctx, http.MethodGet, "/v1/nodes", nil, nil, &p)
+	return p, err
+}
+
+// Readings returns all that the daemon saw of the nodes last.
+func (c *Client) Readings(ctx context.Context) ([]daemon.Seen, error) {
+	var s []daemon.Seen
+	err := c.ask(ctx, http.MethodGet, "/v1/nodes/readings", nil, nil, &s)
 	return s, err
 }
 

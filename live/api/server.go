@@ -22,6 +22,7 @@ import (
 	"github.com/schedlab/schedlab/live/daemon"
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces/cluster"
 )
 
 // SocketFile is the socket's name in its folder, which only its owner may enter.
@@ -77,6 +78,8 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("PUT /v1/quotas", s.setQuota)
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/status", s.status)
+	mux.HandleFunc("GET /v1/nodes", s.nodes)
+	mux.HandleFunc("GET /v1/nodes/readings", s.readings)
 	mux.Handle("GET /", Observed(d))
 	return http.MaxBytesHandler(mux, maxBody)
 }
@@ -436,6 +439,31 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 	if _, ok := who(w, r); ok {
 		answerJSON(w, http.StatusOK, s.d.Status())
 	}
+}
+
+// nodes answers with the profiles of the nodes as they were seen last, in the form in which clusters are read.
+func (s *server) nodes(w http.ResponseWriter, r *http.Request) {
+	if seen := s.seen(w, r); seen != nil {
+		answerJSON(w, http.StatusOK, []cluster.Profile{seen.Profile})
+	}
+}
+
+// readings answers with all that was seen.
+func (s *server) readings(w http.ResponseWriter, r *http.Request) {
+	if seen := s.seen(w, r); seen != nil {
+		answerJSON(w, http.StatusOK, []*daemon.Seen{seen})
+	}
+}
+
+func (s *server) seen(w http.ResponseWriter, r *http.Request) *daemon.Seen {
+	if _, ok := who(w, r); !ok {
+		return nil
+	}
+	seen := s.d.Seen()
+	if seen == nil {
+		fail(w, fmt.Errorf("%w: the machine has not been sampled yet", daemon.ErrConflict))
+	}
+	return seen
 }
 
 // log writes an attempt's log; with follow until the attempt is over.

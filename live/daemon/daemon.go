@@ -17,18 +17,22 @@ import (
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/schedlab/schedlab/live"
+	"github.com/schedlab/schedlab/live/cgroup"
+	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/failpoint"
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
+	"github.com/schedlab/schedlab/live/node"
 	"github.com/schedlab/schedlab/live/store"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// Config says what to run. All fields but Log and Window must be set.
+// Config says what to run. The fields down to Exe must be set.
 type Config struct {
 	Dir    string                                  // of the state
 	Node   sched.NodeSpec                          // this machine
@@ -38,6 +42,30 @@ type Config struct {
 	Log    *slog.Logger
 	Window sched.BatchWindow
 	Header json.RawMessage // of the journals that Journal writes: what a replay must know to build the policies
+
+	Groups       *cgroup.Manager // makes the attempts' control groups; nil: there are none
+	CPUCap       bool            // a task's CPUs are also the most that it gets, not only its share
+	Pids         int64           // processes and threads that an attempt may have; 0 = no limit
+	Cards        []device.GPU    // Node's GPUs; nil where they are only declared
+	Sampler      *node.Sampler   // samples this machine; nil: it is not sampled. The daemon's from here on, until Run returns
+	GPUsSay      string          // how the GPUs are driven, for people
+	Declared     bool            // Node is not this machine as it was found: what others use of it says nothing
+	IgnoreOthers bool            // what others use does not lower what Node offers
+	KillVRAM     bool            // an attempt that holds more VRAM than it was granted is stopped; else warned
+
+	watchEvery time.Duration // how often the machine is sampled; 0 is a second. For tests
+}
+
+// memLimited reports whether the attempts' control groups bound their memory.
+func (c *Config) memLimited() bool {
+	if c.Groups != nil {
+		for _, cap := range c.Groups.Capabilities() {
+			if cap.Name == "memory" {
+				return cap.By == "v1" || cap.By == "v2"
+			}
+		}
+	}
+	return false
 }
 
 // Daemon is a running live mode.
@@ -68,6 +96,7 @@ type Daemon struct {
 	taken    []*request // by the batch that is being made
 	newJobs  []store.Job
 
+	watch   watch
 	specs   specCache
 	metrics *metrics
 	stepped time.Time // when the kernel was handed the batch
@@ -109,7 +138,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		}
 	}()
 	d.metrics = newMetrics(d)
-	d.runner = &local.Runner{Root: filepath.Join(c.Dir, "attempts"), Exe: c.Exe, Report: d.report}
+	d.runner = &local.Runner{Root: filepath.Join(c.Dir, "attempts"), Exe: c.Exe, Report: d.report, Groups: c.Groups}
 	d.loop = &live.Loop{
 		Runner: (*orders)(d), Lock: &d.mu, Intake: d.intake, Tap: d.commit, Settle: d.settle,
 	}
@@ -277,16 +306,17 @@ func (s *scripted) Decide(r *sched.Round) {
 // Run drives the kernel until the context ends or the state file can no longer be written. Jobs that run then run on.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.adopt()
+	if busy := d.runner.Sweep(); len(busy) > 0 {
+		d.log.Warn("control groups with processes in them are of no attempt that this state knows, and are left alone", "groups", busy)
+	}
 	d.refit()
 	aside, stop := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		d.recurLoop(aside)
-		close(done)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { d.recurLoop(aside) })
+	beside.Go(func() { d.watchLoop(aside) })
 	err := d.loop.Run(ctx)
 	stop()
-	<-done
+	beside.Wait()
 	d.runner.Close()
 	d.reqMu.Lock()
 	left := append(d.requests, d.taken...)
@@ -530,6 +560,8 @@ func kindOf(x *local.Exit) sched.EventKind {
 	switch {
 	case x.Reason == reasonLimit:
 		return sched.Killed
+	case strings.HasPrefix(x.Reason, reasonVRAM), strings.HasPrefix(x.Reason, local.ReasonMemory): // even if it then ended well
+		return sched.FailedAttempt
 	case x.Reason == reasonPreempted || x.Reason == reasonCancelled || x.Reason == reasonStopped:
 		return sched.Stopped
 	case x.Code == 0:

@@ -62,7 +62,11 @@ func (d *Daemon) why(t sched.TaskID) []string {
 		}
 		return append(why, d.whyReady(t)...)
 	case sched.Running:
-		return []string{fmt.Sprintf("It runs since %s (attempt %d).", since(k.StartedAt(t)), k.Attempt(t))}
+		why := []string{fmt.Sprintf("It runs since %s (attempt %d).", since(k.StartedAt(t)), k.Attempt(t))}
+		if text := d.overruns(attemptKey{t, k.Attempt(t)}); text != "" {
+			why = append(why, "It uses more GPU memory than it asked for: "+text+".")
+		}
+		return why
 	case sched.Stopping:
 		return []string{"It is being stopped."}
 	case sched.Failed:
@@ -127,7 +131,11 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 		spec := room.Spec(n)
 		switch {
 		case !room.Up(n):
-			why = append(why, fmt.Sprintf("Node %s is down.", spec.Name))
+			text := fmt.Sprintf("Node %s is down.", spec.Name)
+			if broken := d.isBroken(); broken != "" && i == room.Len()-1 {
+				text = fmt.Sprintf("Node %s is down: %s. `schedlab live undrain` opens it all the same.", spec.Name, broken)
+			}
+			why = append(why, text)
 			continue
 		case !room.Allowed(id, n):
 			why = append(why, fmt.Sprintf("Node %s is not of the right kind (GPU type, labels, taints or GPU memory).", spec.Name))

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"sync"
 
+	"github.com/schedlab/schedlab/live/cgroup"
+	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/policies/sched"
@@ -96,7 +98,8 @@ func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (
 	d.mu.RUnlock()
 	s := &local.Spec{
 		Task: t, Attempt: attempt, Name: name, Command: task.Command, Dir: task.Dir, UID: uid, Grace: task.Grace(),
-		Limit: job.Seconds(task.LimitS), Mem: demand.Need.Mem * int64(demand.Gang), CPUMilli: demand.CPUTotal(), LogBytes: logBytes, LogFiles: logFiles,
+		Limit: job.Seconds(task.LimitS), Mem: demand.Need.Mem * int64(demand.Gang), CPUMilli: demand.CPUTotal(), CPUCap: d.cfg.CPUCap,
+		Pids: d.cfg.Pids, LogBytes: logBytes, LogFiles: logFiles,
 	}
 	u, err := owner(uid)
 	if err != nil {
@@ -109,6 +112,9 @@ func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (
 	for _, p := range on {
 		s.Replicas = append(s.Replicas, replicas(p, &demand.Need)...)
 	}
+	if err := d.devices(s, int(d.cfg.Node.GPUs)); err != nil {
+		return nil, err
+	}
 	s.Env = append(s.Env, "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin", "HOME="+u.home, "USER="+u.name, "LOGNAME="+u.name,
 		"SHELL=/bin/sh", "LANG=C.UTF-8")
 	for _, k := range slices.Sorted(maps.Keys(task.Env)) {
@@ -118,6 +124,43 @@ func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (
 		"ATTEMPT="+strconv.Itoa(int(attempt)), "RESTART_COUNT="+strconv.Itoa(int(attempt)-1),
 		"GRACE="+strconv.FormatFloat(s.Grace.Seconds(), 'f', -1, 64))
 	return s, nil
+}
+
+// devices shows each replica its GPUs, and no other; and keeps the attempt from the device files of the rest, where the machine can do that.
+func (d *Daemon) devices(s *local.Spec, n int) error {
+	cards := d.cfg.Cards
+	if cards == nil {
+		cards = make([]device.GPU, n)
+		for i := range cards {
+			cards[i].Index, cards[i].Ordinal = int32(i), i
+		}
+	}
+	var all sched.Devices
+	for i := range s.Replicas {
+		r := &s.Replicas[i]
+		all |= r.GPUs
+		var mine []int32
+		for g := range sched.MaxDevices {
+			if r.GPUs&(1<<g) != 0 {
+				mine = append(mine, int32(g))
+			}
+		}
+		var err error
+		if r.Env, err = device.Visible(cards, mine); err != nil {
+			return err
+		}
+	}
+	for i := range cards {
+		if all&(1<<i) != 0 {
+			continue
+		}
+		for _, file := range cards[i].Files {
+			if numbers, err := cgroup.DeviceOf(file); err == nil { // what is not there nobody can open
+				s.Deny = append(s.Deny, numbers)
+			}
+		}
+	}
+	return nil
 }
 
 // replicas splits a placement into its replicas, each with its own GPUs: whole ones in their order, or the shared one for all.

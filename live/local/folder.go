@@ -29,6 +29,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/schedlab/schedlab/live/cgroup"
 	"github.com/schedlab/schedlab/live/failpoint"
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -48,11 +49,14 @@ type Spec struct {
 	GID    uint32   `json:"gid"`
 	Groups []uint32 `json:"groups,omitempty"`
 
-	CPUMilli int64         `json:"cpu_milli,omitempty"` // limits of the whole attempt, where the machine can hold them; 0 = none
-	Mem      int64         `json:"mem,omitempty"`
-	Pids     int64         `json:"pids,omitempty"`
-	Limit    time.Duration `json:"limit,omitempty"` // killed after so long
-	Grace    time.Duration `json:"grace"`           // from SIGTERM to SIGKILL
+	CPUMilli int64           `json:"cpu_milli,omitempty"` // limits of the whole attempt, where the machine can hold them; 0 = none
+	CPUCap   bool            `json:"cpu_cap,omitempty"`   // CPUMilli is the most that it gets, not only its share
+	Mem      int64           `json:"mem,omitempty"`
+	Pids     int64           `json:"pids,omitempty"`
+	Deny     []cgroup.Device `json:"deny,omitempty"`    // device files that it must not open
+	Cgroups  []string        `json:"cgroups,omitempty"` // folders of its control group; the runner fills them in
+	Limit    time.Duration   `json:"limit,omitempty"`   // killed after so long
+	Grace    time.Duration   `json:"grace"`             // from SIGTERM to SIGKILL
 
 	LogBytes int64 `json:"log_bytes"` // of one log file, after which it is rotated
 	LogFiles int   `json:"log_files"` // kept besides the one being written
@@ -61,6 +65,7 @@ type Spec struct {
 // Replica is one process of an attempt.
 type Replica struct {
 	GPUs sched.Devices `json:"gpus,omitempty"`
+	Env  []string      `json:"env,omitempty"` // besides the attempt's
 }
 
 // Started is what the shim wrote before it executed the command.
@@ -79,6 +84,7 @@ type Exit struct {
 	UserCPU      float64   `json:"user_cpu_s"`
 	SystemCPU    float64   `json:"system_cpu_s"`
 	MaxRSS       int64     `json:"max_rss"`                 // bytes, of the largest process
+	MemPeak      int64     `json:"mem_peak,omitempty"`      // bytes, of all processes together, file caches included; 0 if not known
 	DroppedLines int64     `json:"dropped_lines,omitempty"` // of the log, on a full disk
 	RanFor       float64   `json:"ran_s"`
 }

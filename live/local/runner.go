@@ -2,6 +2,7 @@ package local
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/schedlab/schedlab/live/cgroup"
 	"github.com/schedlab/schedlab/live/failpoint"
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -46,7 +48,11 @@ type Runner struct {
 	Root   string      // folder of the attempts' folders
 	Exe    string      // the program whose hidden command ShimCommand is
 	Report func(Event) // called from any goroutine; never two events of one attempt at a time
+	// Groups, if not nil, makes a control group for each attempt. Where this machine can make none, its processes are found below the shim
+	// and by their environment.
+	Groups *cgroup.Manager
 
+	making sync.Mutex // of groups
 	mu     sync.Mutex
 	runs   map[key]*run
 	closed bool
@@ -64,6 +70,8 @@ type run struct {
 	gate  *os.File // write; nil once opened, closed or adopted
 	pidfd int      // -1 where there is none
 	stop  *Stop
+	group cgroup.Group // nil where the runner makes none
+	mem   int64        // the limit of its memory, in bytes; 0 = none
 }
 
 func (r *Runner) add(k key) *run {
@@ -115,6 +123,7 @@ func (r *Runner) Start(t sched.TaskID, attempt int32, describe func() (*Spec, er
 		if err != nil {
 			e = Event{Kind: Failed, Err: err.Error()}
 		}
+		r.release(u)
 		r.end(u, e)
 	}()
 }
@@ -125,6 +134,10 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
+	if err := r.makeGroup(u, f, s); err != nil {
+		return Event{}, err
+	}
+	failpoint.Hit("runner-group-made")
 	if err := f.write("spec", s); err != nil {
 		return Event{}, err
 	}
@@ -168,6 +181,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	}
 	r.mu.Lock()
 	u.f, u.gate = f, gateW
+	u.reapedBy(cmd.Process.Pid)
 	if fd, err := unix.PidfdOpen(cmd.Process.Pid, 0); err == nil {
 		u.pidfd = fd
 	}
@@ -206,7 +220,7 @@ func (f folder) verdict(u *run, problem string) (Event, error) {
 		if problem == "" {
 			problem = "its shim was killed"
 		}
-		f.killLeft()
+		u.killLeft(f)
 		return Event{Kind: Lost, Err: problem}, nil
 	}
 	failpoint.Hit("runner-void-writing")
@@ -220,8 +234,14 @@ func (f folder) verdict(u *run, problem string) (Event, error) {
 	return Event{Kind: Voided}, nil
 }
 
-// killLeft kills what a killed shim has left: its replicas die with it (Pdeathsig), their children carry the folder in their environment.
-func (f folder) killLeft() {
+// killLeft kills what a killed shim has left: its replicas die with it (Pdeathsig), their children are in the control group, and carry the
+// folder in their environment.
+func (u *run) killLeft(f folder) {
+	if u.group != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = u.group.Kill(ctx) // what that leaves, the marks find
+	}
 	mark := []byte(FolderVariable + "=" + string(f) + "\x00")
 	for range 1000 {
 		left := marked(mark)
@@ -292,6 +312,7 @@ func (r *Runner) Adopt(t sched.TaskID, attempt int32) {
 			if err != nil {
 				e = Event{Kind: Lost, Err: err.Error()}
 			}
+			r.release(u)
 			r.end(u, e)
 		}()
 	}
@@ -301,6 +322,9 @@ func (r *Runner) adopt(u *run) (Event, error) {
 	f, _, err := attempts(r.Root).last(u.task, u.attempt)
 	if err != nil {
 		return Event{}, err
+	}
+	if f != "" {
+		r.findGroup(u, f)
 	}
 	if f == "" || f.has("void") || failpoint.Naive() && !f.has("exit") {
 		return Event{Kind: Voided}, nil
@@ -329,9 +353,12 @@ func (r *Runner) adopt(u *run) (Event, error) {
 		if started {
 			r.mu.Lock()
 			u.f, u.pidfd = f, fd
+			u.reapedBy(s.Shim)
 			how := u.stop
 			r.mu.Unlock()
-			r.Report(Event{Kind: Adopted, Task: u.task, Attempt: u.attempt})
+			if !f.has("exit") { // else the lock is a moment from free
+				r.Report(Event{Kind: Adopted, Task: u.task, Attempt: u.attempt})
+			}
 			if how != nil {
 				r.signal(u, f, *how)
 			}

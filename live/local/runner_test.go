@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/schedlab/schedlab/live/cgroup"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -37,6 +39,121 @@ func newBench(t *testing.T, root string) *bench {
 	b := &bench{t: t, events: make(chan Event, 100)}
 	b.Runner = &Runner{Root: root, Exe: exe, Report: func(e Event) { b.events <- e }}
 	return b
+}
+
+// groups gives the bench control groups; the test is skipped where the machine has none for what it needs.
+func (b *bench) groups(needs ...string) *bench {
+	b.t.Helper()
+	m := cgroup.Open(cgroup.Options{Name: fmt.Sprintf("schedlab-test-%d", os.Getpid())})
+	for _, c := range m.Capabilities() {
+		if slices.Contains(needs, c.Name) && c.By != "v1" && c.By != "v2" {
+			b.t.Skipf("no control groups for %s: %s", c.Name, c.Why)
+		}
+	}
+	b.Groups = m
+	b.t.Cleanup(func() {
+		for _, name := range m.Names() {
+			b.t.Errorf("group %s is left", name)
+		}
+		if err := m.Close(); err != nil {
+			b.t.Error(err)
+		}
+	})
+	return b
+}
+
+func TestAnAttemptRunsInItsGroupAndItsShimDoesNot(t *testing.T) {
+	b := newBench(t, t.TempDir()).groups("memory")
+	s := spec(1, `cat /proc/self/cgroup; echo shim; cat /proc/$PPID/cgroup; sleep 1000 & setsid sleep 1000 & exit 0`)
+	s.Mem, s.CPUMilli, s.Pids = 1<<30, 500, 100
+	if e := b.run(s); e.Exit.Code != 0 || e.Exit.Reason != "" || e.Exit.MemPeak <= 0 {
+		t.Errorf("exit %+v", e.Exit)
+	}
+	log, err := os.ReadFile(b.LogPath(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mine, shims, _ := strings.Cut(string(log), "shim\n")
+	if n := strings.Count(mine, "/t1-1\n"); n < len(s.Cgroups) || n == 0 || strings.Contains(shims, "/t1-1\n") || shims == "" {
+		t.Errorf("groups %v; the attempt and its shim are in\n%s", s.Cgroups, log)
+	}
+	if left := alive(t, FolderVariable+"="+filepath.Join(b.Root, "0", "1", "1")); len(left) > 0 {
+		t.Errorf("processes %v are left", left)
+	}
+}
+
+func TestWhatTakesMoreThanItsMemoryIsKilledAndToldWhy(t *testing.T) {
+	b := newBench(t, t.TempDir()).groups("memory")
+	s := spec(1, `head -c 300m /dev/zero | tail -n 1`)
+	s.Mem = 64 << 20
+	if e := b.run(s); e.Exit.Code != 137 || e.Exit.Reason != "memory: killed at 0.0625 GB" {
+		t.Errorf("exit %+v", e.Exit)
+	}
+	s = spec(2, `head -c 300m /dev/zero | tail -n 1 || echo made do; exit 0`)
+	s.Mem = 64 << 20
+	for _, c := range b.Groups.Capabilities() { // version 2 ends the whole attempt
+		if c.Name == "memory" && c.By == "v2" {
+			return
+		}
+	}
+	if e := b.run(s); e.Exit.Code != 0 || e.Exit.Reason != "" {
+		t.Errorf("exit %+v of one that made do", e.Exit)
+	}
+}
+
+func TestAnAdoptedAttemptKeepsItsGroupAndWhatIsLeftOverIsSwept(t *testing.T) {
+	root := t.TempDir()
+	first := newBench(t, root).groups("memory")
+	s := spec(1, "setsid sleep 1000 & sleep 1000")
+	first.start(s)
+	first.want(Ready)
+	first.Open(1, 1)
+	shim := shimOf(t, root, 1)
+	if _, err := first.Groups.Create("t99-1", cgroup.Limits{}); err != nil { // of an attempt that nobody knows
+		t.Fatal(err)
+	}
+	second := newBench(t, root)
+	second.Groups = first.Groups
+	second.Adopt(1, 1)
+	if busy := second.Sweep(); len(busy) > 0 {
+		t.Errorf("groups %v are busy", busy)
+	}
+	second.want(Adopted)
+	if names := second.Groups.Names(); len(names) != 1 || names[0] != "t1-1" {
+		t.Errorf("groups %v, want the attempt's alone", names)
+	}
+	waitFor(t, func() bool {
+		n := 0
+		second.Uses(func(u Use) { n += len(u.PIDs) })
+		return n >= 3
+	})
+	// The group ends what the killed shim leaves.
+	if err := syscall.Kill(shim, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	second.want(Lost)
+	if left := alive(t, FolderVariable+"="+filepath.Join(root, "0", "1", "1")); len(left) > 0 {
+		t.Errorf("processes %v are left", left)
+	}
+	first.want(Lost)
+}
+
+func TestACommandThatForksAllTheTimeIsStoppedByItsGroup(t *testing.T) {
+	b := newBench(t, t.TempDir()).groups("pids")
+	s := spec(1, `trap "" TERM; f() { while :; do setsid sleep 0.2 & sleep 0.005; done; }; f & f & f & f`)
+	s.Pids = 1000
+	b.start(s)
+	b.want(Ready)
+	b.Open(1, 1)
+	shimOf(t, b.Root, 1)
+	time.Sleep(200 * time.Millisecond)
+	b.Stop(1, 1, Stop{Reason: "cancelled", Grace: 50 * time.Millisecond})
+	if e := b.want(Ended); e.Exit.Reason != "cancelled" {
+		t.Errorf("exit %+v", e.Exit)
+	}
+	if left := alive(t, FolderVariable+"="+filepath.Join(b.Root, "0", "1", "1")); len(left) > 0 {
+		t.Errorf("processes %v are left", left)
+	}
 }
 
 func (b *bench) start(s *Spec) {
@@ -81,7 +198,7 @@ func alive(t *testing.T, mark string) []int {
 func TestACommandRunsWithItsEnvironmentAndItsEndIsTold(t *testing.T) {
 	b := newBench(t, t.TempDir())
 	s := spec(7, `echo "$GREETING $CUDA_VISIBLE_DEVICES $RANK/$WORLD_SIZE"; pwd; exit 3`)
-	s.Env, s.Dir, s.Replicas = append(s.Env, "GREETING=hello"), "/usr", []Replica{{GPUs: 0b1010}}
+	s.Env, s.Dir, s.Replicas = append(s.Env, "GREETING=hello"), "/usr", []Replica{{GPUs: 0b1010, Env: []string{"CUDA_VISIBLE_DEVICES=1,3"}}}
 	e := b.run(s)
 	if e.Exit.Code != 3 || e.Exit.Signal != 0 {
 		t.Errorf("exit %+v, want code 3", e.Exit)

@@ -1,10 +1,10 @@
 package local
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
-	"math/bits"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -16,8 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/schedlab/schedlab/live/cgroup"
 	"github.com/schedlab/schedlab/live/failpoint"
 )
 
@@ -50,6 +49,7 @@ type shim struct {
 	log         *logFile
 	lock        *os.File
 
+	group  cgroup.Group // nil where there are no control groups
 	mu     sync.Mutex
 	pids   map[int]int // process id -> replica, of those that are not reaped
 	reason string      // why it is being stopped; "" while it is not
@@ -82,8 +82,13 @@ func (s *shim) run() error {
 	if err := s.f.read("spec", &s.spec); err != nil {
 		return err
 	}
-	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+	if err := cgroup.BecomeReaper(); err != nil {
 		return fmt.Errorf("subreaper: %w", err)
+	}
+	if len(s.spec.Cgroups) > 0 {
+		s.group = cgroup.At(s.spec.Cgroups)
+		s.group.SetReaper(os.Getpid())
+		s.group.SetMark(FolderVariable + "=" + string(s.f))
 	}
 	if _, err := io.WriteString(s.ready, "ready\n"); err != nil {
 		return nil // the daemon is gone
@@ -175,7 +180,8 @@ func (s *shim) spawn(i int, out *os.File) error {
 		return nil
 	}
 	env := append([]string{}, s.spec.Env...)
-	env = append(env, FolderVariable+"="+string(s.f), "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES="+visible(uint64(s.spec.Replicas[i].GPUs)),
+	env = append(env, s.spec.Replicas[i].Env...)
+	env = append(env, FolderVariable+"="+string(s.f),
 		"RANK="+strconv.Itoa(i), "LOCAL_RANK="+strconv.Itoa(i), "WORLD_SIZE="+strconv.Itoa(len(s.spec.Replicas)))
 	path, err := lookPath(s.spec.Command[0], s.spec.Env, s.spec.Dir)
 	if err != nil {
@@ -190,24 +196,17 @@ func (s *shim) spawn(i int, out *os.File) error {
 	if os.Geteuid() == 0 && s.spec.UID != 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: s.spec.UID, Gid: s.spec.GID, Groups: s.spec.Groups}
 	}
-	p, err := os.StartProcess(path, s.spec.Command, attr)
-	if err != nil {
-		return err
-	}
-	s.pids[p.Pid] = i
-	return nil
-}
-
-// visible lists GPU indexes as CUDA_VISIBLE_DEVICES wants them; "" hides all.
-func visible(set uint64) string {
-	var b strings.Builder
-	for ; set != 0; set &= set - 1 {
-		if b.Len() > 0 {
-			b.WriteByte(',')
+	pid, err := cgroup.Fork(s.spec.Cgroups, attr.Sys, func() (int, error) {
+		p, err := os.StartProcess(path, s.spec.Command, attr)
+		if err != nil {
+			return 0, err
 		}
-		b.WriteString(strconv.Itoa(bits.TrailingZeros64(set)))
+		return p.Pid, nil
+	})
+	if pid > 0 { // with an error too: then it runs, if only to be stopped
+		s.pids[pid] = i
 	}
-	return b.String()
+	return err
 }
 
 // lookPath finds a program as the command's own environment has it, not as the daemon's.
@@ -260,17 +259,72 @@ func (s *shim) reap() {
 				s.failed = true
 				s.exit.Code, s.exit.Signal = int32(code), sig
 				if len(s.pids) > 0 && s.reason == "" {
-					why := fmt.Sprintf("replica %d ended with %d", replica, code)
+					why := fmt.Sprintf(replicaEnded+"%d ended with %d", replica, code)
 					go s.stop(Stop{Reason: why, Grace: s.spec.Grace})
 				}
 			}
 		}
 		last := mine && len(s.pids) == 0
 		s.mu.Unlock()
-		if last {
-			killTree(os.Getpid())
+		if last && s.leaves() {
+			s.killAll()
 		}
 	}
+}
+
+// leaves reports whether children of this process are left, after it has reaped those that are dead. Whoever descends from it is a child of
+// it or below one, as it is their reaper.
+func (s *shim) leaves() bool {
+	for {
+		pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+		case err != nil:
+			return false
+		case pid == 0:
+			return true
+		}
+	}
+}
+
+// killAll kills all processes of the attempt, until none is left.
+func (s *shim) killAll() {
+	if s.group != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_ = s.group.Kill(ctx) // what that leaves, the next finds
+	}
+	killTree(os.Getpid())
+}
+
+// memory tells whether the attempt was ended for want of memory, and how much it had at most. Where it went on nevertheless and ended
+// well, it was not.
+func (s *shim) memory() {
+	if s.group == nil {
+		return
+	}
+	u, err := s.group.Usage()
+	if err != nil {
+		return
+	}
+	s.exit.MemPeak = u.MemPeak
+	if u.OOMKill > 0 && s.exit.Code != 0 && (s.exit.Reason == "" && s.reason == "" || strings.HasPrefix(s.reason, replicaEnded)) {
+		s.exit.Reason = OutOfMemory(s.spec.Mem)
+	}
+}
+
+// replicaEnded begins the reason for which the replicas beside one that failed are stopped.
+const replicaEnded = "replica "
+
+// ReasonMemory begins what OutOfMemory returns.
+const ReasonMemory = "memory: "
+
+// OutOfMemory is the reason of an attempt that was ended since it used more than so many bytes.
+func OutOfMemory(limit int64) string {
+	if limit <= 0 {
+		return ReasonMemory + "killed, as the machine had no more"
+	}
+	return fmt.Sprintf(ReasonMemory+"killed at %.3g GB", float64(limit)/(1<<30))
 }
 
 func (s *shim) account(ru *syscall.Rusage) {
@@ -300,7 +354,7 @@ func (s *shim) stop(how Stop) {
 		over := s.over
 		s.mu.Unlock()
 		if !over {
-			killTree(os.Getpid())
+			s.killAll()
 		}
 	})
 }
@@ -310,6 +364,7 @@ func (s *shim) finish() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.exit.At = time.Now()
+	s.memory()
 	if s.exit.Reason == "" {
 		s.exit.Reason = s.reason
 	}
