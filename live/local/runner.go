@@ -125,7 +125,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	if err := f.write("spec", s); err != nil {
+	if err := f.write("spec", s, fleeting); err != nil {
 		return Event{}, err
 	}
 	failpoint.Hit("runner-spec-written")
@@ -210,7 +210,7 @@ func (f folder) verdict(u *run, problem string) (Event, error) {
 		return Event{Kind: Lost, Err: problem}, nil
 	}
 	failpoint.Hit("runner-void-writing")
-	if err := f.write("void", time.Now()); err != nil {
+	if err := f.write("void", time.Now(), there); err != nil {
 		return Event{}, err
 	}
 	failpoint.Hit("runner-void-written")
@@ -274,7 +274,7 @@ func (r *Runner) Stop(t sched.TaskID, attempt int32, how Stop) {
 // signal tells the shim to stop.
 func (r *Runner) signal(u *run, f folder, how Stop) {
 	failpoint.Hit("runner-stop-writing")
-	if err := f.write("stop", how); err != nil {
+	if err := f.write("stop", how, fleeting); err != nil {
 		how.Grace = 0 // the shim takes its default
 	}
 	r.mu.Lock()

@@ -273,7 +273,7 @@ func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "ran")
-	if err := f.write("spec", spec(2, "touch "+file)); err != nil {
+	if err := f.write("spec", spec(2, "touch "+file), fleeting); err != nil {
 		t.Fatal(err)
 	}
 	b.Adopt(2, 1) // or before it spawned the shim
