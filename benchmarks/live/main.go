@@ -466,4 +466,3 @@ func (s *server) decisions(ctx context.Context) (histogram, error) {
 	}
 	return h, lines.Err()
 }
-

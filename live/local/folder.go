@@ -105,7 +105,7 @@ type lasting int
 const (
 	fleeting lasting = iota // none: after such a crash nobody reads it
 	there                   // that it is there: its text tells the processes of one boot only
-	whole                   // all of it
+	whole                   // all of it; it may stand under its temporary name afterwards
 )
 
 // write puts v there whole, and durably as far as how says.
@@ -130,10 +130,10 @@ func (f folder) write(name string, v any, how lasting) error {
 		return err
 	}
 	failpoint.Hit(name + "-renamed")
-	if how == fleeting {
-		return nil
+	if how == there {
+		return f.sync()
 	}
-	return f.sync()
+	return nil
 }
 
 func (f folder) sync() error {
@@ -153,6 +153,15 @@ func (f folder) read(name string, v any) error {
 		return fmt.Errorf("%s: %w", f.path(name), err)
 	}
 	return nil
+}
+
+// readWhole reads what was written to last whole: its rename may have been lost in a crash, but not its text.
+func (f folder) readWhole(name string, v any) error {
+	err := f.read(name, v)
+	if errors.Is(err, fs.ErrNotExist) && f.read(name+".tmp", v) == nil {
+		return nil
+	}
+	return err
 }
 
 // errHeld says that another process has the lock.

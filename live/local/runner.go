@@ -141,7 +141,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	}
 	defer readyR.Close()
 	cmd := &exec.Cmd{
-		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: append([]string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=64MiB"}, failpoint.Env()...),
+		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: append([]string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=64MiB"}, failpoint.Env()...),
 		ExtraFiles:  []*os.File{gateR, readyW},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
@@ -196,7 +196,7 @@ func (f folder) verdict(u *run, problem string) (Event, error) {
 	}
 	defer l.Close()
 	var x Exit
-	switch err := f.read("exit", &x); {
+	switch err := f.readWhole("exit", &x); {
 	case err == nil:
 		return Event{Kind: Ended, Exit: x}, nil
 	case !errors.Is(err, os.ErrNotExist):

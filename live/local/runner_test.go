@@ -291,6 +291,27 @@ func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
 	}
 }
 
+func TestAnExitWhoseRenameWasLostInACrashCounts(t *testing.T) {
+	for text, want := range map[string]EventKind{`{"code":7}` + "\n": Ended, `{"code":`: Lost, "": Lost} {
+		root := t.TempDir()
+		f, err := attempts(root).next(1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.write("started", Started{}, there); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(f.path("exit.tmp"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b := newBench(t, root)
+		b.Adopt(1, 1)
+		if e := b.want(want); want == Ended && e.Exit.Code != 7 {
+			t.Errorf("exit %+v, want code 7", e.Exit)
+		}
+	}
+}
+
 func TestTheLogIsRotatedAndAFullDiskNeverBlocksTheCommand(t *testing.T) {
 	b := newBench(t, t.TempDir())
 	s := spec(1, `i=0; while [ $i -lt 2000 ]; do echo "line $i of the log"; i=$((i+1)); done`)
