@@ -31,6 +31,8 @@ const liveMeanEstimate = 10 * time.Minute
 func serveCommand() *cobra.Command {
 	var policy, machine, window, metrics, logFormat string
 	var gpus device.Options
+	var door door
+	patience := time.Minute
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
@@ -41,11 +43,20 @@ later.
 
 --node says what the machine offers where that is not to be found out, in the
 shorthand of clusters: (8cpu,32gb,4xA100:80gb). A user's job runs as that user
-where the daemon is root.`,
+where the daemon is root.
+
+Only the daemon's user and root can reach its socket. --shared lets every user of
+the machine in: they see all jobs, and act on their own (the daemon must be
+root). --listen serves a TCP address besides, over TLS and to whoever has the
+token, who acts as the daemon's user.
+
+While the state file cannot be written (a full disk) nothing is accepted or
+started and requests are refused; after --patience the daemon ends. What runs
+runs on.`,
 		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), policy, machine, window, metrics, logFormat, gpus)
+			return serve(cmd.Context(), policy, machine, window, metrics, logFormat, gpus, door, patience)
 		},
 	}
 	f := cmd.Flags()
@@ -54,12 +65,48 @@ where the daemon is root.`,
 	gpusFlag(cmd, &gpus)
 	f.StringVar(&window, "window", "10ms-50ms", "the decision window under load: MIN-MAX, or 0 for none")
 	f.StringVar(&metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
+	f.BoolVar(&door.shared, "shared", false, "let every user of this machine in, each as who he is")
+	f.StringVar(&door.listen, "listen", "", "also serve this TCP address, as :7433; it takes the next three flags")
+	f.StringVar(&door.cert, "tls-cert", "", "the certificate's file (PEM)")
+	f.StringVar(&door.key, "tls-key", "", "the file of its key (PEM)")
+	f.StringVar(&door.token, "token-file", "", "the file of the token that lets in")
+	f.DurationVar(&patience, "patience", patience, "how long to try again where the state file cannot be written")
 	logFormat = "text"
 	f.Var(&choice{&logFormat, []string{"text", "json"}}, "log", "how to log to standard error")
 	return cmd
 }
 
-func serve(ctx context.Context, policy, text, window, metrics, logFormat string, gpus device.Options) error {
+// door says who is let in.
+type door struct {
+	shared                   bool
+	listen, cert, key, token string
+}
+
+// open listens where the flags say.
+func (o *door) open() (opts api.Options, err error) {
+	opts.Shared = o.shared
+	switch {
+	case o.shared && os.Geteuid() != 0:
+		return opts, usagef("--shared: only root's daemon can run other users' jobs as these users")
+	case o.listen == "" && (o.cert != "" || o.key != "" || o.token != ""):
+		return opts, usagef("--tls-cert, --tls-key and --token-file go with --listen")
+	case o.listen == "":
+		return opts, nil
+	case o.cert == "" || o.key == "" || o.token == "":
+		return opts, usagef("--listen is served over TLS and with a token only: give --tls-cert, --tls-key and --token-file")
+	}
+	r, err := api.Listen(o.listen, o.cert, o.key, o.token)
+	if err != nil {
+		return opts, asUsage(fmt.Errorf("--listen: %w", err))
+	}
+	opts.Remote = append(opts.Remote, r)
+	return opts, nil
+}
+
+func serve(ctx context.Context, policy, text, window, metrics, logFormat string, gpus device.Options, door door, patience time.Duration) error {
+	if patience <= 0 {
+		return usagef("--patience must be positive")
+	}
 	at, err := folders.Find(os.Getenv)
 	if err != nil {
 		return err
@@ -90,8 +137,18 @@ func serve(ctx context.Context, policy, text, window, metrics, logFormat string,
 	if err != nil {
 		return err
 	}
-	d, err := daemon.Open(ctx, daemon.Config{Dir: at.State, Node: spec, Policy: policy, Build: buildLive, Exe: exe, Log: log, Window: w, Header: header})
+	if err := os.Chmod(at.State, 0o700); err != nil { // it may have been there, and be open to all
+		return err
+	}
+	let, err := door.open()
 	if err != nil {
+		return err
+	}
+	d, err := daemon.Open(ctx, daemon.Config{Dir: at.State, Node: spec, Policy: policy, Build: buildLive, Exe: exe, Log: log, Window: w, Header: header, Patience: patience})
+	if err != nil {
+		for i := range let.Remote {
+			err = errors.Join(err, let.Remote[i].Close())
+		}
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -110,12 +167,15 @@ func serve(ctx context.Context, policy, text, window, metrics, logFormat string,
 	}
 	served := make(chan error, 1)
 	go func() {
-		err := api.Serve(ctx, d, at.Run)
+		err := api.Serve(ctx, d, at.Run, let)
 		stop() // without its socket the daemon is of no use
 		served <- err
 	}()
 	s := d.Status()
 	log.Info("serving", "socket", filepath.Join(at.Run, api.SocketFile), "policy", s.Policy, "node", s.Nodes[0].Name, "gpus", says, "jobs", s.Jobs, "running", s.Running)
+	for i := range let.Remote {
+		log.Info("serving over TLS", "address", let.Remote[i].Addr().String())
+	}
 	err = d.Run(ctx)
 	stop()
 	return errors.Join(err, <-served)

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -182,7 +183,7 @@ func (s *shim) spawn(i int, out *os.File) error {
 		s.exit.Code, s.exit.Signal = 128+int32(syscall.SIGTERM), int(syscall.SIGTERM)
 		return nil
 	}
-	env := append([]string{}, s.spec.Env...)
+	env := slices.DeleteFunc(slices.Clone(s.spec.Env), ours)
 	env = append(env, FolderVariable+"="+string(s.f), "CUDA_DEVICE_ORDER=PCI_BUS_ID", "CUDA_VISIBLE_DEVICES="+visible(uint64(s.spec.Replicas[i].GPUs)),
 		"RANK="+strconv.Itoa(i), "LOCAL_RANK="+strconv.Itoa(i), "WORLD_SIZE="+strconv.Itoa(len(s.spec.Replicas)))
 	path, err := lookPath(s.spec.Command[0], s.spec.Env, s.spec.Dir)
@@ -204,6 +205,16 @@ func (s *shim) spawn(i int, out *os.File) error {
 	}
 	s.pids[p.Pid] = i
 	return nil
+}
+
+// ours reports whether the shim itself sets the variable: of two of a name, some programs take the one and some the other.
+func ours(kv string) bool {
+	name, _, _ := strings.Cut(kv, "=")
+	switch name {
+	case FolderVariable, "CUDA_DEVICE_ORDER", "CUDA_VISIBLE_DEVICES", "RANK", "LOCAL_RANK", "WORLD_SIZE":
+		return true
+	}
+	return false
 }
 
 // visible lists GPU indexes as CUDA_VISIBLE_DEVICES wants them; "" hides all.
