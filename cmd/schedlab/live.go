@@ -17,7 +17,9 @@ func liveCommand() *cobra.Command {
 		Long: `Run real jobs on this machine, scheduled by the same policies that the simulator
 compares. "live serve" is the daemon; the other commands talk to it over a unix
 socket. All state lies under $SCHEDLAB_HOME where it is set, else in the folders
-of the XDG rules (~/.local/state/schedlab).
+of the XDG rules (~/.local/state/schedlab). With SCHEDLAB_ADDRESS=host:port and
+SCHEDLAB_TOKEN_FILE they talk to a daemon elsewhere, over TLS ("serve
+--listen"); SCHEDLAB_TLS_CA names the certificate that its own is signed by.
 
 Jobs are selected by number: 12, 3-8,12, a task as 12/train, last, all.`,
 		Example: `  schedlab live serve --policy critical-path &
@@ -43,8 +45,26 @@ in the queue; the policy starts them again. It returns when they have stopped.`)
 	return cmd
 }
 
-// client returns a client of the daemon of this user, or of this $SCHEDLAB_HOME.
+// What tells the client of a daemon on another machine.
+const (
+	addressEnv = "SCHEDLAB_ADDRESS"    // host:port
+	tokenEnv   = "SCHEDLAB_TOKEN_FILE" // of the daemon's --token-file
+	caEnv      = "SCHEDLAB_TLS_CA"     // what the daemon's certificate is signed by, where the system does not know it
+)
+
+// client returns a client of the daemon at $SCHEDLAB_ADDRESS, else of this $SCHEDLAB_HOME, else of this user.
 func client() (*api.Client, error) {
+	if address := os.Getenv(addressEnv); address != "" {
+		token := os.Getenv(tokenEnv)
+		if token == "" {
+			return nil, usagef("$%s is set, and $%s is not: the daemon's token is wanted", addressEnv, tokenEnv)
+		}
+		c, err := api.NewRemote(address, token, os.Getenv(caEnv))
+		if err != nil {
+			return nil, asUsage(err)
+		}
+		return c, nil
+	}
 	f, err := folders.Find(os.Getenv)
 	if err != nil {
 		return nil, err

@@ -340,7 +340,7 @@ func TestARealWorkflowOnMockedGPUsStartsInTheSimulatorsOrder(t *testing.T) {
 			}
 			done := make(chan error, 2)
 			go func() { done <- d.Run(ctx) }()
-			go func() { done <- api.Serve(ctx, d, filepath.Join(h.dir, "run")) }()
+			go func() { done <- api.Serve(ctx, d, filepath.Join(h.dir, "run"), api.Options{}) }()
 			defer func() {
 				stop()
 				if err := errors.Join(<-done, <-done); err != nil {

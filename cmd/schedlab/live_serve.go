@@ -37,11 +37,14 @@ type serveFlags struct {
 	policy, node, window, metrics, log, vram, others string
 	gpus                                             device.Options
 	cpuCap                                           bool
+	door                                             door
+	patience                                         time.Duration
 	pids                                             int64
 }
 
 func serveCommand() *cobra.Command {
 	var o serveFlags
+	o.patience = time.Minute
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
@@ -58,7 +61,16 @@ Each attempt runs in a control group of its own, as far as the machine has them
 ("live doctor" says): its memory is bounded by what it asked for, its CPUs are
 its share where they are short. The machine is sampled each second; CPU and
 memory that others use lower what is offered, unless --others ignore says that
-they do not.`,
+they do not.
+
+Only the daemon's user and root can reach its socket. --shared lets every user
+of the machine in: they see all jobs, and act on their own (the daemon must be
+root). --listen serves a TCP address besides, over TLS and to whoever has the
+token, who acts as the daemon's user.
+
+While the state file cannot be written (a full disk) nothing is accepted or
+started and requests are refused; after --patience the daemon ends. What runs
+runs on.`,
 		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'",
 		Args:    arguments(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), &o) },
@@ -75,10 +87,46 @@ they do not.`,
 	f.Var(&choice{&o.others, []string{"count", "ignore"}}, "others", "whether the CPU and memory that others use lower what is\noffered (not with --node)")
 	f.BoolVar(&o.cpuCap, "cpu-cap", false, "give an attempt no more CPUs than it asked for, though others are idle")
 	f.Int64Var(&o.pids, "pids", 0, "processes and threads that an attempt may have (default: a quarter of\nthe machine's)")
+	f.BoolVar(&o.door.shared, "shared", false, "let every user of this machine in, each as who he is")
+	f.StringVar(&o.door.listen, "listen", "", "also serve this TCP address, as :7433; it takes the next three flags")
+	f.StringVar(&o.door.cert, "tls-cert", "", "the certificate's file (PEM)")
+	f.StringVar(&o.door.key, "tls-key", "", "the file of its key (PEM)")
+	f.StringVar(&o.door.token, "token-file", "", "the file of the token that lets in")
+	f.DurationVar(&o.patience, "patience", o.patience, "how long to try again where the state file cannot be written")
 	return cmd
 }
 
+// door says who is let in.
+type door struct {
+	shared                   bool
+	listen, cert, key, token string
+}
+
+// open listens where the flags say.
+func (o *door) open() (opts api.Options, err error) {
+	opts.Shared = o.shared
+	switch {
+	case o.shared && os.Geteuid() != 0:
+		return opts, usagef("--shared: only root's daemon can run other users' jobs as these users")
+	case o.listen == "" && (o.cert != "" || o.key != "" || o.token != ""):
+		return opts, usagef("--tls-cert, --tls-key and --token-file go with --listen")
+	case o.listen == "":
+		return opts, nil
+	case o.cert == "" || o.key == "" || o.token == "":
+		return opts, usagef("--listen is served over TLS and with a token only: give --tls-cert, --tls-key and --token-file")
+	}
+	r, err := api.Listen(o.listen, o.cert, o.key, o.token)
+	if err != nil {
+		return opts, asUsage(fmt.Errorf("--listen: %w", err))
+	}
+	opts.Remote = append(opts.Remote, r)
+	return opts, nil
+}
+
 func serve(ctx context.Context, o *serveFlags) error {
+	if o.patience <= 0 {
+		return usagef("--patience must be positive")
+	}
 	at, err := folders.Find(os.Getenv)
 	if err != nil {
 		return err
@@ -118,10 +166,21 @@ func serve(ctx context.Context, o *serveFlags) error {
 	if c.Header, err = json.Marshal(journalSettings{Driver: "live", MeanEstimate: int64(liveMeanEstimate)}); err != nil {
 		return err
 	}
+	if err := os.Chmod(at.State, 0o700); err != nil { // it may have been there, and be open to all
+		return err
+	}
+	let, err := o.door.open()
+	if err != nil {
+		return err
+	}
+	c.Patience = o.patience
 	c.Groups = cgroup.Open(cgroup.Options{Name: groupsOf(at.State), MoveSelf: true})
 	defer func() { _ = c.Groups.Close() }() // an empty folder that is left does no harm
 	d, err := daemon.Open(ctx, c)
 	if err != nil {
+		for i := range let.Remote {
+			err = errors.Join(err, let.Remote[i].Close())
+		}
 		return err
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -140,13 +199,16 @@ func serve(ctx context.Context, o *serveFlags) error {
 	}
 	served := make(chan error, 1)
 	go func() {
-		err := api.Serve(ctx, d, at.Run)
+		err := api.Serve(ctx, d, at.Run, let)
 		stop() // without its socket the daemon is of no use
 		served <- err
 	}()
 	s := d.Status()
 	log.Info("serving", "socket", filepath.Join(at.Run, api.SocketFile), "policy", s.Policy, "node", s.Nodes[0].Name, "gpus", c.GPUsSay,
 		"groups", c.Groups.Level(), "jobs", s.Jobs, "running", s.Running)
+	for i := range let.Remote {
+		log.Info("serving over TLS", "address", let.Remote[i].Addr().String())
+	}
 	err = d.Run(ctx)
 	stop()
 	return errors.Join(err, <-served)

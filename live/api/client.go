@@ -3,6 +3,8 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +12,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/schedlab/schedlab/live/daemon"
 	"github.com/schedlab/schedlab/traces/cluster"
@@ -20,8 +24,10 @@ import (
 
 // Client asks a daemon. Its errors are fit to be shown.
 type Client struct {
-	http *http.Client
-	path string
+	http  *http.Client
+	path  string // to show: the socket, or the address
+	base  string
+	token string
 }
 
 // ErrNoDaemon is returned, wrapped, where nobody answers.
@@ -39,7 +45,35 @@ func NewClient(dir string) *Client {
 		var d net.Dialer
 		return d.DialContext(ctx, "unix", short)
 	}
-	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}, path: path}
+	return &Client{http: &http.Client{Transport: &http.Transport{DialContext: dial}}, path: path, base: "http://schedlab"}
+}
+
+// NewRemote returns a client of a daemon that serves on host:port. caFile, if not "", is what its certificate must be signed by; else the
+// system's certificates count.
+func NewRemote(address, tokenFile, caFile string) (*Client, error) {
+	if _, _, err := net.SplitHostPort(address); err != nil {
+		return nil, err
+	}
+	token, err := ReadToken(tokenFile)
+	if err != nil {
+		return nil, err
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS13}
+	if caFile != "" {
+		text, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, err
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s: no certificate in it", caFile)
+		}
+	}
+	h := &http.Client{
+		Transport:     &http.Transport{TLSClientConfig: c, TLSHandshakeTimeout: 10 * time.Second},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // the token is for this address
+	}
+	return &Client{http: h, path: address, base: "https://" + address, token: token}, nil
 }
 
 // Refusal is an answer that is an error.
@@ -55,13 +89,16 @@ func (r *Refusal) Bad() bool { return r.Status == http.StatusBadRequest }
 
 // do sends a request and returns the answer's body, which the caller closes.
 func (c *Client) do(ctx context.Context, method, path string, query url.Values, body []byte) (io.ReadCloser, error) {
-	target := "http://schedlab" + path
+	target := c.base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
 	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -3,11 +3,13 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -21,6 +23,7 @@ import (
 
 	"github.com/schedlab/schedlab/live/daemon"
 	"github.com/schedlab/schedlab/live/job"
+	"github.com/schedlab/schedlab/live/store"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces/cluster"
 )
@@ -28,8 +31,18 @@ import (
 // SocketFile is the socket's name in its folder, which only its owner may enter.
 const SocketFile = "socket"
 
-// maxBody bounds a request.
-const maxBody = 64 << 20
+// What one request may be.
+const (
+	maxBody  = 64 << 20
+	maxJobs  = 100_000 // of one submission, and their tasks
+	smallMax = 256 << 10
+)
+
+// largeAtOnce bounds the requests above smallMax that are in memory together; others wait for them a little.
+const largeAtOnce = 2
+
+// errBusy is returned, wrapped, where too many others ask for much.
+var errBusy = fmt.Errorf("%w: other large requests are being read", daemon.ErrUnavailable)
 
 // Submitted answers a submission: the ids of the jobs in their order.
 type Submitted struct {
@@ -54,11 +67,14 @@ type Estimate struct {
 type whoKey struct{}
 
 // server is the daemon as a handler.
-type server struct{ d *daemon.Daemon }
+type server struct {
+	d     *daemon.Daemon
+	large chan struct{} // a place for each large request
+}
 
 // Handler returns the daemon's API.
 func Handler(d *daemon.Daemon) http.Handler {
-	s := &server{d}
+	s := &server{d: d, large: make(chan struct{}, largeAtOnce)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/jobs", s.submit)
 	mux.HandleFunc("GET /v1/tasks", s.tasks)
@@ -81,7 +97,15 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("GET /v1/nodes", s.nodes)
 	mux.HandleFunc("GET /v1/nodes/readings", s.readings)
 	mux.Handle("GET /", Observed(d))
-	return http.MaxBytesHandler(mux, maxBody)
+	limited := http.MaxBytesHandler(mux, maxBody)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > maxBody { // not a byte of it is read
+			w.Header().Set("Connection", "close")
+			fail(w, &http.MaxBytesError{Limit: maxBody})
+			return
+		}
+		limited.ServeHTTP(w, r)
+	})
 }
 
 // Observed returns what may be seen by whoever reaches it: /metrics for Prometheus, /healthz and /readyz. No job's data is in it.
@@ -111,48 +135,76 @@ func ServeObserved(ctx context.Context, d *daemon.Daemon, l net.Listener) error 
 	return nil
 }
 
+// Options say who is let in besides the daemon's user and root, who come by the socket.
+type Options struct {
+	Shared bool     // every user of the machine, by the socket, each as who he is
+	Remote []Remote // whoever has a token, by TCP, as the daemon's user
+}
+
 // Serve answers on a socket in the folder, which it makes, until the context ends.
-func Serve(ctx context.Context, d *daemon.Daemon, dir string) error {
+func Serve(ctx context.Context, d *daemon.Daemon, dir string, o Options) error {
+	folder, file := os.FileMode(0o700), os.FileMode(0o600)
+	if o.Shared {
+		folder, file = 0o755, 0o666
+	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	if err := os.Chmod(dir, 0o700); err != nil {
+	if err := os.Chmod(dir, folder); err != nil {
 		return err
 	}
 	path := filepath.Join(dir, SocketFile)
-	l, err := listen(path)
+	l, err := listen(path, file)
 	if err != nil {
 		return err
 	}
-	srv := &http.Server{
-		Handler: Handler(d), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			if who, err := peer(c); err == nil {
-				return context.WithValue(ctx, whoKey{}, who)
-			}
-			return ctx
-		},
-		BaseContext: func(net.Listener) context.Context { return ctx },
+	h := Handler(d)
+	srv := newServer(ctx, h)
+	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if who, err := peer(c); err == nil {
+			return context.WithValue(ctx, whoKey{}, who)
+		}
+		return ctx
 	}
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(l) }()
+	servers := []*http.Server{srv}
+	done := make(chan error, 1+len(o.Remote))
+	go func() { done <- srv.Serve(limit(l, maxConns)) }()
+	for i := range o.Remote {
+		srv := newServer(ctx, o.Remote[i].guard(h))
+		servers = append(servers, srv)
+		go func() { done <- srv.Serve(o.Remote[i].listener()) }()
+	}
+	over := 0
 	select {
-	case err := <-done:
-		return err
+	case err = <-done:
+		over = 1
 	case <-ctx.Done():
 	}
 	shut, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if srv.Shutdown(shut) != nil {
-		_ = srv.Close()
+	for _, srv := range servers {
+		if srv.Shutdown(shut) != nil {
+			_ = srv.Close()
+		}
 	}
-	<-done
-	return nil
+	for range len(servers) - over {
+		<-done
+	}
+	return err
+}
+
+// newServer returns a server that slow and silent clients cannot hold for long while it reads.
+func newServer(ctx context.Context, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: time.Minute, MaxHeaderBytes: 64 << 10,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    log.New(io.Discard, "", 0), // what a client does wrong is told to the client
+	}
 }
 
 // listen makes the socket. The state's lock says that no other daemon has it, so one that is there is left over. Its path may be longer
 // than a socket address takes, so it is named through the folder.
-func listen(path string) (net.Listener, error) {
+func listen(path string, mode os.FileMode) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}
@@ -166,7 +218,7 @@ func listen(path string) (net.Listener, error) {
 		return nil, err
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	if err := os.Chmod(path, 0o600); err != nil {
+	if err := os.Chmod(path, mode); err != nil {
 		_ = l.Close()
 		return nil, err
 	}
@@ -187,6 +239,9 @@ func shorten(path string) (short string, done func(), err error) {
 
 // peer asks the kernel who is at the other end.
 func peer(c net.Conn) (daemon.Who, error) {
+	if p, ok := c.(*placed); ok {
+		c = p.Conn
+	}
 	u, ok := c.(*net.UnixConn)
 	if !ok {
 		return daemon.Who{}, errors.New("no unix socket")
@@ -229,6 +284,10 @@ func fail(w http.ResponseWriter, err error) {
 		status = http.StatusForbidden
 	case errors.Is(err, daemon.ErrConflict):
 		status = http.StatusConflict
+	case errors.Is(err, store.ErrFull):
+		status = http.StatusInsufficientStorage
+	case errors.Is(err, daemon.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		status = http.StatusServiceUnavailable
 	}
 	answerJSON(w, status, map[string]string{"error": err.Error()})
 }
@@ -248,7 +307,27 @@ func body(r *http.Request, v any) error {
 	if err := d.Decode(v); err != nil {
 		return fmt.Errorf("%w: %w", daemon.ErrBad, err)
 	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: more than one JSON value", daemon.ErrBad)
+	}
 	return nil
+}
+
+// room waits for a place among the large requests, unless this is a small one.
+func (s *server) room(r *http.Request) (done func(), err error) {
+	if r.ContentLength >= 0 && r.ContentLength <= smallMax {
+		return func() {}, nil
+	}
+	t := time.NewTimer(10 * time.Second)
+	defer t.Stop()
+	select {
+	case s.large <- struct{}{}:
+		return func() { <-s.large }, nil
+	case <-t.C:
+		return nil, errBusy
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
 }
 
 // submit takes one job as YAML or JSON, or a JSON array of jobs, all or none.
@@ -257,33 +336,20 @@ func (s *server) submit(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	done, err := s.room(r)
+	if err != nil {
+		fail(w, err)
+		return
+	}
+	defer done()
 	text, err := io.ReadAll(r.Body)
+	var jobs []*job.Job
+	if err == nil {
+		jobs, err = parseJobs(text)
+	}
 	if err != nil {
 		fail(w, fmt.Errorf("%w: %w", daemon.ErrBad, err))
 		return
-	}
-	var jobs []*job.Job
-	if t := strings.TrimLeft(string(text), " \t\r\n"); strings.HasPrefix(t, "[") {
-		var many []json.RawMessage
-		if err := json.Unmarshal(text, &many); err != nil {
-			fail(w, fmt.Errorf("%w: %w", daemon.ErrBad, err))
-			return
-		}
-		for i, one := range many {
-			j, err := job.Parse(one, "job "+strconv.Itoa(i+1))
-			if err != nil {
-				fail(w, fmt.Errorf("%w: %w", daemon.ErrBad, err))
-				return
-			}
-			jobs = append(jobs, j)
-		}
-	} else {
-		j, err := job.Parse(text, "job")
-		if err != nil {
-			fail(w, fmt.Errorf("%w: %w", daemon.ErrBad, err))
-			return
-		}
-		jobs = append(jobs, j)
 	}
 	ids, err := s.d.Submit(r.Context(), me, jobs...)
 	if err != nil {
@@ -291,6 +357,44 @@ func (s *server) submit(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answerJSON(w, http.StatusCreated, submitted(ids))
+}
+
+// parseJobs reads one job, or a JSON array of jobs.
+func parseJobs(text []byte) ([]*job.Job, error) {
+	if t := bytes.TrimLeft(text, " \t\r\n"); len(t) == 0 || t[0] != '[' {
+		j, err := job.Parse(text, "job")
+		return []*job.Job{j}, err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	var jobs []*job.Job
+	tasks := 0
+	for d.More() {
+		var one json.RawMessage
+		if err := d.Decode(&one); err != nil {
+			return nil, err
+		}
+		j, err := job.Parse(one, "job "+strconv.Itoa(len(jobs)+1))
+		if err != nil {
+			return nil, err
+		}
+		if tasks += len(j.Tasks); tasks > maxJobs {
+			return nil, fmt.Errorf("more than %d tasks in one submission", maxJobs)
+		}
+		jobs = append(jobs, j)
+	}
+	if _, err := d.Token(); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("something comes after the array of jobs")
+	}
+	if len(jobs) == 0 {
+		return nil, errors.New("no job in it")
+	}
+	return jobs, nil
 }
 
 func submitted(ids []sched.JobID) Submitted {

@@ -42,6 +42,9 @@ type Config struct {
 	Log    *slog.Logger
 	Window sched.BatchWindow
 	Header json.RawMessage // of the journals that Journal writes: what a replay must know to build the policies
+	// Patience is how long a state file that cannot be written is tried again before Run gives up; requests are refused meanwhile.
+	// 0 means a minute.
+	Patience time.Duration
 
 	Groups       *cgroup.Manager // makes the attempts' control groups; nil: there are none
 	CPUCap       bool            // a task's CPUs are also the most that it gets, not only its share
@@ -85,7 +88,7 @@ type Daemon struct {
 	stopWhy   map[sched.TaskID]string     // why a running task is being stopped, where it is not the policy
 	began     map[attemptKey]sched.Time   // of attempts that run
 	ended     map[attemptKey]*local.Event // what came of attempts whose end is not in the state file yet
-	lastEnd   map[sched.TaskID]local.Exit // of tasks that are open or have just ended
+	lastEnd   map[sched.TaskID]end        // of tasks that had an attempt
 	quotas    map[[2]string]sched.Quota   // by tenant and queue, one of them ""
 	recurring map[sched.JobID]*recurrence // by the first job of the chain
 	problem   map[sched.TaskID]string     // why the last attempt of a task did not run or was lost
@@ -93,8 +96,10 @@ type Daemon struct {
 
 	reqMu    sync.Mutex
 	requests []*request
+	fault    error      // why the state file cannot be written; nil while it can
 	taken    []*request // by the batch that is being made
 	newJobs  []store.Job
+	stopping <-chan struct{} // closed when Run's context ends
 
 	watch   watch
 	specs   specCache
@@ -117,6 +122,12 @@ type Job struct {
 	Name   string
 }
 
+// end is what came of a task's last attempt.
+type end struct {
+	code   int32
+	reason string
+}
+
 type request struct {
 	facts func(now sched.Time) ([]sched.Event, error)
 	done  chan error
@@ -127,7 +138,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	d := &Daemon{
 		cfg: c, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), book: newBook(), changed: make(chan struct{}),
 		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, ended: map[attemptKey]*local.Event{},
-		lastEnd: map[sched.TaskID]local.Exit{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
+		lastEnd: map[sched.TaskID]end{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
 	}
 	if d.store, err = store.Open(ctx, c.Dir); err != nil {
 		return nil, err
@@ -189,6 +200,17 @@ func (d *Daemon) recover(ctx context.Context) error {
 	}
 	if err := d.forgetEnded(ctx); err != nil {
 		return err
+	}
+	for a, err := range d.store.LastAttempts(ctx) {
+		if err != nil {
+			return err
+		}
+		_, why, _ := strings.Cut(a.How, ": ")
+		if a.Code >= 0 {
+			d.lastEnd[a.Task] = end{a.Code, why}
+		} else if why != "" {
+			d.problem[a.Task] = why
+		}
 	}
 	d.first = b
 	same, err := d.replay(ctx, &b, false)
@@ -305,6 +327,7 @@ func (s *scripted) Decide(r *sched.Round) {
 
 // Run drives the kernel until the context ends or the state file can no longer be written. Jobs that run then run on.
 func (d *Daemon) Run(ctx context.Context) error {
+	d.stopping = ctx.Done()
 	d.adopt()
 	if busy := d.runner.Sweep(); len(busy) > 0 {
 		d.log.Warn("control groups with processes in them are of no attempt that this state knows, and are left alone", "groups", busy)
@@ -318,13 +341,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 	stop()
 	beside.Wait()
 	d.runner.Close()
-	d.reqMu.Lock()
-	left := append(d.requests, d.taken...)
-	d.requests, d.taken = nil, nil
-	d.reqMu.Unlock()
-	for _, q := range left {
+	d.refuse(errStopping) // whoever comes now, too
+	for _, q := range d.taken {
 		q.done <- errStopping
 	}
+	d.taken = nil
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
@@ -334,7 +355,21 @@ func (d *Daemon) Run(ctx context.Context) error {
 // Close gives the state back, of a daemon that was not run.
 func (d *Daemon) Close() error { return d.store.Close() }
 
-var errStopping = errors.New("the daemon is stopping: it is not known whether this was taken in")
+var errStopping = fmt.Errorf("%w: the daemon is stopping", ErrUnavailable)
+
+// refuse answers the requests that no batch has taken yet, and all that come, with an error, until that is nil again.
+func (d *Daemon) refuse(err error) {
+	d.reqMu.Lock()
+	d.fault = err
+	var left []*request
+	if err != nil {
+		left, d.requests = d.requests, nil
+	}
+	d.reqMu.Unlock()
+	for _, q := range left {
+		q.done <- err
+	}
+}
 
 // adopt takes up the attempts that the kernel believes to run.
 func (d *Daemon) adopt() {
@@ -389,6 +424,10 @@ func (d *Daemon) settle(ctx context.Context) {
 func (d *Daemon) ask(ctx context.Context, facts func(now sched.Time) ([]sched.Event, error)) error {
 	q := &request{facts, make(chan error, 1)}
 	d.reqMu.Lock()
+	if err := d.fault; err != nil {
+		d.reqMu.Unlock()
+		return err
+	}
 	d.requests = append(d.requests, q)
 	d.reqMu.Unlock()
 	d.loop.Report()
@@ -449,15 +488,8 @@ func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) e
 	}
 	d.mu.Unlock()
 	began := time.Now()
-	for wait := 10 * time.Millisecond; ; wait *= 2 {
-		if err = d.store.Append(b); err == nil {
-			break
-		}
-		d.log.Error("the state file cannot be written", "err", err)
-		if wait > 5*time.Second {
-			return d.answer(err)
-		}
-		time.Sleep(wait)
+	if err := d.append(b); err != nil {
+		return d.answer(err)
 	}
 	d.metrics.store.Observe(since(began))
 	d.newJobs = d.newJobs[:0]
@@ -475,6 +507,35 @@ func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) e
 	err = d.answer(nil)
 	failpoint.Hit("daemon-answered")
 	return err
+}
+
+// append writes a batch, if need be again and again. Nothing is taken in meanwhile: what waits is refused, and what runs runs on.
+func (d *Daemon) append(b *store.Batch) error {
+	err := d.store.Append(b)
+	if err == nil {
+		return nil
+	}
+	began := time.Now()
+	defer d.refuse(nil)
+	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+		unavailable := fmt.Errorf("%w: the state file cannot be written: %w", ErrUnavailable, err)
+		d.refuse(unavailable)
+		d.log.Error("the state file cannot be written; nothing is accepted or started until it can", "err", err, "since", time.Since(began).Round(time.Millisecond))
+		if time.Since(began) > cmp.Or(d.cfg.Patience, time.Minute) {
+			return fmt.Errorf("%w; given up after %s: it is not known whether this was taken in", unavailable, time.Since(began).Round(time.Second))
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-d.stopping:
+			t.Stop()
+			return fmt.Errorf("%w, and the daemon is stopping: it is not known whether this was taken in", unavailable)
+		}
+		if err = d.store.Append(b); err == nil {
+			d.log.Info("the state file can be written again", "after", time.Since(began).Round(time.Millisecond))
+			return nil
+		}
+	}
 }
 
 // answer tells the requests of the batch what became of it, and returns err.
@@ -509,7 +570,8 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 			if ev.Exit.Reason != "" {
 				a.How += ": " + ev.Exit.Reason
 			}
-			d.lastEnd[e.Task] = ev.Exit
+			d.lastEnd[e.Task] = end{ev.Exit.Code, ev.Exit.Reason}
+			delete(d.problem, e.Task)
 			d.metrics.dropped.Add(float64(ev.Exit.DroppedLines))
 		} else if ev.Err != "" {
 			a.How += ": " + ev.Err
@@ -538,6 +600,13 @@ func (d *Daemon) report(e local.Event) {
 			on := slices.Clone(d.kernel.Placements(e.Task))
 			d.mu.RUnlock()
 			d.start(e.Task, e.Attempt, on)
+			// An order to stop that came in between has met nobody.
+			d.mu.RLock()
+			stop := d.kernel.Phase(e.Task) == sched.Stopping && d.kernel.Attempt(e.Task) == e.Attempt
+			d.mu.RUnlock()
+			if stop {
+				(*orders)(d).Stop(e.Task, e.Attempt)
+			}
 			return
 		}
 		fact.Kind = sched.Stopped

@@ -45,9 +45,9 @@ func (d *Daemon) why(t sched.TaskID) []string {
 		if n := k.Attempt(t); n > 0 {
 			text := fmt.Sprintf("It had %d attempt(s) before", n)
 			if x, ok := d.lastEnd[t]; ok {
-				text += fmt.Sprintf("; the last one ended with %d", x.Code)
-				if x.Reason != "" {
-					text += " (" + x.Reason + ")"
+				text += fmt.Sprintf("; the last one ended with %d", x.code)
+				if x.reason != "" {
+					text += " (" + x.reason + ")"
 				}
 			} else if p := d.problem[t]; p != "" {
 				text += "; the last one did not come to its end: " + p
@@ -72,9 +72,9 @@ func (d *Daemon) why(t sched.TaskID) []string {
 	case sched.Failed:
 		text := "Its last attempt failed"
 		if x, ok := d.lastEnd[t]; ok {
-			text = fmt.Sprintf("Its last attempt ended with %d", x.Code)
-			if x.Reason != "" {
-				text += " (" + x.Reason + ")"
+			text = fmt.Sprintf("Its last attempt ended with %d", x.code)
+			if x.reason != "" {
+				text += " (" + x.reason + ")"
 			}
 		}
 		return []string{fmt.Sprintf("%s, and no retry is left (%d allowed).", text, k.Class(t).Retries)}

@@ -35,7 +35,8 @@ func newMetrics(d *Daemon) *metrics {
 		}, []string{"how"}),
 		decisions: prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "decisions_total", Help: "Batches that the policy has decided on."}),
 		decision: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Namespace: space, Name: "decision_seconds", Help: "Time of one step of the kernel.", Buckets: prometheus.ExponentialBuckets(1e-5, 4, 10),
+			Namespace: space, Name: "decision_seconds", Help: "Time of one step of the kernel.",
+			Buckets: []float64{1e-5, 5e-5, 1e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.5, 1, 5},
 		}),
 		store: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: space, Name: "store_seconds", Help: "Time of one durable write.", Buckets: prometheus.ExponentialBuckets(1e-4, 4, 9),

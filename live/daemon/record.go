@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -57,13 +58,15 @@ func (d *Daemon) workload(tasks []sched.TaskID) (*traces.Workload, error) {
 	return b.Build()
 }
 
-// Journal writes all facts and orders so far in the simulator's journal format, as they stand in the state file.
+// Journal writes all facts and orders so far in the simulator's journal format, as they stand in the state file. Nothing is locked while w
+// takes its time.
 func (d *Daemon) Journal(ctx context.Context, w io.Writer) error {
+	var ahead bytes.Buffer
 	d.mu.RLock()
 	tb := d.book.tb
 	h := journal.Header{Policy: d.first.Policy, Config: d.cfg.Header, Nodes: d.first.Nodes}
 	d.mu.RUnlock()
-	jw, err := journal.NewWriter(w, h, tb)
+	jw, err := journal.NewWriter(&ahead, h, tb)
 	if err != nil {
 		return err
 	}
@@ -81,8 +84,18 @@ func (d *Daemon) Journal(ctx context.Context, w io.Writer) error {
 		if err != nil {
 			return err
 		}
+		if _, err := ahead.WriteTo(w); err != nil {
+			return err
+		}
 	}
-	return jw.Close()
+	d.mu.RLock()
+	err = jw.Close()
+	d.mu.RUnlock()
+	if err != nil {
+		return err
+	}
+	_, err = ahead.WriteTo(w)
+	return err
 }
 
 // Log writes the log of a task's attempt to w: of the last one where attempt is 0. With follow it goes on until the task is over.

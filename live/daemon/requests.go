@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/schedlab/schedlab/live/job"
@@ -22,7 +23,12 @@ var (
 	ErrForbidden = errors.New("not yours")
 	ErrConflict  = errors.New("not possible now")
 	ErrBad       = errors.New("bad request")
+	// ErrUnavailable is wrapped by refusals that are the daemon's fault and may pass.
+	ErrUnavailable = errors.New("not now")
 )
+
+// maxOpen bounds the tasks that are not over.
+const maxOpen = 1_000_000
 
 // Submit accepts jobs, all or none, and returns their ids. When it returns without an error they are in the state file.
 func (d *Daemon) Submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched.JobID, error) {
@@ -35,6 +41,12 @@ func (d *Daemon) Submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 }
 
 func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched.JobID, error) {
+	if uid() != 0 { // their jobs would run as the daemon's user
+		if who.UID != 0 && who.UID != uid() {
+			return nil, fmt.Errorf("%w: this daemon is not root's, so it runs its own user's jobs only", ErrForbidden)
+		}
+		who.UID = uid()
+	}
 	specs := make([][]byte, len(jobs))
 	for i, j := range jobs {
 		if err := d.admit(j); err != nil {
@@ -46,7 +58,20 @@ func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 		}
 	}
 	ids := make([]sched.JobID, len(jobs))
+	tasks, names := 0, 0
+	for _, j := range jobs {
+		tasks += len(j.Tasks)
+		for i := range j.Tasks {
+			names += len(j.Tasks[i].ID)
+		}
+	}
 	err := d.ask(ctx, func(now sched.Time) ([]sched.Event, error) {
+		if open := d.kernel.Known() - d.kernel.Over(); open+tasks > maxOpen {
+			return nil, fmt.Errorf("%w: the queue is full: %d tasks are open, and there may be %d", ErrUnavailable, open, maxOpen)
+		}
+		if known := len(d.book.tb.Tasks); known+tasks > math.MaxInt32 || d.book.names+names > math.MaxUint32 {
+			return nil, fmt.Errorf("%w: the list of tasks is full", ErrUnavailable)
+		}
 		var facts []sched.Event
 		for i, j := range jobs {
 			id, first, err := d.book.add(j, now)
@@ -166,13 +191,26 @@ func (d *Daemon) Act(ctx context.Context, who Who, what Action, tasks []sched.Ta
 			if task, err := d.specs.task(d, t); err == nil {
 				grace = task.Grace()
 			}
-			d.runner.Stop(t, n, local.Stop{Reason: reasonPreempted, Grace: grace})
+			for !d.runner.Stop(t, n, local.Stop{Reason: reasonPreempted, Grace: grace}) && d.runs(t, n) { // between two tries of the attempt
+				select {
+				case <-time.After(time.Millisecond):
+				case <-ctx.Done():
+					return nil, ctx.Err()
+				}
+			}
 		}
 		err = d.await(ctx, done, func(t sched.TaskID) bool {
 			return d.kernel.Attempt(t) != attempt[t] || d.kernel.Phase(t) != sched.Running && d.kernel.Phase(t) != sched.Stopping
 		})
 	}
 	return done, err
+}
+
+// runs reports whether an attempt is still to end, as far as is known.
+func (d *Daemon) runs(t sched.TaskID, attempt int32) bool {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.kernel.Attempt(t) == attempt && d.kernel.Phase(t) == sched.Running && d.ended[attemptKey{t, attempt}] == nil
 }
 
 // may says whether somebody may act on a task. It is called under mu.
@@ -186,19 +224,16 @@ func (d *Daemon) may(who Who, t sched.TaskID) error {
 	return nil
 }
 
-// await waits until ok holds for all tasks. ok is called under mu.
+// await waits until ok has held for each of the tasks, for one after the other. ok is called under mu.
 func (d *Daemon) await(ctx context.Context, tasks []sched.TaskID, ok func(sched.TaskID) bool) error {
 	for {
 		d.mu.RLock()
-		changed, all := d.changed, true
-		for _, t := range tasks {
-			if !ok(t) {
-				all = false
-				break
-			}
+		changed := d.changed
+		for len(tasks) > 0 && ok(tasks[0]) {
+			tasks = tasks[1:]
 		}
 		d.mu.RUnlock()
-		if all {
+		if len(tasks) == 0 {
 			return nil
 		}
 		select {

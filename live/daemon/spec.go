@@ -8,6 +8,7 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"github.com/schedlab/schedlab/live/cgroup"
@@ -123,6 +124,7 @@ func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (
 	s.Env = append(s.Env, "SCHEDLAB_JOB="+strconv.Itoa(int(id)+1), "SCHEDLAB_TASK="+task.ID, "SCHEDLAB_ID="+name,
 		"ATTEMPT="+strconv.Itoa(int(attempt)), "RESTART_COUNT="+strconv.Itoa(int(attempt)-1),
 		"GRACE="+strconv.FormatFloat(s.Grace.Seconds(), 'f', -1, 64))
+	s.Env = once(s.Env)
 	return s, nil
 }
 
@@ -161,6 +163,22 @@ func (d *Daemon) devices(s *local.Spec, n int) error {
 		}
 	}
 	return nil
+}
+
+// once leaves the last value of each variable: of two, some programs take the one and some the other.
+func once(env []string) []string {
+	last := make(map[string]int, len(env))
+	for i, kv := range env {
+		name, _, _ := strings.Cut(kv, "=")
+		last[name] = i
+	}
+	out := env[:0]
+	for i, kv := range env {
+		if name, _, _ := strings.Cut(kv, "="); last[name] == i {
+			out = append(out, kv)
+		}
+	}
+	return out
 }
 
 // replicas splits a placement into its replicas, each with its own GPUs: whole ones in their order, or the shared one for all.

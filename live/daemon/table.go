@@ -17,6 +17,7 @@ type book struct {
 	tenantOf map[string]sched.TenantID
 	queueOf  map[string]sched.QueueID
 	kindOf   map[string]sched.KindID
+	names    int // bytes of the tasks' names
 }
 
 func newBook() *book {
@@ -68,6 +69,7 @@ func (b *book) add(j *job.Job, submit sched.Time) (sched.JobID, sched.TaskID, er
 		if !tb.TaskNames.Append(t.ID) {
 			return 0, 0, fmt.Errorf("the list of names is full")
 		}
+		b.names += len(t.ID)
 		deadline := sched.Never
 		if rel := tb.Classes[classes[i]].RelDeadline; rel > 0 {
 			deadline = submit.Add(rel)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -80,7 +81,7 @@ func (d *Daemon) view(t sched.TaskID) Task {
 		v.Why = k.CauseOf(t).String()
 	}
 	if x, ok := d.lastEnd[t]; ok {
-		v.Code, v.Reason = &x.Code, x.Reason
+		v.Code, v.Reason = &x.code, x.reason
 	}
 	if p := d.problem[t]; p != "" && v.Reason == "" {
 		v.Reason = p
@@ -94,12 +95,20 @@ func (d *Daemon) Select(selector string) ([]sched.TaskID, error) {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	var out []sched.TaskID
+	// A selector may name jobs twice, but not again and again: a short one must not become a long list.
+	bound := 2*d.kernel.Known() + maxAgain
 	whole := func(j *Job) {
+		if len(out) > bound {
+			return
+		}
 		for t := j.First; t < j.First+sched.TaskID(j.Tasks); t++ {
 			out = append(out, t)
 		}
 	}
 	for part := range strings.SplitSeq(selector, ",") {
+		if len(out) > bound {
+			return nil, fmt.Errorf("%w: the selector names the same jobs again and again", ErrBad)
+		}
 		part = strings.TrimSpace(part)
 		switch part {
 		case "":
@@ -146,8 +155,19 @@ func (d *Daemon) Select(selector string) ([]sched.TaskID, error) {
 			}
 		}
 	}
+	if !slices.IsSorted(out) || strings.Contains(selector, ",") { // each once, in the order in which it is named
+		seen := make(map[sched.TaskID]bool, len(out))
+		out = slices.DeleteFunc(out, func(t sched.TaskID) bool {
+			was := seen[t]
+			seen[t] = true
+			return was
+		})
+	}
 	return out, nil
 }
+
+// maxAgain is how many tasks a selector may name besides every one twice.
+const maxAgain = 1000
 
 // Tasks returns what is shown of tasks. At most limit of those that keep says yes to, the newest first where newest is set.
 func (d *Daemon) Tasks(tasks []sched.TaskID) []Task {

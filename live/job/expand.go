@@ -10,19 +10,23 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
 	maxTasks = 100_000
 	maxEdges = 1_000_000
 	maxName  = 128
-	maxText  = 1 << 20 // of the words of one command, and of one environment
+	maxText  = 1 << 20  // of the words of one command, and of one environment
+	maxAll   = 64 << 20 // of all of a job's commands and environments, each member's own
+	maxWords = 64       // labels, tolerations, GPU types
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.=,+@%-]*$`)
 
 // reserved begins the names of variables that schedlab sets itself.
-var reserved = []string{"SCHEDLAB_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CKPT_DIR", "NOTIFY_SOCKET"}
+var reserved = []string{"SCHEDLAB_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CKPT_DIR", "NOTIFY_SOCKET", "ATTEMPT", "RESTART_COUNT", "GRACE"}
 
 // NameOf makes a job's name of a program's.
 func NameOf(program string) string {
@@ -42,12 +46,16 @@ func NameOf(program string) string {
 // found wrong but what the cluster cannot hold. Expanding twice changes nothing.
 func (j *Job) Expand() error {
 	if len(j.Tasks) == 0 {
-		return fmt.Errorf("job %q has no tasks", j.Name)
+		return fmt.Errorf("job %q has no tasks", clip(j.Name))
+	}
+	if err := plain("tenant", j.Tenant, "queue", j.Queue); err != nil {
+		return err
 	}
 	if j.Name != "" && (len(j.Name) > maxName || !idForm.MatchString(j.Name)) {
 		return fmt.Errorf("job %q: a name has letters, digits and _.=,+@%%- only, at most %d", clip(j.Name), maxName)
 	}
 	members := map[string][]string{}
+	size := 0
 	var out []Task
 	for i := range j.Tasks {
 		t := &j.Tasks[i]
@@ -76,6 +84,9 @@ func (j *Job) Expand() error {
 			if err := j.fill(&made[k]); err != nil {
 				return fmt.Errorf("task %s: %w", made[k].ID, err)
 			}
+			if size += made[k].size(); size > maxAll {
+				return errTooLarge
+			}
 		}
 		out = append(out, made...)
 	}
@@ -92,6 +103,8 @@ func (j *Job) Expand() error {
 		var after []string
 		for _, id := range t.After {
 			switch ids, ok := members[id]; {
+			case edges+len(after)+len(ids) > maxEdges:
+				return fmt.Errorf("more than %d dependencies", maxEdges)
 			case ok:
 				after = append(after, ids...)
 			case seen[id]:
@@ -150,6 +163,9 @@ func (t *Task) members() ([]Task, error) {
 	}
 	if len(index)*len(combos) > maxTasks {
 		return nil, fmt.Errorf("more than %d members", maxTasks)
+	}
+	if len(index)*len(combos)*t.size() > maxAll {
+		return nil, errTooLarge
 	}
 	var out []Task
 	for k, c := range combos {
@@ -214,6 +230,59 @@ func parseArray(s string) ([]int, error) {
 	return out, nil
 }
 
+var errTooLarge = fmt.Errorf("the commands and environments of all tasks together have more than %d MiB", maxAll>>20)
+
+// size is about how many bytes the task takes.
+func (t *Task) size() int {
+	n := 64 + len(t.ID) + len(t.Name) + len(t.Dir) + len(t.Kind)
+	for _, w := range t.Command {
+		n += len(w) + 1
+	}
+	for k, v := range t.Env {
+		n += len(k) + len(v) + 2
+	}
+	for k, v := range t.Labels {
+		n += len(k) + len(v) + 2
+	}
+	return n
+}
+
+// plain checks words that are shown and made labels of: fields and their values by turns.
+func plain(words ...string) error {
+	for i := 0; i < len(words); i += 2 {
+		if w := words[i+1]; len(w) > maxName || !utf8.ValidString(w) || strings.ContainsFunc(w, unicode.IsControl) {
+			return fmt.Errorf("%s %q: at most %d bytes, and no control characters", words[i], clip(w), maxName)
+		}
+	}
+	return nil
+}
+
+// words checks the task's own words.
+func (t *Task) words() error {
+	if len(t.GPUTypes) > maxWords || len(t.Labels) > maxWords || len(t.Tolerations) > maxWords {
+		return fmt.Errorf("more than %d gpu_types, labels or tolerations", maxWords)
+	}
+	if err := plain("name", t.Name, "kind", t.Kind); err != nil {
+		return err
+	}
+	for _, w := range t.GPUTypes {
+		if err := plain("gpu_types", w); err != nil {
+			return err
+		}
+	}
+	for k, v := range t.Labels {
+		if err := plain("labels", k, "labels", v); err != nil {
+			return err
+		}
+	}
+	for _, w := range t.Tolerations {
+		if err := plain("tolerations", w); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // substitute puts the values of parameters in; a name in brackets that is no parameter stays as it is.
 func (t *Task) substitute(params map[string]string) error {
 	if len(params) == 0 {
@@ -225,6 +294,20 @@ func (t *Task) substitute(params map[string]string) error {
 			return fmt.Errorf("parameter %q: a name has no blanks and brackets", clip(name))
 		}
 		pairs = append(pairs, "{"+name+"}", params[name])
+	}
+	// What comes out is bounded before it is made: a value may stand in a text many times.
+	grown := t.size()
+	for i := 0; i < len(pairs); i += 2 {
+		count := strings.Count(t.Dir, pairs[i]) + strings.Count(t.Name, pairs[i])
+		for _, w := range t.Command {
+			count += strings.Count(w, pairs[i])
+		}
+		for _, v := range t.Env {
+			count += strings.Count(v, pairs[i])
+		}
+		if grown += count * len(pairs[i+1]); grown > 4*maxText {
+			return fmt.Errorf("parameter %q: with it the command and the environment have more than %d bytes", clip(pairs[i]), 4*maxText)
+		}
 	}
 	r := strings.NewReplacer(pairs...)
 	t.Command = slices.Clone(t.Command)
@@ -240,7 +323,7 @@ func (t *Task) substitute(params map[string]string) error {
 
 // fill gives the task what the job says for all of them, and checks it.
 func (j *Job) fill(t *Task) error {
-	if len(j.Env) > 0 {
+	if len(j.Env) > 0 { // each task gets its own
 		env := maps.Clone(j.Env)
 		maps.Copy(env, t.Env)
 		t.Env = env
@@ -258,6 +341,9 @@ func (j *Job) fill(t *Task) error {
 func (t *Task) check() error {
 	if len(t.Command) == 0 || t.Command[0] == "" {
 		return fmt.Errorf("no command")
+	}
+	if err := t.words(); err != nil {
+		return err
 	}
 	size := 0
 	for _, w := range t.Command {
@@ -377,7 +463,7 @@ func cycle(tasks []Task) []string {
 // clip shortens what a message shows.
 func clip(s string) string {
 	if len(s) > 64 {
-		return s[:64] + "..."
+		return strings.ToValidUTF8(s[:64], "") + "..."
 	}
 	return s
 }

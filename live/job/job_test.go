@@ -3,6 +3,7 @@ package job
 import (
 	"encoding/json"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -104,6 +105,51 @@ func TestBadJobsAreRefusedWithTheirPlace(t *testing.T) {
 		_, err := Parse([]byte(c.text), "j.yaml")
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.HasPrefix(err.Error(), "j.yaml") {
 			t.Errorf("%q: %v, want an error with %q", c.text, err, c.want)
+		}
+	}
+}
+
+// A short text must not become a long job: arrays, parameters and dependencies multiply.
+func TestBombsAreRefusedBeforeTheyAreMade(t *testing.T) {
+	long := strings.Repeat("x", 100_000)
+	for name, c := range map[string]struct{ text, want string }{
+		"a long command in a large array": {`{"tasks":[{"id":"a","command":["` + long + `"],"array":"1-100000"}]}`, "more than 64 MiB"},
+		"a long environment of the job":   {`{"env":{"A":"` + long + `"},"tasks":[{"id":"a","command":"x","array":"1-100000"}]}`, "more than 64 MiB"},
+		"a long environment of the task":  {`{"tasks":[{"id":"a","command":"x","env":{"A":"` + long + `"},"array":"1-100000"}]}`, "more than 64 MiB"},
+		"a parameter that stands often":   {`{"params":{"p":"` + long + `"},"tasks":[{"id":"a","command":"` + strings.Repeat("{p}", 100_000) + `"}]}`, "parameter"},
+		"a matrix of matrices": {
+			`{"tasks":[{"id":"a","command":"x","matrix":{"a":[` + strings.Repeat("1,", 999) + `1],"b":[` + strings.Repeat("1,", 999) + `1]}}]}`,
+			"more than 100000 combinations",
+		},
+		"all after all": {`{"tasks":[{"id":"a","command":"x","array":"1-50000"},{"id":"b","command":"x","array":"1-50000","after":["a"]}]}`, "dependencies"},
+		"the same again and again": {
+			`{"tasks":[{"id":"a","command":"x","array":"1-50000"},{"id":"b","command":"x","after":["a"` + strings.Repeat(`,"a"`, 100_000) + `]}]}`,
+			"dependencies",
+		},
+		"many arrays":                {`{"tasks":[{"id":"a","command":"x","array":"1-60000"},{"id":"b","command":"x","array":"1-60000"}]}`, "more than 100000 tasks"},
+		"brackets without end":       {`{"tasks":` + strings.Repeat("[", 1_000_000), "exceeded max depth"},
+		"YAML brackets without end":  {"tasks: " + strings.Repeat("[", 100_000), "depth"},
+		"a tenant with a line break": {`{"tenant":"a\nb","tasks":[{"id":"a","command":"x"}]}`, "tenant"},
+		"an escape in a queue":       {`{"queue":"\u001b[2J","tasks":[{"id":"a","command":"x"}]}`, "queue"},
+		"a long kind":                {`{"tasks":[{"id":"a","command":"x","kind":"` + long + `"}]}`, "kind"},
+		"a zero byte in a command":   {`{"tasks":[{"id":"a","command":["x\u0000"]}]}`, "zero byte"},
+		"a zero byte in a variable":  {`{"tasks":[{"id":"a","command":"x","env":{"A":"\u0000"}}]}`, "variable"},
+		"our own variable":           {`{"tasks":[{"id":"a","command":"x","env":{"ATTEMPT":"9"}}]}`, "set by schedlab"},
+		"our folder's variable":      {`{"tasks":[{"id":"a","command":"x","env":{"SCHEDLAB_ATTEMPT_DIR":"/"}}]}`, "set by schedlab"},
+		"many labels": {
+			`{"tasks":[{"id":"a","command":"x","tolerations":[` + strings.Repeat(`"a",`, 100) + `"a"]}]}`,
+			"tolerations",
+		},
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Parse([]byte(c.text), "j")
+		runtime.ReadMemStats(&after)
+		if err == nil || !strings.Contains(err.Error(), c.want) || len(err.Error()) > 500 {
+			t.Errorf("%s: %v, want an error with %q", name, err, c.want)
+		}
+		if mb := (after.TotalAlloc - before.TotalAlloc) >> 20; mb > 1024 { // 100,000 tasks, the most there may be, take half of it
+			t.Errorf("%s: %d MB were allocated for a text of %d", name, mb, len(c.text))
 		}
 	}
 }

@@ -1,7 +1,7 @@
 // Package local runs attempts as processes of this machine, so that none is lost and none runs twice, whoever is killed when.
 //
 // Each attempt has a folder and a shim, a small process between the daemon and the job that outlives the daemon. The folder's files are the
-// protocol (all written whole: temporary name, sync, rename):
+// protocol (all written whole, by a temporary name and a rename, and synced as far as a crash of the machine needs it):
 //
 //	spec     what to run; written by the daemon before it spawns the shim
 //	lock     held by the shim (flock, exclusive) from before it says that it is ready until its end
@@ -105,8 +105,17 @@ func (f folder) has(name string) bool {
 	return err == nil
 }
 
-// write puts v there whole and durably.
-func (f folder) write(name string, v any) error {
+// lasting is how much of a file must outlive a crash of the machine. (A crash of any process loses nothing of it.)
+type lasting int
+
+const (
+	fleeting lasting = iota // none: after such a crash nobody reads it
+	there                   // that it is there: its text tells the processes of one boot only
+	whole                   // all of it; it may stand under its temporary name afterwards
+)
+
+// write puts v there whole, and durably as far as how says.
+func (f folder) write(name string, v any, how lasting) error {
 	b, err := json.Marshal(v)
 	if err != nil {
 		return err
@@ -116,7 +125,10 @@ func (f folder) write(name string, v any) error {
 		return err
 	}
 	_, err = tmp.Write(append(b, '\n'))
-	if err = errors.Join(err, tmp.Sync(), tmp.Close()); err != nil {
+	if err == nil && how == whole {
+		err = tmp.Sync()
+	}
+	if err = errors.Join(err, tmp.Close()); err != nil {
 		return err
 	}
 	failpoint.Hit(name + "-renaming")
@@ -124,7 +136,10 @@ func (f folder) write(name string, v any) error {
 		return err
 	}
 	failpoint.Hit(name + "-renamed")
-	return f.sync()
+	if how == there {
+		return f.sync()
+	}
+	return nil
 }
 
 func (f folder) sync() error {
@@ -144,6 +159,15 @@ func (f folder) read(name string, v any) error {
 		return fmt.Errorf("%s: %w", f.path(name), err)
 	}
 	return nil
+}
+
+// readWhole reads what was written to last whole: its rename may have been lost in a crash, but not its text.
+func (f folder) readWhole(name string, v any) error {
+	err := f.read(name, v)
+	if errors.Is(err, fs.ErrNotExist) && f.read(name+".tmp", v) == nil {
+		return nil
+	}
+	return err
 }
 
 // errHeld says that another process has the lock.

@@ -21,9 +21,7 @@ type logFile struct {
 }
 
 func openLog(path string, maxBytes int64, keep int) *logFile {
-	l := &logFile{path: path, max: maxBytes, keep: keep}
-	l.open()
-	return l
+	return &logFile{path: path, max: maxBytes, keep: keep} // made with the first line
 }
 
 func (l *logFile) open() {

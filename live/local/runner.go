@@ -117,8 +117,16 @@ func (r *Runner) Start(t sched.TaskID, attempt int32, describe func() (*Spec, er
 	go func() {
 		s, err := describe()
 		e := Event{Kind: Voided}
-		if err == nil {
-			e, err = r.spawn(u, s)
+		for wait := 50 * time.Millisecond; err == nil; wait = min(2*wait, 5*time.Second) {
+			if e, err = r.spawn(u, s); err == nil || !passing(err) {
+				break
+			}
+			// The machine is short of something: that is no fault of the command, which has not run.
+			if r.slept(u, wait) {
+				e, err = Event{Kind: Voided}, nil
+				break
+			}
+			err = nil
 		}
 		if err != nil {
 			e = Event{Kind: Failed, Err: err.Error()}
@@ -126,6 +134,27 @@ func (r *Runner) Start(t sched.TaskID, attempt int32, describe func() (*Spec, er
 		r.release(u)
 		r.end(u, e)
 	}()
+}
+
+// passing reports whether an error is one of a machine that is short of something for now.
+func passing(err error) bool {
+	for _, no := range []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.EAGAIN, syscall.ENOMEM} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
+}
+
+// slept sleeps and reports whether the attempt is to end meanwhile, or the runner.
+func (r *Runner) slept(u *run, wait time.Duration) (over bool) {
+	for end := time.Now().Add(wait); !over && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		r.mu.Lock()
+		over = u.stop != nil || r.closed
+		r.mu.Unlock()
+	}
+	return over
 }
 
 // spawn takes the attempt from its folder to its end.
@@ -138,7 +167,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 		return Event{}, err
 	}
 	failpoint.Hit("runner-group-made")
-	if err := f.write("spec", s); err != nil {
+	if err := f.write("spec", s, fleeting); err != nil {
 		return Event{}, err
 	}
 	failpoint.Hit("runner-spec-written")
@@ -154,7 +183,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	}
 	defer readyR.Close()
 	cmd := &exec.Cmd{
-		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: append([]string{"GOMAXPROCS=2", "GOGC=off", "GOMEMLIMIT=64MiB"}, failpoint.Env()...),
+		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: append([]string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=64MiB"}, failpoint.Env()...),
 		ExtraFiles:  []*os.File{gateR, readyW},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
@@ -210,7 +239,7 @@ func (f folder) verdict(u *run, problem string) (Event, error) {
 	}
 	defer l.Close()
 	var x Exit
-	switch err := f.read("exit", &x); {
+	switch err := f.readWhole("exit", &x); {
 	case err == nil:
 		return Event{Kind: Ended, Exit: x}, nil
 	case !errors.Is(err, os.ErrNotExist):
@@ -224,7 +253,7 @@ func (f folder) verdict(u *run, problem string) (Event, error) {
 		return Event{Kind: Lost, Err: problem}, nil
 	}
 	failpoint.Hit("runner-void-writing")
-	if err := f.write("void", time.Now()); err != nil {
+	if err := f.write("void", time.Now(), there); err != nil {
 		return Event{}, err
 	}
 	failpoint.Hit("runner-void-written")
@@ -268,33 +297,33 @@ func (r *Runner) Open(t sched.TaskID, attempt int32) {
 	}
 }
 
-// Stop ends an attempt; Ended, Lost or Voided is reported once no process of it is left.
-func (r *Runner) Stop(t sched.TaskID, attempt int32, how Stop) {
+// Stop ends an attempt; Ended, Lost or Voided is reported once no process of it is left. It returns false where there is no such attempt.
+func (r *Runner) Stop(t sched.TaskID, attempt int32, how Stop) bool {
 	r.mu.Lock()
 	u := r.runs[key{t, attempt}]
 	if u == nil {
 		r.mu.Unlock()
-		return
+		return false
 	}
 	u.stop = &how
 	if u.gate != nil { // it has not run: it will not
 		_ = u.gate.Close()
 		u.gate = nil
 		r.mu.Unlock()
-		return
+		return true
 	}
 	f := u.f
 	r.mu.Unlock()
-	if f == "" {
-		return // start or adopt looks for it
+	if f != "" { // else start or adopt looks for it
+		go r.signal(u, f, how)
 	}
-	go r.signal(u, f, how)
+	return true
 }
 
 // signal tells the shim to stop.
 func (r *Runner) signal(u *run, f folder, how Stop) {
 	failpoint.Hit("runner-stop-writing")
-	if err := f.write("stop", how); err != nil {
+	if err := f.write("stop", how, fleeting); err != nil {
 		how.Grace = 0 // the shim takes its default
 	}
 	r.mu.Lock()

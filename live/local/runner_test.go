@@ -390,7 +390,7 @@ func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "ran")
-	if err := f.write("spec", spec(2, "touch "+file)); err != nil {
+	if err := f.write("spec", spec(2, "touch "+file), fleeting); err != nil {
 		t.Fatal(err)
 	}
 	b.Adopt(2, 1) // or before it spawned the shim
@@ -405,6 +405,27 @@ func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
 	}
 	if _, err := os.Stat(file); err == nil {
 		t.Error("the command ran in a void folder")
+	}
+}
+
+func TestAnExitWhoseRenameWasLostInACrashCounts(t *testing.T) {
+	for text, want := range map[string]EventKind{`{"code":7}` + "\n": Ended, `{"code":`: Lost, "": Lost} {
+		root := t.TempDir()
+		f, err := attempts(root).next(1, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := f.write("started", Started{}, there); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(f.path("exit.tmp"), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		b := newBench(t, root)
+		b.Adopt(1, 1)
+		if e := b.want(want); want == Ended && e.Exit.Code != 7 {
+			t.Errorf("exit %+v, want code 7", e.Exit)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -21,7 +22,8 @@ import (
 	"syscall"
 	"time"
 
-	_ "modernc.org/sqlite" // the driver "sqlite"
+	"modernc.org/sqlite" // also the driver "sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
 
 	"github.com/schedlab/schedlab/live/failpoint"
 	"github.com/schedlab/schedlab/policies/sched"
@@ -32,6 +34,9 @@ const Version = 1
 
 // applicationID marks our files in SQLite's header: "slab".
 const applicationID = 0x736c6162
+
+// maxConns bounds the connections: the writer's and some readers'. No reader keeps one while it hands on what it has read.
+const maxConns = 8
 
 // File is the name of the state file in its folder.
 const File = "state.db"
@@ -86,7 +91,12 @@ type Store struct {
 	next  int64
 
 	begin, commit, rollback, batch, job, attempt *sql.Stmt
+
+	unsure bool // whether the last commit, which failed, is in the file all the same
 }
+
+// ErrFull is returned, wrapped, by Append where there is no space left on the disk.
+var ErrFull = errors.New("no space left for the state file")
 
 // ErrLocked is returned, wrapped, by Open where another process has the file.
 var ErrLocked = errors.New("another process has it open")
@@ -113,7 +123,11 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if s.db, err = sql.Open("sqlite", dsn); err != nil {
 		return nil, err
 	}
+	s.db.SetMaxOpenConns(maxConns)
 	if s.write, err = s.db.Conn(ctx); err != nil {
+		return nil, err
+	}
+	if err = os.Chmod(path, 0o600); err != nil { // what jobs have in their environments is nobody's business; -wal and -shm follow
 		return nil, err
 	}
 	if err = s.migrate(ctx, fresh); err != nil {
@@ -252,19 +266,37 @@ func syncFile(path string) error {
 func (s *Store) Next() int64 { return s.next }
 
 // Append makes a batch durable. After an error the batch is not in the file, unless the error came of the last step, where nobody can
-// know: then it is there in full or not at all, which Next tells once the file is opened again.
+// know: then it is there in full or not at all, which the next Append finds out, or Next once the file is opened again. The same batch may
+// be appended again.
 func (s *Store) Append(b *Batch) (err error) {
 	if b.No != s.next {
 		return fmt.Errorf("store: batch %d, want %d", b.No, s.next)
 	}
 	failpoint.Hit("store-beginning")
+	defer func() {
+		var e *sqlite.Error
+		if errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL {
+			err = fmt.Errorf("store: %w: %w", ErrFull, err)
+		} else if err != nil {
+			err = fmt.Errorf("store: %w", err)
+		}
+	}()
+	if s.unsure {
+		there, err := s.has(b)
+		if err != nil {
+			return err
+		}
+		if s.unsure = false; there {
+			s.next++
+			return nil
+		}
+	}
 	if _, err := s.begin.Exec(); err != nil {
-		return fmt.Errorf("store: %w", err)
+		return err
 	}
 	defer func() {
 		if err != nil {
 			_, _ = s.rollback.Exec()
-			err = fmt.Errorf("store: %w", err)
 		}
 	}()
 	if _, err := s.batch.Exec(b.No, int64(b.At), b.Facts); err != nil {
@@ -284,11 +316,27 @@ func (s *Store) Append(b *Batch) (err error) {
 	}
 	failpoint.Hit("store-committing")
 	if _, err := s.commit.Exec(); err != nil {
+		s.unsure = true
 		return err
 	}
 	failpoint.Hit("store-committed")
 	s.next++
 	return nil
+}
+
+// has reports whether the batch is in the file. Another one in its place is an error: it can only be another process's.
+func (s *Store) has(b *Batch) (bool, error) {
+	var facts []byte
+	err := s.write.QueryRowContext(context.Background(), "SELECT facts FROM batch WHERE no = ?", b.No).Scan(&facts)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return false, nil
+	case err != nil:
+		return false, err
+	case !bytes.Equal(facts, b.Facts):
+		return false, fmt.Errorf("batch %d is there already, and another one", b.No)
+	}
+	return true, nil
 }
 
 // Meta returns the value of a key, nil if it was never set.
@@ -309,17 +357,51 @@ func (s *Store) SetMeta(ctx context.Context, key string, value []byte) error {
 
 // Batches yields the batches from a number on, without their jobs and attempts. It ends after the first error.
 func (s *Store) Batches(ctx context.Context, from int64) iter.Seq2[Batch, error] {
-	return query(ctx, s.db, func(rows *sql.Rows, b *Batch) error {
-		var at int64
-		err := rows.Scan(&b.No, &at, &b.Facts)
-		b.At = sched.Time(at)
-		return err
-	}, "SELECT no, at_ns, facts FROM batch WHERE no >= ? ORDER BY no", from)
+	return pages(from, func(b *Batch) int64 { return b.No }, func(from int64) iter.Seq2[Batch, error] {
+		return query(ctx, s.db, func(rows *sql.Rows, b *Batch) error {
+			var at int64
+			err := rows.Scan(&b.No, &at, &b.Facts)
+			b.At = sched.Time(at)
+			return err
+		}, "SELECT no, at_ns, facts FROM batch WHERE no >= ? ORDER BY no LIMIT ?", from, pageRows)
+	})
 }
 
 // Jobs yields the jobs from an id on.
 func (s *Store) Jobs(ctx context.Context, from sched.JobID) iter.Seq2[Job, error] {
-	return query(ctx, s.db, scanJob, "SELECT id, first_task, tasks, uid, submit_ns, name, spec FROM job WHERE id >= ? ORDER BY id", int64(from))
+	return pages(int64(from), func(j *Job) int64 { return int64(j.ID) }, func(from int64) iter.Seq2[Job, error] {
+		return query(ctx, s.db, scanJob, "SELECT id, first_task, tasks, uid, submit_ns, name, spec FROM job WHERE id >= ? ORDER BY id LIMIT ?", from, pageRows)
+	})
+}
+
+// pageRows is how many rows are read at a time.
+const pageRows = 256
+
+// pages yields the rows of one page after the other. Each is read whole before any of it is handed on: whoever takes his time over them
+// holds no connection, and no old state of the file, which then could never be tidied.
+func pages[T any](from int64, key func(*T) int64, page func(from int64) iter.Seq2[T, error]) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		rows := make([]T, 0, pageRows)
+		for {
+			rows = rows[:0]
+			for v, err := range page(from) {
+				if err != nil {
+					yield(v, err)
+					return
+				}
+				rows = append(rows, v)
+			}
+			for i := range rows {
+				from = key(&rows[i]) + 1
+				if !yield(rows[i], nil) {
+					return
+				}
+			}
+			if len(rows) < pageRows {
+				return
+			}
+		}
+	}
 }
 
 // JobOf returns the job that a task belongs to; false if there is none.
@@ -336,6 +418,16 @@ func scanJob(rows *sql.Rows, j *Job) error {
 	err := rows.Scan(&id, &first, &j.Tasks, &j.UID, &submit, &j.Name, &j.Spec)
 	j.ID, j.First, j.Submit = sched.JobID(id), sched.TaskID(first), sched.Time(submit)
 	return err
+}
+
+// LastAttempts yields the last attempt that is over of each task that had one, in the tasks' order.
+func (s *Store) LastAttempts(ctx context.Context) iter.Seq2[Attempt, error] {
+	return query(ctx, s.db, func(rows *sql.Rows, a *Attempt) error {
+		var task, start, end int64
+		err := rows.Scan(&task, &a.N, &start, &end, &a.Code, &a.How, &a.Placed)
+		a.Task, a.Start, a.End = sched.TaskID(task), sched.Time(start), sched.Time(end)
+		return err
+	}, "SELECT task, max(n), start_ns, end_ns, code, how, placed FROM attempt GROUP BY task ORDER BY task")
 }
 
 // Attempts yields the attempts of a task that are over.
