@@ -166,7 +166,7 @@ func (d *Daemon) Act(ctx context.Context, who Who, what Action, tasks []sched.Ta
 			if task, err := d.specs.task(d, t); err == nil {
 				grace = task.Grace()
 			}
-			d.runner.Stop(t, n, local.Stop{Reason: reasonPreempted, Grace: grace})
+			d.runner.Stop(t, n, local.Stop{Reason: reasonPreempted, Grace: grace, Save: true})
 		}
 		err = d.await(ctx, done, func(t sched.TaskID) bool {
 			return d.kernel.Attempt(t) != attempt[t] || d.kernel.Phase(t) != sched.Running && d.kernel.Phase(t) != sched.Stopping

@@ -98,6 +98,7 @@ func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (
 		Task: t, Attempt: attempt, Name: name, Command: task.Command, Dir: task.Dir, UID: uid, Grace: task.Grace(),
 		Limit: job.Seconds(task.LimitS), Mem: demand.Need.Mem * int64(demand.Gang), CPUMilli: demand.CPUTotal(), LogBytes: logBytes, LogFiles: logFiles,
 	}
+	s.Checkpoint = d.saving(t, task, on)
 	u, err := owner(uid)
 	if err != nil {
 		return nil, err
