@@ -23,6 +23,7 @@ import (
 
 	"github.com/schedlab/schedlab/live"
 	"github.com/schedlab/schedlab/live/cgroup"
+	"github.com/schedlab/schedlab/live/checkpoint"
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/failpoint"
 	"github.com/schedlab/schedlab/live/job"
@@ -32,7 +33,7 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// Config says what to run. The fields down to Exe must be set.
+// Config says what to run. Dir, Node, Policy, Build and Exe must be set.
 type Config struct {
 	Dir    string                                  // of the state
 	Node   sched.NodeSpec                          // this machine
@@ -45,6 +46,11 @@ type Config struct {
 	// Patience is how long a state file that cannot be written is tried again before Run gives up; requests are refused meanwhile.
 	// 0 means a minute.
 	Patience time.Duration
+
+	// Checkpoints is where they are kept: an absolute path or s3://bucket/prefix; "" is a folder of the state. Work is the folder where
+	// running tasks write them, which the owners of tasks must be able to pass through; "" is another. MTBF 0 is DefaultMTBF.
+	Checkpoints, Work string
+	MTBF              time.Duration
 
 	Groups       *cgroup.Manager // makes the attempts' control groups; nil: there are none
 	CPUCap       bool            // a task's CPUs are also the most that it gets, not only its share
@@ -84,15 +90,17 @@ type Daemon struct {
 	book      *book
 	jobs      []Job
 	first     birth
-	policy    string                      // in force
-	stopWhy   map[sched.TaskID]string     // why a running task is being stopped, where it is not the policy
-	began     map[attemptKey]sched.Time   // of attempts that run
-	ended     map[attemptKey]*local.Event // what came of attempts whose end is not in the state file yet
-	lastEnd   map[sched.TaskID]end        // of tasks that had an attempt
-	quotas    map[[2]string]sched.Quota   // by tenant and queue, one of them ""
-	recurring map[sched.JobID]*recurrence // by the first job of the chain
-	problem   map[sched.TaskID]string     // why the last attempt of a task did not run or was lost
-	changed   chan struct{}               // closed with each batch, and made anew
+	policy    string                       // in force
+	stopWhy   map[sched.TaskID]string      // why a running task is being stopped, where it is not the policy
+	began     map[attemptKey]sched.Time    // of attempts that run
+	ended     map[attemptKey]*local.Event  // what came of attempts whose end is not in the state file yet
+	lastEnd   map[sched.TaskID]end         // of tasks that had an attempt
+	quotas    map[[2]string]sched.Quota    // by tenant and queue, one of them ""
+	recurring map[sched.JobID]*recurrence  // by the first job of the chain
+	noted     map[attemptKey]local.Saved   // what was last reported of attempts that run
+	saved     map[sched.TaskID]local.Saved // of tasks with checkpoints, while those are kept
+	problem   map[sched.TaskID]string      // why the last attempt of a task did not run or was lost
+	changed   chan struct{}                // closed with each batch, and made anew
 
 	reqMu    sync.Mutex
 	requests []*request
@@ -102,6 +110,7 @@ type Daemon struct {
 	stopping <-chan struct{} // closed when Run's context ends
 
 	watch   watch
+	swept   chan struct{} // an attempt with checkpoints is over
 	specs   specCache
 	metrics *metrics
 	stepped time.Time // when the kernel was handed the batch
@@ -139,6 +148,10 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		cfg: c, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), book: newBook(), changed: make(chan struct{}),
 		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, ended: map[attemptKey]*local.Event{},
 		lastEnd: map[sched.TaskID]end{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
+		noted: map[attemptKey]local.Saved{}, saved: map[sched.TaskID]local.Saved{}, swept: make(chan struct{}, 1),
+	}
+	if _, err := checkpoint.Open(d.cfg.place()); err != nil {
+		return nil, err
 	}
 	if d.store, err = store.Open(ctx, c.Dir); err != nil {
 		return nil, err
@@ -149,7 +162,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		}
 	}()
 	d.metrics = newMetrics(d)
-	d.runner = &local.Runner{Root: filepath.Join(c.Dir, "attempts"), Exe: c.Exe, Report: d.report, Groups: c.Groups}
+	d.runner = &local.Runner{Root: filepath.Join(c.Dir, "attempts"), Exe: c.Exe, Report: d.report, Groups: c.Groups, Env: c.shimEnv()}
 	d.loop = &live.Loop{
 		Runner: (*orders)(d), Lock: &d.mu, Intake: d.intake, Tap: d.commit, Settle: d.settle,
 	}
@@ -328,6 +341,9 @@ func (s *scripted) Decide(r *sched.Round) {
 // Run drives the kernel until the context ends or the state file can no longer be written. Jobs that run then run on.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.stopping = ctx.Done()
+	if err := errors.Join(d.cfg.prepareWork(), d.runner.Listen()); err != nil {
+		return errors.Join(err, d.store.Close())
+	}
 	d.adopt()
 	if busy := d.runner.Sweep(); len(busy) > 0 {
 		d.log.Warn("control groups with processes in them are of no attempt that this state knows, and are left alone", "groups", busy)
@@ -337,6 +353,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { d.recurLoop(aside) })
 	beside.Go(func() { d.watchLoop(aside) })
+	beside.Go(func() { d.sweep(aside) })
 	err := d.loop.Run(ctx)
 	stop()
 	beside.Wait()
@@ -375,11 +392,12 @@ func (d *Daemon) refuse(err error) {
 func (d *Daemon) adopt() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.recall()
 	for t := range d.kernel.RunningTasks() {
 		n := d.kernel.Attempt(t)
 		d.runner.Adopt(t, n)
 		if d.kernel.Phase(t) == sched.Stopping {
-			d.runner.Stop(t, n, local.Stop{Reason: "stopped", Grace: job.DefaultGrace})
+			d.runner.Stop(t, n, local.Stop{Reason: reasonStopped, Grace: job.DefaultGrace, Save: true})
 		}
 	}
 }
@@ -594,6 +612,16 @@ func (d *Daemon) report(e local.Event) {
 	case local.Adopted:
 		d.log.Info("an attempt has outlived the daemon and is taken up again", "task", e.Task, "attempt", e.Attempt)
 		return
+	case local.Noted:
+		d.mu.Lock()
+		fact.Done = d.noteSaved(&e)
+		news := fact.Done != d.kernel.Kept(e.Task)
+		d.mu.Unlock()
+		if news {
+			fact.Kind = sched.CheckpointDone
+			d.loop.Report(fact)
+		}
+		return
 	case local.Voided:
 		if !e.Stopped { // the daemon died before it ran: the attempt begins anew
 			d.mu.RLock()
@@ -617,12 +645,16 @@ func (d *Daemon) report(e local.Event) {
 	}
 	d.mu.Lock()
 	d.ended[attemptKey{e.Task, e.Attempt}] = &e
+	kept := d.noteSaved(&e)
 	d.mu.Unlock()
+	if fact.Kind == sched.Stopped || fact.Kind == sched.FailedAttempt {
+		fact.Done = kept
+	}
 	d.loop.Report(fact)
 }
 
 // CodeRequeue is the exit code of a command that has saved its work and wants to be started again; it takes no retry.
-const CodeRequeue = 85
+const CodeRequeue = checkpoint.CodeSaved
 
 // kindOf says which fact an exit is.
 func kindOf(x *local.Exit) sched.EventKind {
@@ -671,11 +703,12 @@ func (o *orders) Stop(t sched.TaskID, attempt int32) {
 	if task, err := d.specs.task(d, t); err == nil {
 		grace = task.Grace()
 	}
-	d.runner.Stop(t, attempt, local.Stop{Reason: cmp.Or(why, reasonPreempted), Grace: grace})
+	why = cmp.Or(why, reasonPreempted)
+	d.runner.Stop(t, attempt, local.Stop{Reason: why, Grace: grace, Save: why == reasonPreempted})
 }
 
 // Checkpoint asks for the attempt's work to be saved.
-func (o *orders) Checkpoint(sched.TaskID, int32) {}
+func (o *orders) Checkpoint(t sched.TaskID, attempt int32) { o.runner.Checkpoint(t, attempt) }
 
 // Name returns a task as people write it: the job's number, and its own id where the job has several tasks.
 func (d *Daemon) name(t sched.TaskID) string {

@@ -20,6 +20,10 @@ type metrics struct {
 	store     prometheus.Histogram
 	dropped   prometheus.Counter
 
+	checkpoints     *prometheus.CounterVec   // by result
+	checkpointTime  *prometheus.HistogramVec // by part
+	checkpointBytes prometheus.Counter
+
 	ready, running, capacity, used *prometheus.Desc
 }
 
@@ -44,12 +48,20 @@ func newMetrics(d *Daemon) *metrics {
 		dropped: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: space, Name: "dropped_log_lines_total", Help: "Lines of jobs' logs that did not get to the disk.",
 		}),
-		ready:    prometheus.NewDesc(space+"_ready_tasks", "Tasks that are ready and do not run.", []string{"queue", "tenant"}, nil),
-		running:  prometheus.NewDesc(space+"_running_tasks", "Tasks that hold resources.", []string{"queue", "tenant"}, nil),
-		capacity: prometheus.NewDesc(space+"_capacity", "What the node has: GPUs, cores, bytes of memory.", []string{"node", "resource"}, nil),
-		used:     prometheus.NewDesc(space+"_used", "What of it is allocated.", []string{"node", "resource"}, nil),
+		checkpoints: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: space, Name: "checkpoints_total", Help: "Checkpoints that are in the store, that failed, and requests that jobs refused.",
+		}, []string{"result"}),
+		checkpointTime: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: space, Name: "checkpoint_seconds", Help: "Time of a checkpoint: hold, from the request until the job has written it; save, from there until it is in the store.",
+			Buckets: prometheus.ExponentialBuckets(1e-3, 4, 10),
+		}, []string{"part"}),
+		checkpointBytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "checkpoint_bytes_total", Help: "Bytes of checkpoints stored."}),
+		ready:           prometheus.NewDesc(space+"_ready_tasks", "Tasks that are ready and do not run.", []string{"queue", "tenant"}, nil),
+		running:         prometheus.NewDesc(space+"_running_tasks", "Tasks that hold resources.", []string{"queue", "tenant"}, nil),
+		capacity:        prometheus.NewDesc(space+"_capacity", "What the node has: GPUs, cores, bytes of memory.", []string{"node", "resource"}, nil),
+		used:            prometheus.NewDesc(space+"_used", "What of it is allocated.", []string{"node", "resource"}, nil),
 	}
-	m.registry.MustRegister(m.wait, m.ends, m.decisions, m.decision, m.store, m.dropped, m)
+	m.registry.MustRegister(m.wait, m.ends, m.decisions, m.decision, m.store, m.dropped, m.checkpoints, m.checkpointTime, m.checkpointBytes, m)
 	return m
 }
 

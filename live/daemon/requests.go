@@ -191,7 +191,7 @@ func (d *Daemon) Act(ctx context.Context, who Who, what Action, tasks []sched.Ta
 			if task, err := d.specs.task(d, t); err == nil {
 				grace = task.Grace()
 			}
-			for !d.runner.Stop(t, n, local.Stop{Reason: reasonPreempted, Grace: grace}) && d.runs(t, n) { // between two tries of the attempt
+			for !d.runner.Stop(t, n, local.Stop{Reason: reasonPreempted, Grace: grace, Save: true}) && d.runs(t, n) { // between two tries of the attempt
 				select {
 				case <-time.After(time.Millisecond):
 				case <-ctx.Done():

@@ -102,6 +102,7 @@ func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (
 		Limit: job.Seconds(task.LimitS), Mem: demand.Need.Mem * int64(demand.Gang), CPUMilli: demand.CPUTotal(), CPUCap: d.cfg.CPUCap,
 		Pids: d.cfg.Pids, LogBytes: logBytes, LogFiles: logFiles,
 	}
+	s.Checkpoint = d.saving(t, task, on)
 	u, err := owner(uid)
 	if err != nil {
 		return nil, err

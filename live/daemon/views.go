@@ -36,6 +36,8 @@ type Task struct {
 	GPUs     []int    `json:"gpu_indexes,omitempty"`
 	Code     *int32   `json:"exit_code,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
+
+	Checkpoint *CheckpointView `json:"checkpoint,omitempty"`
 }
 
 // view returns what is shown of a task. It is called under mu.
@@ -83,6 +85,7 @@ func (d *Daemon) view(t sched.TaskID) Task {
 	if x, ok := d.lastEnd[t]; ok {
 		v.Code, v.Reason = &x.code, x.reason
 	}
+	v.Checkpoint = d.viewSaved(t)
 	if p := d.problem[t]; p != "" && v.Reason == "" {
 		v.Reason = p
 	}

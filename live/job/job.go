@@ -60,6 +60,23 @@ type Checkpoint struct {
 	Every string `json:"every,omitempty" yaml:"every"` // a duration, young-daly, or off (only when it is preempted); default 5s
 }
 
+// DefaultEvery is the time between two requests where a task does not say.
+const DefaultEvery = 5 * time.Second
+
+// Interval returns the time between two requests, 0 where it is asked only when it is preempted. youngDaly: until a cost is known.
+func (c *Checkpoint) Interval() (every time.Duration, youngDaly bool) {
+	switch c.Every {
+	case "":
+		return DefaultEvery, false
+	case "off":
+		return 0, false
+	case "young-daly":
+		return DefaultEvery, true
+	}
+	every, _ = time.ParseDuration(c.Every) // checked when it was accepted
+	return every, false
+}
+
 // DefaultGrace is the time from SIGTERM to SIGKILL where a task does not say.
 const DefaultGrace = 10 * time.Second
 

@@ -9,6 +9,7 @@
 //	started  written by the shim before the command is executed
 //	exit     written by the shim when all of the command's processes are gone
 //	stop     written by the daemon before it signals the shim: how to stop
+//	checkpoint  written by the shim once a checkpoint is in the store: what is saved
 //
 // An attempt starts in three steps: (1) the order to start is durable; (2) the shim is spawned behind a gate, takes the lock, and exits if
 // `void` is there; (3) that it is ready is durable, then the gate opens. If the daemon dies before (3), the shim sees the gate's end and
@@ -58,6 +59,8 @@ type Spec struct {
 	Limit    time.Duration   `json:"limit,omitempty"`   // killed after so long
 	Grace    time.Duration   `json:"grace"`             // from SIGTERM to SIGKILL
 
+	Checkpoint *Checkpoint `json:"checkpoint,omitempty"` // nil: its work cannot be saved
+
 	LogBytes int64 `json:"log_bytes"` // of one log file, after which it is rotated
 	LogFiles int   `json:"log_files"` // kept besides the one being written
 }
@@ -93,6 +96,7 @@ type Exit struct {
 type Stop struct {
 	Reason string        `json:"reason"`
 	Grace  time.Duration `json:"grace"`
+	Save   bool          `json:"save,omitempty"` // ask for a checkpoint first, and wait for it up to the grace
 }
 
 // folder is the folder of one attempt.

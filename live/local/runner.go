@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,6 +33,7 @@ const (
 	Lost                         // its shim was killed: what the command did is not known. No process of it is left
 	Failed                       // its command did not run and will not
 	Voided                       // it was stopped before its command ran
+	Noted                        // Saved has changed
 )
 
 // Event is one report on an attempt.
@@ -41,21 +44,24 @@ type Event struct {
 	Exit    Exit   // Ended
 	Err     string // Failed, Lost
 	Stopped bool   // Stop was called
+	Saved   *Saved // Noted, and with an end: what is saved of its work; nil where nothing is known of that
 }
 
 // Runner keeps the attempts of this machine. Root and Exe must be set. Its methods return at once.
 type Runner struct {
 	Root   string      // folder of the attempts' folders
 	Exe    string      // the program whose hidden command ShimCommand is
-	Report func(Event) // called from any goroutine; never two events of one attempt at a time
+	Report func(Event) // called from any goroutine; never two events of one attempt at a time, but for Noted
+	Env    []string    // of the shims, besides what they must have
 	// Groups, if not nil, makes a control group for each attempt. Where this machine can make none, its processes are found below the shim
 	// and by their environment.
 	Groups *cgroup.Manager
 
-	making sync.Mutex // of groups
-	mu     sync.Mutex
-	runs   map[key]*run
-	closed bool
+	making  sync.Mutex // of groups
+	mu      sync.Mutex
+	runs    map[key]*run
+	closed  bool
+	reports *os.File // the FIFO by which the shims say that Saved has changed
 }
 
 type key struct {
@@ -72,6 +78,8 @@ type run struct {
 	stop  *Stop
 	group cgroup.Group // nil where the runner makes none
 	mem   int64        // the limit of its memory, in bytes; 0 = none
+	at    folder       // of its try, from the beginning
+	saves bool         // its shim knows askSignal
 }
 
 func (r *Runner) add(k key) *run {
@@ -99,6 +107,11 @@ func (r *Runner) end(u *run, e Event) {
 		u.pidfd = -1
 	}
 	delete(r.runs, u.key)
+	if u.at != "" {
+		if s, ok := u.at.readSaved(); ok {
+			e.Saved = &s
+		}
+	}
 	e.Task, e.Attempt, e.Stopped = u.task, u.attempt, u.stop != nil
 	closed := r.closed
 	r.mu.Unlock()
@@ -163,6 +176,9 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
+	r.mu.Lock()
+	u.at = f
+	r.mu.Unlock()
 	if err := r.makeGroup(u, f, s); err != nil {
 		return Event{}, err
 	}
@@ -183,7 +199,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 	}
 	defer readyR.Close()
 	cmd := &exec.Cmd{
-		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: append([]string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=64MiB"}, failpoint.Env()...),
+		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: slices.Concat([]string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=64MiB"}, r.Env, failpoint.Env()),
 		ExtraFiles:  []*os.File{gateR, readyW},
 		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
 	}
@@ -209,7 +225,7 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 		return Event{}, fmt.Errorf("the shim did not get ready: %s", strings.TrimPrefix(lines.Text(), "error: "))
 	}
 	r.mu.Lock()
-	u.f, u.gate = f, gateW
+	u.f, u.gate, u.saves = f, gateW, s.Checkpoint != nil
 	u.reapedBy(cmd.Process.Pid)
 	if fd, err := unix.PidfdOpen(cmd.Process.Pid, 0); err == nil {
 		u.pidfd = fd
@@ -355,6 +371,9 @@ func (r *Runner) adopt(u *run) (Event, error) {
 	if f != "" {
 		r.findGroup(u, f)
 	}
+	r.mu.Lock()
+	u.at = f
+	r.mu.Unlock()
 	if f == "" || f.has("void") || failpoint.Naive() && !f.has("exit") {
 		return Event{Kind: Voided}, nil
 	}
@@ -380,14 +399,16 @@ func (r *Runner) adopt(u *run) (Event, error) {
 			return Event{}, err
 		}
 		if started {
+			var spec Spec
 			r.mu.Lock()
-			u.f, u.pidfd = f, fd
+			u.f, u.pidfd, u.saves = f, fd, f.read("spec", &spec) == nil && spec.Checkpoint != nil
 			u.reapedBy(s.Shim)
 			how := u.stop
 			r.mu.Unlock()
 			if !f.has("exit") { // else the lock is a moment from free
 				r.Report(Event{Kind: Adopted, Task: u.task, Attempt: u.attempt})
 			}
+			r.note(u.key) // what was saved while no daemon ran
 			if how != nil {
 				r.signal(u, f, *how)
 			}
@@ -407,6 +428,73 @@ func (r *Runner) Close() {
 		}
 	}
 	r.closed = true
+	if r.reports != nil {
+		_ = r.reports.Close()
+		r.reports = nil
+	}
+}
+
+// Checkpoint asks an attempt to save its work; Noted is reported once that is done. One whose work cannot be saved is not asked.
+func (r *Runner) Checkpoint(t sched.TaskID, attempt int32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u := r.runs[key{t, attempt}]; u != nil && u.saves && u.pidfd >= 0 && u.gate == nil && u.f.has("started") {
+		_ = unix.PidfdSendSignal(u.pidfd, askSignal, nil, 0)
+	}
+}
+
+// Listen hears from the shims until Close. Without it, what an attempt has saved is known at its end.
+func (r *Runner) Listen() error {
+	if err := os.MkdirAll(r.Root, 0o755); err != nil {
+		return err
+	}
+	path := filepath.Join(r.Root, reportsFile)
+	if err := unix.Mkfifo(path, 0o600); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	// Open for writing as well: it has no end when a shim closes it, and opening it waits for nobody.
+	f, err := os.OpenFile(path, os.O_RDWR|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.reports = f
+	r.mu.Unlock()
+	go func() {
+		for lines := bufio.NewScanner(f); lines.Scan(); {
+			var k key
+			if n, err := fmt.Sscanf(lines.Text(), "%d %d", &k.task, &k.attempt); err == nil && n == 2 {
+				r.note(k)
+			}
+		}
+	}()
+	return nil
+}
+
+// note reports what an attempt has saved.
+func (r *Runner) note(k key) {
+	r.mu.Lock()
+	u := r.runs[k]
+	if u == nil || r.closed || !u.saves {
+		r.mu.Unlock()
+		return
+	}
+	f := u.f
+	r.mu.Unlock()
+	if s, ok := f.readSaved(); ok {
+		r.Report(Event{Kind: Noted, Task: k.task, Attempt: k.attempt, Saved: &s})
+	}
+}
+
+// Saved returns what the newest try of an attempt has saved, and what it last said of its progress; false where nothing is known.
+func (r *Runner) Saved(t sched.TaskID, attempt int32) (s Saved, progress string, ok bool) {
+	f, _, err := attempts(r.Root).last(t, attempt)
+	if err != nil || f == "" {
+		return s, "", false
+	}
+	b, _ := os.ReadFile(f.path(progressFile))
+	s, ok = f.readSaved()
+	return s, string(b), ok
 }
 
 // Running returns the number of attempts that are not over.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -18,6 +19,7 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/live/cgroup"
+	"github.com/schedlab/schedlab/live/checkpoint"
 	"github.com/schedlab/schedlab/live/failpoint"
 )
 
@@ -41,7 +43,7 @@ const (
 // Shim runs the attempt in the folder and returns the exit code of the shim itself. It is the whole of a process: it changes what belongs
 // to the process (signals, subreaper) and never undoes it.
 func Shim(dir string) int {
-	s := &shim{f: folder(dir), ready: os.NewFile(readyFD, "ready"), gate: os.NewFile(gateFD, "gate"), pids: map[int]int{}}
+	s := &shim{f: folder(dir), ready: os.NewFile(readyFD, "ready"), gate: os.NewFile(gateFD, "gate"), pids: map[int]int{}, gone: make(chan struct{})}
 	syscall.CloseOnExec(gateFD)
 	syscall.CloseOnExec(readyFD)
 	if err := s.run(); err != nil {
@@ -60,11 +62,17 @@ type shim struct {
 
 	group  cgroup.Group // nil where there are no control groups
 	mu     sync.Mutex
-	pids   map[int]int // process id -> replica, of those that are not reaped
-	reason string      // why it is being stopped; "" while it is not
-	over   bool        // no replica is left: nobody must be signalled any more
+	pids   map[int]int   // process id -> replica, of those that are not reaped
+	reason string        // why it is being stopped; "" while it is not
+	asked  string        // why it was asked to save its work and to end, before it is stopped
+	over   bool          // no replica is left: nobody must be signalled any more
+	gone   chan struct{} // closed then
 	exit   Exit
 	failed bool
+	saved  int // replicas that have left with checkpoint.CodeSaved
+
+	keeper   *keeper // nil where the work is not saved
+	starting context.CancelFunc
 }
 
 func (s *shim) run() error {
@@ -72,6 +80,8 @@ func (s *shim) run() error {
 	runtime.LockOSThread()
 	stop := make(chan os.Signal, 8)
 	signal.Notify(stop, syscall.SIGTERM)
+	ask := make(chan os.Signal, 1)
+	signal.Notify(ask, askSignal)
 	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGTSTP)
 
 	lock, err := s.f.take(false)
@@ -123,6 +133,7 @@ func (s *shim) run() error {
 	_, _ = io.WriteString(s.ready, "started\n")
 	_ = s.ready.Close()
 	go s.signals(stop)
+	go s.requests(ask)
 	s.execute()
 	return s.finish()
 }
@@ -138,6 +149,48 @@ func (s *shim) signals(stop <-chan os.Signal) {
 	}
 }
 
+// askSignal has the shim ask for a checkpoint.
+const askSignal = syscall.SIGUSR1
+
+func (s *shim) requests(ask <-chan os.Signal) {
+	for range ask {
+		s.mu.Lock()
+		k := s.keeper
+		s.mu.Unlock()
+		if k != nil {
+			k.request()
+		}
+	}
+}
+
+// keep opens what saves the command's work, and finds what it resumes from. A stop breaks that off.
+func (s *shim) keep() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	s.mu.Lock()
+	s.starting = cancel
+	stopped := s.reason != ""
+	s.mu.Unlock()
+	if stopped {
+		return nil
+	}
+	k, err := openKeeper(ctx, s.f, &s.spec, func(format string, args ...any) { _, _ = fmt.Fprintf(s.log, "schedlab: "+format+"\n", args...) }, s.roots)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil && s.reason != "" {
+		return nil
+	}
+	s.keeper = k
+	return err
+}
+
+// roots returns the replicas that live.
+func (s *shim) roots() []int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Keys(s.pids))
+}
+
 // execute runs the replicas until no process of theirs is left.
 func (s *shim) execute() {
 	s.log = openLog(s.f.path("log"), s.spec.LogBytes, s.spec.LogFiles)
@@ -150,6 +203,13 @@ func (s *shim) execute() {
 	if err != nil {
 		s.fail(err)
 		return
+	}
+	if s.spec.Checkpoint != nil {
+		if err := s.keep(); err != nil {
+			s.fail(err)
+			_, _ = read.Close(), write.Close()
+			return
+		}
 	}
 	drained := make(chan struct{})
 	go func() {
@@ -165,8 +225,14 @@ func (s *shim) execute() {
 	}
 	_ = write.Close()
 	failpoint.Hit("shim-executed")
+	if s.keeper != nil {
+		s.keeper.start()
+	}
 	s.reap()
 	<-drained
+	if s.keeper != nil {
+		s.keeper.end(s.saved == len(s.spec.Replicas), !s.failed && s.reason == "")
+	}
 	s.exit.RanFor = time.Since(began).Seconds()
 }
 
@@ -209,6 +275,9 @@ func (s *shim) spawn(i int, out *os.File) error {
 	})
 	env = append(append(env, own...), FolderVariable+"="+string(s.f),
 		"RANK="+strconv.Itoa(i), "LOCAL_RANK="+strconv.Itoa(i), "WORLD_SIZE="+strconv.Itoa(len(s.spec.Replicas)))
+	if s.keeper != nil {
+		env = append(env, s.keeper.env(i)...)
+	}
 	path, err := lookPath(s.spec.Command[0], s.spec.Env, s.spec.Dir)
 	if err != nil {
 		return err
@@ -268,6 +337,7 @@ func (s *shim) reap() {
 		case err != nil: // ECHILD: nobody is left
 			s.mu.Lock()
 			s.over = true
+			close(s.gone)
 			s.mu.Unlock()
 			return
 		}
@@ -280,6 +350,9 @@ func (s *shim) reap() {
 			if ws.Signaled() {
 				sig = int(ws.Signal())
 				code = 128 + sig
+			}
+			if code == checkpoint.CodeSaved {
+				s.saved++
 			}
 			if code != 0 && !s.failed {
 				s.failed = true
@@ -367,6 +440,22 @@ func (s *shim) stop(how Stop) {
 		s.mu.Unlock()
 		return
 	}
+	if k := s.keeper; how.Save && k != nil && s.reason == "" { // it is not being stopped yet: it may still finish
+		first := s.asked == ""
+		s.asked = how.Reason
+		s.mu.Unlock()
+		if first {
+			go func() {
+				k.preempt(how.Grace, s.gone)
+				how.Save = false
+				s.stop(how)
+			}()
+		}
+		return
+	}
+	if s.starting != nil {
+		s.starting()
+	}
 	if s.reason == "" {
 		s.reason = how.Reason
 	}
@@ -393,6 +482,9 @@ func (s *shim) finish() error {
 	s.memory()
 	if s.exit.Reason == "" {
 		s.exit.Reason = s.reason
+	}
+	if s.exit.Reason == "" && s.exit.Code == checkpoint.CodeSaved {
+		s.exit.Reason = s.asked
 	}
 	s.exit.DroppedLines = s.log.close()
 	failpoint.Hit("shim-exit-writing")

@@ -1,0 +1,226 @@
+package daemon
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/schedlab/schedlab/live/checkpoint"
+	"github.com/schedlab/schedlab/live/job"
+	"github.com/schedlab/schedlab/live/local"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// The shims save the work of tasks and find what an attempt resumes from; the daemon says where and how often, tells the kernel what is
+// saved, and removes what is of no use any more.
+
+// DefaultMTBF is the mean time between failures where nobody says.
+const DefaultMTBF = 24 * time.Hour
+
+// place returns where checkpoints are kept.
+func (c *Config) place() string { return cmp.Or(c.Checkpoints, filepath.Join(c.Dir, "checkpoints")) }
+
+// workDir returns the folder of running tasks' folders.
+func (c *Config) workDir() string { return cmp.Or(c.Work, filepath.Join(c.Dir, "work")) }
+
+// setsKey is the folder of all sets of this state: another state may share the store, now or after it.
+func (d *Daemon) setsKey() string { return strconv.FormatInt(d.first.Epoch.UnixNano(), 36) }
+
+func (d *Daemon) setKey(t sched.TaskID) string {
+	return d.setsKey() + "/" + strconv.Itoa(int(t))
+}
+
+// saving says how an attempt's work is saved; nil where the task has no checkpoints.
+func (d *Daemon) saving(t sched.TaskID, task *job.Task, on []sched.Placement) *local.Checkpoint {
+	if task.Checkpoint == nil {
+		return nil
+	}
+	every, youngDaly := task.Checkpoint.Interval()
+	c := &local.Checkpoint{Dir: filepath.Join(d.cfg.workDir(), strconv.Itoa(int(t))), Store: d.cfg.place(), Key: d.setKey(t), Every: every}
+	if youngDaly {
+		c.MTBF = cmp.Or(d.cfg.MTBF, DefaultMTBF)
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	for _, p := range on {
+		if speed := cmp.Or(d.kernel.Room().Spec(p.Node).SpeedMilli, 1000); c.Speed == 0 || speed < c.Speed {
+			c.Speed = speed
+		}
+	}
+	return c
+}
+
+// noteSaved keeps what a report says is saved, counts what is new, and returns the work that is kept. It is called under mu.
+func (d *Daemon) noteSaved(e *local.Event) time.Duration {
+	s := e.Saved
+	if s == nil {
+		return d.kernel.Kept(e.Task)
+	}
+	k := attemptKey{e.Task, e.Attempt}
+	was := d.noted[k]
+	if s.Done < was.Done || s.Failed < was.Failed || d.kernel.Attempt(e.Task) != e.Attempt { // of before the last report, or another's
+		return d.kernel.Kept(e.Task)
+	}
+	d.noted[k], d.saved[e.Task] = *s, *s
+	d.metrics.checkpoints.WithLabelValues("done").Add(float64(s.Done - was.Done))
+	d.metrics.checkpoints.WithLabelValues("failed").Add(float64(s.Failed - was.Failed))
+	d.metrics.checkpoints.WithLabelValues("not-now").Add(float64(max(s.NotNow-was.NotNow, 0)))
+	if s.Done > was.Done {
+		d.metrics.checkpointTime.WithLabelValues("hold").Observe(s.HoldS)
+		d.metrics.checkpointTime.WithLabelValues("save").Observe(s.SaveS)
+		d.metrics.checkpointBytes.Add(float64(s.Bytes))
+	}
+	if e.Kind != local.Noted {
+		delete(d.noted, k)
+		select {
+		case d.swept <- struct{}{}:
+		default:
+		}
+	}
+	return s.Work
+}
+
+// CheckpointView is what is shown of a task's checkpoints.
+type CheckpointView struct {
+	local.Saved
+	AgeS     float64 `json:"age_s"`              // of the last one
+	AtRiskS  float64 `json:"at_risk_s"`          // work that would be lost now
+	Progress string  `json:"progress,omitempty"` // in the job's own words
+}
+
+// viewSaved returns what is shown of a task's checkpoints; nil where it has none. It is called under mu.
+func (d *Daemon) viewSaved(t sched.TaskID) *CheckpointView {
+	s, ok := d.saved[t]
+	if !ok {
+		return nil
+	}
+	v := &CheckpointView{Saved: s}
+	if s.Seq > 0 {
+		v.AgeS = time.Since(s.At).Seconds()
+	}
+	if ph := d.kernel.Phase(t); ph == sched.Running || ph == sched.Stopping {
+		v.AtRiskS = (d.kernel.AtRisk(t) + max(d.loop.Now().Sub(d.kernel.Now()), 0)).Seconds()
+		_, v.Progress, _ = d.runner.Saved(t, d.kernel.Attempt(t))
+	}
+	return v
+}
+
+// recall finds what open tasks had saved that do not run. It is called under mu.
+func (d *Daemon) recall() {
+	for t := range sched.TaskID(d.kernel.Known()) {
+		if n := d.kernel.Attempt(t); n > 0 && !d.kernel.Phase(t).Over() && d.kernel.Kept(t) > 0 {
+			if s, _, ok := d.runner.Saved(t, n); ok {
+				d.saved[t] = s
+			}
+		}
+	}
+}
+
+// sweep removes the checkpoints of tasks that are over: at once where they end, and at its beginning those that a crash has left. Those of
+// a failed task stay, as its log does.
+func (d *Daemon) sweep(ctx context.Context) {
+	store, err := checkpoint.Open(d.cfg.place())
+	if err != nil {
+		d.log.Error("checkpoints", "err", err)
+		return
+	}
+	uses := func(t sched.TaskID) (open, wanted bool) {
+		d.mu.RLock()
+		defer d.mu.RUnlock()
+		if t < 0 || int(t) >= d.kernel.Known() {
+			return false, true // not ours: who knows
+		}
+		ph := d.kernel.Phase(t)
+		return !ph.Over(), !ph.Over() || ph == sched.Failed
+	}
+	remove := func(t sched.TaskID) bool {
+		set := checkpoint.Set{Store: store, Key: d.setKey(t)}
+		if err := set.Remove(ctx); err != nil {
+			d.log.Warn("the checkpoints of a task that is over cannot be removed; it is tried again at the next start", "task", t, "err", err)
+			return false
+		}
+		return true
+	}
+	if entries, err := os.ReadDir(d.cfg.workDir()); err == nil {
+		for _, e := range entries {
+			if t, err := strconv.Atoi(e.Name()); err == nil {
+				if open, _ := uses(sched.TaskID(t)); !open {
+					_ = os.RemoveAll(filepath.Join(d.cfg.workDir(), e.Name()))
+				}
+			}
+		}
+	}
+	keys, err := store.Folders(ctx, d.setsKey()+"/")
+	if err != nil && ctx.Err() == nil {
+		d.log.Warn("what checkpoints there are is not known", "place", d.cfg.place(), "err", err)
+	}
+	for _, key := range keys {
+		if t, err := strconv.Atoi(path.Base(strings.TrimSuffix(key, "/"))); err == nil {
+			if _, wanted := uses(sched.TaskID(t)); !wanted && !remove(sched.TaskID(t)) {
+				break
+			}
+		}
+	}
+	tick := time.NewTicker(time.Minute) // for what was cancelled while it waited
+	defer tick.Stop()
+	for {
+		var over []sched.TaskID
+		d.mu.RLock()
+		for t := range d.saved {
+			if ph := d.kernel.Phase(t); ph.Over() && ph != sched.Failed {
+				over = append(over, t)
+			}
+		}
+		d.mu.RUnlock()
+		for _, t := range over {
+			remove(t)
+			d.mu.Lock()
+			delete(d.saved, t)
+			d.mu.Unlock()
+		}
+		select {
+		case <-d.swept:
+			// The end that woke it may not be in the state yet.
+			d.mu.RLock()
+			changed := d.changed
+			d.mu.RUnlock()
+			select {
+			case <-changed:
+			case <-time.After(time.Second):
+			case <-ctx.Done():
+				return
+			}
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// prepareWork makes the folder of running tasks' folders, which their owners pass through.
+func (c *Config) prepareWork() error {
+	if err := os.MkdirAll(c.workDir(), 0o711); err != nil {
+		return fmt.Errorf("the folder for checkpoints being written: %w", err)
+	}
+	return os.Chmod(c.workDir(), 0o711)
+}
+
+// shimEnv is what a shim needs to open the store.
+func (c *Config) shimEnv() []string {
+	if !strings.HasPrefix(c.place(), "s3://") {
+		return nil
+	}
+	var out []string
+	for _, name := range checkpoint.Environment {
+		if v, ok := os.LookupEnv(name); ok {
+			out = append(out, name+"="+v)
+		}
+	}
+	return out
+}

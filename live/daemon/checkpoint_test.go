@@ -1,0 +1,179 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+var trainer = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "schedlab-trainer")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "trainer")
+	out, err := exec.Command("go", "build", "-o", path, "../checkpoint/trainer").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return path, nil
+})
+
+func train(t *testing.T, every, args, more string) string {
+	t.Helper()
+	path, err := trainer()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf(`{"tasks":[{"id":"a","command":"exec %s %s","checkpoint":{"every":%q},"estimate_s":100%s}]}`, path, args, every, more)
+}
+
+// checkpointed waits until ok holds of what is shown of the task's checkpoints.
+func checkpointed(t *testing.T, d *running, selector string, ok func(*CheckpointView) bool) Task {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		v := d.Tasks(mustSelect(t, d, selector))[0]
+		if v.Checkpoint != nil && ok(v.Checkpoint) {
+			return v
+		}
+		if time.Now().After(end) {
+			t.Fatalf("%+v, checkpoint %+v", v, v.Checkpoint)
+		}
+	}
+}
+
+func TestThePolicySeesWhatIsSavedAndWhatAPreemptionWouldLose(t *testing.T) {
+	d := serve(t, t.TempDir())
+	d.submit(train(t, "off", "-steps 1000000", ""))
+	waitState(t, d, "1", "running")
+	checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.AtRiskS > 0.2 && c.Seq == 0 })
+	d.mu.RLock()
+	n := d.kernel.Attempt(0)
+	d.mu.RUnlock()
+	(*orders)(d.Daemon).Checkpoint(0, n) // as a policy orders it
+	v := checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.Done == 1 })
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		d.mu.RLock()
+		kept, risk := d.kernel.Kept(0), d.kernel.AtRisk(0)
+		d.mu.RUnlock()
+		if kept == v.Checkpoint.Work && kept > 100*time.Millisecond && risk < 5*time.Second {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the kernel has %v kept, %v at risk; the checkpoint %v", kept, risk, v.Checkpoint.Work)
+		}
+	}
+	// A preemption asks for another; what is left of the estimate shows it.
+	if _, err := d.Act(t.Context(), Who{0}, Preempt, mustSelect(t, d, "1")); err != nil {
+		t.Fatal(err)
+	}
+	v = checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.Resumed == 2 })
+	d.mu.RLock()
+	kept, left := d.kernel.Kept(0), d.kernel.Remaining(0)
+	d.mu.RUnlock()
+	if kept != v.Checkpoint.Work || left > 100*time.Second-kept {
+		t.Errorf("kept %v, %v left of 100 s; the checkpoint %v", kept, left, v.Checkpoint.Work)
+	}
+	if v.Attempts != 2 {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestALostAttemptKeepsWhatWasSavedAndTheDaemonLearnsWhatItMissed(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(train(t, "100ms", "-steps 1000000", `,"retries":5,"backoff_s":0.01`))
+	checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.Done >= 1 })
+	d.close()
+	time.Sleep(400 * time.Millisecond) // the shim goes on
+	d = serve(t, dir)
+	v := checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.Done >= 3 })
+	if v.State != "running" || v.Attempts != 1 {
+		t.Errorf("%+v", v)
+	}
+	d.mu.RLock()
+	kept := d.kernel.Kept(0)
+	d.mu.RUnlock()
+	var killed int
+	for _, pid := range processesOf(d) {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // the shim: nobody writes an exit
+		killed++
+	}
+	if killed == 0 {
+		t.Fatal("no shim found")
+	}
+	v = checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.Resumed >= 3 })
+	if v.Attempts != 2 || v.Checkpoint.Work < kept {
+		t.Errorf("%+v, kept %v, resumed with %v", v, kept, v.Checkpoint.Work)
+	}
+	if _, err := d.Act(t.Context(), Who{0}, Cancel, mustSelect(t, d, "1")); err != nil {
+		t.Fatal(err)
+	}
+	// What is over has no use for them.
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		_, err := os.Stat(filepath.Join(dir, "checkpoints", d.setKey(0)))
+		left, _ := os.ReadDir(filepath.Join(dir, "work"))
+		if errors.Is(err, os.ErrNotExist) && len(left) == 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("they are left: %v, %v", err, left)
+		}
+	}
+}
+
+// processesOf returns the shims of a daemon.
+func processesOf(d *running) []int {
+	entries, _ := os.ReadDir("/proc")
+	var out []int
+	for _, e := range entries {
+		var pid int
+		if n, _ := fmt.Sscan(e.Name(), &pid); n == 0 {
+			continue
+		}
+		if args, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline"); strings.Contains(string(args), "__shim\x00"+d.cfg.Dir) {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+func TestAJobThatSavesAndLeavesTakesNoRetry(t *testing.T) {
+	d := serve(t, t.TempDir())
+	d.submit(`{"tasks":[{"id":"a","checkpoint":{},"command":"n=0; test -d $CKPT_DIR/last && n=$(cat $CKPT_DIR/last/n); test $n = 3 && exit 0; echo $((n+1)) >$CKPT_DIR/new/n; exit 85"}]}`)
+	if v := d.wait("1")[0]; v.State != "done" || v.Attempts != 4 {
+		t.Errorf("%+v, want it done at its fourth attempt", v)
+	}
+}
+
+func TestYoungAndDalySetTheInterval(t *testing.T) {
+	d := serve(t, t.TempDir(), func(c *Config) { c.MTBF = time.Hour })
+	d.submit(train(t, "young-daly", "-steps 1000000 -ballast 20000000", ""))
+	waitState(t, d, "1", "running")
+	time.Sleep(100 * time.Millisecond) // it listens
+	d.runner.Checkpoint(0, 1)
+	v := checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.Done == 1 })
+	hold := time.Duration(v.Checkpoint.HoldS * float64(time.Second))
+	want := max(sched.CheckpointInterval(hold, time.Hour), 100*time.Millisecond).Seconds()
+	if hold <= 0 || v.Checkpoint.Interval < want*0.999 || v.Checkpoint.Interval > want*1.001 {
+		t.Errorf("every %v s at a cost of %v, want %v s", v.Checkpoint.Interval, hold, want)
+	}
+}
+
+func TestATaskWithoutCheckpointsHasNoneOfTheProtocol(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(`{"tasks":[{"id":"a","command":"test -z \"$CKPT_DIR$NOTIFY_SOCKET\""}]}`)
+	if v := d.wait("1")[0]; v.State != "done" || v.Checkpoint != nil {
+		t.Errorf("%+v", v)
+	}
+}
