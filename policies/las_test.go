@@ -70,3 +70,44 @@ func TestQueueLimitsMustAscend(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoClaimsRoomIsNotAwaitedToCountAsNew(t *testing.T) {
+	// Tasks 0 and 1 share the T4. Task 1 is stopped at 2 s after a second in which it was served, and at 4 s claims the T4 of task 0, which has come to the
+	// third queue; without the claim it would count as new at 4.25 s. The next step is that of task 2 on the A100, which task 3 waits for, at 4.5 s.
+	of := func(r traces.Row, gpu string) traces.Row {
+		return with(r, func(r *traces.Row) { r.GPUTypes = []string{gpu} })
+	}
+	nodes := machines(2, 64, 1)
+	nodes[0].GPUType, nodes[1].GPUType = "T4", "A100"
+	w := workload(t, of(devices(0, 9, 1), "T4"), of(devices(1, 9, 1), "T4"), of(devices(3.5, 9, 1), "A100"), of(devices(3.5, 9, 1), "A100"))
+	k, err := sched.New(sched.Config{Table: w.Table, Nodes: nodes, Policy: build(t, "2d-las{queues=1/3,promote=2.25}")()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrives := func(task sched.TaskID) sched.Event {
+		return sched.Event{Kind: sched.JobArrived, Task: task, N: 1, Node: sched.NoNode}
+	}
+	stopped := func(task sched.TaskID, attempt int32, done time.Duration) sched.Event {
+		return sched.Event{Kind: sched.Stopped, Task: task, Attempt: attempt, Done: done, Node: sched.NoNode}
+	}
+	for _, b := range []struct {
+		at float64
+		in []sched.Event
+	}{
+		{0, []sched.Event{arrives(0)}},
+		{1, []sched.Event{arrives(1)}},
+		{1, []sched.Event{stopped(0, 1, time.Second)}},
+		{2, nil},
+		{2, []sched.Event{stopped(1, 1, time.Second)}},
+		{3.5, []sched.Event{arrives(2), arrives(3)}},
+		{4, nil},
+	} {
+		k.Step(second(b.at), b.in)
+	}
+	if k.Phase(0) != sched.Stopping || k.Phase(1) != sched.Claiming || k.Phase(2) != sched.Running || k.Phase(3) != sched.Ready {
+		t.Fatalf("at 4 s: %v, %v, %v, %v", k.Phase(0), k.Phase(1), k.Phase(2), k.Phase(3))
+	}
+	if at, _ := k.NextWake(); at != sched.Time(4.5e9) {
+		t.Errorf("wakes at %g s", at.Seconds())
+	}
+}

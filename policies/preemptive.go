@@ -25,6 +25,7 @@ type Preemptive struct {
 
 	laxity int64                                // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
 	began  func(s *sched.State, t sched.TaskID) // if not nil: told of every task that has started
+	claims func(t sched.TaskID)                 // if not nil: told of every task that now claims room
 
 	line    heap.Heap   // strict
 	lines   lines.Lines // Skip
@@ -249,6 +250,9 @@ func (p *Preemptive) tried(r *sched.Round, t sched.TaskID) {
 			p.running.leave(r.State, v)
 		}
 		p.running.claim(r.State, t)
+		if p.claims != nil {
+			p.claims(t)
+		}
 	}
 }
 
