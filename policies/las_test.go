@@ -111,3 +111,48 @@ func TestWhoClaimsRoomIsNotAwaitedToCountAsNew(t *testing.T) {
 		t.Errorf("wakes at %g s", at.Seconds())
 	}
 }
+
+func TestARestoredKernelAwaitsNoStepForWhoStandsBehindOneThatAQuotaRefused(t *testing.T) {
+	// The GPU goes from task 0, at rank 3 then, to task 1, at rank 1, and to task 2. Task 3, of a tenant without GPUs, might stop that and is refused, and
+	// task 0, which asks for the same, finds no room behind it. Once task 4 has claimed the GPU there is none for task 3 either.
+	and := func(r traces.Row, cores int64, tenant string) traces.Row {
+		return with(r, func(r *traces.Row) { r.Need.CPU, r.Tenant = cores*1000, tenant })
+	}
+	w := workload(t, and(devices(0, 99, 1), 0, "blue"), and(devices(3, 99, 1), 1, "blue"), and(devices(4, 99, 1), 0, "blue"), and(devices(5, 99, 1), 0, "red"), and(devices(5.5, 99, 1), 2, "blue"))
+	newPolicy := build(t, "las{quantum=1s}")
+	c := sched.Config{Table: w.Table, Nodes: machines(1, 64, 1), Policy: newPolicy()}
+	k, err := sched.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrives := func(task sched.TaskID) sched.Event {
+		return sched.Event{Kind: sched.JobArrived, Task: task, N: 1, Node: sched.NoNode}
+	}
+	stopped := func(task sched.TaskID, done time.Duration) sched.Event {
+		return sched.Event{Kind: sched.Stopped, Task: task, Attempt: 1, Done: done, Node: sched.NoNode}
+	}
+	quota := sched.Event{Kind: sched.QuotaSet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Quota: &sched.Quota{Tenant: "red", CPU: -1}}}
+	k.Step(second(0), []sched.Event{quota, arrives(0)})
+	k.Step(second(3), []sched.Event{arrives(1)})
+	k.Step(second(3), []sched.Event{stopped(0, 3*time.Second)})
+	k.Step(second(4), []sched.Event{arrives(2)})
+	k.Step(second(4), []sched.Event{stopped(1, time.Second)})
+	k.Step(second(5), []sched.Event{arrives(3)})
+	k.Step(second(5.5), []sched.Event{arrives(4)})
+	for task, want := range []sched.Phase{sched.Ready, sched.Ready, sched.Stopping, sched.Ready, sched.Claiming} {
+		if got := k.Phase(sched.TaskID(task)); got != want {
+			t.Errorf("task %d is %v, not %v", task, got, want)
+		}
+	}
+	c.Policy = newPolicy()
+	again := restore(t, k, c)
+	if at, _ := k.NextWake(); at != second(6) {
+		t.Fatalf("wakes at %g s", at.Seconds())
+	}
+	k.Step(second(6), nil)
+	again.Step(second(6), nil)
+	a, _ := k.NextWake()
+	if b, _ := again.NextWake(); a != b {
+		t.Errorf("wakes at %g s, the restored kernel at %g s", a.Seconds(), b.Seconds())
+	}
+}

@@ -31,6 +31,7 @@ type Preemptive struct {
 	lines   lines.Lines // Skip
 	fresh   []sched.TaskID
 	aside   []heap.Item
+	passed  []sched.DemandID // shut by one that stands behind tasks that a quota refused: whether they find room is asked at every decision
 	stop    stopping
 	running ranks
 	tight   []bool // by demand: the last that was tried found no room
@@ -139,6 +140,10 @@ func (p *Preemptive) ordered(r *sched.Round) {
 }
 
 func (p *Preemptive) decideSkip(r *sched.Round) {
+	for _, d := range p.passed {
+		p.lines.Unshut(d)
+	}
+	p.passed = p.passed[:0]
 	for {
 		d, ok := p.lines.Best(nil)
 		if !ok {
@@ -156,7 +161,11 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		}
 	}
 	for _, it := range p.aside {
-		p.lines.Push(r.DemandID(it.Task), it)
+		d := r.DemandID(it.Task)
+		p.lines.Push(d, it)
+		if p.lines.IsShut(d) {
+			p.passed = append(p.passed, d)
+		}
 	}
 	p.aside = p.aside[:0]
 	for _, t := range p.fresh {
