@@ -38,6 +38,7 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 	if l.Key == nil {
 		l.Key = p.key
 		l.Skip, l.Mild, l.Place, l.began = true, !p.Strict, p.Place, p.start
+		l.claims = p.waits.drop // it starts before anything else comes of it, or is told as ready again
 	}
 	switch e.Kind {
 	case sched.Wake: // by itself it makes no room; see step

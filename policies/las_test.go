@@ -70,3 +70,89 @@ func TestQueueLimitsMustAscend(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoClaimsRoomIsNotAwaitedToCountAsNew(t *testing.T) {
+	// Tasks 0 and 1 share the T4. Task 1 is stopped at 2 s after a second in which it was served, and at 4 s claims the T4 of task 0, which has come to the
+	// third queue; without the claim it would count as new at 4.25 s. The next step is that of task 2 on the A100, which task 3 waits for, at 4.5 s.
+	of := func(r traces.Row, gpu string) traces.Row {
+		return with(r, func(r *traces.Row) { r.GPUTypes = []string{gpu} })
+	}
+	nodes := machines(2, 64, 1)
+	nodes[0].GPUType, nodes[1].GPUType = "T4", "A100"
+	w := workload(t, of(devices(0, 9, 1), "T4"), of(devices(1, 9, 1), "T4"), of(devices(3.5, 9, 1), "A100"), of(devices(3.5, 9, 1), "A100"))
+	k, err := sched.New(sched.Config{Table: w.Table, Nodes: nodes, Policy: build(t, "2d-las{queues=1/3,promote=2.25}")()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrives := func(task sched.TaskID) sched.Event {
+		return sched.Event{Kind: sched.JobArrived, Task: task, N: 1, Node: sched.NoNode}
+	}
+	stopped := func(task sched.TaskID, attempt int32, done time.Duration) sched.Event {
+		return sched.Event{Kind: sched.Stopped, Task: task, Attempt: attempt, Done: done, Node: sched.NoNode}
+	}
+	for _, b := range []struct {
+		at float64
+		in []sched.Event
+	}{
+		{0, []sched.Event{arrives(0)}},
+		{1, []sched.Event{arrives(1)}},
+		{1, []sched.Event{stopped(0, 1, time.Second)}},
+		{2, nil},
+		{2, []sched.Event{stopped(1, 1, time.Second)}},
+		{3.5, []sched.Event{arrives(2), arrives(3)}},
+		{4, nil},
+	} {
+		k.Step(second(b.at), b.in)
+	}
+	if k.Phase(0) != sched.Stopping || k.Phase(1) != sched.Claiming || k.Phase(2) != sched.Running || k.Phase(3) != sched.Ready {
+		t.Fatalf("at 4 s: %v, %v, %v, %v", k.Phase(0), k.Phase(1), k.Phase(2), k.Phase(3))
+	}
+	if at, _ := k.NextWake(); at != sched.Time(4.5e9) {
+		t.Errorf("wakes at %g s", at.Seconds())
+	}
+}
+
+func TestARestoredKernelAwaitsNoStepForWhoStandsBehindOneThatAQuotaRefused(t *testing.T) {
+	// The GPU goes from task 0, at rank 3 then, to task 1, at rank 1, and to task 2. Task 3, of a tenant without GPUs, might stop that and is refused, and
+	// task 0, which asks for the same, finds no room behind it. Once task 4 has claimed the GPU there is none for task 3 either.
+	and := func(r traces.Row, cores int64, tenant string) traces.Row {
+		return with(r, func(r *traces.Row) { r.Need.CPU, r.Tenant = cores*1000, tenant })
+	}
+	w := workload(t, and(devices(0, 99, 1), 0, "blue"), and(devices(3, 99, 1), 1, "blue"), and(devices(4, 99, 1), 0, "blue"), and(devices(5, 99, 1), 0, "red"), and(devices(5.5, 99, 1), 2, "blue"))
+	newPolicy := build(t, "las{quantum=1s}")
+	c := sched.Config{Table: w.Table, Nodes: machines(1, 64, 1), Policy: newPolicy()}
+	k, err := sched.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrives := func(task sched.TaskID) sched.Event {
+		return sched.Event{Kind: sched.JobArrived, Task: task, N: 1, Node: sched.NoNode}
+	}
+	stopped := func(task sched.TaskID, done time.Duration) sched.Event {
+		return sched.Event{Kind: sched.Stopped, Task: task, Attempt: 1, Done: done, Node: sched.NoNode}
+	}
+	quota := sched.Event{Kind: sched.QuotaSet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Quota: &sched.Quota{Tenant: "red", CPU: -1}}}
+	k.Step(second(0), []sched.Event{quota, arrives(0)})
+	k.Step(second(3), []sched.Event{arrives(1)})
+	k.Step(second(3), []sched.Event{stopped(0, 3*time.Second)})
+	k.Step(second(4), []sched.Event{arrives(2)})
+	k.Step(second(4), []sched.Event{stopped(1, time.Second)})
+	k.Step(second(5), []sched.Event{arrives(3)})
+	k.Step(second(5.5), []sched.Event{arrives(4)})
+	for task, want := range []sched.Phase{sched.Ready, sched.Ready, sched.Stopping, sched.Ready, sched.Claiming} {
+		if got := k.Phase(sched.TaskID(task)); got != want {
+			t.Errorf("task %d is %v, not %v", task, got, want)
+		}
+	}
+	c.Policy = newPolicy()
+	again := restore(t, k, c)
+	if at, _ := k.NextWake(); at != second(6) {
+		t.Fatalf("wakes at %g s", at.Seconds())
+	}
+	k.Step(second(6), nil)
+	again.Step(second(6), nil)
+	a, _ := k.NextWake()
+	if b, _ := again.NextWake(); a != b {
+		t.Errorf("wakes at %g s, the restored kernel at %g s", a.Seconds(), b.Seconds())
+	}
+}

@@ -25,11 +25,13 @@ type Preemptive struct {
 
 	laxity int64                                // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
 	began  func(s *sched.State, t sched.TaskID) // if not nil: told of every task that has started
+	claims func(t sched.TaskID)                 // if not nil: told of every task that now claims room
 
 	line    heap.Heap   // strict
 	lines   lines.Lines // Skip
 	fresh   []sched.TaskID
 	aside   []heap.Item
+	passed  []sched.DemandID // shut by one that stands behind tasks that a quota refused: whether they find room is asked at every decision
 	stop    stopping
 	running ranks
 	tight   []bool // by demand: the last that was tried found no room
@@ -138,6 +140,10 @@ func (p *Preemptive) ordered(r *sched.Round) {
 }
 
 func (p *Preemptive) decideSkip(r *sched.Round) {
+	for _, d := range p.passed {
+		p.lines.Unshut(d)
+	}
+	p.passed = p.passed[:0]
 	for {
 		d, ok := p.lines.Best(nil)
 		if !ok {
@@ -155,7 +161,11 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		}
 	}
 	for _, it := range p.aside {
-		p.lines.Push(r.DemandID(it.Task), it)
+		d := r.DemandID(it.Task)
+		p.lines.Push(d, it)
+		if p.lines.IsShut(d) {
+			p.passed = append(p.passed, d)
+		}
 	}
 	p.aside = p.aside[:0]
 	for _, t := range p.fresh {
@@ -249,6 +259,9 @@ func (p *Preemptive) tried(r *sched.Round, t sched.TaskID) {
 			p.running.leave(r.State, v)
 		}
 		p.running.claim(r.State, t)
+		if p.claims != nil {
+			p.claims(t)
+		}
 	}
 }
 
