@@ -56,6 +56,7 @@ type Gavel struct {
 	waiting    []gavelPair // jobs that did not run when the round began, in order
 	fresh      []sched.TaskID
 	told       []sched.TaskID
+	left       []sched.TaskID // have stopped: ready again with the same batch of facts, unless they are held, which nothing tells
 	victims    []sched.TaskID
 	line       heap.Queue // fifo: ready jobs
 	wide       heap.Queue // ready gangs that no type can hold
@@ -140,9 +141,7 @@ func (p *Gavel) Observe(s *sched.State, e sched.Event) {
 	case sched.Stopped:
 		p.cpu.Observe(s, e)
 		p.stopped(e.Task)
-		if s.Phase(e.Task) != sched.Ready { // it is held
-			p.remove(e.Task)
-		}
+		p.left = append(p.left, e.Task)
 	default:
 		p.cpu.Observe(s, e)
 	}
@@ -217,6 +216,13 @@ func (p *Gavel) remove(t sched.TaskID) {
 	}
 	p.jobs = p.jobs[:last]
 	p.dirty = true
+}
+
+// keepOnly forgets a job that neither is ready nor holds GPUs.
+func (p *Gavel) keepOnly(s *sched.State, t sched.TaskID) {
+	if ph := s.Phase(t); ph != sched.Ready && ph != sched.Running && ph != sched.Stopping {
+		p.remove(t)
+	}
 }
 
 func (p *Gavel) leaves(s *sched.State, i int32) {
@@ -321,12 +327,14 @@ func (p *Gavel) Decide(r *sched.Round) {
 		}
 	}
 	p.survey(s)
+	for _, t := range p.left {
+		p.keepOnly(s, t)
+	}
+	p.left = p.left[:0]
 	if p.lost {
 		p.lost = false
 		for i := len(p.jobs) - 1; i >= 0; i-- { // what lost all its nodes while it was to be held is told by nothing else
-			if ph := s.Phase(p.jobs[i].task); ph != sched.Ready && ph != sched.Running && ph != sched.Stopping {
-				p.remove(p.jobs[i].task)
-			}
+			p.keepOnly(s, p.jobs[i].task)
 		}
 	}
 	number := int64(r.Now()) / int64(p.Round)
