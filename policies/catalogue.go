@@ -245,7 +245,15 @@ func parse(text string) (Spec, error) {
 	}
 	s.Name = name
 	e := Find(s.Name)
-	if e == nil {
+	switch {
+	case e != nil:
+	case s.Name == "":
+		return s, fmt.Errorf("unknown policy \"\": the name is missing in %q (known: %s, and expr: ...)", text, strings.Join(Names(), ", "))
+	case FindPlacement(s.Name) != nil:
+		return s, fmt.Errorf("policy %q: %s is a placement: write it behind a policy, as in fifo+%s", text, s.Name, s.Name)
+	case strings.Contains(s.Name, "+"):
+		return s, fmt.Errorf("policy %q: a policy takes one +placement, and %q has one", text, s.Name)
+	default:
 		return s, fmt.Errorf("unknown policy %q (known: %s, and expr: ...; `schedlab policy list` explains them)", s.Name, strings.Join(Names(), ", "))
 	}
 	if s.Placement != "" && !e.Placed {

@@ -3,10 +3,13 @@ package policies_test
 import (
 	"math"
 	"testing"
+	"time"
 
 	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/cluster"
 )
 
 // The worked example of section 4.1: three jobs on one V100 and one K80 with throughputs 40/10, 12/4 and 100/50.
@@ -45,5 +48,37 @@ func TestGavelsSharesAreThoseOfThePapersExample(t *testing.T) {
 	}
 	if math.Abs(least-1.0909) > 1e-4 {
 		t.Errorf("the least normalised throughput is %.4f, not 1.0909", least)
+	}
+}
+
+// A job alone that may run anywhere, under a policy that knows no speeds, has a third of its time on each of three types: its run time is the harmonic
+// mean of those on the types.
+func TestGavelWithoutSpeedsDividesTimeEquallyAmongTypes(t *testing.T) {
+	b := traces.NewBuilder("alone", "test")
+	const run = 100 * time.Hour
+	for range 3 {
+		r := devices(0, run.Seconds(), 1)
+		r.SpeedOn = []sched.SpeedOn{{GPUType: "V100", Nano: 1e9}, {GPUType: "P100", Nano: 8e8}, {GPUType: "K80", Nano: 2e8}}
+		if err := b.Add(&r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes, err := cluster.Parse("pool:4xV100+pool:4xP100+pool:4xK80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := sim.Run(t.Context(), sim.Config{Workload: w, Nodes: nodes, Policy: build(t, "gavel{aware=false}")()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range w.Tasks {
+		want, got := 3*run.Hours()/(1+0.8+0.2), res.Outcome(sched.TaskID(i)).End.Seconds()/3600
+		if math.Abs(got-want) > 0.01*want {
+			t.Errorf("job %d ends after %.2f h, not %.2f", i, got, want)
+		}
 	}
 }

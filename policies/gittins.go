@@ -211,7 +211,7 @@ func serviceSamples(text string) ([]int64, error) {
 	}
 	f, err := os.Open(text)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w (it is a file, or one of exp:, pareto:, lognormal: and h2:)", err)
 	}
 	defer f.Close()
 	var out []int64

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 
@@ -55,25 +54,6 @@ func PlacementNames() []string {
 	}
 	slices.Sort(out)
 	return out
-}
-
-// AboutPlacement explains a placement with its parameters and its source.
-func AboutPlacement(name string) string {
-	e := FindPlacement(name)
-	if e == nil {
-		return ""
-	}
-	var b strings.Builder
-	b.WriteString(e.About)
-	for _, p := range e.Params {
-		about := p.About
-		if len(p.Choices) > 0 {
-			about += " (" + strings.Join(p.Choices, ", ") + ")"
-		}
-		fmt.Fprintf(&b, "; %s=%s: %s", p.Name, p.Default, about)
-	}
-	b.WriteString(". " + e.Source)
-	return b.String()
 }
 
 // place makes the placement of a spec, for one policy.

@@ -14,7 +14,7 @@ var gpuParts = []part{
 }
 
 // tiresias compares start and end of each of the 60 jobs that the Tiresias simulator (Gu et al., NSDI 2019) comes with, 16 GPUs in one
-// pool, at its load and at twice of it. Its dlas-gpu schedule is not in the catalogue.
+// pool, at its load and at twice of it. The references hold no run of its dlas-gpu schedule: Muri's and Pollux' simulators have one, in attained.go.
 func tiresias(b *bench) error {
 	each, err := b.rows("references/gpu_cluster/tiresias_60job_perjob.csv")
 	if err != nil {

@@ -138,14 +138,25 @@ func policyShowCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "show NAME",
-		Short: "Explain a policy and its parameters",
+		Short: "Explain a policy or a placement and its parameters",
 		Long: `Explain a policy: how it decides, what it does not promise, where it comes from,
 its parameters with their defaults, and its placements. NAME may carry
-parameters and a placement; they are checked, and the canonical form is printed.`,
+parameters and a placement; they are checked, and the canonical form is printed.
++NAME explains a placement.`,
 		Example: `  schedlab policy show critical-path
-  schedlab policy show 'rr{quantum=30s}+best-fit'`,
+  schedlab policy show 'rr{quantum=30s}+best-fit'
+  schedlab policy show +fgd`,
 		Args: arguments("NAME"),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if e := policies.FindPlacement(strings.TrimPrefix(strings.TrimSpace(args[0]), "+")); e != nil {
+				return toStdout(cmd, func(w io.Writer) error {
+					p := describePlacement(e)
+					if output == "json" {
+						return writeJSON(w, p)
+					}
+					return p.text(w)
+				})
+			}
 			spec, err := policies.Parse(args[0])
 			if strings.TrimSpace(args[0]) == "expr" {
 				spec, err = policies.Spec{Name: "expr", Expr: "wait/estimate + 2*critical"}, nil
@@ -178,6 +189,57 @@ parameters and a placement; they are checked, and the canonical form is printed.
 	return cmd
 }
 
+// placementJSON is a placement for programs.
+type placementJSON struct {
+	Name       string      `json:"name"`
+	About      string      `json:"about"`
+	Source     string      `json:"source"`
+	Parameters []paramJSON `json:"parameters"`
+}
+
+func describePlacement(e *policies.PlacementEntry) placementJSON {
+	p := placementJSON{e.Name, e.About, e.Source, []paramJSON{}}
+	for _, q := range e.Params {
+		p.Parameters = append(p.Parameters, paramJSON{Name: q.Name, Default: q.Default, About: q.About, Choices: q.Choices, example: q.Example})
+	}
+	return p
+}
+
+func (p *placementJSON) text(w io.Writer) error {
+	fmt.Fprintf(w, "+%s\n\n%s.\n\n", p.Name, wrap(strings.ToUpper(p.About[:1])+p.About[1:], 78))
+	entry(w, "Source:", 9, p.Source+".")
+	example := ""
+	if len(p.Parameters) > 0 {
+		fmt.Fprint(w, "\nParameters:\n")
+		wide := 0
+		for _, q := range p.Parameters {
+			wide = max(wide, len(q.Name)+4)
+		}
+		for _, q := range p.Parameters {
+			q.line(w, wide)
+		}
+		example = "{" + p.Parameters[0].setting() + "}"
+	}
+	_, err := fmt.Fprintf(w, "\nExample:\n  schedlab compare --policies 'fifo,fifo+%s%s'\n", p.Name, example)
+	return err
+}
+
+// line writes what a parameter means.
+func (q *paramJSON) line(w io.Writer, wide int) {
+	about := q.About
+	if q.Choices != nil {
+		about += " (" + strings.Join(q.Choices, ", ") + ")"
+	}
+	value := "default " + q.Default
+	if q.Name == policies.Estimates {
+		value = "default: " + q.Default
+	}
+	if q.Value != "" {
+		value = q.Value + " here; " + value
+	}
+	entry(w, "  "+q.Name, wide, about+"; "+value)
+}
+
 func (p *policyJSON) text(w io.Writer) error {
 	fmt.Fprintf(w, "%s\n\n%s\n\n%s\n\n", p.Canonical, wrap(p.Summary, 79), wrap(p.About, 79))
 	if p.Order != "" {
@@ -191,18 +253,7 @@ func (p *policyJSON) text(w io.Writer) error {
 	}
 	example := ""
 	for _, q := range p.Parameters {
-		about := q.About
-		if q.Choices != nil {
-			about += " (" + strings.Join(q.Choices, ", ") + ")"
-		}
-		value := "default " + q.Default
-		if q.Name == policies.Estimates {
-			value = "default: " + q.Default
-		}
-		if q.Value != "" {
-			value = q.Value + " here; " + value
-		}
-		entry(w, "  "+q.Name, wide, about+"; "+value)
+		q.line(w, wide)
 		if example == "" {
 			example = q.setting()
 		}
@@ -219,13 +270,7 @@ func (p *policyJSON) text(w io.Writer) error {
 	if len(p.Placements) == 0 {
 		fmt.Fprint(w, "\nIt chooses its nodes itself and takes no +placement.\n")
 	} else {
-		fmt.Fprint(w, "\nPlacements:\n")
-		for _, name := range p.Placements {
-			wide = max(wide, len(name)+5)
-		}
-		for _, name := range p.Placements {
-			entry(w, "  +"+name, wide, policies.AboutPlacement(name))
-		}
+		fmt.Fprintf(w, "\nPlacements:\n%s", indent(wrap("+"+strings.Join(p.Placements, ", +")+" (`schedlab policy show +"+p.Placements[0]+"` explains one)", 77), 2))
 	}
 	example = p.Name + "{" + example + "}"
 	if p.Canonical != p.Name {
