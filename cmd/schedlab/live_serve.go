@@ -16,6 +16,7 @@ import (
 
 	"github.com/schedlab/schedlab/live/api"
 	"github.com/schedlab/schedlab/live/cgroup"
+	"github.com/schedlab/schedlab/live/checkpoint"
 	"github.com/schedlab/schedlab/live/daemon"
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/folders"
@@ -31,6 +32,7 @@ const liveMeanEstimate = 10 * time.Minute
 func serveCommand() *cobra.Command {
 	var policy, machine, window, metrics, logFormat string
 	var gpus device.Options
+	var ck checkpointing
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
@@ -41,11 +43,16 @@ later.
 
 --node says what the machine offers where that is not to be found out, in the
 shorthand of clusters: (8cpu,32gb,4xA100:80gb). A user's job runs as that user
-where the daemon is root.`,
-		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'",
+where the daemon is root.
+
+Checkpoints go to --checkpoints: a folder, or s3://bucket/prefix in S3-compatible
+storage, with the variables and files of the AWS tools (AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL). Of each task the last two
+are kept, until it is over; of one that failed they stay.`,
+		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'\n  schedlab live serve --checkpoints s3://lab/checkpoints --mtbf 12h",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return serve(cmd.Context(), policy, machine, window, metrics, logFormat, gpus)
+			return serve(cmd.Context(), policy, machine, window, metrics, logFormat, gpus, ck)
 		},
 	}
 	f := cmd.Flags()
@@ -54,14 +61,56 @@ where the daemon is root.`,
 	gpusFlag(cmd, &gpus)
 	f.StringVar(&window, "window", "10ms-50ms", "the decision window under load: MIN-MAX, or 0 for none")
 	f.StringVar(&metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
+	f.StringVar(&ck.place, "checkpoints", "", "where checkpoints are kept: a folder or s3://bucket/prefix (default: a folder of the state)")
+	f.StringVar(&ck.work, "work", "", "where running jobs write them; their users must be able to pass (default: beside the state, /var/lib/schedlab/work for root)")
+	f.DurationVar(&ck.mtbf, "mtbf", daemon.DefaultMTBF, "mean time between failures, for jobs with checkpoint young-daly")
 	logFormat = "text"
 	f.Var(&choice{&logFormat, []string{"text", "json"}}, "log", "how to log to standard error")
 	return cmd
 }
 
-func serve(ctx context.Context, policy, text, window, metrics, logFormat string, gpus device.Options) error {
+// checkpointing says where checkpoints go.
+type checkpointing struct {
+	place, work string
+	mtbf        time.Duration
+}
+
+// fill finds what was not said.
+func (c *checkpointing) fill(at folders.Folders) error {
+	var err error
+	if c.place != "" && !strings.HasPrefix(c.place, "s3://") {
+		if c.place, err = filepath.Abs(c.place); err != nil {
+			return err
+		}
+	}
+	if c.mtbf <= 0 {
+		return usagef("--mtbf must be more than 0")
+	}
+	switch {
+	case c.work != "":
+		c.work, err = filepath.Abs(c.work)
+	case os.Geteuid() == 0 && os.Getenv(folders.HomeEnv) == "": // the folders of root are closed to its jobs' users
+		c.work = "/var/lib/schedlab/work"
+	default:
+		c.work = filepath.Join(filepath.Dir(at.State), "work")
+		if os.Getenv(folders.HomeEnv) == "" {
+			c.work = filepath.Join(at.State, "work")
+		}
+	}
+	if err == nil && c.place != "" {
+		if _, err := checkpoint.Open(c.place); err != nil {
+			return asUsage(fmt.Errorf("--checkpoints: %w", err))
+		}
+	}
+	return err
+}
+
+func serve(ctx context.Context, policy, text, window, metrics, logFormat string, gpus device.Options, ck checkpointing) error {
 	at, err := folders.Find(os.Getenv)
 	if err != nil {
+		return err
+	}
+	if err := ck.fill(at); err != nil {
 		return err
 	}
 	spec, says, err := machine(text, gpus)
@@ -90,7 +139,10 @@ func serve(ctx context.Context, policy, text, window, metrics, logFormat string,
 	if err != nil {
 		return err
 	}
-	d, err := daemon.Open(ctx, daemon.Config{Dir: at.State, Node: spec, Policy: policy, Build: buildLive, Exe: exe, Log: log, Window: w, Header: header})
+	d, err := daemon.Open(ctx, daemon.Config{
+		Dir: at.State, Node: spec, Policy: policy, Build: buildLive, Exe: exe, Log: log, Window: w, Header: header,
+		Checkpoints: ck.place, Work: ck.work, MTBF: ck.mtbf,
+	})
 	if err != nil {
 		return err
 	}
