@@ -45,8 +45,8 @@ later.
 shorthand of clusters: (8cpu,32gb,4xA100:80gb). A user's job runs as that user
 where the daemon is root.
 
-Checkpoints go to --checkpoints: a folder, or s3://bucket/prefix in S3-compatible
-storage, with the variables and files of the AWS tools (AWS_ACCESS_KEY_ID,
+Checkpoints go to --checkpoints: a folder, or s3://bucket/prefix in storage that
+speaks S3, with the variables and files of the AWS tools (AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL). Of each task the last two
 are kept, until it is over; of one that failed they stay.`,
 		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'\n  schedlab live serve --checkpoints s3://lab/checkpoints --mtbf 12h",
