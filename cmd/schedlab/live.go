@@ -38,9 +38,10 @@ process of them is left. A task that is over stays as it is.`),
 		actCommand("hold", "Keep jobs from starting", `Holds tasks: they are not started until they are released. What runs runs on.`),
 		actCommand("release", "Let held jobs start", `Lets held tasks start again.`),
 		actCommand("preempt", "Stop running jobs and put them back in the queue", `Stops running tasks (SIGTERM, then SIGKILL after their grace) and puts them back
-in the queue; the policy starts them again. It returns when they have stopped.`),
+in the queue; the policy starts them again. Tasks with checkpoints are asked for
+one first, and have their grace for it. It returns when they have stopped.`),
 		retryCommand(), updateCommand(), drainCommand(true), drainCommand(false), quotaCommand(), eventsCommand(), livePolicyCommand(), liveExportCommand(), liveJournalCommand(),
-		liveNodesCommand(), liveDoctorCommand(),
+		liveNodesCommand(), liveDoctorCommand(), notifyCommand(),
 	)
 	return cmd
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/schedlab/schedlab/live/api"
 	"github.com/schedlab/schedlab/live/cgroup"
+	"github.com/schedlab/schedlab/live/checkpoint"
 	"github.com/schedlab/schedlab/live/daemon"
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/folders"
@@ -39,6 +40,7 @@ type serveFlags struct {
 	cpuCap                                           bool
 	door                                             door
 	patience                                         time.Duration
+	checkpoints                                      checkpointing
 	pids                                             int64
 }
 
@@ -70,8 +72,13 @@ token, who acts as the daemon's user.
 
 While the state file cannot be written (a full disk) nothing is accepted or
 started and requests are refused; after --patience the daemon ends. What runs
-runs on.`,
-		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'",
+runs on.
+
+Checkpoints go to --checkpoints: a folder, or s3://bucket/prefix in storage that
+speaks S3, with the variables and files of the AWS tools (AWS_ACCESS_KEY_ID,
+AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL). Of each task the last two
+are kept, until it is over; of one that failed they stay.`,
+		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'\n  schedlab live serve --checkpoints s3://lab/checkpoints --mtbf 12h",
 		Args:    arguments(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), &o) },
 	}
@@ -92,6 +99,9 @@ runs on.`,
 	f.StringVar(&o.door.cert, "tls-cert", "", "the certificate's file (PEM)")
 	f.StringVar(&o.door.key, "tls-key", "", "the file of its key (PEM)")
 	f.StringVar(&o.door.token, "token-file", "", "the file of the token that lets in")
+	f.StringVar(&o.checkpoints.place, "checkpoints", "", "where checkpoints are kept: a folder or s3://bucket/prefix (default: a folder of the state)")
+	f.StringVar(&o.checkpoints.work, "work", "", "where running jobs write them; their users must be able to pass (default: beside the state, /var/lib/schedlab/work for root)")
+	f.DurationVar(&o.checkpoints.mtbf, "mtbf", daemon.DefaultMTBF, "mean time between failures, for jobs with checkpoint young-daly")
 	f.DurationVar(&o.patience, "patience", o.patience, "how long to try again where the state file cannot be written")
 	return cmd
 }
@@ -123,12 +133,51 @@ func (o *door) open() (opts api.Options, err error) {
 	return opts, nil
 }
 
+// checkpointing says where checkpoints go.
+type checkpointing struct {
+	place, work string
+	mtbf        time.Duration
+}
+
+// fill finds what was not said.
+func (c *checkpointing) fill(at folders.Folders) error {
+	var err error
+	if c.place != "" && !strings.HasPrefix(c.place, "s3://") {
+		if c.place, err = filepath.Abs(c.place); err != nil {
+			return err
+		}
+	}
+	if c.mtbf <= 0 {
+		return usagef("--mtbf must be more than 0")
+	}
+	switch {
+	case c.work != "":
+		c.work, err = filepath.Abs(c.work)
+	case os.Geteuid() == 0 && os.Getenv(folders.HomeEnv) == "": // the folders of root are closed to its jobs' users
+		c.work = "/var/lib/schedlab/work"
+	default:
+		c.work = filepath.Join(filepath.Dir(at.State), "work")
+		if os.Getenv(folders.HomeEnv) == "" {
+			c.work = filepath.Join(at.State, "work")
+		}
+	}
+	if err == nil && c.place != "" {
+		if _, err := checkpoint.Open(c.place); err != nil {
+			return asUsage(fmt.Errorf("--checkpoints: %w", err))
+		}
+	}
+	return err
+}
+
 func serve(ctx context.Context, o *serveFlags) error {
 	if o.patience <= 0 {
 		return usagef("--patience must be positive")
 	}
 	at, err := folders.Find(os.Getenv)
 	if err != nil {
+		return err
+	}
+	if err := o.checkpoints.fill(at); err != nil {
 		return err
 	}
 	w, err := parseWindow(o.window)
@@ -173,7 +222,7 @@ func serve(ctx context.Context, o *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	c.Patience = o.patience
+	c.Patience, c.Checkpoints, c.Work, c.MTBF = o.patience, o.checkpoints.place, o.checkpoints.work, o.checkpoints.mtbf
 	c.Groups = cgroup.Open(cgroup.Options{Name: groupsOf(at.State), MoveSelf: true})
 	defer func() { _ = c.Groups.Close() }() // an empty folder that is left does no harm
 	d, err := daemon.Open(ctx, c)

@@ -173,7 +173,49 @@ func showTask(w io.Writer, v *daemon.Task) {
 	if v.Node != "" {
 		row("on", "%s %s", v.Node, strings.Trim(fmt.Sprint(v.GPUs), "[]"))
 	}
+	if c := v.Checkpoint; c != nil {
+		switch {
+		case c.Seq == 0:
+			row("checkpoint", "none yet")
+		default:
+			row("checkpoint", "number %d, %s old, %s in %s", c.Seq, seconds(c.AgeS), size(c.Bytes), counted(int64(c.Files), "file", "files"))
+			row("it holds", "%s of work", seconds(c.Work.Seconds()))
+		}
+		if c.Done > 0 {
+			row("it cost", "%s of the job's time, then %s to store it", seconds(c.HoldS), seconds(c.SaveS))
+		}
+		if v.Node != "" {
+			row("not saved", "%s of work", seconds(c.AtRiskS))
+		}
+		every := "only when preempted"
+		if c.Interval > 0 {
+			every = "every " + seconds(c.Interval)
+		}
+		row("asked", "%s: %d stored, %d failed, %d refused in this attempt", every, c.Done, c.Failed, c.NotNow)
+		if c.Resumed > 0 {
+			row("resumed from", "number %d in %s", c.Resumed, seconds(c.RestoreS))
+		}
+		if c.Problem != "" {
+			row("problem", "%s", c.Problem)
+		}
+		if c.Progress != "" {
+			row("progress", "%s", c.Progress)
+		}
+	}
 	_ = t.Flush()
+}
+
+// size prints a number of bytes.
+func size(n int64) string {
+	switch {
+	case n < 1<<10:
+		return strconv.FormatInt(n, 10) + " B"
+	case n < 1<<20:
+		return strconv.FormatFloat(float64(n)/(1<<10), 'f', 1, 64) + " KB"
+	case n < 1<<30:
+		return strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64) + " MB"
+	}
+	return strconv.FormatFloat(float64(n)/(1<<30), 'f', 1, 64) + " GB"
 }
 
 func explainCommand() *cobra.Command {

@@ -17,7 +17,7 @@ func submitCommand() *cobra.Command {
 	var file, output string
 	var t job.Task
 	var j job.Job
-	var cpu, mem, gpuMem string
+	var cpu, mem, gpuMem, every string
 	var estimate, limit, grace, backoff, deadline time.Duration
 	var env, params []string
 	var types, tolerations, labels []string
@@ -42,6 +42,7 @@ the field names of the native trace formats, as in
       gpus: 1
       estimate_s: 600
       retries: 2
+      checkpoint: {every: 5s}
 
 A command that is one line goes through /bin/sh. {name} stands for a parameter
 of params or matrix, {index} for the number in an array. The command runs in the
@@ -49,9 +50,19 @@ folder where it was submitted, with a clean environment: HOME, USER, PATH, LANG,
 what --env and env say, and SCHEDLAB_JOB, SCHEDLAB_TASK, ATTEMPT, RESTART_COUNT,
 GRACE and CUDA_VISIBLE_DEVICES.
 
+With --checkpoint the command's work is saved: every so often (5s), at the best
+interval by Young and Daly for what a checkpoint costs it (young-daly), or only
+when it is preempted (off). It resumes from $CKPT_DIR/last where that is there.
+SIGUSR1 asks it for a checkpoint: it writes files to $CKPT_DIR/new and says so
+with "schedlab live notify checkpoint_done", or a datagram of that word to the
+socket $NOTIFY_SOCKET; or it leaves with exit code 85, which saves what lies
+there, puts it back in the queue and takes no retry. A preemption asks, waits
+for --grace, and then sends SIGTERM. Who does not catch SIGUSR1 is not sent it.
+
 It prints the job's number. When it returns, the job is on the disk.`,
 		Example: `  schedlab live submit -- make -j2
   schedlab live submit --gpus 1 --estimate 2h --retries 2 -- python train.py
+  schedlab live submit --checkpoint 5s --retries 10 -- python train.py
   schedlab live submit -f sweep.yaml --param data=/data/imagenet
   schedlab live wait $(schedlab live submit -- ./job.sh)`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -70,7 +81,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			}
 			var doc *job.Job
 			if file != "" {
-				for _, name := range []string{"cpu", "mem", "gpus", "gpu-mem", "gpu-type", "gang", "label", "toleration", "priority", "criticality", "retries", "estimate", "limit", "grace", "backoff", "deadline", "array", "kind", "id"} {
+				for _, name := range []string{"cpu", "mem", "gpus", "gpu-mem", "gpu-type", "gang", "label", "toleration", "priority", "criticality", "retries", "estimate", "limit", "grace", "backoff", "deadline", "array", "kind", "id", "checkpoint"} {
 					if cmd.Flags().Changed(name) {
 						return usagef("--%s is for a command; in a workflow each task says it", name)
 					}
@@ -111,6 +122,9 @@ It prints the job's number. When it returns, the job is on the disk.`,
 				}
 				if t.GPUMemGB, err = number("--gpu-mem", gpuMem); err != nil {
 					return err
+				}
+				if cmd.Flags().Changed("checkpoint") {
+					t.Checkpoint = &job.Checkpoint{Every: every}
 				}
 				t.GPUTypes, t.Tolerations = types, tolerations
 				if t.Labels, err = pairs("--label", labels); err != nil {
@@ -198,7 +212,8 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f.Int32Var(&t.Retries, "retries", 0, "how often a failed attempt is tried again")
 	f.DurationVar(&estimate, "estimate", 0, "how long it will run")
 	f.DurationVar(&limit, "limit", 0, "how long it may run")
-	f.DurationVar(&grace, "grace", job.DefaultGrace, "from SIGTERM to SIGKILL")
+	f.DurationVar(&grace, "grace", job.DefaultGrace, "from SIGTERM to SIGKILL, and for a checkpoint before it")
+	f.StringVar(&every, "checkpoint", "", "it saves its work when asked: every so often (5s), young-daly, or off: only when preempted")
 	f.DurationVar(&backoff, "backoff", 0, "before the first retry, doubled each time")
 	f.DurationVar(&deadline, "deadline", 0, "from submission, for policies that look at it")
 	f.StringVar(&t.Array, "array", "", "one task a number: 1-10, 0-100:5 or 1,3,7; {index} in the command")

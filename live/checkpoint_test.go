@@ -1,0 +1,207 @@
+package live_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// checkpointPlaces are where a shim can be told to die while it takes, stores, removes or restores a checkpoint.
+var checkpointPlaces = []string{
+	"checkpoint-taken", "checkpoint-renaming", "checkpoint-file-put", "checkpoint-committing", "checkpoint-committed", "checkpoint-removing",
+	"checkpoint-noted", "checkpoint-restored", "checkpoint-renamed",
+}
+
+// course is a trainer in a yard, and what it notes.
+type course struct {
+	*yard
+	out, trace string
+	interval   time.Duration
+	steps      int
+}
+
+func newCourse(t *testing.T, steps int, env ...string) *course {
+	t.Helper()
+	c := &course{yard: newYard(t, env...), interval: 200 * time.Millisecond, steps: steps}
+	c.out, c.trace = filepath.Join(c.notes, "out"), filepath.Join(c.notes, "trace")
+	path := filepath.Join(c.notes, "trainer")
+	if out, err := exec.Command("go", "build", "-o", path, "./checkpoint/trainer").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	want, err := exec.Command(path, "-steps", strconv.Itoa(steps), "-pace", "1us").Output() // never killed
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.start()
+	text, err := json.Marshal(map[string]any{"tasks": []map[string]any{{
+		"id": "a", "command": []string{path, "-steps", strconv.Itoa(steps), "-pace", "2ms", "-ballast", "1500000", "-trace", c.trace, "-out", c.out}, "dir": "/",
+		"retries": 1000, "backoff_s": 0.001, "grace_s": 2, "checkpoint": map[string]string{"every": c.interval.String()},
+	}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.client.Submit(context.Background(), text); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if got, err := os.ReadFile(c.out); !t.Failed() && (err != nil || string(got) != string(want)) {
+			t.Errorf("the answer is %q, %v; want %q", got, err, want)
+		}
+	})
+	return c
+}
+
+// note is a line of the trainer's trace.
+type note struct {
+	what string
+	step int
+	at   time.Duration
+}
+
+func (c *course) read() []note {
+	b, _ := os.ReadFile(c.trace)
+	var out []note
+	for l := range strings.Lines(string(b)) {
+		var n note
+		if _, err := fmt.Sscan(l, &n.what, &n.step, &n.at); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// judge looks at every attempt's beginning: it must resume from a checkpoint that was written, no older than the one before the last that
+// was taken (the last may not have been stored), and repeat no more than an interval of work and what was under way. It returns how many
+// attempts there were and the most that was repeated.
+func (c *course) judge() (attempts int, most time.Duration) {
+	c.t.Helper()
+	all := c.read()
+	when := map[int]time.Duration{} // each step, when it was last done
+	var taken []int                 // by what lies in the store, as far as the trainer knows
+	saves := map[int]bool{0: true}
+	last := note{}
+	for _, n := range all {
+		switch n.what {
+		case "start":
+			attempts++
+			oldest := 0
+			if len(taken) >= 2 {
+				oldest = taken[len(taken)-2]
+			}
+			if !saves[n.step] || n.step < oldest {
+				c.t.Errorf("attempt %d resumed at step %d: saved were %v", attempts, n.step, taken)
+			}
+			if n.step < last.step {
+				if again := last.at - when[n.step+1]; again > most {
+					most = again
+				}
+			}
+			taken = []int{n.step}
+		case "save":
+			saves[n.step] = true
+		case "taken":
+			taken = append(taken, n.step)
+		case "step":
+			when[n.step], last = n.at, n
+		}
+	}
+	return attempts, most
+}
+
+// A job killed at random comes to the right answer, and repeats no more than one interval of work each time.
+func TestAJobThatIsKilledAtRandomRepeatsNoMoreThanAnInterval(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it kills real processes")
+	}
+	kills := 15
+	if n, err := strconv.Atoi(os.Getenv("CHECKPOINT_KILLS")); err == nil {
+		kills = n
+	}
+	c := newCourse(t, 400*kills)
+	rng := rand.New(rand.NewPCG(1, uint64(kills)))
+	done, limit := 0, time.Now().Add(time.Duration(kills)*5*time.Second+time.Minute)
+	for done < kills && time.Now().Before(limit) {
+		before := len(c.read())
+		for len(c.read()) < before+20 && time.Now().Before(limit) { // it has got going
+			time.Sleep(2 * time.Millisecond)
+			if _, err := os.Stat(c.out); err == nil {
+				t.Fatalf("it ended after %d kills", done)
+			}
+		}
+		time.Sleep(time.Duration(rng.Int64N(int64(600 * time.Millisecond))))
+		switch done % 5 {
+		case 3: // the daemon, as well
+			c.kill()
+			c.start()
+		case 4: // the shim, and with it the job
+			for _, pid := range c.processes() {
+				if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(args), "__shim") {
+					_ = syscall.Kill(pid, syscall.SIGKILL)
+				}
+			}
+			done++
+			continue
+		}
+		for _, pid := range c.processes() {
+			if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(args), "/trainer") {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		done++
+	}
+	if done < kills {
+		t.Fatalf("%d kills of %d came about", done, kills)
+	}
+	c.settle()
+	attempts, most := c.judge()
+	t.Logf("%d kills, %d attempts, at most %v of work repeated at an interval of %v", done, attempts, most, c.interval)
+	if attempts < kills/2 {
+		t.Errorf("%d attempts at %d kills", attempts, kills)
+	}
+	// From request to request is an interval; the last one's checkpoint may just be being stored, on a machine that may be busy.
+	if most > 2*c.interval+300*time.Millisecond {
+		t.Errorf("%v of work was repeated at an interval of %v", most, c.interval)
+	}
+}
+
+// Wherever the shim dies about a checkpoint, the answer is right.
+func TestAShimThatDiesAboutACheckpointLosesNothingThatWasSaved(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it kills real processes")
+	}
+	for _, place := range checkpointPlaces {
+		t.Run(place, func(t *testing.T) {
+			armed := filepath.Join(t.TempDir(), "armed")
+			c := newCourse(t, 500, "SCHEDLAB_FAILPOINT="+place+"="+armed)
+			for end := time.Now().Add(30 * time.Second); !strings.Contains(fmt.Sprint(c.read()), "taken") && time.Now().Before(end); {
+				time.Sleep(2 * time.Millisecond)
+			}
+			if err := os.WriteFile(armed, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if place == "checkpoint-restored" { // that is at the beginning of an attempt
+				for _, pid := range c.processes() {
+					if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(args), "/trainer") {
+						_ = syscall.Kill(pid, syscall.SIGKILL)
+					}
+				}
+			}
+			c.settle()
+			if _, err := os.Stat(armed); err == nil {
+				t.Error("nobody died there")
+			}
+			if attempts, _ := c.judge(); attempts < 2 {
+				t.Errorf("%d attempts", attempts)
+			}
+		})
+	}
+}
