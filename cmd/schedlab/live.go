@@ -18,7 +18,7 @@ func liveCommand() *cobra.Command {
 compares. "live serve" is the daemon; the other commands talk to it over a unix
 socket. All state lies under $SCHEDLAB_HOME where it is set, else in the folders
 of the XDG rules (~/.local/state/schedlab). With SCHEDLAB_ADDRESS=host:port and
-SCHEDLAB_TOKEN_FILE they talk to a daemon elsewhere, over TLS ("serve --listen");
+SCHEDLAB_TOKEN_FILE they talk to a daemon elsewhere, over TLS (its --listen);
 SCHEDLAB_TLS_CA names the certificate that its own is signed by.
 
 Jobs are selected by number: 12, 3-8,12, a task as 12/train, last, all.`,

@@ -45,8 +45,8 @@ later.
 shorthand of clusters: (8cpu,32gb,4xA100:80gb). A user's job runs as that user
 where the daemon is root.
 
-Only the daemon's user and root can reach its socket. --shared lets every user of
-the machine in: they see all jobs, and act on their own (the daemon must be
+Only the daemon's user and root can reach its socket. --shared lets every user
+of the machine in: they see all jobs, and act on their own (the daemon must be
 root). --listen serves a TCP address besides, over TLS and to whoever has the
 token, who acts as the daemon's user.
 
