@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test race fuzz bench bench-short bench-compare bench-baseline bench-readme bench-growth verify crash slurm demo pictures clean
+.PHONY: help deps build check test race fuzz bench bench-live bench-short bench-compare bench-baseline bench-readme bench-growth verify crash slurm demo pictures clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 
 bench: ## speed and memory against their budgets (10 minutes)
 	$(GO) run ./benchmarks/speed
+
+bench-live: build ## the live daemon under load, beside task-spooler where installed (2 minutes)
+	$(GO) run ./benchmarks/live
 
 bench-short: ## the same with fewer tasks; fails beyond 1.25 x of a budget
 	$(GO) run ./benchmarks/speed -short

@@ -80,6 +80,7 @@ type yard struct {
 	program       string
 	home, notes   string
 	env           []string
+	args          []string // more of the daemon's
 	cmd           *exec.Cmd
 	gone          chan struct{}
 	client        *api.Client
@@ -116,7 +117,7 @@ func newYard(t *testing.T, env ...string) *yard {
 // start starts a daemon and waits until it answers or has died.
 func (y *yard) start(env ...string) {
 	y.t.Helper()
-	y.cmd = exec.Command(y.program, "live", "serve", "--node", "(4cpu,8gb,4xA100)", "--window", "2ms-10ms")
+	y.cmd = exec.Command(y.program, append([]string{"live", "serve", "--node", "(4cpu,8gb,4xA100)", "--window", "2ms-10ms"}, y.args...)...)
 	y.cmd.Env = append(append(os.Environ(), "SCHEDLAB_HOME="+y.home), append(y.env, env...)...)
 	var log strings.Builder
 	y.cmd.Stderr = &log

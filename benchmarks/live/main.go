@@ -1,5 +1,5 @@
 // Command live measures the live mode on this machine: submissions, no-op jobs from start to end, an idle daemon, and a queue of 100,000
-// jobs; the no-op jobs also under task-spooler and Slurm where these are installed. It prints a Markdown table.
+// jobs; the no-op jobs also under task-spooler where that is installed. It prints a Markdown table.
 //
 //	go run ./benchmarks/live [-program bin/schedlab] [-short]
 //
@@ -263,18 +263,13 @@ func noops(ctx context.Context, o options, r *report) error {
 	}
 	r.add("no-op jobs from start to end", ours, "/s", 150, true)
 	r.add("the daemon's own processor time for one", float64((used-after).Microseconds())/1000/float64(n), "ms", 0, false)
-	for _, p := range []struct {
-		name string
-		run  func(context.Context, options, int) (float64, error)
-	}{{"task-spooler", spooler}, {"Slurm", slurm}} {
-		theirs, err := p.run(ctx, o, n)
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "%s: skipped, %v\n", p.name, err)
-			continue
-		}
-		r.add("the same under "+p.name, theirs, "/s", 0, false)
-		r.add("schedlab's rate over that of "+p.name, ours/theirs, "x", 0, false)
+	theirs, err := spooler(ctx, o, n)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "task-spooler: skipped, %v\n", err)
+		return nil
 	}
+	r.add("the same under task-spooler", theirs, "/s", 0, false)
+	r.add("schedlab's rate over that of task-spooler", ours/theirs, "x", 0, false)
 	return nil
 }
 
@@ -303,22 +298,6 @@ func spooler(ctx context.Context, o options, n int) (float64, error) {
 		return 0, err
 	}
 	return float64(n) / time.Since(began).Seconds(), nil
-}
-
-// slurm runs the jobs as one array of a Slurm of its own.
-func slurm(ctx context.Context, o options, n int) (float64, error) {
-	cmd := exec.CommandContext(ctx, "benchmarks/live/slurm.sh", strconv.Itoa(n))
-	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	text := strings.TrimSpace(string(out))
-	if why, ok := strings.CutPrefix(text, "skipped: "); ok {
-		return 0, errors.New(why)
-	}
-	if err != nil {
-		return 0, err
-	}
-	seconds, err := strconv.ParseFloat(text, 64)
-	return float64(n) / seconds, err
 }
 
 // queue measures submissions, and the daemon with many jobs in its queue.
