@@ -2,6 +2,7 @@ package policies_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 
 	"github.com/schedlab/schedlab/policies"
@@ -45,5 +46,36 @@ func TestGavelsSharesAreThoseOfThePapersExample(t *testing.T) {
 	}
 	if math.Abs(least-1.0909) > 1e-4 {
 		t.Errorf("the least normalised throughput is %.4f, not 1.0909", least)
+	}
+}
+
+func TestARestoredGavelOrdersByTheRatesOfThePresent(t *testing.T) {
+	// The only GPU is lost within a round and comes back. Who is next is decided by the rates of that moment, which differ in the sixth digit, not by
+	// those at which the order of the round was last looked at: a restored kernel looks first while the GPU is away.
+	nodes := machines(1, 8, 1)
+	nodes[0].GPUType, nodes[0].SpeedMilli = "A100", 1500
+	w := workload(t, devices(0, 1, 1), devices(0, 7.5, 1), devices(0, 0.333, 1))
+	newPolicy := build(t, "gavel")
+	c := sched.Config{Table: w.Table, Nodes: nodes, Policy: newPolicy()}
+	k, err := sched.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var in []sched.Event
+	for i := range 3 {
+		in = append(in, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(i), N: 1, Node: sched.NoNode})
+	}
+	k.Step(0, in)
+	c.Policy = newPolicy()
+	again := restore(t, k, c)
+	for _, b := range []struct {
+		at   float64
+		kind sched.EventKind
+	}{{3, sched.NodeDown}, {4, sched.NodeUp}} {
+		e := sched.Event{Kind: b.kind, Node: 0, Task: sched.Nobody}
+		first, second := k.Step(second(b.at), []sched.Event{e}), again.Step(second(b.at), []sched.Event{e})
+		if !slices.EqualFunc(first, second, sameOrder) {
+			t.Errorf("at %g s: %v, the restored kernel %v", b.at, first, second)
+		}
 	}
 }
