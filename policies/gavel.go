@@ -138,7 +138,7 @@ func (p *Gavel) Observe(s *sched.State, e sched.Event) {
 		p.cpu.Observe(s, e)
 		if i := p.slotOf(e.Task); i >= 0 {
 			p.rates(s, i)
-			p.dirty = true
+			p.dirty, p.listed = true, false // the order of waiting looks at rates
 		}
 	case sched.Stopped:
 		p.cpu.Observe(s, e)
@@ -319,7 +319,7 @@ func (p *Gavel) survey(s *sched.State) {
 			p.queue(s, int32(i))
 		}
 	}
-	p.dirty = true
+	p.dirty, p.listed = true, false
 }
 
 // Decide begins a round where one is due, and else gives away what is free.

@@ -2,6 +2,7 @@ package policies_test
 
 import (
 	"math"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,6 +80,37 @@ func TestGavelWithoutSpeedsDividesTimeEquallyAmongTypes(t *testing.T) {
 		want, got := 3*run.Hours()/(1+0.8+0.2), res.Outcome(sched.TaskID(i)).End.Seconds()/3600
 		if math.Abs(got-want) > 0.01*want {
 			t.Errorf("job %d ends after %.2f h, not %.2f", i, got, want)
+		}
+	}
+}
+
+func TestARestoredGavelOrdersByTheRatesOfThePresent(t *testing.T) {
+	// The only GPU is lost within a round and comes back. Who is next is decided by the rates of that moment, which differ in the sixth digit, not by
+	// those at which the order of the round was last looked at: a restored kernel looks first while the GPU is away.
+	nodes := machines(1, 8, 1)
+	nodes[0].GPUType, nodes[0].SpeedMilli = "A100", 1500
+	w := workload(t, devices(0, 1, 1), devices(0, 7.5, 1), devices(0, 0.333, 1))
+	newPolicy := build(t, "gavel")
+	c := sched.Config{Table: w.Table, Nodes: nodes, Policy: newPolicy()}
+	k, err := sched.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var in []sched.Event
+	for i := range 3 {
+		in = append(in, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(i), N: 1, Node: sched.NoNode})
+	}
+	k.Step(0, in)
+	c.Policy = newPolicy()
+	again := restore(t, k, c)
+	for _, b := range []struct {
+		at   float64
+		kind sched.EventKind
+	}{{3, sched.NodeDown}, {4, sched.NodeUp}} {
+		e := sched.Event{Kind: b.kind, Node: 0, Task: sched.Nobody}
+		first, second := k.Step(second(b.at), []sched.Event{e}), again.Step(second(b.at), []sched.Event{e})
+		if !slices.EqualFunc(first, second, sameOrder) {
+			t.Errorf("at %g s: %v, the restored kernel %v", b.at, first, second)
 		}
 	}
 }

@@ -755,6 +755,7 @@ func (p *refCritical) overdue() int {
 					wait += 4 * time.Duration(math.Round(min(p.area(u), 1e6)*1e9))
 				}
 			}
+			wait = min(wait, sched.MulDiv(p.patience(), 5, 1, false)) // 100 x the mean estimate
 		}
 		if p.now < p.tasks[t].Ready.Add(wait) {
 			return -1
