@@ -2,10 +2,10 @@ package checkpoint
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
-	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -46,7 +46,7 @@ func OpenJob() (*Job, error) {
 		return nil, ErrNoCheckpoints
 	}
 	// An address of its own, in the abstract space, lets the other side answer.
-	own := fmt.Sprintf("@schedlab-job-%d-%x", os.Getpid(), rand.Uint64())
+	own := fmt.Sprintf("@schedlab-job-%d-%s", os.Getpid(), rand.Text())
 	conn, err := net.DialUnix("unixgram", &net.UnixAddr{Net: "unixgram", Name: own}, &net.UnixAddr{Net: "unixgram", Name: socket})
 	if err != nil {
 		return nil, err
