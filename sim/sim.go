@@ -195,13 +195,14 @@ func cmpTime(a, b sched.Time) int {
 func (r *run) maxSameInstant() int { return 1000 + 8*len(r.tb.Tasks) }
 
 // maxQuiet bounds the decisions in which no task comes or ends: beyond it tasks preempt each other for ever.
-func (r *run) maxQuiet() int { return 1_000_000 + 100*len(r.tb.Tasks) }
+func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 
 func (r *run) loop(ctx context.Context) error {
 	next, total := 0, len(r.tb.Tasks)
 	arrival := r.submit(0)
 	now, same := sched.Time(math.MinInt64), 0
-	over, quiet := 0, 0
+	over, moved := 0, int64(0) // tasks that were over at batch number `moved`
+	last := min(r.Horizon, sched.Never-1)
 	for {
 		at := sched.Never
 		if len(r.stops) > 0 {
@@ -218,7 +219,7 @@ func (r *run) loop(ctx context.Context) error {
 				at = min(at, max(wake, now))
 			}
 		}
-		if at == sched.Never || at > r.Horizon || r.k.Open() == 0 && next == total {
+		if at > last || next == total && r.k.Open() == 0 {
 			break
 		}
 		if at < r.k.Now() {
@@ -229,12 +230,12 @@ func (r *run) loop(ctx context.Context) error {
 		} else if same++; same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
 		}
-		if o := r.k.Over(); o != over {
-			over, quiet = o, 0
-		} else if quiet++; quiet > r.maxQuiet() {
-			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption leaves no time for work (is a time slice shorter than the overhead?)", quiet, now.Seconds())
-		}
 		if r.batches&1023 == 0 {
+			if o := r.k.Over(); o != over {
+				over, moved = o, r.batches
+			} else if quiet := r.batches - moved; quiet > r.maxQuiet() {
+				return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption leaves no time for work (is a time slice shorter than the overhead?)", quiet, now.Seconds())
+			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -249,9 +250,8 @@ func (r *run) loop(ctx context.Context) error {
 			r.in = append(r.in, r.stops...)
 			r.stops = r.stops[:0]
 		}
-		for r.ends.next() == now && !r.ends.empty() {
-			e := r.ends.pop()
-			if !r.cut || r.runs(e) {
+		for r.ends.next() == now {
+			if e := r.ends.pop(); !r.cut || r.runs(e) {
 				r.ended(e, r.fact())
 			}
 		}
@@ -274,7 +274,7 @@ func (r *run) loop(ctx context.Context) error {
 			first, job := next, r.tb.Tasks[next].Job
 			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= now; next++ {
 			}
-			*r.fact() = sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(next - first), Node: sched.NoNode}
+			r.fact().Set(sched.JobArrived, sched.TaskID(first), int32(next-first), 0, 0)
 			arrival = r.submit(next)
 		}
 		r.series.until(now, &r.k.State)
@@ -288,7 +288,11 @@ func (r *run) loop(ctx context.Context) error {
 		for i := range out {
 			switch c := &out[i]; c.Kind {
 			case sched.Start:
-				r.begin(now, c)
+				if c.Attempt == 1 && r.plain {
+					r.ends.push(end{now.Add(r.Workload.Run[c.Task]), c.Task, 1})
+				} else {
+					r.begin(now, c)
+				}
 			case sched.Stop:
 				r.cut = true
 				if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
@@ -356,13 +360,9 @@ func (r *run) keptOf(t sched.TaskID) time.Duration {
 	return 0
 }
 
-// begin schedules the end of an attempt.
+// begin schedules the end of an attempt that is not plain.
 func (r *run) begin(now sched.Time, c *sched.Command) {
 	t := c.Task
-	if c.Attempt == 1 && r.plain {
-		r.ends.push(end{now.Add(r.Workload.Run[t]), t, 1})
-		return
-	}
 	whole := r.runOn(t, c.On)
 	d := whole
 	if k := r.keptOf(t); k > 0 {
@@ -438,7 +438,7 @@ func (a allowance) on(est time.Duration) time.Duration {
 // ended writes the fact of a scheduled end.
 func (r *run) ended(e end, ev *sched.Event) {
 	t := e.task
-	*ev = sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
+	ev.Set(sched.Finished, t, 0, e.attempt, r.Workload.Run[t])
 	if e.attempt == 1 && len(r.fates) == 0 {
 		return
 	}
