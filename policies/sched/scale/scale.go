@@ -186,6 +186,7 @@ type Controller struct {
 
 	wishes []mark // in the order of time; those that no window reaches are gone
 	steps  []mark // changes of the replicas, upward > 0
+	last   []mark // the decision before and what there was then; empty before the first
 }
 
 // mark is a number at a time. Times are nanoseconds on the caller's axis.
@@ -202,38 +203,37 @@ func New(r Rules) (*Controller, error) {
 	return &Controller{Rules: r.Filled()}, nil
 }
 
-// Step returns how many replicas the queue should have from now on, and notes the change as made. current is how many it was told to have before.
-// now is in ns on an axis of the caller's and does not fall. It is meant to be called once in Rules.Sync.
+// Step returns how many replicas the queue should have from now on. current is how many it was told to have: what the Step before said, or less where
+// the pool could not give it; the rates count what was given. now is in ns on an axis of the caller's and does not fall. It is meant
+// to be called once in Rules.Sync.
 func (c *Controller) Step(now int64, current int, ms ...Metric) int {
 	r := &c.Rules
-	var next int
-	switch {
-	case current == 0 && r.Min > 0:
-		return 0 // switched off by hand
-	case current > r.Max:
-		next = r.Max
-	case current < r.Min:
-		next = r.Min
-	default:
-		if len(c.wishes) == 0 {
-			c.wishes = append(c.wishes, mark{now, current})
-		}
-		wish, ok := r.Desired(current, ms...)
-		if !ok {
-			return current
-		}
-		next = c.rated(now, current, c.steady(now, current, wish))
-	}
-	if next != current {
+	if len(c.last) > 0 && c.last[0].n != current {
 		longest := int64(0)
 		for _, ps := range [][]Policy{r.Up.Policies, r.Down.Policies} {
 			for _, p := range ps {
 				longest = max(longest, int64(p.Period))
 			}
 		}
-		c.steps = append(dropOld(c.steps, now-longest), mark{now, next - current})
+		c.steps = append(dropOld(c.steps, now-longest), mark{c.last[0].at, current - c.last[0].n})
 	}
-	return next
+	c.last = append(c.last[:0], mark{now, current})
+	switch {
+	case current == 0 && r.Min > 0:
+		return 0 // switched off by hand
+	case current > r.Max:
+		return r.Max
+	case current < r.Min:
+		return r.Min
+	}
+	if len(c.wishes) == 0 {
+		c.wishes = append(c.wishes, mark{now, current})
+	}
+	wish, ok := r.Desired(current, ms...)
+	if !ok {
+		return current
+	}
+	return c.rated(now, current, c.steady(now, current, wish))
 }
 
 // steady holds a wish against those of the windows, and notes it.
