@@ -29,6 +29,7 @@ type Config struct {
 	Overhead       time.Duration   // paid, while holding, at each start after a preemption
 	Horizon        sched.Time      // stop there; 0: run until nothing is left to happen
 	Faults         []Fault         // in any order
+	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
 	Tap      func(now sched.Time, in []sched.Event, out []sched.Command) error
 	Waits    bool                  // keep the wait profile
@@ -61,6 +62,8 @@ type Result struct {
 	First, Last                    sched.Time // first submit, last end
 	Unfinished                     int        // tasks that are not over: cut by the horizon, or nothing could start them
 	Batches                        int64
+	NodeHours                      float64 // that nodes were on; without Elastic all of them, from First to Last
+	Scalings                       int64   // changes of a queue's replicas
 	Wall                           time.Duration
 }
 
@@ -86,6 +89,8 @@ type run struct {
 	hetero   bool // run times differ by node
 	plain    bool // a first attempt takes the task's run time, whatever happens
 	batches  int64
+	models   []model
+	elastic  *elastic
 }
 
 // keptWork is what a preempted task keeps of its earlier attempts: the true work at reference speed, and the time that it held for it.
@@ -138,7 +143,14 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		first = tb.Tasks[0].Submit
 	}
 	var err error
-	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: c.Policy, Start: first, Waits: c.Waits})
+	if c.Elastic != nil {
+		if r.elastic, err = newElastic(r); err != nil {
+			return nil, err
+		}
+		r.elastic.start(first)
+		r.models, r.Policy = append(r.models, r.elastic), r.elastic
+	}
+	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: r.Policy, Start: first, Waits: c.Waits})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w.Source, err)
 	}
@@ -214,6 +226,9 @@ func (r *run) loop(ctx context.Context) error {
 			if len(r.faults) > 0 {
 				at = min(at, r.faults[0].At)
 			}
+			if r.models != nil {
+				at = min(at, max(r.nextOf(), now))
+			}
 			if wake, ok := r.k.NextWake(); ok {
 				at = min(at, max(wake, now))
 			}
@@ -261,6 +276,9 @@ func (r *run) loop(ctx context.Context) error {
 		for len(r.faults) > 0 && r.faults[0].At <= now {
 			f := r.faults[0]
 			r.faults = r.faults[1:]
+			if r.elastic != nil && !r.elastic.fault(f) {
+				continue
+			}
 			kind := sched.NodeDown
 			if f.Up {
 				kind = sched.NodeUp
@@ -277,6 +295,9 @@ func (r *run) loop(ctx context.Context) error {
 			*r.fact() = sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(next - first), Node: sched.NoNode}
 			arrival = r.submit(next)
 		}
+		if r.models != nil {
+			r.tell(now)
+		}
 		r.series.until(now, &r.k.State)
 		r.frag.until(now, &r.k.State)
 		out := r.k.Step(now, r.in)
@@ -284,6 +305,9 @@ func (r *run) loop(ctx context.Context) error {
 			if err := r.Tap(now, r.in, out); err != nil {
 				return err
 			}
+		}
+		for _, m := range r.models {
+			m.carry(now, out)
 		}
 		for i := range out {
 			switch c := &out[i]; c.Kind {
@@ -553,6 +577,12 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		}
 	}
 	res.LostGPUSeconds, res.LostCPUSeconds = r.lostGPU, r.lostCPU
+	if e := r.elastic; e != nil {
+		e.pay(end, 0)
+		res.NodeHours, res.Scalings = e.nodeNS/3.6e12, e.scalings
+	} else {
+		res.NodeHours = float64(len(r.Nodes)) * max(end, res.Last).Sub(first).Hours()
+	}
 	res.Wall = time.Since(began)
 	return res
 }
