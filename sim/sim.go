@@ -29,6 +29,7 @@ type Config struct {
 	Overhead       time.Duration   // paid, while holding, at each start after a preemption
 	Horizon        sched.Time      // stop there; 0: run until nothing is left to happen
 	Faults         []Fault         // in any order
+	Window         *Window         // facts are gathered before the kernel is asked; nil: every instant is a decision
 	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
 	Tap      func(now sched.Time, in []sched.Event, out []sched.Command) error
@@ -91,6 +92,7 @@ type run struct {
 	batches  int64
 	models   []model
 	elastic  *elastic
+	window   *window
 }
 
 // keptWork is what a preempted task keeps of its earlier attempts: the true work at reference speed, and the time that it held for it.
@@ -143,6 +145,12 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		first = tb.Tasks[0].Submit
 	}
 	var err error
+	if c.Window != nil {
+		if r.window, err = newWindow(c.Window, len(tb.Tasks)); err != nil {
+			return nil, err
+		}
+		r.plain = false
+	}
 	if c.Elastic != nil {
 		if r.elastic, err = newElastic(r); err != nil {
 			return nil, err
@@ -233,11 +241,15 @@ func (r *run) loop(ctx context.Context) error {
 				at = min(at, max(wake, now))
 			}
 		}
+		cut := at // what has happened by then is in the batch
+		if r.window != nil && at != sched.Never {
+			at, cut = r.window.settle(r, at, next)
+		}
 		if at == sched.Never || at > r.Horizon || r.k.Open() == 0 && next == total {
 			break
 		}
 		if at < r.k.Now() {
-			at = r.k.Now() // a fault scripted before the first submit
+			at, cut = r.k.Now(), r.k.Now() // a fault scripted before the first submit
 		}
 		if at > now {
 			now, same = at, 0
@@ -264,16 +276,19 @@ func (r *run) loop(ctx context.Context) error {
 			r.in = append(r.in, r.stops...)
 			r.stops = r.stops[:0]
 		}
-		for r.ends.next() == now && !r.ends.empty() {
+		for r.window == nil && r.ends.next() == now && !r.ends.empty() {
 			e := r.ends.pop()
 			if !r.cut || r.runs(e) {
 				r.ended(e, r.fact())
 			}
 		}
-		if stops > 0 {
+		if r.window != nil {
+			r.window.tell(r)
+		}
+		if stops > 0 || r.window != nil {
 			sched.SortBatch(r.in)
 		}
-		for len(r.faults) > 0 && r.faults[0].At <= now {
+		for len(r.faults) > 0 && r.faults[0].At <= cut {
 			f := r.faults[0]
 			r.faults = r.faults[1:]
 			if r.elastic != nil && !r.elastic.fault(f) {
@@ -288,9 +303,9 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
 		}
-		for arrival <= now && next < total {
+		for arrival <= cut && next < total {
 			first, job := next, r.tb.Tasks[next].Job
-			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= now; next++ {
+			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= cut; next++ {
 			}
 			*r.fact() = sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(next - first), Node: sched.NoNode}
 			arrival = r.submit(next)
@@ -317,6 +332,9 @@ func (r *run) loop(ctx context.Context) error {
 				r.cut = true
 				if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
 					continue // the loss of its last node ended it in the same batch
+				}
+				if r.window != nil && r.window.over(c.Task, now) {
+					continue // it had ended before the order: that is told
 				}
 				r.stops = append(r.stops, r.stopped(now, c))
 			case sched.Checkpoint:
@@ -356,7 +374,7 @@ func (r *run) fact() *sched.Event {
 
 // runs reports whether the attempt of a scheduled end is still the present one.
 func (r *run) runs(e end) bool {
-	return r.k.Attempt(e.task) == e.attempt && r.k.Phase(e.task) == sched.Running
+	return r.k.Attempt(e.task) == e.attempt && (r.k.Phase(e.task) == sched.Running || r.window != nil && r.k.Phase(e.task) == sched.Stopping && r.window.isOver(e))
 }
 
 // runOn returns the true run time of a whole task on its placements: that of the slowest node.
@@ -408,6 +426,9 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 			d = after
 			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
 		}
+	}
+	if r.window != nil {
+		r.window.endAt[t] = now.Add(d)
 	}
 	r.ends.push(end{now.Add(d), t, c.Attempt})
 }

@@ -86,7 +86,7 @@ are kept, until it is over; of one that failed they stay.`,
 	f.StringVar(&o.policy, "policy", "fifo", "the policy of a new state")
 	f.StringVar(&o.node, "node", "", "what this machine offers (default: its cores, memory and GPUs)")
 	gpusFlag(cmd, &o.gpus)
-	f.StringVar(&o.window, "window", "10ms-50ms", "the decision window under load: MIN-MAX, or 0 for none")
+	f.StringVar(&o.window, "window", "10ms-50ms", "the decision window: MIN-MAX under load, one duration for always, or 0 for none")
 	f.StringVar(&o.metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
 	o.log, o.vram, o.others = "text", "warn", "count"
 	f.Var(&choice{&o.log, []string{"text", "json"}}, "log", "how to log to standard error")
@@ -352,22 +352,11 @@ func machine(c *daemon.Config, text string, gpus device.Options) (closeAll func(
 	return closeAll, err
 }
 
-// parseWindow reads 10ms-50ms or 0.
+// parseWindow reads the flag --window.
 func parseWindow(text string) (sched.BatchWindow, error) {
-	var lo, hi time.Duration
-	if text == "0" {
-		return sched.BatchWindow{}, nil
+	w, err := sched.ParseBatchWindow(text)
+	if err != nil {
+		return w, fmt.Errorf("--%w", err)
 	}
-	bad := fmt.Errorf("--window %q: write it as 10ms-50ms, or 0 for none", text)
-	from, to, ok := strings.Cut(text, "-")
-	if !ok {
-		return sched.BatchWindow{}, bad
-	}
-	var err, err2 error
-	lo, err = time.ParseDuration(from)
-	hi, err2 = time.ParseDuration(to)
-	if err != nil || err2 != nil || lo <= 0 || hi < lo || hi > time.Minute {
-		return sched.BatchWindow{}, bad
-	}
-	return sched.BatchWindow{Min: lo, Max: hi}, nil
+	return w, nil
 }

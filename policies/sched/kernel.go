@@ -481,6 +481,7 @@ func (k *Kernel) arrive(e *Event) {
 			}
 			continue
 		}
+		rw.ready = min(k.tb.Tasks[t].Submit, k.now) // not when the batch came: the decision window is waiting
 		k.makeReady(TaskID(t), Order)
 	}
 }
