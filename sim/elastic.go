@@ -246,8 +246,8 @@ func (e *elastic) next() sched.Time {
 }
 
 // fault reports whether a node's return is to be told: one that is off, or on its way there, stays so.
-func (e *elastic) fault(f Fault) bool {
-	return !f.Up || int(f.Node) >= len(e.power) || f.Node >= 0 && e.power[f.Node] == on
+func (e *elastic) fault(n sched.NodeID, up bool) bool {
+	return !up || int(n) >= len(e.power) || n >= 0 && e.power[n] == on
 }
 
 func (e *elastic) tell(now sched.Time, in []sched.Event) []sched.Event {

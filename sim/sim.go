@@ -8,6 +8,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -29,6 +30,10 @@ type Config struct {
 	Overhead       time.Duration   // paid, while holding, at each start after a preemption
 	Horizon        sched.Time      // stop there; 0: run until nothing is left to happen
 	Faults         []Fault         // in any order
+	Failures       *Failures       // what breaks at random; nil: nothing
+	Checkpoint     *Checkpoint     // how running tasks save their work; nil: they do not
+	Profiles       *Profiles       // samplers of the nodes; nil: policies see what is booked alone
+	Seed           uint64          // of all that is random here
 	Window         *Window         // facts are gathered before the kernel is asked; nil: every instant is a decision
 	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
@@ -55,7 +60,9 @@ type Result struct {
 	Outcomes                       func(from sched.TaskID, outcomes []sched.Outcome) // of the tasks from `from` on
 	Series                         Series
 	GPUSeconds, CPUSeconds         float64 // all attempts
-	LostGPUSeconds, LostCPUSeconds float64 // of it: failures, kills, restarts, preemption overhead
+	LostGPUSeconds, LostCPUSeconds float64 // of it: failures, kills, restarts, checkpoints, preemption overhead
+	CheckpointGPUSeconds           float64 // of what is lost: held for checkpoints
+	RestoreGPUSeconds              float64 // of what is lost: held for restoring, and overhead where there are checkpoints
 	Preemptions, Restarts          int64
 	CauseSeconds                   [sched.NumCauses]float64
 	FragmentationGPUs              float64 // time mean; NaN where not measured
@@ -87,10 +94,11 @@ type run struct {
 	lostCPU  float64
 	series   seriesBuilder
 	frag     fragMeter
-	hetero   bool // run times differ by node
-	plain    bool // a first attempt takes the task's run time, whatever happens
+	m        *models // nil: none
+	acted    bool    // with models: the last decision has started or stopped something
+	hetero   bool    // run times differ by node
+	plain    bool    // a first attempt takes the task's run time, whatever happens
 	batches  int64
-	models   []model
 	elastic  *elastic
 	window   *window
 }
@@ -114,13 +122,13 @@ type taskAttempt struct {
 func Run(ctx context.Context, c Config) (*Result, error) {
 	began := time.Now() // wall time of the simulation itself, not of what is simulated
 	w := c.Workload
-	tb := *w.Table
-	if c.Estimates != nil {
-		if len(c.Estimates) != len(tb.Tasks) {
-			return nil, fmt.Errorf("%d estimates for %d tasks", len(c.Estimates), len(tb.Tasks))
-		}
-		tb.Estimates = c.Estimates
+	if c.Estimates != nil && len(c.Estimates) != len(w.Tasks) {
+		return nil, fmt.Errorf("%d estimates for %d tasks", len(c.Estimates), len(w.Tasks))
 	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	tb := *c.Table()
 	if err := Placeable(w, c.Nodes); err != nil {
 		return nil, err
 	}
@@ -156,11 +164,14 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			return nil, err
 		}
 		r.elastic.start(first)
-		r.models, r.Policy = append(r.models, r.elastic), r.elastic
+		r.Policy = r.elastic
 	}
 	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: r.Policy, Start: first, Waits: c.Waits})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w.Source, err)
+	}
+	if r.m = newModels(r, first); r.m != nil {
+		r.plain = false
 	}
 	span := time.Minute
 	if n := len(tb.Tasks); n > 0 {
@@ -173,6 +184,40 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		return nil, err
 	}
 	return r.result(first, began), nil
+}
+
+// Table returns the tasks as policies see them.
+func (c *Config) Table() *sched.Table {
+	tb := *c.Workload.Table
+	if c.Estimates != nil {
+		tb.Estimates = c.Estimates
+	}
+	if c.Failures != nil && c.Failures.Retries > 0 {
+		tb.Classes = slices.Clone(tb.Classes)
+		for i := range tb.Classes {
+			tb.Classes[i].Retries = c.Failures.Retries
+		}
+	}
+	return &tb
+}
+
+// check reports models that cannot be, or not together.
+func (c *Config) check() error {
+	if err := c.Failures.Check(); err != nil {
+		return err
+	}
+	if err := c.Checkpoint.Check(c.Failures); err != nil {
+		return err
+	}
+	switch {
+	case c.Checkpoint != nil && c.Restart:
+		return errors.New("restart says that preempted tasks lose their work, checkpoint that it is saved: say stop=lose instead")
+	case c.Checkpoint != nil && c.Window != nil:
+		return errors.New("a decision window and checkpoints are not modelled together")
+	case c.Checkpoint != nil && c.KillAtEstimate:
+		return errors.New("runs cut at their estimates and checkpoints are not modelled together")
+	}
+	return c.Profiles.Check()
 }
 
 // Placeable says which task no node could ever hold, if there is one.
@@ -214,6 +259,9 @@ func cmpTime(a, b sched.Time) int {
 // maxSameInstant bounds the batches of one instant: beyond it the policy gives orders in a circle.
 func (r *run) maxSameInstant() int { return 1000 + 8*len(r.tb.Tasks) }
 
+// maxIdle bounds the decisions in a row in which nothing runs or comes, nothing is started, and nodes fail and return.
+const maxIdle = 100_000
+
 // maxQuiet bounds the decisions in which no task comes or ends: beyond it tasks preempt each other for ever.
 func (r *run) maxQuiet() int { return 1_000_000 + 100*len(r.tb.Tasks) }
 
@@ -221,7 +269,7 @@ func (r *run) loop(ctx context.Context) error {
 	next, total := 0, len(r.tb.Tasks)
 	arrival := r.submit(0)
 	now, same := sched.Time(math.MinInt64), 0
-	over, quiet := 0, 0
+	over, quiet, idle := 0, 0, 0
 	for {
 		at := sched.Never
 		if len(r.stops) > 0 {
@@ -234,8 +282,8 @@ func (r *run) loop(ctx context.Context) error {
 			if len(r.faults) > 0 {
 				at = min(at, r.faults[0].At)
 			}
-			if r.models != nil {
-				at = min(at, max(r.nextOf(), now))
+			if r.m != nil {
+				at = min(at, max(r.m.next(), now))
 			}
 			if wake, ok := r.k.NextWake(); ok {
 				at = min(at, max(wake, now))
@@ -258,9 +306,16 @@ func (r *run) loop(ctx context.Context) error {
 		}
 		if o := r.k.Over(); o != over {
 			over, quiet = o, 0
+		} else if r.m != nil && !r.acted {
+			if idle++; r.k.Running() > 0 || next < total {
+				idle = 0
+			} else if idle > maxIdle {
+				break // what breaks and is repaired goes on for ever, and starts nothing
+			}
 		} else if quiet++; quiet > r.maxQuiet() {
-			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption leaves no time for work (is a time slice shorter than the overhead?)", quiet, now.Seconds())
+			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
 		}
+		r.acted = false
 		if r.batches&1023 == 0 {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -275,6 +330,9 @@ func (r *run) loop(ctx context.Context) error {
 		if stops > 0 {
 			r.in = append(r.in, r.stops...)
 			r.stops = r.stops[:0]
+		}
+		if r.m != nil {
+			r.m.reports(now)
 		}
 		for r.window == nil && r.ends.next() == now && !r.ends.empty() {
 			e := r.ends.pop()
@@ -291,7 +349,7 @@ func (r *run) loop(ctx context.Context) error {
 		for len(r.faults) > 0 && r.faults[0].At <= cut {
 			f := r.faults[0]
 			r.faults = r.faults[1:]
-			if r.elastic != nil && !r.elastic.fault(f) {
+			if r.elastic != nil && !r.elastic.fault(f.Node, f.Up) {
 				continue
 			}
 			kind := sched.NodeDown
@@ -303,15 +361,15 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
 		}
+		if r.m != nil {
+			r.m.changes(now, cut)
+		}
 		for arrival <= cut && next < total {
 			first, job := next, r.tb.Tasks[next].Job
 			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= cut; next++ {
 			}
 			*r.fact() = sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(next - first), Node: sched.NoNode}
 			arrival = r.submit(next)
-		}
-		if r.models != nil {
-			r.tell(now)
 		}
 		r.series.until(now, &r.k.State)
 		r.frag.until(now, &r.k.State)
@@ -321,8 +379,8 @@ func (r *run) loop(ctx context.Context) error {
 				return err
 			}
 		}
-		for _, m := range r.models {
-			m.carry(now, out)
+		if r.elastic != nil {
+			r.elastic.carry(now, out)
 		}
 		for i := range out {
 			switch c := &out[i]; c.Kind {
@@ -333,11 +391,22 @@ func (r *run) loop(ctx context.Context) error {
 				if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
 					continue // the loss of its last node ended it in the same batch
 				}
+				r.acted = true
 				if r.window != nil && r.window.over(c.Task, now) {
 					continue // it had ended before the order: that is told
 				}
+				if r.m != nil && r.m.saver != nil && r.lost[c.Task] != c.Attempt {
+					if ev, ok := r.m.saver.stop(now, c); ok {
+						r.stops = append(r.stops, ev)
+					}
+					continue
+				}
 				r.stops = append(r.stops, r.stopped(now, c))
 			case sched.Checkpoint:
+				if r.m != nil && r.m.saver != nil {
+					r.m.saver.order(now, c)
+					continue
+				}
 				r.stops = append(r.stops, sched.Event{Kind: sched.CheckpointDone, Task: c.Task, Attempt: c.Attempt, Done: r.workDone(now, c.Task)})
 			}
 		}
@@ -374,7 +443,13 @@ func (r *run) fact() *sched.Event {
 
 // runs reports whether the attempt of a scheduled end is still the present one.
 func (r *run) runs(e end) bool {
-	return r.k.Attempt(e.task) == e.attempt && (r.k.Phase(e.task) == sched.Running || r.window != nil && r.k.Phase(e.task) == sched.Stopping && r.window.isOver(e))
+	if r.k.Attempt(e.task) != e.attempt {
+		return false
+	}
+	if r.k.Phase(e.task) != sched.Running {
+		return r.window != nil && r.k.Phase(e.task) == sched.Stopping && r.window.isOver(e)
+	}
+	return r.m == nil || r.m.saver == nil || r.m.saver.works[e.task].end == e.at // an ordered checkpoint has moved it
 }
 
 // runOn returns the true run time of a whole task on its placements: that of the slowest node.
@@ -421,14 +496,37 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 		}
 	}
 	d += r.staging(t)
-	if len(r.taskFail) > 0 {
-		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
+	r.acted = true
+	var w *work
+	if r.m != nil && r.m.saver != nil {
+		staging, overhead := r.staging(t), r.overheadOf(t, c.Attempt)
+		d = r.m.saver.begin(now, c, whole, d-staging-overhead, staging, overhead)
+		w = &r.m.saver.works[t]
+	}
+	if r.m != nil && r.m.breaking != nil {
+		after := r.m.breaking.fails(t, c.Attempt)
+		if w != nil {
+			w.fails = now.Add(after)
+		}
+		if after < d {
 			d = after
 			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
 		}
 	}
+	if len(r.taskFail) > 0 {
+		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
+			d = after
+			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
+			if w != nil {
+				w.fails = now.Add(after)
+			}
+		}
+	}
 	if r.window != nil {
 		r.window.endAt[t] = now.Add(d)
+	}
+	if w != nil {
+		w.end = now.Add(d)
 	}
 	r.ends.push(end{now.Add(d), t, c.Attempt})
 }
@@ -484,12 +582,20 @@ func (a allowance) on(est time.Duration) time.Duration {
 func (r *run) ended(e end, ev *sched.Event) {
 	t := e.task
 	*ev = sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
-	if e.attempt == 1 && len(r.fates) == 0 {
+	saver := (*saver)(nil)
+	if r.m != nil {
+		saver = r.m.saver
+	}
+	if e.attempt == 1 && len(r.fates) == 0 && saver == nil {
 		return
 	}
 	held := e.at.Sub(r.k.StartedAt(t))
 	if f, ok := r.fates[t]; ok && f.attempt == e.attempt {
 		delete(r.fates, t)
+		if saver != nil {
+			ev.Kind, ev.Done = f.kind, saver.failed(e.at, t)
+			return
+		}
 		r.lose(t, held)
 		ev.Kind, ev.Done = f.kind, 0
 		if f.kind == sched.FailedAttempt {
@@ -497,7 +603,10 @@ func (r *run) ended(e end, ev *sched.Event) {
 		}
 		return
 	}
-	if e.attempt > 1 {
+	if saver != nil {
+		saver.spend(e.at, t, &saver.works[t])
+		r.lose(t, saver.wasted(e.at, t))
+	} else if e.attempt > 1 {
 		r.lose(t, r.wasted(t, held))
 	}
 }
@@ -558,7 +667,11 @@ func (r *run) losses(n sched.NodeID, now sched.Time) {
 		if r.lost[t] != r.k.Attempt(t) && slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) &&
 			!slices.ContainsFunc(r.in, func(e sched.Event) bool { return e.Kind <= sched.Stopped && e.Task == t }) {
 			r.lost[t] = r.k.Attempt(t) // a gang that loses a second node loses nothing more
-			r.lose(t, now.Sub(r.k.StartedAt(t)))
+			if r.m == nil || r.m.saver == nil {
+				r.lose(t, now.Sub(r.k.StartedAt(t)))
+			} else if kept := r.m.saver.failed(now, t); kept > r.k.Kept(t) {
+				r.in = append(r.in, sched.Event{Kind: sched.CheckpointDone, Task: t, Attempt: r.k.Attempt(t), Node: sched.NoNode, Done: kept, Value: int64(r.Checkpoint.Cost)})
+			}
 		}
 	}
 }
@@ -588,7 +701,15 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		d := r.tb.DemandOf(t)
 		res.GPUSeconds += held.Seconds() * float64(d.GPUTotal()) / sched.Whole
 		res.CPUSeconds += held.Seconds() * float64(d.CPUTotal()) / 1000
+		if r.m != nil && r.m.saver != nil {
+			r.m.saver.spend(end, t, &r.m.saver.works[t])
+			r.lose(t, r.m.saver.wasted(end, t))
+			continue
+		}
 		r.lose(t, r.wasted(t, held))
+	}
+	if r.m != nil && r.m.saver != nil {
+		res.CheckpointGPUSeconds, res.RestoreGPUSeconds = r.m.saver.saveGPU, r.m.saver.load
 	}
 	res.Last = max(res.Last, r.k.LastEnd())
 	res.Unfinished = len(r.tb.Tasks) - r.k.Over()
