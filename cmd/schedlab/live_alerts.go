@@ -74,8 +74,8 @@ An alert is one JSON object:
    "queue":"batch","uid":1000,"attempts":3,"exit_code":3,"suppressed":7}
 
   job-failed       it failed for good and was allowed no retry, or hit its limit
-  retries-used-up  it failed for good: its retries, or the retry budget, are spent
-  job-lost         it failed for good: what became of its last attempt is unknown
+  retries-used-up  it failed for good: retries or the budget are spent
+  job-lost         it failed for good: what its last attempt did is not known
   node-down        the machine is closed to new starts since a GPU is lost
   disk-full        the state cannot be written, or a log lost lines
   suppressed       so many alerts were left out: too many in a minute
