@@ -17,8 +17,8 @@ const (
 	FailedAttempt  // Task, Attempt; Done = work kept; Value > 0 = the backoff in ns, instead of the class's. Retried after the backoff while retries last
 	Killed         // Task, Attempt: over, for good, whatever retries are left (a run cut at its limit)
 	Stopped        // Task, Attempt; Done = work kept: the order to stop was carried out
-	CheckpointDone // Task, Attempt; Done = work saved
-	Started        // Task, Attempt: it really runs (optional; room is taken by the order). The kernel adds one when a claim starts
+	CheckpointDone // Task, Attempt; Done = work saved; Value = for how long that held the work up, ns, 0 if not known
+	Started        // Task, Attempt: it really runs (optional; room is taken by the order); Value = for how long its last checkpoint was restored, ns. The kernel adds one when a claim starts
 	NodeDown       // Node
 	NodeUp         // Node (a known one that was down), or Spec (a new one; the kernel sets Node)
 	NodeProfile    // Node, Profile

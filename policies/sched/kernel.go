@@ -331,8 +331,10 @@ func (k *Kernel) change(e *Event) {
 			k.stopped(e, rw)
 		case CheckpointDone:
 			k.keep(e.Task, e.Done)
+			k.noteSaving(e)
 			k.pol.Observe(&k.State, *e)
 		case Started:
+			k.noteSaving(e)
 			k.pol.Observe(&k.State, *e)
 		}
 	case NodeDown:
