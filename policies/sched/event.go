@@ -91,12 +91,16 @@ type Profile struct {
 	Connections int32
 }
 
-// Quota bounds what the running tasks of a tenant or a queue hold together. A negative bound is none.
+// Quota bounds what the running tasks of a tenant or a queue hold together, and how many they are. A negative bound is none.
 type Quota struct {
 	Tenant, Queue string // exactly one is set
 	CPU           int64  // milli-CPU
 	GPUMilli      int64
+	Tasks         int64 // that run at once, as the workers of a queue; 0 is no bound either
 }
+
+// Bounds reports whether the quota bounds anything.
+func (q Quota) Bounds() bool { return q.CPU >= 0 || q.GPUMilli >= 0 || q.Tasks > 0 }
 
 // CommandKind names an order.
 type CommandKind uint8
