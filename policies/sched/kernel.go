@@ -911,11 +911,15 @@ func (k *Kernel) failed(e *Event, rw *row) {
 	k.book.Restarts++
 	rw.phase, rw.cause = Backoff, FailureDelay
 	k.pol.Observe(&k.State, *e)
-	if cl.Backoff <= 0 {
+	wait := RetryBackoff(cl.Backoff, int(rw.fails))
+	if e.Value > 0 {
+		wait = time.Duration(e.Value)
+	}
+	if wait <= 0 {
 		k.makeReady(t, FailureDelay)
 		return
 	}
-	k.backoffs.push(k.now.Add(RetryBackoff(cl.Backoff, int(rw.fails))), t)
+	k.backoffs.push(k.now.Add(wait), t)
 }
 
 // RetryBackoff returns the wait before the n-th retry (n from 1): base doubled each time, at most 64 times base.

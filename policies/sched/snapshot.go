@@ -109,16 +109,32 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 			e.int(int64(p.Connections))
 		}
 	}
-	e.bool(k.quotas != nil)
-	if k.quotas != nil {
+	// 1: there are quotas; 2: some bound the number of tasks, and this stands with each.
+	tasks := false
+	if k.quotas == nil {
+		e.uint(0)
+	} else {
+		for _, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
+			for _, u := range m {
+				tasks = tasks || u.Quota.Tasks > 0
+			}
+		}
+		if tasks {
+			e.uint(2)
+		} else {
+			e.uint(1)
+		}
 		for _, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
 			// What is not bounded has an entry only to count its use.
-			names := slices.DeleteFunc(slices.Sorted(maps.Keys(m)), func(name string) bool { return m[name].Quota.CPU < 0 && m[name].GPUMilli < 0 })
+			names := slices.DeleteFunc(slices.Sorted(maps.Keys(m)), func(name string) bool { return !m[name].Bounds() })
 			e.uint(uint64(len(names)))
 			for _, name := range names {
 				e.text(name)
 				e.int(m[name].Quota.CPU)
 				e.int(m[name].GPUMilli)
+				if tasks {
+					e.int(m[name].Quota.Tasks)
+				}
 			}
 		}
 	}
@@ -607,7 +623,7 @@ func (d *decoder) snapshot(k *Kernel) {
 		}
 		k.profiles = append(k.profiles, p)
 	})
-	if d.bool() {
+	if has := d.upTo(2, "quotas"); has > 0 {
 		k.quotas = &quotas{tenant: map[string]*quotaUse{}, queue: map[string]*quotaUse{}}
 		for i, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
 			d.many("quotas", math.MaxInt32, func(int) {
@@ -615,6 +631,9 @@ func (d *decoder) snapshot(k *Kernel) {
 				q := Quota{Tenant: name, CPU: d.int(), GPUMilli: d.int()}
 				if i == 1 {
 					q.Tenant, q.Queue = "", name
+				}
+				if has == 2 {
+					q.Tasks = d.int()
 				}
 				k.quotas.of(m, name).Quota = q
 			})
