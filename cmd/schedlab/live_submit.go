@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/schedlab/schedlab/live/alert"
 	"github.com/schedlab/schedlab/live/job"
 )
 
@@ -102,7 +103,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 				if j.Every == "" {
 					j.Every = doc.Every
 				}
-				j.Params, j.Env, j.Dir = doc.Params, doc.Env, doc.Dir
+				j.Params, j.Env, j.Dir, j.Quiet = doc.Params, doc.Env, doc.Dir, j.Quiet || doc.Quiet
 			} else {
 				t.Command = args
 				t.EstimateS, t.LimitS, t.BackoffS, t.DeadlineS = estimate.Seconds(), limit.Seconds(), backoff.Seconds(), deadline.Seconds()
@@ -141,6 +142,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			if j.Dir == "" {
 				j.Dir = wd
 			}
+			j.Quiet = j.Quiet || os.Getenv(alert.Variable) != ""
 			set, err := pairs("--param", params)
 			if err != nil {
 				return err
@@ -197,6 +199,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f.StringVar(&j.Tenant, "tenant", "", "whose job it is, for quotas and fair shares")
 	f.StringVar(&j.Queue, "queue", "", "queue of the job")
 	f.StringVar(&j.Every, "every", "", "the job recurs: a duration (24h) or a cron line in UTC")
+	f.BoolVar(&j.Quiet, "quiet", false, "raise no alerts (set for what an alert's command submits)")
 	f.StringVar(&t.ID, "id", "", "id of the task (default main)")
 	f.StringVar(&t.Kind, "kind", "", "kind of the task, for throughput tables")
 	f.StringVar(&cpu, "cpu", "", "cores (default 1, or 0 with a GPU)")
@@ -214,7 +217,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f.DurationVar(&limit, "limit", 0, "how long it may run")
 	f.DurationVar(&grace, "grace", job.DefaultGrace, "from SIGTERM to SIGKILL, and for a checkpoint before it")
 	f.StringVar(&every, "checkpoint", "", "it saves its work when asked: every so often (5s), young-daly, or off: only when preempted")
-	f.DurationVar(&backoff, "backoff", 0, "before the first retry, doubled each time")
+	f.DurationVar(&backoff, "backoff", 0, "before the first retry, doubled each time, and up to half more (default 1s)")
 	f.DurationVar(&deadline, "deadline", 0, "from submission, for policies that look at it")
 	f.StringVar(&t.Array, "array", "", "one task a number: 1-10, 0-100:5 or 1,3,7; {index} in the command")
 	f.StringArrayVar(&env, "env", nil, "NAME=VALUE for the command (NAME alone: as it is here)")

@@ -319,6 +319,20 @@ func (c *Client) Events(ctx context.Context, w io.Writer, from int64, follow boo
 	return c.copyTo(ctx, w, "/v1/events", q)
 }
 
+// Alerts returns whom the daemon alerts of what.
+func (c *Client) Alerts(ctx context.Context) (daemon.AlertsState, error) {
+	var a daemon.AlertsState
+	err := c.ask(ctx, http.MethodGet, "/v1/alerts", nil, nil, &a)
+	return a, err
+}
+
+// TestAlert has an alert sent for trying.
+func (c *Client) TestAlert(ctx context.Context) (daemon.AlertsState, error) {
+	var a daemon.AlertsState
+	err := c.ask(ctx, http.MethodPost, "/v1/alerts/test", nil, nil, &a)
+	return a, err
+}
+
 // EndRecurrence ends the recurrence of jobs and returns the numbers of the first ones.
 func (c *Client) EndRecurrence(ctx context.Context, selector string) ([]int32, error) {
 	var a Submitted

@@ -93,6 +93,8 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("GET /v1/quotas", s.quotas)
 	mux.HandleFunc("PUT /v1/quotas", s.setQuota)
 	mux.HandleFunc("GET /v1/events", s.events)
+	mux.HandleFunc("GET /v1/alerts", s.alerts)
+	mux.HandleFunc("POST /v1/alerts/test", s.testAlert)
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/nodes", s.nodes)
 	mux.HandleFunc("GET /v1/nodes/readings", s.readings)
@@ -729,6 +731,24 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	if err := s.d.Events(r.Context(), from, follow, out); err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
+	if _, ok := who(w, r); ok {
+		answerJSON(w, http.StatusOK, s.d.Alerts())
+	}
+}
+
+func (s *server) testAlert(w http.ResponseWriter, r *http.Request) {
+	me, ok := who(w, r)
+	if !ok {
+		return
+	}
+	if err := s.d.TestAlert(me); err != nil {
+		fail(w, err)
+		return
+	}
+	answerJSON(w, http.StatusOK, s.d.Alerts())
 }
 
 func (s *server) endRecurrence(w http.ResponseWriter, r *http.Request) {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/schedlab/schedlab/live/retry"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -55,7 +56,11 @@ func (d *Daemon) why(t sched.TaskID) []string {
 			why = append(why, text+".")
 		}
 		if phase == sched.Backoff {
-			return append(why, "It waits out the backoff after a failure.")
+			text := "It waits out the backoff after a failure"
+			if at, ok := k.RetryAt(t); ok {
+				text = fmt.Sprintf("It waits out the backoff after failure %d of the %d that are tried again, for %s more", k.Failures(t), k.Class(t).Retries, ago(max(at.Sub(d.loop.Now()), 0)))
+			}
+			return append(why, text+".")
 		}
 		if phase == sched.Claiming {
 			return append(why, "Room is held for it: the tasks that make it are stopping.")
@@ -76,6 +81,11 @@ func (d *Daemon) why(t sched.TaskID) []string {
 			if x.reason != "" {
 				text += " (" + x.reason + ")"
 			}
+		} else if p := d.problem[t]; p != "" {
+			text += " (" + p + ")"
+		}
+		if strings.Contains(text, retry.Refusal+" of ") {
+			return []string{fmt.Sprintf("%s, and so it is final after %d of its %d retries.", text, k.Failures(t), k.Class(t).Retries)}
 		}
 		return []string{fmt.Sprintf("%s, and no retry is left (%d allowed).", text, k.Class(t).Retries)}
 	case sched.Dropped:

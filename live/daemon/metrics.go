@@ -24,7 +24,9 @@ type metrics struct {
 	checkpointTime  *prometheus.HistogramVec // by part
 	checkpointBytes prometheus.Counter
 
-	ready, running, capacity, used *prometheus.Desc
+	retries, refusedRetries prometheus.Counter
+
+	ready, running, capacity, used, alerts *prometheus.Desc
 }
 
 func newMetrics(d *Daemon) *metrics {
@@ -56,18 +58,21 @@ func newMetrics(d *Daemon) *metrics {
 			Buckets: prometheus.ExponentialBuckets(1e-3, 4, 10),
 		}, []string{"part"}),
 		checkpointBytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "checkpoint_bytes_total", Help: "Bytes of checkpoints stored."}),
+		retries:         prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "retries_total", Help: "Failed attempts that are tried again."}),
+		refusedRetries:  prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "retries_refused_total", Help: "Failures that are final only since the retry budget is spent."}),
+		alerts:          prometheus.NewDesc(space+"_alerts_total", "What became of alerts.", []string{"result"}, nil),
 		ready:           prometheus.NewDesc(space+"_ready_tasks", "Tasks that are ready and do not run.", []string{"queue", "tenant"}, nil),
 		running:         prometheus.NewDesc(space+"_running_tasks", "Tasks that hold resources.", []string{"queue", "tenant"}, nil),
 		capacity:        prometheus.NewDesc(space+"_capacity", "What the node has: GPUs, cores, bytes of memory.", []string{"node", "resource"}, nil),
 		used:            prometheus.NewDesc(space+"_used", "What of it is allocated.", []string{"node", "resource"}, nil),
 	}
-	m.registry.MustRegister(m.wait, m.ends, m.decisions, m.decision, m.store, m.dropped, m.checkpoints, m.checkpointTime, m.checkpointBytes, m)
+	m.registry.MustRegister(m.wait, m.ends, m.decisions, m.decision, m.store, m.dropped, m.checkpoints, m.checkpointTime, m.checkpointBytes, m.retries, m.refusedRetries, m)
 	return m
 }
 
 // Describe tells the gauges.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.ready, m.running, m.capacity, m.used} {
+	for _, d := range []*prometheus.Desc{m.ready, m.running, m.capacity, m.used, m.alerts} {
 		out <- d
 	}
 }
@@ -79,6 +84,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		tenant sched.TenantID
 	}
 	d := m.d
+	for result, n := range d.alerted {
+		out <- prometheus.MustNewConstMetric(m.alerts, prometheus.CounterValue, float64(n.Load()), result)
+	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	k, tb := d.kernel, d.book.tb

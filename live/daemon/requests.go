@@ -80,7 +80,7 @@ func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 			}
 			name := d.book.tb.JobName.At(int(id))
 			ids[i] = id
-			d.jobs = append(d.jobs, Job{id, first, int32(len(j.Tasks)), who.UID, now, name})
+			d.jobs = append(d.jobs, Job{ID: id, First: first, Tasks: int32(len(j.Tasks)), UID: who.UID, Submit: now, Name: name, quiet: j.Quiet})
 			d.recurs(id, j, now)
 			d.newJobs = append(d.newJobs, store.Job{ID: id, First: first, Tasks: int32(len(j.Tasks)), UID: who.UID, Submit: now, Name: name, Spec: specs[i]})
 			facts = append(facts, sched.Event{Kind: sched.JobArrived, Task: first, N: int32(len(j.Tasks)), Node: sched.NoNode})

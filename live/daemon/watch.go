@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/schedlab/schedlab/live/alert"
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
@@ -287,6 +288,7 @@ func (d *Daemon) watchGPUs(r *node.Reading) {
 	if up {
 		d.log.Error("the machine is drained: what runs runs on, and nothing is started until it is undrained", "why", text)
 		d.loop.Report(sched.Event{Kind: sched.NodeDrain, Task: sched.Nobody, Node: n})
+		d.alerts.Send(alert.Alert{Event: alert.NodeDown, Message: "the machine is closed to new starts until it is undrained: " + text, Reason: text})
 	}
 }
 

@@ -20,7 +20,8 @@ type Job struct {
 	Env    map[string]string `json:"env,omitempty" yaml:"env"`
 	Dir    string            `json:"dir,omitempty" yaml:"dir"`
 	Tasks  []Task            `json:"tasks" yaml:"tasks"`
-	Recurs int32             `json:"recurs,omitempty" yaml:"-"` // the first job of the chain that this one is a copy in; set by the daemon
+	Quiet  bool              `json:"quiet,omitempty" yaml:"quiet"` // it raises no alerts
+	Recurs int32             `json:"recurs,omitempty" yaml:"-"`    // the first job of the chain that this one is a copy in; set by the daemon
 }
 
 // Task is one task of a job: one attempt of it runs Gang replicas of the command together.

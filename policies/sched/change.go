@@ -162,7 +162,7 @@ type quotas struct {
 
 type quotaUse struct {
 	Quota
-	CPU, GPU int64 // in use
+	CPU, GPU, Tasks int64 // in use
 }
 
 func (k *Kernel) setQuota(q Quota) {
@@ -207,7 +207,8 @@ func (q *quotas) allows(tb *Table, t TaskID, victims []TaskID) bool {
 	}
 	d, ok := tb.DemandOf(t), true
 	for _, u := range q.both(tb, t) {
-		if u.Quota.CPU >= 0 && u.CPU+d.CPUTotal() > u.Quota.CPU || u.GPUMilli >= 0 && u.GPU+d.GPUTotal() > u.GPUMilli {
+		if u.Quota.CPU >= 0 && u.CPU+d.CPUTotal() > u.Quota.CPU || u.GPUMilli >= 0 && u.GPU+d.GPUTotal() > u.GPUMilli ||
+			u.Quota.Tasks > 0 && u.Tasks+1 > u.Quota.Tasks {
 			ok = false
 		}
 	}
@@ -221,6 +222,7 @@ func (q *quotas) take(tb *Table, t TaskID, d *Demand) {
 	for _, u := range q.both(tb, t) {
 		u.CPU += d.CPUTotal()
 		u.GPU += d.GPUTotal()
+		u.Tasks++
 	}
 }
 
@@ -228,5 +230,6 @@ func (q *quotas) give(tb *Table, t TaskID, d *Demand) {
 	for _, u := range q.both(tb, t) {
 		u.CPU -= d.CPUTotal()
 		u.GPU -= d.GPUTotal()
+		u.Tasks--
 	}
 }

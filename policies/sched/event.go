@@ -14,11 +14,11 @@ const (
 	_ EventKind = iota
 	// Ends.
 	Finished       // Task, Attempt
-	FailedAttempt  // Task, Attempt; Done = work kept. Retried after the backoff while retries last
+	FailedAttempt  // Task, Attempt; Done = work kept; Value > 0 = the backoff in ns, instead of the class's. Retried after the backoff while retries last
 	Killed         // Task, Attempt: over, for good, whatever retries are left (a run cut at its limit)
 	Stopped        // Task, Attempt; Done = work kept: the order to stop was carried out
-	CheckpointDone // Task, Attempt; Done = work saved
-	Started        // Task, Attempt: it really runs (optional; room is taken by the order). The kernel adds one when a claim starts
+	CheckpointDone // Task, Attempt; Done = work saved; Value = for how long that held the work up, ns, 0 if not known
+	Started        // Task, Attempt: it really runs (optional; room is taken by the order); Value = for how long its last checkpoint was restored, ns. The kernel adds one when a claim starts
 	NodeDown       // Node
 	NodeUp         // Node (a known one that was down), or Spec (a new one; the kernel sets Node)
 	NodeProfile    // Node, Profile
@@ -99,12 +99,16 @@ type Profile struct {
 	Connections int32
 }
 
-// Quota bounds what the running tasks of a tenant or a queue hold together. A negative bound is none.
+// Quota bounds what the running tasks of a tenant or a queue hold together, and how many they are. A negative bound is none.
 type Quota struct {
 	Tenant, Queue string // exactly one is set
 	CPU           int64  // milli-CPU
 	GPUMilli      int64
+	Tasks         int64 // that run at once, as the workers of a queue; 0 is no bound either
 }
+
+// Bounds reports whether the quota bounds anything.
+func (q Quota) Bounds() bool { return q.CPU >= 0 || q.GPUMilli >= 0 || q.Tasks > 0 }
 
 // CommandKind names an order.
 type CommandKind uint8

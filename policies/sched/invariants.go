@@ -138,7 +138,7 @@ func (k *Kernel) checkQuotas() {
 	}
 	for _, pair := range [2][2]map[string]*quotaUse{{k.quotas.tenant, fresh.tenant}, {k.quotas.queue, fresh.queue}} {
 		for name, u := range pair[0] {
-			if v := fresh.of(pair[1], name); u.CPU != v.CPU || u.GPU != v.GPU {
+			if v := fresh.of(pair[1], name); u.CPU != v.CPU || u.GPU != v.GPU || u.Tasks != v.Tasks {
 				panic(fmt.Sprintf("quota %q: %+v, recount %+v", name, *u, *v))
 			}
 		}

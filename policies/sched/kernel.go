@@ -333,8 +333,10 @@ func (k *Kernel) change(e *Event) {
 			k.stopped(e, rw)
 		case CheckpointDone:
 			k.keep(e.Task, e.Done)
+			k.noteSaving(e)
 			k.pol.Observe(&k.State, *e)
 		case Started:
+			k.noteSaving(e)
 			k.pol.Observe(&k.State, *e)
 		}
 	case NodeDown:
@@ -483,6 +485,7 @@ func (k *Kernel) arrive(e *Event) {
 			}
 			continue
 		}
+		rw.ready = min(k.tb.Tasks[t].Submit, k.now) // not when the batch came: the decision window is waiting
 		k.makeReady(TaskID(t), Order)
 	}
 }
@@ -914,11 +917,15 @@ func (k *Kernel) failed(e *Event, rw *row) {
 	k.book.Restarts++
 	rw.phase, rw.cause = Backoff, FailureDelay
 	k.pol.Observe(&k.State, *e)
-	if cl.Backoff <= 0 {
+	wait := RetryBackoff(cl.Backoff, int(rw.fails))
+	if e.Value > 0 {
+		wait = time.Duration(e.Value)
+	}
+	if wait <= 0 {
 		k.makeReady(t, FailureDelay)
 		return
 	}
-	k.backoffs.push(k.now.Add(RetryBackoff(cl.Backoff, int(rw.fails))), t)
+	k.backoffs.push(k.now.Add(wait), t)
 }
 
 // RetryBackoff returns the wait before the n-th retry (n from 1): base doubled each time, at most 64 times base.

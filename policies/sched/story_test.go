@@ -503,6 +503,8 @@ func (s *story) fact(f []string) Event {
 				q.CPU = int64(s.int(v)) * 1000
 			case "gpus":
 				q.GPUMilli = int64(s.int(v)) * Whole
+			case "tasks":
+				q.Tasks = int64(s.int(v))
 			}
 		}
 		e.More = &Detail{Quota: q}

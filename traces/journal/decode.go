@@ -136,6 +136,7 @@ type quotaJSON struct {
 	Queue    string `json:"queue"`
 	CPU      int64  `json:"cpu"`
 	GPUMilli int64  `json:"gpu_milli"`
+	Tasks    int64  `json:"tasks"`
 }
 
 type commandJSON struct {

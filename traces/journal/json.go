@@ -166,6 +166,7 @@ func appendDetail(b []byte, d *sched.Detail) []byte {
 		b = appendText(b, `"queue":`, q.Queue)
 		b = appendInt(b, `"cpu":`, q.CPU)
 		b = appendInt(b, `"gpu_milli":`, q.GPUMilli)
+		b = appendInt(b, `"tasks":`, q.Tasks)
 		b = append(closeWith(b, '}'), ',')
 	}
 	switch p := d.Policy.(type) {
