@@ -21,7 +21,7 @@ import (
 
 // slurm runs the jobs as one job array under a Slurm of its own (munged, slurmctld, a slurmd with 64 CPUs), all in a temporary folder. Its
 // scheduler is told to look at the whole queue whenever something happens, which its defaults do not.
-func slurm(ctx context.Context, o options, n int) (rate float64, err error) {
+func slurm(ctx context.Context, o options, n int) (float64, error) {
 	tools := map[string]string{}
 	for _, t := range []string{"munged", "slurmctld", "slurmd", "sbatch", "sinfo", "squeue"} {
 		for _, path := range []string{t, "/usr/sbin/" + t, "/sbin/" + t} {
@@ -73,6 +73,8 @@ ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SwitchType=switch/none
 MpiDefault=none
+JobCompType=jobcomp/filetxt
+JobCompLoc=%[3]s/ended
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,default_queue_depth=10000,max_array_tasks=%[6]d
@@ -137,11 +139,21 @@ PartitionName=all Nodes=n0 Default=YES State=UP MaxTime=10
 		return 0, err
 	}
 	began := time.Now()
-	out, err := command("sbatch", "--quiet", "--wait", "--array=0-"+strconv.Itoa(n-1), "--output=/dev/null", "--wrap=/bin/true").CombinedOutput()
+	out, err := command("sbatch", "--quiet", "--array=0-"+strconv.Itoa(n-1), "--output=/dev/null", "--wrap=/bin/true").CombinedOutput()
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s", err, out)
 	}
-	return float64(n) / time.Since(began).Seconds(), nil
+	// Its own --wait asks every 10 s.
+	var ended []byte
+	err = wait(10*time.Minute, "its jobs do not end", func() bool {
+		ended, err = os.ReadFile(filepath.Join(dir, "ended"))
+		return bytes.Count(ended, []byte("\n")) >= n
+	})
+	took := time.Since(began)
+	if err == nil && bytes.Count(ended, []byte("JobState=COMPLETED ")) != n {
+		err = errors.New("not all of its jobs ended well")
+	}
+	return float64(n) / took.Seconds(), err
 }
 
 // freePorts returns the first of n ports in a row that nobody listens at.
