@@ -447,7 +447,7 @@ func (y *yard) storm(rng *rand.Rand, kills int) {
 
 func TestTheJudgeConvictsADaemonThatSpawnsBeforeItRecords(t *testing.T) {
 	for seed := range uint64(20) {
-		y := newYard(t, "SCHEDLAB_NAIVE=1")
+		y := newYard(t, "SCHEDLAB_NAIVE=start")
 		y.storm(rand.New(rand.NewPCG(seed, 2)), 10)
 		y.start()
 		if wrong := y.judge(y.settle()); len(wrong) > 0 {

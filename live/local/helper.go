@@ -78,7 +78,7 @@ func (r *Runner) prepare(f folder) (*helper, error) {
 		h.runs++
 		h.tell(lineRun + strconv.Quote(string(f)))
 		failpoint.Hit("runner-spawned")
-		if failpoint.Naive() {
+		if failpoint.Naive("start") {
 			h.tell(lineGo)
 		}
 		said := h.lines.Scan()

@@ -342,7 +342,7 @@ func (r *Runner) adopt(u *run) (Event, error) {
 	r.mu.Lock()
 	u.at = f
 	r.mu.Unlock()
-	if f == "" || f.has("void") || failpoint.Naive() && !f.has("exit") {
+	if f == "" || f.has("void") || failpoint.Naive("start") && !f.has("exit") {
 		return Event{Kind: Voided}, nil
 	}
 	// While the lock is held the shim lives, if only to see the gate's end. Once it has started, its process id is in its file, and cannot be
