@@ -319,6 +319,13 @@ func (c *Client) Events(ctx context.Context, w io.Writer, from int64, follow boo
 	return c.copyTo(ctx, w, "/v1/events", q)
 }
 
+// Queues returns the queues.
+func (c *Client) Queues(ctx context.Context) (QueuesState, error) {
+	var q QueuesState
+	err := c.ask(ctx, http.MethodGet, "/v1/queues", nil, nil, &q)
+	return q, err
+}
+
 // Alerts returns whom the daemon alerts of what.
 func (c *Client) Alerts(ctx context.Context) (daemon.AlertsState, error) {
 	var a daemon.AlertsState

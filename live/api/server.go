@@ -94,6 +94,7 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("PUT /v1/quotas", s.setQuota)
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/alerts", s.alerts)
+	mux.HandleFunc("GET /v1/queues", s.queues)
 	mux.HandleFunc("POST /v1/alerts/test", s.testAlert)
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/nodes", s.nodes)
@@ -730,6 +731,19 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	}
 	if err := s.d.Events(r.Context(), from, follow, out); err != nil {
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// QueuesState is what is shown of queues.
+type QueuesState struct {
+	Pool   int                `json:"pool,omitempty"` // workers of all queues that scale together
+	Queues []daemon.QueueView `json:"queues"`
+}
+
+func (s *server) queues(w http.ResponseWriter, r *http.Request) {
+	if _, ok := who(w, r); ok {
+		list, pool := s.d.QueuesView()
+		answerJSON(w, http.StatusOK, QueuesState{pool, list})
 	}
 }
 
