@@ -27,6 +27,7 @@ package tui
 
 import (
 	"context"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/tui/history"
@@ -58,6 +59,7 @@ type Info struct {
 	Title      string     // trace, journal or address
 	Policy     string     // as it prints itself, parameters included
 	Cluster    string     // in words; "" if there are none
+	Epoch      time.Time  // what time of day 0 is; zero = not known, and times are shown on the trace's own axis
 	LowerBound sched.Time // of the makespan, as a length in ns; 0 = not known. See SPEC: lower_bound
 	Policies   []string   // names that `:policy` completes
 }

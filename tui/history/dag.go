@@ -10,7 +10,7 @@ import (
 // dagMemo is the tree of one job, which changes only when tasks or edges are added.
 type dagMemo struct {
 	job      sched.JobID
-	tasks    int32
+	last     int32 // task that arrived
 	extra    int
 	valid    bool
 	rows     []dagNode
@@ -35,7 +35,7 @@ func (r *Record) dagPage(q *DAGQuery, at sched.Time) DAGPage {
 	}
 	j := r.tb.Tasks[q.Task].Job
 	m := &r.dag
-	if !m.valid || m.job != j || m.tasks != r.jobs[j].tasks || m.extra != len(r.extra.succ) {
+	if !m.valid || m.job != j || m.last != r.jobs[j].last || m.extra != len(r.extra.succ) {
 		r.makeTree(j)
 	}
 	p := DAGPage{Job: r.tb.JobName.At(int(j)), Tasks: len(m.rows), Edges: m.edges, Length: m.length, Critical: m.critical, Total: len(m.rows), Found: int(m.index[q.Task])}
@@ -55,7 +55,7 @@ func (r *Record) dagPage(q *DAGQuery, at sched.Time) DAGPage {
 // makeTree hangs every task of a job below the predecessor whose path is longest. Lengths are in estimates.
 func (r *Record) makeTree(j sched.JobID) {
 	m := &r.dag
-	*m = dagMemo{job: j, tasks: r.jobs[j].tasks, extra: len(r.extra.succ), valid: true, index: map[sched.TaskID]int32{}}
+	*m = dagMemo{job: j, last: r.jobs[j].last, extra: len(r.extra.succ), valid: true, index: map[sched.TaskID]int32{}}
 	var ts []sched.TaskID
 	for t := r.jobs[j].last; t >= 0; t = r.tasks[t].sibling {
 		ts = append(ts, sched.TaskID(t))

@@ -117,7 +117,7 @@ func (r *Record) timeline(t sched.TaskID, at sched.Time) []TimelinePiece {
 func (r *Record) relatives(d *TaskDetail, t sched.TaskID, at sched.Time, limit int) {
 	last := sched.Time(-1 << 62)
 	r.eachPred(t, func(p sched.TaskID) {
-		if int(p) >= len(r.tasks) {
+		if r.unknown(p) {
 			return
 		}
 		d.NumPreds++
@@ -129,7 +129,7 @@ func (r *Record) relatives(d *TaskDetail, t sched.TaskID, at sched.Time, limit i
 		}
 	})
 	r.eachSucc(t, func(s sched.TaskID) {
-		if int(s) >= len(r.tasks) {
+		if r.unknown(s) {
 			return
 		}
 		d.NumSuccs++
@@ -137,6 +137,11 @@ func (r *Record) relatives(d *TaskDetail, t sched.TaskID, at sched.Time, limit i
 			d.Succs = append(d.Succs, r.row(s, at))
 		}
 	})
+}
+
+// unknown reports whether the task is submitted only later.
+func (r *Record) unknown(t sched.TaskID) bool {
+	return int(t) >= len(r.cur.phase) || r.cur.phase[t] == uint8(sched.Unknown)
 }
 
 // overtaken counts the tasks that were ready after t and have started before it, and those that have been ready for longer than t and still are.
@@ -175,8 +180,10 @@ type causeMemo struct {
 	pos   int32
 	buf   []sched.Placement
 	task  sched.TaskID
-	done  map[sched.Time]split // of closed pieces of the task, by their beginning
+	done  map[stretch]split // of pieces of the task
 }
+
+type stretch struct{ from, to sched.Time }
 
 type split struct{ noRoom, order time.Duration }
 
@@ -184,7 +191,7 @@ type split struct{ noRoom, order time.Duration }
 func (r *Record) causesOf(t sched.TaskID, pieces []TimelinePiece) []CauseTime {
 	m := &r.causes
 	if m.done == nil || m.task != t {
-		m.task, m.done = t, map[sched.Time]split{}
+		m.task, m.done = t, map[stretch]split{}
 	}
 	var sum [sched.NumCauses]time.Duration
 	evicted := false
@@ -204,11 +211,11 @@ func (r *Record) causesOf(t sched.TaskID, pieces []TimelinePiece) []CauseTime {
 		case p.Phase == sched.Held:
 			sum[sched.Order] += d
 		default:
-			s, ok := m.done[p.From]
+			s, ok := m.done[stretch{p.From, p.To}]
 			if !ok {
 				s = r.splitOf(t, p.From, p.To)
 				if i < len(pieces)-1 {
-					m.done[p.From] = s
+					m.done[stretch{p.From, p.To}] = s
 				}
 			}
 			sum[sched.NoRoom] += s.noRoom

@@ -115,6 +115,15 @@ func (r *Record) arrive(now sched.Time, e *sched.Event) {
 	if first < 0 || int(end) > len(r.tb.Tasks) {
 		return
 	}
+	for ; r.sized < len(r.tb.Tasks); r.sized++ {
+		x := &r.tb.Tasks[r.sized]
+		for len(r.jobs) <= int(x.Job) {
+			r.jobs = append(r.jobs, job{submit: sched.Never, start: sched.Never, last: -1})
+		}
+		b := &r.jobs[x.Job]
+		b.submit = min(b.submit, x.Submit)
+		b.tasks++
+	}
 	for len(r.tasks) < int(end) {
 		r.tasks = append(r.tasks, task{ready: sched.Never, start: sched.Never, end: sched.Never, last: -1, att: -1, sibling: -1})
 	}
@@ -124,13 +133,7 @@ func (r *Record) arrive(now sched.Time, e *sched.Event) {
 			return
 		}
 		j := r.tb.Tasks[t].Job
-		for len(r.jobs) <= int(j) {
-			r.jobs = append(r.jobs, job{submit: sched.Never, start: sched.Never, end: sched.Never, last: -1})
-		}
 		b := &r.jobs[j]
-		b.submit = min(b.submit, r.tb.Tasks[t].Submit)
-		b.open++
-		b.tasks++
 		k.sibling, b.last = b.last, int32(t)
 		k.waitsFor = 0
 		for _, p := range r.tb.Preds(t) {
@@ -313,14 +316,12 @@ func (r *Record) over(now sched.Time, t sched.TaskID, what entryKind, as sched.P
 		k.wait = now.Sub(k.ready) - r.held(k, now)
 	}
 	j := &r.jobs[r.tb.Tasks[t].Job]
-	j.open--
 	if as == sched.Done {
 		j.done++
 	}
-	if j.open == 0 {
-		j.end = now
-	}
-	r.stepJob(now, t, what, as, att, j.done == j.tasks)
+	all := j.done == j.tasks && !j.told
+	j.told = j.told || all
+	r.stepJob(now, t, what, as, att, all)
 	r.eachSucc(t, func(u sched.TaskID) {
 		s := r.known(u)
 		switch {

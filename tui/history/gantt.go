@@ -44,7 +44,23 @@ func (r *Record) gantt(q *GanttQuery, at sched.Time) GanttPage {
 		}
 		row += k
 	}
+	p.Names = map[sched.TaskID]string{}
+	for i := range p.Rows {
+		r.nameBars(&p, p.Rows[i].Cells)
+	}
 	return p
+}
+
+func (r *Record) nameBars(p *GanttPage, cells []Cell) {
+	for x := 0; x < len(cells); {
+		from, t := x, cells[x].Task
+		for x < len(cells) && cells[x].Task == t {
+			x++
+		}
+		if t != sched.Nobody && x-from >= NameFrom && p.Names[t] == "" {
+			p.Names[t] = r.tb.TaskNames.At(int(t))
+		}
+	}
 }
 
 // canvas is one row while it is drawn.

@@ -125,8 +125,8 @@ type tally struct {
 	wait, jct, jobWait       float64 // sums, ns; wait over tasks that are done
 	late, deadlines          int64
 	preempted, restarts      int64
-	first, lastEnd           sched.Time // first submit; Never if there is none yet
-	some                     bool
+	first, lastEnd           sched.Time // first submit and last end, if some is submitted and something is over
+	some, over               bool
 }
 
 func (y *tally) until(t sched.Time) {
@@ -174,7 +174,7 @@ func (y *tally) apply(r *Record, e *entry) {
 	if !sched.Phase(e.to).Over() {
 		return
 	}
-	y.lastEnd = max(y.lastEnd, e.at)
+	y.ended(e.at)
 	if e.kind == entFinish {
 		y.done++
 		y.wait += float64(r.tasks[e.task].wait)
@@ -186,6 +186,12 @@ func (y *tally) apply(r *Record, e *entry) {
 		}
 	}
 	y.jobOver(r, e)
+}
+
+func (y *tally) ended(at sched.Time) {
+	if !y.over || at > y.lastEnd {
+		y.lastEnd, y.over = at, true
+	}
 }
 
 func (y *tally) jobOver(r *Record, e *entry) {

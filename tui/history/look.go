@@ -61,11 +61,11 @@ func (r *Record) metrics(y *tally, at sched.Time) Metrics {
 		WaitP50: r.cur.quantile(0.5), WaitP99: r.cur.quantile(0.99), Finished: int(y.done), FinishedJobs: int(y.jobs),
 		Preemptions: int(y.preempted), Restarts: int(y.restarts), Late: int(y.late), WithDeadline: int(y.deadlines),
 	}
-	if y.lastEnd > y.first {
+	if y.over {
 		m.Makespan = y.lastEnd.Sub(y.first).Seconds()
 	}
 	to := at
-	if r.closed && y.counts.open() == 0 && at >= y.lastEnd && len(r.tasks) == len(r.tb.Tasks) {
+	if r.closed && y.counts.open() == 0 && at >= y.lastEnd && int(y.counts.Submitted()) == len(r.tb.Tasks) {
 		to = y.lastEnd // as the tables count it: up to the last end
 	}
 	span := to.Sub(y.first)

@@ -318,7 +318,11 @@ type TimelinePiece struct {
 type GanttPage struct {
 	Row, Total int // first row, and rows in all
 	Rows       []GanttRow
+	Names      map[sched.TaskID]string // of the tasks whose bars are at least NameFrom cells long
 }
+
+// NameFrom is the length in cells from which a bar has a name.
+const NameFrom = 4
 
 // GanttRow is a node, one of its GPUs, or one of its places.
 type GanttRow struct {

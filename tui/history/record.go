@@ -23,6 +23,7 @@ type Record struct {
 	places chunks[place]
 	tally  tally   // at the end of the log
 	marks  []tally // every markEvery entries, the state before them
+	sized  int     // tasks of the table that are counted in jobs
 	words  []string
 	began  bool
 	from   sched.Time
@@ -67,9 +68,10 @@ const (
 )
 
 type job struct {
-	submit, start, end sched.Time // Never if not yet
-	last               int32      // last task that arrived; -1 if none
-	open, done, tasks  int32
+	submit, start sched.Time // Never if not yet
+	last          int32      // last task that arrived; -1 if none
+	done, tasks   int32
+	told          bool // that all were done
 }
 
 type attempt struct {
