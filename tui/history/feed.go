@@ -11,6 +11,7 @@ import (
 func (r *Record) Batch(now sched.Time, in []sched.Event, out []sched.Command) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.saved.keep(r)
 	if r.began && now < r.end {
 		now = r.end
 	}
