@@ -30,6 +30,9 @@ type Client struct {
 	token string
 }
 
+// Address returns what the client asks: a socket or host:port.
+func (c *Client) Address() string { return c.path }
+
 // ErrNoDaemon is returned, wrapped, where nobody answers.
 var ErrNoDaemon = errors.New("no daemon answers (start one with `schedlab live serve`)")
 

@@ -41,7 +41,7 @@ type Beginning struct {
 }
 
 // beat is how often the time is told while nothing happens.
-const beat = time.Second
+const beat = 250 * time.Millisecond
 
 // Record writes facts, orders and arriving jobs from a batch on, for a Follower; with follow it goes on until the context ends or the daemon
 // does.
@@ -54,22 +54,15 @@ func (d *Daemon) Record(ctx context.Context, from int64, follow bool, w io.Write
 	if err := enc.Encode(recordLine{Begin: begin}); err != nil {
 		return err
 	}
-	for {
+	for more := true; ; {
 		d.mu.RLock()
 		changed, now := d.changed, max(d.loop.Now(), d.kernel.Now())
 		d.mu.RUnlock()
-		for b, err := range d.store.Batches(ctx, from) {
-			if err != nil {
+		if more {
+			var err error
+			if from, err = d.recordBatches(ctx, from, enc); err != nil {
 				return err
 			}
-			l := recordLine{Batch: &b.No, AtNS: b.At, Facts: b.Facts}
-			if l.Jobs, err = d.arriving(ctx, b.Facts); err != nil {
-				return fmt.Errorf("batch %d: %w", b.No, err)
-			}
-			if err := enc.Encode(&l); err != nil {
-				return err
-			}
-			from = b.No + 1
 		}
 		if err := errors.Join(enc.Encode(recordLine{AtNS: now}), out.Flush()); err != nil {
 			return err
@@ -77,8 +70,10 @@ func (d *Daemon) Record(ctx context.Context, from int64, follow bool, w io.Write
 		if !follow {
 			return nil
 		}
+		more = false
 		select {
 		case <-changed:
+			more = true
 		case <-ctx.Done():
 			return nil
 		case <-d.stopping:
@@ -86,6 +81,24 @@ func (d *Daemon) Record(ctx context.Context, from int64, follow bool, w io.Write
 		case <-time.After(beat):
 		}
 	}
+}
+
+// recordBatches writes the batches from one on and returns the next one.
+func (d *Daemon) recordBatches(ctx context.Context, from int64, enc *json.Encoder) (int64, error) {
+	for b, err := range d.store.Batches(ctx, from) {
+		if err != nil {
+			return from, err
+		}
+		l := recordLine{Batch: &b.No, AtNS: b.At, Facts: b.Facts}
+		if l.Jobs, err = d.arriving(ctx, b.Facts); err != nil {
+			return from, fmt.Errorf("batch %d: %w", b.No, err)
+		}
+		if err := enc.Encode(&l); err != nil {
+			return from, err
+		}
+		from = b.No + 1
+	}
+	return from, nil
 }
 
 // arriving returns the jobs that arrive in a batch.
