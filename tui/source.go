@@ -62,6 +62,7 @@ type Info struct {
 	Epoch      time.Time  // what time of day 0 is; zero = not known, and times are shown on the trace's own axis
 	LowerBound sched.Time // of the makespan, as a length in ns; 0 = not known. See SPEC: lower_bound
 	Policies   []string   // names that `:policy` completes
+	Note       string     // a line of warning
 }
 
 // Recording is a Source without further abilities: a record, and what it is of.
@@ -108,7 +109,7 @@ type Logger interface {
 	Logs(ctx context.Context, t sched.TaskID, attempt int32, lines int) ([]string, error)
 }
 
-// Explainer is a Source that can say in words why a task waits now.
+// Explainer is a Source that can say in words why a task stands where it does at an instant.
 type Explainer interface {
-	Explain(ctx context.Context, t sched.TaskID) ([]string, error)
+	Explain(ctx context.Context, t sched.TaskID, at sched.Time) ([]string, error)
 }

@@ -30,8 +30,8 @@ func (c *cursor) init(r *Record) {
 	c.nodes = make([]nodeNow, len(r.nodes))
 }
 
-// moveTo makes the cursor stand after all that has happened by t.
-func (c *cursor) moveTo(r *Record, t sched.Time) {
+// grow makes room for the nodes, tasks and tenants of the record.
+func (c *cursor) grow(r *Record) {
 	for len(c.nodes) < len(r.nodes) {
 		c.nodes = append(c.nodes, nodeNow{state: Down})
 	}
@@ -46,7 +46,13 @@ func (c *cursor) moveTo(r *Record, t sched.Time) {
 	for len(c.group) < max(len(r.tb.Tenants), 1) {
 		c.group = append(c.group, Group{})
 	}
+}
+
+// moveTo makes the cursor stand after all that has happened by t.
+func (c *cursor) moveTo(r *Record, t sched.Time) {
+	c.grow(r)
 	to := r.position(t)
+	r.saved.nearer(c, to)
 	for c.pos < to {
 		c.step(r, r.log.at(c.pos), 1)
 		c.pos++

@@ -11,6 +11,7 @@ import (
 func (r *Record) Batch(now sched.Time, in []sched.Event, out []sched.Command) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.saved.keep(r)
 	if r.began && now < r.end {
 		now = r.end
 	}
@@ -74,7 +75,7 @@ func (r *Record) fact(now sched.Time, e *sched.Event) {
 			r.failedOnce(now, e.Task, k)
 		}
 	case sched.Stopped:
-		if k, a := r.running(e); k != nil && k.phase == sched.Stopping {
+		if k, a := r.running(e); k != nil { // also without an order: a user has it preempted
 			a.kept = e.Done
 			how, what := stopped, entStopped
 			if a.left < a.places { // the rest of a gang that lost a node

@@ -35,6 +35,7 @@ type Record struct {
 	whole  Use   // the capacities of all nodes, up or not
 	given  int32 // nodes that were there from the start
 
+	saved    saved
 	backoffs []backoff // heap
 	fails    map[sched.TaskID]int32
 	profiles map[sched.NodeID]sched.Profile
