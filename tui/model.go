@@ -146,6 +146,9 @@ func newModel(o Options, t *theme) model {
 	if len(m.sides) > 0 && m.sides[0].info.Mode == Live {
 		m.clock.follow = true
 	}
+	if o.At != nil {
+		m.clock.follow = false
+	}
 	m.input = textinput.New()
 	m.input.Prompt = ""
 	m.input.CharLimit = 200
@@ -288,9 +291,11 @@ func (m *model) onLook(l lookMsg) {
 		m.settle(s)
 	}
 	from, end := m.ends()
-	if !m.set && end > from {
+	if at := m.opt.At; !m.set && end > from && (at == nil || *at < end || m.closed()) {
 		m.clock.at, m.set, m.stale = from, true, true
-		if m.clock.follow {
+		if at != nil {
+			m.clock.at = min(max(*at, from), end)
+		} else if m.clock.follow {
 			m.clock.at = end
 		}
 	}

@@ -25,7 +25,8 @@ type Options struct {
 	Colour   string   // none, 16, 256 or true; "" = what the terminal has, none where NO_COLOR is set
 	Speed    float64  // trace seconds a second; 0 = so that a run lasts about Lasts
 	Lasts    time.Duration
-	SaveDir  string // where ctrl-s writes; "" = the working directory
+	At       *sched.Time // where the clock begins; nil = at the beginning, live at the end
+	SaveDir  string      // where ctrl-s writes; "" = the working directory
 
 	In  io.Reader // nil = the terminal
 	Out io.Writer
