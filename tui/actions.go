@@ -146,15 +146,16 @@ func (m *model) showExplanation() tea.Cmd {
 	s := m.cur()
 	s.task = r.ID
 	e, ok := m.opt.Sources[m.focus].(Explainer)
-	if !ok || !m.clock.follow {
+	if !ok {
 		s.cursor[viewDetail], s.offset[viewDetail] = 0, 0
 		m.go_(viewDetail)
 		return nil
 	}
+	at := m.clock.at
 	return func() tea.Msg {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
-		lines, err := e.Explain(ctx, r.ID)
+		lines, err := e.Explain(ctx, r.ID, at)
 		return textMsg{"why " + taskName(r) + " waits", lines, err}
 	}
 }

@@ -63,7 +63,7 @@ func (m *model) laneRows(s *side) bool {
 }
 
 // nameWidth is what the names at the left of a Gantt chart take.
-func nameWidth(w int) int { return min(max(w/8, 10), 22) }
+func nameWidth(w int) int { return min(max(w/8, 12), 22) }
 
 // relativesShown is how many predecessors and successors the details list.
 const relativesShown = 12

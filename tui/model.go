@@ -144,7 +144,7 @@ func newModel(o Options, t *theme) model {
 		m.clock.speed, m.tempo = o.Speed, true
 	}
 	if len(m.sides) > 0 && m.sides[0].info.Mode == Live {
-		m.clock.follow = true
+		m.clock.follow = o.At == nil
 	}
 	m.input = textinput.New()
 	m.input.Prompt = ""
@@ -290,8 +290,12 @@ func (m *model) onLook(l lookMsg) {
 	from, end := m.ends()
 	if !m.set && end > from {
 		m.clock.at, m.set, m.stale = from, true, true
-		if m.clock.follow {
+		switch {
+		case m.clock.follow:
 			m.clock.at = end
+		case m.opt.At != nil: // what is not yet recorded comes when it is
+			m.clock.at = *m.opt.At
+			m.set = end >= *m.opt.At || m.closed()
 		}
 	}
 	if m.set && !m.tempo && !m.clock.follow && end > from {

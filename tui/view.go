@@ -106,7 +106,7 @@ func (m *model) drawHeader(a area) {
 	case m.clock.follow:
 		state = m.theme.glyph("▶", ">") + " end"
 	}
-	right := fmt.Sprintf(" %s  %s ", state, instant(m.clock.at, s.info.Epoch))
+	right := fmt.Sprintf(" %s  %s ", state, s.instant(m.clock.at))
 	if m.opt.ReadOnly && m.actsAtAll() {
 		right = " read-only " + right
 	}
@@ -161,8 +161,7 @@ func (m *model) drawTabs(a area) {
 func (m *model) drawTime(a area) {
 	y := a.h - 2
 	from, end := m.ends()
-	epoch := m.cur().info.Epoch
-	l, r := " "+instant(from, epoch)+" ", " "+instant(end, epoch)+" "
+	l, r := " "+m.cur().instant(from)+" ", " "+m.cur().instant(end)+" "
 	if !m.closed() {
 		r = m.theme.glyph(" …", " ..") + strings.TrimPrefix(r, " ")
 		r = " " + strings.TrimLeft(r, " ")

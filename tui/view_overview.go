@@ -20,6 +20,10 @@ func (m *model) drawOverview(a area, s *side) {
 		a.fit(1, y, a.w-2, style{fg: colFailed, bold: true}, "it ended early: "+f.Err)
 		y++
 	}
+	if s.info.Note != "" {
+		a.fit(1, y, a.w-2, style{fg: colQueued, bold: true}, m.theme.glyph("⚠ ", "! ")+s.info.Note)
+		y++
+	}
 	y = m.drawCounts(a, y, f)
 	metrics := m.metricList(s)
 	cols := max(min(a.w/26, 4), 2)
