@@ -58,8 +58,8 @@ func (m *model) helpLines() []helpLine {
 		out = append(out, helpLine{keys: b.Help().Key, desc: desc})
 	}
 	out = append(out, helpLine{keys: "mouse", head: true}, helpLine{"click", "choose; again: details", false}, helpLine{"wheel", "move", false}, helpLine{"ctrl-wheel", "zoom", false},
-		helpLine{keys: "filter", head: true}, helpLine{"word", "part of a name, job, tenant, node", false}, helpLine{"state:queued", "part of a field", false},
-		helpLine{"wait>60s", "compares; also run gpus attempts", false}, helpLine{"!word", "not", false})
+		helpLine{keys: "filter", head: true}, helpLine{"word", "part of a name, job, ...", false}, helpLine{"state:queued", "part of a field", false},
+		helpLine{"wait>60s", "also run gpus attempts", false}, helpLine{"!word", "not", false})
 	out = append(out, helpLine{keys: "commands", head: true})
 	for _, c := range m.available() {
 		if c.name != c.desc && !(len(c.desc) > 5 && c.desc[:5] == "show ") {

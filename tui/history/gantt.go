@@ -7,16 +7,16 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// rowsOf returns how many rows a node takes in a Gantt chart: one, or one a GPU and one a lane of what takes none.
+// rowsOf returns how many rows a node takes in a Gantt chart: one; or one a GPU and one for all that takes none; or, without GPUs that are told
+// apart, one a lane.
 func (n *node) rowsOf(lanes bool) int {
-	if !lanes {
+	switch d := int(n.devices()); {
+	case !lanes:
 		return 1
+	case d > 0:
+		return d + int(min(n.lanes, 1))
 	}
-	rows := int(n.lanes)
-	if n.spec.GPUs <= sched.MaxDevices {
-		rows += int(n.spec.GPUs)
-	}
-	return max(rows, 1)
+	return max(int(n.lanes), 1)
 }
 
 func (n *node) devices() int32 {
@@ -91,8 +91,10 @@ func (r *Record) nodeLanes(p *GanttPage, q *GanttQuery, id sched.NodeID, row int
 		switch {
 		case !q.Lanes:
 			draw(0, pl, n.share(need, pl.replicas))
+		case pl.lane >= 0 && n.devices() > 0:
+			draw(int(n.devices()), pl, n.cpuShare(need, pl.replicas))
 		case pl.lane >= 0:
-			draw(int(n.devices())+int(pl.lane), pl, 1)
+			draw(int(pl.lane), pl, 1)
 		default:
 			share := 1.0
 			if need.GPUMilli < sched.Whole {
@@ -127,7 +129,12 @@ func (n *node) share(need *sched.Need, replicas int32) float64 {
 	switch {
 	case n.spec.GPUs > 0:
 		return float64(int64(replicas)*int64(need.GPUs)*int64(need.GPUMilli)) / float64(int64(n.spec.GPUs)*sched.Whole)
-	case n.spec.CPU < sched.Unlimited && n.spec.CPU > 0:
+	}
+	return n.cpuShare(need, replicas)
+}
+
+func (n *node) cpuShare(need *sched.Need, replicas int32) float64 {
+	if n.spec.CPU < sched.Unlimited && n.spec.CPU > 0 {
 		return float64(int64(replicas)*need.CPU) / float64(n.spec.CPU)
 	}
 	return 1
