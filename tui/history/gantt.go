@@ -35,12 +35,16 @@ func (r *Record) gantt(q *GanttQuery, at sched.Time) GanttPage {
 	if q.To <= q.From || q.Cols <= 0 {
 		return p
 	}
+	grid := &ganttGrid{GanttQuery: q, edge: make([]sched.Time, q.Cols+1)}
+	for c := range grid.edge {
+		grid.edge[c] = q.From + sched.Time(float64(q.To-q.From)*float64(c)/float64(q.Cols))
+	}
 	row := 0
 	for i := range r.nodes {
 		n := &r.nodes[i]
 		k := n.rowsOf(q.Lanes)
 		if row+k > p.Row && row < p.Row+q.Rows {
-			r.nodeLanes(&p, q, sched.NodeID(i), row, at)
+			r.nodeLanes(&p, grid, sched.NodeID(i), row, at)
 		}
 		row += k
 	}
@@ -70,7 +74,7 @@ type canvas struct {
 	sum   []float64 // what all cover
 }
 
-func (r *Record) nodeLanes(p *GanttPage, q *GanttQuery, id sched.NodeID, row int, at sched.Time) {
+func (r *Record) nodeLanes(p *GanttPage, q *ganttGrid, id sched.NodeID, row int, at sched.Time) {
 	n := &r.nodes[id]
 	first, k := max(p.Row-row, 0), n.rowsOf(q.Lanes)
 	k = min(k, p.Row+q.Rows-row) - first
@@ -116,7 +120,7 @@ func (r *Record) nodeLanes(p *GanttPage, q *GanttQuery, id sched.NodeID, row int
 		}
 		for c := range g.Cells {
 			g.Cells[c].Fill = uint8(min(math.Round(rows[i].sum[c]*100), 100))
-			if from, _ := q.edges(c); from > at {
+			if q.edge[c] > at {
 				g.Cells[c].State = CellFuture
 			}
 		}
@@ -140,9 +144,10 @@ func (n *node) cpuShare(need *sched.Need, replicas int32) float64 {
 	return 1
 }
 
-func (q *GanttQuery) edges(c int) (from, to sched.Time) {
-	w := float64(q.To - q.From)
-	return q.From + sched.Time(w*float64(c)/float64(q.Cols)), q.From + sched.Time(w*float64(c+1)/float64(q.Cols))
+// ganttGrid is a query with the times of its columns' edges.
+type ganttGrid struct {
+	*GanttQuery
+	edge []sched.Time
 }
 
 // overlapping calls f for the places of a node that stood at some time in [from, to), by their start.
@@ -160,13 +165,13 @@ func (r *Record) overlapping(n *node, from, to sched.Time, f func(*place)) {
 	}
 }
 
-func (r *Record) paint(v *canvas, q *GanttQuery, pl *place, share float64, at sched.Time) {
+func (r *Record) paint(v *canvas, q *ganttGrid, pl *place, share float64, at sched.Time) {
 	a := r.atts.at(pl.att)
 	end := min(pl.end, at)
 	w := float64(q.To-q.From) / float64(q.Cols)
 	c := max(int(float64(a.start-q.From)/w), 0)
 	for ; c < q.Cols; c++ {
-		from, to := q.edges(c)
+		from, to := q.edge[c], q.edge[c+1]
 		if from >= end {
 			break
 		}

@@ -45,6 +45,7 @@ type Record struct {
 	order   taskOrder
 	dag     dagMemo
 	causes  causeMemo
+	curve   curveMemo
 	scratch []int32
 }
 
