@@ -151,11 +151,11 @@ func (m *model) showExplanation() tea.Cmd {
 		m.go_(viewDetail)
 		return nil
 	}
-	at := m.clock.at
+	at := s.frame.At
 	return func() tea.Msg {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
 		lines, err := e.Explain(ctx, r.ID, at)
-		return textMsg{"why " + taskName(r) + " waits", lines, err}
+		return textMsg{"why " + taskName(r) + " is where it is", lines, err}
 	}
 }

@@ -144,7 +144,10 @@ func newModel(o Options, t *theme) model {
 		m.clock.speed, m.tempo = o.Speed, true
 	}
 	if len(m.sides) > 0 && m.sides[0].info.Mode == Live {
-		m.clock.follow = o.At == nil
+		m.clock.follow = true
+	}
+	if o.At != nil {
+		m.clock.follow = false
 	}
 	m.input = textinput.New()
 	m.input.Prompt = ""
@@ -288,14 +291,12 @@ func (m *model) onLook(l lookMsg) {
 		m.settle(s)
 	}
 	from, end := m.ends()
-	if !m.set && end > from {
+	if at := m.opt.At; !m.set && end > from && (at == nil || *at < end || m.closed()) {
 		m.clock.at, m.set, m.stale = from, true, true
-		switch {
-		case m.clock.follow:
+		if at != nil {
+			m.clock.at = min(max(*at, from), end)
+		} else if m.clock.follow {
 			m.clock.at = end
-		case m.opt.At != nil: // what is not yet recorded comes when it is
-			m.clock.at = *m.opt.At
-			m.set = end >= *m.opt.At || m.closed()
 		}
 	}
 	if m.set && !m.tempo && !m.clock.follow && end > from {

@@ -25,7 +25,7 @@ type Options struct {
 	Colour   string   // none, 16, 256 or true; "" = what the terminal has, none where NO_COLOR is set
 	Speed    float64  // trace seconds a second; 0 = so that a run lasts about Lasts
 	Lasts    time.Duration
-	At       *sched.Time // begin there; nil = at the beginning, live at the end
+	At       *sched.Time // where the clock begins; nil = at the beginning, live at the end
 	SaveDir  string      // where ctrl-s writes; "" = the working directory
 
 	In  io.Reader // nil = the terminal
@@ -118,6 +118,20 @@ func Plain(w io.Writer, q history.Query, sources ...Source) error {
 			lines = append(lines, l)
 		}
 	}
+	bound, over, known := []string{"lower bound"}, []string{"over bound"}, false
+	for i, x := range infos {
+		b, o := "-", "-"
+		if x.LowerBound > 0 {
+			b, known = span(time.Duration(x.LowerBound)), true
+			if f := &frames[i]; f.Closed && f.At >= f.End {
+				o = fmt.Sprintf("+%.1f%%", (f.Metrics.Makespan/x.LowerBound.Seconds()-1)*100)
+			}
+		}
+		bound, over = append(bound, b), append(over, o)
+	}
+	if known {
+		lines = append(lines, bound, over)
+	}
 	widths := make([]int, len(sources)+1)
 	for _, l := range lines {
 		for c, v := range l {
@@ -133,6 +147,14 @@ func Plain(w io.Writer, q history.Query, sources ...Source) error {
 			b.WriteString(fitText(v, widths[c], c > 0))
 		}
 		if _, err := fmt.Fprintln(w, strings.TrimRight(b.String(), " ")); err != nil {
+			return err
+		}
+	}
+	for _, x := range infos {
+		if x.Note == "" {
+			continue
+		}
+		if _, err := fmt.Fprintf(w, "%s: %s\n", x.Title, x.Note); err != nil {
 			return err
 		}
 	}

@@ -83,10 +83,15 @@ func TestARecordedRunEndsAsTheKernelSays(t *testing.T) {
 					what      string
 					got, want float64
 				}{
-					{"wait", m.WaitMean, want.WaitMean}, {"jct", m.JCTMean, want.JCTMean}, {"job wait", m.JobWaitMean, want.JobWaitMean},
-					{"utilization", m.Utilization, want.UtilizationGPU}, {"utilization of CPUs", m.UtilizationCPU, want.UtilizationCPU},
-					{"makespan", m.Makespan, want.Makespan}, {"preemptions", float64(m.Preemptions), float64(want.Preemptions)},
-					{"restarts", float64(m.Restarts), float64(want.Restarts)}, {"finished", float64(m.Finished), float64(want.Finished)},
+					{"wait", m.WaitMean, want.WaitMean},
+					{"jct", m.JCTMean, want.JCTMean},
+					{"job wait", m.JobWaitMean, want.JobWaitMean},
+					{"utilization", m.Utilization, want.UtilizationGPU},
+					{"utilization of CPUs", m.UtilizationCPU, want.UtilizationCPU},
+					{"makespan", m.Makespan, want.Makespan},
+					{"preemptions", float64(m.Preemptions), float64(want.Preemptions)},
+					{"restarts", float64(m.Restarts), float64(want.Restarts)},
+					{"finished", float64(m.Finished), float64(want.Finished)},
 				} {
 					if math.IsNaN(x.want) && (math.IsNaN(x.got) || x.got == 0) || res.Unfinished > 0 {
 						continue

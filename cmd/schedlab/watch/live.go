@@ -63,7 +63,9 @@ func (l *Live) follower(build func(string) (sched.Policy, error)) *daemon.Follow
 	f.Begin = func(b *daemon.Beginning, tb *sched.Table) {
 		l.begin(tb, b.Nodes)
 		sh = newShadow(sched.Config{Table: tb, Nodes: b.Nodes}, b.Policy, build, l.waits)
-		l.change(func(i *tui.Info) { i.Policy, i.Cluster, i.Note = b.Policy, cluster.Format(b.Nodes), "" })
+		l.change(func(i *tui.Info) {
+			i.Policy, i.Cluster, i.Note, i.Epoch = b.Policy, cluster.Format(b.Nodes), "", b.Epoch.Local()
+		})
 	}
 	f.Grow = func(change func()) { l.rec.Grow(func(*sched.Table) { change() }) }
 	f.Batch = func(at sched.Time, in []sched.Event, out []sched.Command) error {
