@@ -261,7 +261,7 @@ const orderEvery = time.Second
 // ask looks at the sources, in a goroutine of its own.
 func (m *model) ask() tea.Cmd {
 	keep := m.ticked.Sub(m.asked) < orderEvery
-	if !keep {
+	if !keep && m.view == viewTasks {
 		m.asked = m.ticked
 	}
 	qs := make([]history.Query, len(m.sides))

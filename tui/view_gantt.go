@@ -35,10 +35,7 @@ func (m *model) drawGantt(a area, s *side, i int) {
 				name = fitText(name, nw-4, false) + " 0"
 			}
 		case r.GPU:
-			name = fmt.Sprintf("%*d", nw-2, r.Lane)
-			if nw > 4 {
-				name = fitText("", nw-4, false) + fmt.Sprintf("%2d", r.Lane)
-			}
+			name = fitText("", nw-4, false) + fmt.Sprintf("%2d", r.Lane)
 		case r.Lane == 0:
 			name = fitText("cpu", nw-2, true)
 		}
@@ -92,7 +89,7 @@ func (m *model) drawAxis(a area, from, to sched.Time, s *side) {
 	step := 14
 	for x := 0; x+10 <= a.w; x += step {
 		t := from + sched.Time(float64(to-from)*float64(x)/float64(a.w))
-		label := instant(t, s.info.Epoch)
+		label := s.instant(t)
 		if to-from < sched.Time(2*time.Second) {
 			label = fmt.Sprintf("%.3f", t.Seconds())
 		}
@@ -162,7 +159,9 @@ func (m *model) drawBar(a area, r *history.GanttRow, from, to int, name string, 
 	}
 	if whole && to-from >= history.NameFrom && name != "" && !m.theme.colourless() {
 		st := style{fg: ink, bg: col}
-		a.fit(from, 0, to-from, st, name)
+		for x := a.sub(from, 0, to-from, 1).text(0, 0, st, name); x < to-from; x++ { // cut off, without a mark: it is a label
+			a.put(from+x, 0, style{fg: col}, m.theme.level(1), 1)
+		}
 	}
 	switch { // the end of an attempt that did not finish has its sign, whatever the colours stand for
 	case c.State == history.CellFailed:

@@ -12,12 +12,12 @@ import (
 func (m *model) drawOverview(a area, s *side) {
 	f := &s.frame
 	y := 0
-	if len(m.sides) > 1 {
-		a.fit(1, y, a.w-2, style{bold: true, fg: accent}, s.info.Policy)
-		y++
-	}
 	if f.Err != "" {
 		a.fit(1, y, a.w-2, style{fg: colFailed, bold: true}, "it ended early: "+f.Err)
+		y++
+	}
+	if s.info.Note != "" {
+		a.fit(1, y, a.w-2, style{fg: colQueued, bold: true}, m.theme.glyph("⚠ ", "! ")+s.info.Note)
 		y++
 	}
 	y = m.drawCounts(a, y, f)
@@ -165,7 +165,7 @@ func (m *model) drawChart(a area, c chart) {
 		}
 		h := 0.0
 		if top > 0 {
-			h = v / top * float64(a.h)
+			h = v / top * (float64(a.h) - 0.13) // curves above each other do not touch
 		}
 		for y := range a.h {
 			part := h - float64(a.h-1-y)
