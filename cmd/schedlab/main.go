@@ -92,8 +92,8 @@ Start with:
 	root.PersistentPreRunE = func(_ *cobra.Command, args []string) error { return prof.start(args) }
 	prof.add(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), liveCommand())
+	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), liveCommand(), completionCommand())
+	addCompletions(root)
 	narrow(root)
 	markUsage(root)
 	return root
