@@ -104,7 +104,7 @@ tenant, queue, tenant+queue or all.
 	gpusFlag(cmd, &o.gpus)
 	f.StringSliceVar(&o.labels, "label", nil, "key=value of this machine, which tasks can ask for (submit --label);\nnode-type=edge brings the taint edge-node=true:NoSchedule")
 	f.StringSliceVar(&o.taints, "taint", nil, "key=value:Effect of this machine, which keeps tasks off that do not\ntolerate it (submit --toleration); NoSchedule, NoExecute or PreferNoSchedule")
-	f.StringVar(&o.window, "window", "10ms-50ms", "the decision window under load: MIN-MAX, or 0 for none")
+	f.StringVar(&o.window, "window", "10ms-50ms", "the decision window: MIN-MAX under load, one duration for always, or 0 for none")
 	f.StringVar(&o.metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
 	o.log, o.vram, o.others = "text", "warn", "count"
 	f.Var(&choice{&o.log, []string{"text", "json"}}, "log", "how to log to standard error")
@@ -414,22 +414,11 @@ func mark(n *sched.NodeSpec, labels, taints []string) error {
 	return nil
 }
 
-// parseWindow reads 10ms-50ms or 0.
+// parseWindow reads the flag --window.
 func parseWindow(text string) (sched.BatchWindow, error) {
-	var lo, hi time.Duration
-	if text == "0" {
-		return sched.BatchWindow{}, nil
+	w, err := sched.ParseBatchWindow(text)
+	if err != nil {
+		return w, fmt.Errorf("--%w", err)
 	}
-	bad := fmt.Errorf("--window %q: write it as 10ms-50ms, or 0 for none", text)
-	from, to, ok := strings.Cut(text, "-")
-	if !ok {
-		return sched.BatchWindow{}, bad
-	}
-	var err, err2 error
-	lo, err = time.ParseDuration(from)
-	hi, err2 = time.ParseDuration(to)
-	if err != nil || err2 != nil || lo <= 0 || hi < lo || hi > time.Minute {
-		return sched.BatchWindow{}, bad
-	}
-	return sched.BatchWindow{Min: lo, Max: hi}, nil
+	return w, nil
 }

@@ -11,17 +11,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"github.com/schedlab/schedlab/live/local"
 )
 
 func main() { os.Exit(run()) }
 
 // run returns the exit code: 0 done, 1 failed, 2 bad usage.
 func run() int {
-	if len(os.Args) == 3 && os.Args[1] == local.ShimCommand { // a process beside each attempt of a live job
-		return local.Shim(os.Args[2])
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second Ctrl-C ends it at once, whatever it does

@@ -42,7 +42,7 @@ type Config struct {
 	Node   sched.NodeSpec                          // this machine
 	Policy string                                  // of a new state; an old one keeps its own
 	Build  func(name string) (sched.Policy, error) // builds a policy of its name
-	Exe    string                                  // the program whose hidden command the shim is
+	Exe    string                                  // a program that has the package local, for the shims
 	Log    *slog.Logger
 	Window sched.BatchWindow
 	Header json.RawMessage // of the journals that Journal writes: what a replay must know to build the policies

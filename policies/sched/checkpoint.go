@@ -34,6 +34,13 @@ func YoungInterval(cost, mtbf time.Duration) time.Duration {
 // CheckpointStorage is the name under which DependencyDown and DependencyUp tell that the storage of checkpoints is lost or back.
 const CheckpointStorage = "checkpoint-storage"
 
+// A CheckpointWatcher is a Policy that decides by what tasks have at risk. A driver that knows beforehand when the work of tasks is saved tells
+// CheckpointDone as it happens to those that watch; for the others it may leave it out until it counts, which is where an attempt ends.
+type CheckpointWatcher interface {
+	Policy
+	WatchesCheckpoints() bool
+}
+
 // saving is what reports have told of the checkpoints of a task.
 type saving struct {
 	cost    time.Duration // that the last one held the work up; 0 before the first

@@ -258,11 +258,11 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 	}
 	if arrivals {
 		for i := range in {
-			switch in[i].Kind {
+			switch e := &in[i]; e.Kind {
 			case JobArrived:
-				k.arrive(&in[i])
+				k.arrive(e)
 			case EdgeAdded:
-				k.addEdge(in[i])
+				k.addEdge(*e)
 			}
 		}
 	}
@@ -270,10 +270,12 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 		k.wake = Never
 		k.pol.Observe(&k.State, Event{Kind: Wake, Task: Nobody})
 	}
-	for _, t := range k.starts {
-		k.startClaim(t)
+	if len(k.starts) > 0 {
+		for _, t := range k.starts {
+			k.startClaim(t)
+		}
+		k.starts = k.starts[:0]
 	}
-	k.starts = k.starts[:0]
 	k.pol.Decide(&k.round)
 	if invariants {
 		k.sampleInvariants()
@@ -431,7 +433,7 @@ func (k *Kernel) arrive(e *Event) {
 		k.refused++
 		return
 	}
-	for t := first; t < min(end, len(k.rows)); t++ {
+	for t := first; t < len(k.rows) && t < end; t++ {
 		if k.rows[t].phase != Unknown {
 			k.refused++
 			return
@@ -483,6 +485,7 @@ func (k *Kernel) arrive(e *Event) {
 			}
 			continue
 		}
+		rw.ready = min(k.tb.Tasks[t].Submit, k.now) // not when the batch came: the decision window is waiting
 		k.makeReady(TaskID(t), Order)
 	}
 }
@@ -850,7 +853,11 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 		k.stage(t, rw.at)
 	}
 	k.running++
-	k.cmds = append(k.cmds, Command{Kind: Start, Task: t, Attempt: rw.attempt, On: r.on})
+	// Written in place: this is the order that is given most.
+	n := len(k.cmds)
+	k.cmds = slices.Grow(k.cmds, 1)[:n+1]
+	c := &k.cmds[n]
+	c.Kind, c.Cause, c.Task, c.Attempt, c.Queue, c.Replicas, c.On = Start, 0, t, rw.attempt, 0, 0, r.on
 }
 
 // evict orders a running task to stop.
