@@ -212,6 +212,7 @@ func nameOf(names []string, i int) string {
 func (q *quotas) allows(tb *Table, t TaskID, victims []TaskID) bool {
 	for _, v := range victims {
 		q.give(tb, v, tb.DemandOf(v))
+		q.waits(tb, v, 1) // it is ready then, and nobody borrows what it asks for
 	}
 	d, ok := tb.DemandOf(t), true
 	for _, u := range q.both(tb, t) {
@@ -219,6 +220,7 @@ func (q *quotas) allows(tb *Table, t TaskID, victims []TaskID) bool {
 	}
 	for _, v := range victims {
 		q.take(tb, v, tb.DemandOf(v))
+		q.waits(tb, v, -1)
 	}
 	return ok
 }
