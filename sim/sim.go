@@ -35,6 +35,7 @@ type Config struct {
 	Profiles       *Profiles       // samplers of the nodes; nil: policies see what is booked alone
 	Seed           uint64          // of all that is random here
 	Window         *Window         // facts are gathered before the kernel is asked; nil: every instant is a decision
+	Tenants        *Tenants        // their quotas; nil: none
 	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
 	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
@@ -211,6 +212,9 @@ func (c *Config) check() error {
 	if err := c.Checkpoint.Check(c.Failures); err != nil {
 		return err
 	}
+	if err := c.Tenants.Check(); err != nil {
+		return err
+	}
 	switch {
 	case c.Checkpoint != nil && c.Restart:
 		return errors.New("restart says that preempted tasks lose their work, checkpoint that it is saved: say stop=lose instead")
@@ -368,6 +372,9 @@ func (r *run) loop(ctx context.Context) error {
 				r.losses(f.Node, now)
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
+		}
+		if r.batches == 1 && r.Tenants != nil {
+			r.in = append(r.in, r.Tenants.facts()...)
 		}
 		if r.m != nil {
 			r.m.changes(now, cut)

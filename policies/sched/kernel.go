@@ -281,6 +281,9 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 		}
 		k.starts = k.starts[:0]
 	}
+	if k.quotas != nil && len(k.quotas.cohorts) > 0 {
+		k.reclaim()
+	}
 	k.pol.Decide(&k.round)
 	if invariants {
 		k.sampleInvariants()
@@ -514,6 +517,9 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 	}
 	rw.phase, rw.mark = Ready, k.now
 	k.ready++
+	if k.quotas != nil {
+		k.quotas.waits(k.tb, t, 1)
+	}
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 }
 
@@ -754,6 +760,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	k.ready--
 	if k.quotas != nil {
 		k.quotas.take(k.tb, t, d)
+		k.quotas.waits(k.tb, t, -1)
 	}
 	if len(victims) == 0 {
 		k.run(t, rw, r)
@@ -979,6 +986,9 @@ func (k *Kernel) end(t TaskID, as Phase) {
 		k.blocked--
 	case Ready:
 		k.ready--
+		if k.quotas != nil {
+			k.quotas.waits(k.tb, t, -1)
+		}
 	}
 	k.closeWait(t, rw)
 	rw.phase, rw.mark = as, k.now
