@@ -57,7 +57,7 @@ func TestTheRunMovesByItself(t *testing.T) {
 
 func TestPauseStepJumpAndEnd(t *testing.T) {
 	s := exampleSession(t, 80, 24)
-	s.keys("p")
+	s.keys("p", "0")
 	at := s.m.clock.at
 	for range 30 {
 		s.tick()
@@ -372,7 +372,7 @@ func TestTheMouseScrollsChoosesAndOpens(t *testing.T) {
 
 func TestTheGanttChartZoomsAndScrolls(t *testing.T) {
 	s := exampleSession(t, 120, 40).at(0.5)
-	s.keys("4", "+", "+")
+	s.keys("4", "0", "+", "+")
 	from, to := s.m.window()
 	a, b := s.m.ends()
 	if got := float64(to-from) / float64(b-a); got < 0.24 || got > 0.26 {
