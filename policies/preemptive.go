@@ -8,6 +8,7 @@ import (
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/lines"
+	"github.com/schedlab/schedlab/policies/internal/ranking"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -39,7 +40,6 @@ type Preemptive struct {
 	looked  int  // up to where the log of touched nodes was read for lines to reopen
 	stop    stopping
 	running ranks
-	tight   []bool    // by demand: the last that was tried found no room
 	denials []denial  // by demand
 	evict   Evictable // of search
 }
@@ -198,9 +198,9 @@ func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
 		return p.search(r, t, p.Place)
 	}
 	d := r.DemandID(t)
-	for len(p.tight) <= int(d) {
-		p.tight = append(p.tight, false)
+	for len(p.denials) <= int(d) {
 		p.denials = append(p.denials, denial{})
+		p.running.hard = append(p.running.hard, 0)
 	}
 	it := heap.Item{Task: t}
 	byNode := p.byNodeServes(r.State, d)
@@ -210,26 +210,21 @@ func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
 	}
 	if !byNode {
 		if r.StartFirst(t) {
-			p.tight[d] = false
 			p.tried(r, t)
 			return true
 		}
-		p.tight[d] = true
 		return p.search(r, t, FirstFit)
 	}
-	// Where the last task of the demand found no room, the nodes that have changed since or the tree say whether there is some now.
 	c, known := p.amongGained(r.State, d, it)
-	if !known && p.tight[d] {
-		c, known = p.running.first(r.State, d), true
+	if !known && p.fitsNowhere(r.State, d) {
+		c, known = p.running.closest(r.State, p, d, it), true
 	}
 	if (!known || c.how == fits) && r.StartFirst(t) {
-		p.tight[d] = false
 		p.tried(r, t)
 		return true
 	}
-	p.tight[d] = true
 	if !known {
-		c = p.running.first(r.State, d)
+		c = p.running.closest(r.State, p, d, it)
 	}
 	if c.how == noRoom || c.how == atStop && !p.mayStop(r.State, c.rank, c.task, it) {
 		p.deny(d, it)
@@ -332,18 +327,20 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, c closing) bool {
 
 // ranks are the running tasks by node, in the order in which they would be stopped.
 type ranks struct {
-	nodes   [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
-	gangs   gangs
-	claims  []claimed
-	odd     int            // entries of running tasks whose place in the order changes as time goes by
-	trees   []*closings    // by demand; nil = never asked for
-	leaves  int            // of all trees
-	log     []sched.NodeID // nodes that changed, oldest first; ^node where a task started, no more
-	touched []int          // by node: its last entry in the log, dropped ones included; -1 = none
-	gained  []int          // likewise, of those that are more than a start
-	begun   int            // number of entries that were dropped from the front of log
-	read    int            // entries that some tree has taken in, dropped ones included
-	sinks   Key            // if not nil: the ranks of running tasks fall by it, and are worked out when looked at
+	nodes  [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
+	gangs  gangs
+	claims []claimed
+	odd    int            // entries of running tasks whose place in the order changes as time goes by
+	trees  []*closings    // by demand; nil = never asked for
+	leaves int            // of all trees
+	order  ranking.List   // those that are not stopping, by rank; without a node where it runs on more than one
+	left   []sched.NodeID // where somebody is stopping
+	onLeft []int32        // by node: how many
+	hard   []uint8        // by demand: how often the tree is asked before order again
+	log    nodeLog        // nodes that changed
+	gains  nodeLog        // nodes that changed otherwise than by a start
+	wants  []amount       // by demand: what all replicas together ask for; what they do not is far below 0
+	sinks  Key            // if not nil: the ranks of running tasks fall by it, and are worked out when looked at
 }
 
 // ranked is a running task on a node.
@@ -368,12 +365,14 @@ func (r *ranked) before(u *ranked) bool {
 
 func (q *ranks) grow(s *sched.State) {
 	for len(q.nodes) < s.Room().Len() {
-		q.nodes, q.touched, q.gained = append(q.nodes, nil), append(q.touched, -1), append(q.gained, -1)
+		q.nodes, q.onLeft = append(q.nodes, nil), append(q.onLeft, 0)
+		q.log.grow()
+		q.gains.grow()
+	}
+	for all := s.Table().Demands; len(q.wants) < len(all); {
+		q.wants = append(q.wants, wanted(&all[len(q.wants)]))
 	}
 }
-
-// logged is the length of the log, dropped entries included.
-func (q *ranks) logged() int { return q.begun + len(q.log) }
 
 // observe keeps the running tasks by the facts.
 func (p *Preemptive) observe(s *sched.State, e sched.Event) {
@@ -435,6 +434,9 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
 	need, t := &s.Demand(r.task).Need, r.task
 	q.gangs.note(t, on)
+	if !r.leaving {
+		q.list(r, on)
+	}
 	for i, p := range on {
 		here := r
 		for j, o := range on {
@@ -449,11 +451,27 @@ func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
 		}
 		if here.task == t {
 			q.insert(p.Node, here)
-			q.fill(p.Node)
+			q.log.add(p.Node)
 			if len(q.claims) > 0 { // a restored kernel tells of claims first: they may have booked its devices
 				q.rebook(s, p.Node)
 			}
 		}
+	}
+}
+
+// list puts a task into the order of all.
+func (q *ranks) list(r ranked, on []sched.Placement) {
+	it := ranking.Item{Rank: r.rank, Task: r.task, Node: on[0].Node}
+	if len(on) > 1 {
+		it.Node = sched.NoNode
+	}
+	q.order.Insert(it)
+}
+
+// unlist takes it out again.
+func (q *ranks) unlist(r *ranked) {
+	if !r.leaving {
+		q.order.Remove(r.rank, r.task)
 	}
 }
 
@@ -468,20 +486,30 @@ func (q *ranks) insert(n sched.NodeID, r ranked) {
 	if r.odd {
 		q.odd++
 	}
+	if r.leaving {
+		if q.onLeft[n]++; q.onLeft[n] == 1 {
+			q.left = append(q.left, n)
+		}
+	}
 }
 
 // end takes in that a task runs no more.
 func (q *ranks) end(s *sched.State, t sched.TaskID) {
 	if nodes := q.gangs.take(t); nodes != nil {
 		for i, n := range nodes {
-			if !slices.Contains(nodes[:i], n) { // it has one entry a node
-				q.remove(n, t)
+			if slices.Contains(nodes[:i], n) { // it has one entry a node
+				continue
+			}
+			if r, ok := q.remove(n, t); ok && i == 0 {
+				q.unlist(&r)
 			}
 		}
 		return
 	}
-	if n := s.Outcome(t).Node; n != sched.NoNode {
-		q.remove(n, t)
+	if n := s.LastNode(t); n != sched.NoNode {
+		if r, ok := q.remove(n, t); ok {
+			q.unlist(&r)
+		}
 	}
 }
 
@@ -492,6 +520,13 @@ func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
 	}
 	if r = q.nodes[n][i]; r.odd {
 		q.odd--
+	}
+	if r.leaving {
+		if q.onLeft[n]--; q.onLeft[n] == 0 {
+			k := slices.Index(q.left, n)
+			q.left[k] = q.left[len(q.left)-1]
+			q.left = q.left[:len(q.left)-1]
+		}
 	}
 	q.nodes[n] = slices.Delete(q.nodes[n], i, i+1)
 	q.touch(n)
@@ -506,8 +541,13 @@ func (q *ranks) rerank(s *sched.State, t sched.TaskID, rank int64) (old int64) {
 			continue
 		}
 		if r, ok := q.remove(p.Node, t); ok {
+			if i == 0 {
+				q.unlist(&r)
+			}
 			old, r.rank = r.rank, rank
-			q.insert(p.Node, r)
+			if q.insert(p.Node, r); i == 0 && !r.leaving {
+				q.list(r, on)
+			}
 		}
 	}
 	return old
@@ -538,6 +578,9 @@ func (q *ranks) leave(s *sched.State, t sched.TaskID) {
 			continue
 		}
 		if r, ok := q.remove(p.Node, t); ok {
+			if i == 0 {
+				q.unlist(&r)
+			}
 			r.leaving = true
 			q.insert(p.Node, r)
 		}
@@ -587,28 +630,8 @@ func (q *ranks) rebook(s *sched.State, n sched.NodeID) {
 
 // touch takes in that the room of a node has changed, or what runs there.
 func (q *ranks) touch(n sched.NodeID) {
-	if last := len(q.log) - 1; last >= 0 && q.log[last] == n && q.begun+last >= q.read {
-		return // nobody has read it yet
-	}
-	q.note(n, n)
-	q.gained[n] = q.touched[n]
-}
-
-// fill takes in that a task has started on a node.
-func (q *ranks) fill(n sched.NodeID) {
-	if last := len(q.log) - 1; last >= 0 && (q.log[last] == n || q.log[last] == ^n) && q.begun+last >= q.read {
-		return
-	}
-	q.note(n, ^n)
-}
-
-func (q *ranks) note(n, entry sched.NodeID) {
-	if len(q.log) > 4*len(q.nodes)+1024 { // who has not asked for so long starts afresh
-		q.begun += len(q.log)
-		q.log = q.log[:0]
-	}
-	q.touched[n] = q.logged()
-	q.log = append(q.log, entry)
+	q.log.add(n)
+	q.gains.add(n)
 }
 
 // closing says with which task, in the order in which they are stopped, there is room for a task of a demand.
@@ -652,6 +675,49 @@ func (q *ranks) serves(d sched.DemandID) bool {
 	return q.odd == 0 && (int(d) < len(q.trees) && q.trees[d] != nil || q.leaves < maxLeaves)
 }
 
+// fewVictims tasks are gone through in their order for whom to stop. Where those are not enough, the tree is asked, and the next times without a try.
+const (
+	fewVictims = 48
+	hardTimes  = 32
+)
+
+// closest returns the closing that comes first of all nodes, for a task that fits nowhere; none, or any other, where that needs the stop of tasks that may not
+// be stopped for it.
+func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) (best closing) {
+	switch {
+	case q.sinks != nil:
+		return q.first(s, d)
+	case q.hard[d] > 0:
+		q.hard[d]--
+		return q.first(s, d)
+	}
+	for _, n := range q.left {
+		if c := q.closing(s, d, n); c.how >= leaving {
+			return c
+		}
+	}
+	walk := q.order.Down()
+	for range fewVictims {
+		v, ok := walk.Next()
+		if !ok || best.how == atStop && (v.Rank < best.rank || v.Rank == best.rank && v.Task <= best.task) || !p.mayStop(s, v.Rank, v.Task, it) {
+			return best
+		}
+		if v.Node != sched.NoNode {
+			if c := q.closing(s, d, v.Node); c.before(&best) {
+				best = c
+			}
+			continue
+		}
+		for _, on := range s.Placements(v.Task) {
+			if c := q.closing(s, d, on.Node); c.before(&best) {
+				best = c
+			}
+		}
+	}
+	q.hard[d] = hardTimes
+	return q.first(s, d)
+}
+
 // first returns the closing that comes first of all nodes.
 func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 	for len(q.trees) <= int(d) {
@@ -674,7 +740,7 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 		}
 		q.trees[d] = w
 		fallthrough
-	case w.seen < q.begun || q.begun+len(q.log)-w.seen > nodes:
+	case w.seen < q.log.begun || q.log.end()-w.seen > nodes:
 		for n := range nodes {
 			w.tree[w.size+n] = q.closing(s, d, sched.NodeID(n))
 			if q.sinks != nil {
@@ -685,24 +751,24 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 			w.play(i)
 		}
 	default:
-		for i, n := range q.log[w.seen-q.begun:] {
-			if n = max(n, ^n); q.touched[n] != w.seen+i {
+		for i := w.seen; i < q.log.end(); i++ {
+			n, ok := q.log.at(i)
+			if !ok {
 				continue // it comes up again
 			}
-			c, i := q.closing(s, d, n), w.size+int(n)
+			c, k := q.closing(s, d, n), w.size+int(n)
 			if q.sinks != nil {
 				w.at[n] = s.Now()
 			}
-			if w.tree[i] == c {
+			if w.tree[k] == c {
 				continue
 			}
-			w.tree[i] = c
-			for i /= 2; i > 0 && w.play(i); i /= 2 {
+			w.tree[k] = c
+			for k /= 2; k > 0 && w.play(k); k /= 2 {
 			}
 		}
 	}
-	w.seen = q.logged()
-	q.read = w.seen
+	w.seen = q.log.mark()
 	// Ranks that sink have only fallen since a leaf was worked out, and with them its place: the first is the first if it is of now.
 	for q.sinks != nil && w.tree[1].how == atStop {
 		i := 1
@@ -739,25 +805,27 @@ func (w *closings) play(i int) bool {
 // closing works out the closing of a node.
 func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID) closing {
 	room := s.Room()
-	if !room.Up(n) || !room.Allowed(d, n) {
+	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
+	c := closing{how: fits}
+	if !g.closed() {
+		q.sink(s, n)
+		c.how = noRoom
+		list := q.nodes[n]
+		for i := range list {
+			r := &list[i]
+			if g.less(r.freed); !g.closed() {
+				continue
+			}
+			if c.how = leaving; !r.leaving {
+				c = closing{r.rank, r.task, atStop}
+			}
+			break
+		}
+	}
+	if c.how == noRoom || !room.Up(n) || !room.Allowed(d, n) {
 		return closing{}
 	}
-	g := gapOn(s, d, n)
-	if g.closed() {
-		return closing{how: fits}
-	}
-	q.sink(s, n)
-	for i := range q.nodes[n] {
-		r := &q.nodes[n][i]
-		if g.less(r.freed); !g.closed() {
-			continue
-		}
-		if r.leaving {
-			return closing{how: leaving}
-		}
-		return closing{r.rank, r.task, atStop}
-	}
-	return closing{}
+	return c
 }
 
 // gather finds whom to stop where the last is a gang, so that its stop makes room on several nodes.
