@@ -140,3 +140,9 @@ func (d *Down) Next() (Item, bool) {
 	d.i--
 	return d.l.blocks[d.block][d.i], true
 }
+
+// DownFrom returns a walk that begins at the last item of a rank below high.
+func (l *List) DownFrom(high int64) Down {
+	k, i := l.find(Item{Rank: high, Task: -1})
+	return Down{l, k, i}
+}

@@ -44,6 +44,12 @@ func TestAListIsSortedWhateverComesAndGoes(t *testing.T) {
 			}
 		}
 		slices.SortFunc(plain, func(a, b Item) int { return cmp.Or(cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.Task, a.Task)) })
+		high := int64(draw(uint64(span+2))) - span/2 - 1
+		below := l.DownFrom(high)
+		got, ok := below.Next()
+		if k := slices.IndexFunc(plain, func(it Item) bool { return it.Rank < high }); ok != (k >= 0) || ok && got != plain[k] {
+			rt.Fatalf("below %d: %v %v", high, got, ok)
+		}
 		walk := l.Down()
 		for i, want := range plain {
 			if got, ok := walk.Next(); !ok || got != want {
