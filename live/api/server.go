@@ -94,6 +94,8 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("PUT /v1/quotas", answers(http.StatusOK, s.setQuota))
 	mux.HandleFunc("GET /v1/events", streams("application/jsonl", s.events))
 	mux.HandleFunc("GET /v1/alerts", answers(http.StatusOK, s.alerts))
+	mux.HandleFunc("GET /v1/queues", answers(http.StatusOK, s.queues))
+	mux.HandleFunc("GET /v1/record", streams("application/jsonl", s.record))
 	mux.HandleFunc("POST /v1/alerts/test", answers(http.StatusOK, s.testAlert))
 	mux.HandleFunc("GET /v1/status", answers(http.StatusOK, s.status))
 	mux.HandleFunc("GET /v1/nodes", answers(http.StatusOK, s.nodes))
@@ -662,8 +664,12 @@ func (s *server) retry(q query) (a Submitted, err error) {
 	return submitted(ids), err
 }
 
-// events writes what happens, one JSON object a line.
-func (s *server) events(q query, out *stream) error {
+func (s *server) events(q query, out *stream) error { return lines(q, out, s.d.Events) }
+
+func (s *server) record(q query, out *stream) error { return lines(q, out, s.d.Record) }
+
+// lines writes JSON objects, one a line, from a number on.
+func lines(q query, out *stream, write func(ctx context.Context, from int64, follow bool, w io.Writer) error) error {
 	from, err := q.count("from", 0, 64)
 	if err != nil {
 		return err
@@ -671,7 +677,18 @@ func (s *server) events(q query, out *stream) error {
 	if out.flush = q.follow(); out.flush {
 		out.begin()
 	}
-	return s.d.Events(q.Context(), from, out.flush, out)
+	return write(q.Context(), from, out.flush, out)
+}
+
+// QueuesState is what is shown of queues.
+type QueuesState struct {
+	Pool   int                `json:"pool,omitempty"` // workers of all queues that scale together
+	Queues []daemon.QueueView `json:"queues"`
+}
+
+func (s *server) queues(query) (QueuesState, error) {
+	list, pool := s.d.QueuesView()
+	return QueuesState{pool, list}, nil
 }
 
 func (s *server) alerts(query) (daemon.AlertsState, error) { return s.d.Alerts(), nil }

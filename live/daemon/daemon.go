@@ -65,6 +65,8 @@ type Config struct {
 	IgnoreOthers bool            // what others use does not lower what Node offers
 	KillVRAM     bool            // an attempt that holds more VRAM than it was granted is stopped; else warned
 
+	Queues Queues // that scale their workers
+
 	Retry retry.Limit  // of what may be tried again; zero: as often as the tasks say
 	Alert alert.Config // whom to tell what went wrong; zero: nobody. Host, Log and Count are the daemon's to set
 
@@ -108,6 +110,9 @@ type Daemon struct {
 	problem   map[sched.TaskID]string      // why the last attempt of a task did not run or was lost
 	changed   chan struct{}                // closed with each batch, and made anew
 	budget    *retry.Budget
+	scaling   *scaling // nil: no queue scales
+
+	scaledBefore []string // queues whose workers the state bounds, sorted
 
 	refusedRetry map[attemptKey]string // why a failure is final, of attempts whose end is not in the state file yet
 	alarms       []alert.Alert         // of the batch that is being made; the loop's
@@ -173,6 +178,9 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	if d.alerts, err = alert.New(to); err != nil {
 		return nil, err
 	}
+	if d.scaling, err = newScaling(c.Queues); err != nil {
+		return nil, err
+	}
 	if _, err := checkpoint.Open(d.cfg.place()); err != nil {
 		return nil, err
 	}
@@ -193,7 +201,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.loop.Kernel = d.kernel
-	return d, nil
+	return d, d.takeUp(ctx)
 }
 
 // birth is what a new state begins with.
@@ -380,6 +388,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	beside.Go(func() { d.watchLoop(aside) })
 	beside.Go(func() { d.sweep(aside) })
 	beside.Go(func() { d.alerts.Run(aside) })
+	beside.Go(func() { d.scaleLoop(aside) })
 	err := d.loop.Run(ctx)
 	stop()
 	beside.Wait()

@@ -115,7 +115,12 @@ func (d *Daemon) admit(j *job.Job) error {
 			return fmt.Errorf("%w: task %s: %w", ErrBad, j.Tasks[i].ID, err)
 		}
 		if !sched.CouldEverFit(nodes, &dem) {
-			return fmt.Errorf("%w: task %s asks for %s, which this machine could not hold if it were empty", ErrBad, j.Tasks[i].ID, dem.String())
+			text := fmt.Sprintf("task %s asks for %s, which this machine could not hold if it were empty", j.Tasks[i].ID, dem.String())
+			plain := dem
+			if plain.Labels, plain.Tolerations = nil, []sched.Toleration{{Exists: true}}; sched.CouldEverFit(nodes, &plain) {
+				text += ": " + wrongKind(&nodes[len(nodes)-1], &dem)
+			}
+			return fmt.Errorf("%w: %s", ErrBad, text)
 		}
 	}
 	return nil
