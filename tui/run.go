@@ -90,9 +90,9 @@ func Run(ctx context.Context, o Options) error {
 	return err
 }
 
-// Plain writes one table of the sources' state at q.At (or q.Latest), for what is not a terminal.
-func Plain(w io.Writer, q history.Query, sources ...Source) error {
-	q.Waits = true
+// Plain writes one table of the sources' last state, for what is not a terminal.
+func Plain(w io.Writer, sources ...Source) error {
+	q := history.Query{Latest: true, Waits: true}
 	infos := make([]Info, len(sources))
 	frames := make([]history.Frame, len(sources))
 	for i, s := range sources {

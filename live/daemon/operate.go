@@ -147,20 +147,30 @@ func quotaView(q sched.Quota) Quota {
 // Retry has those of the tasks that failed, or were dropped, run again: in a new job for each of theirs, with the dependencies among them.
 // It returns the new jobs.
 func (d *Daemon) Retry(ctx context.Context, who Who, tasks []sched.TaskID) ([]sched.JobID, error) {
-	again := map[sched.JobID][]sched.TaskID{}
+	again := map[sched.JobID][]sched.TaskID{} // by the workflow
+	after := map[sched.TaskID][]string{}      // predecessors that run again too
 	var order []sched.JobID
 	d.mu.RLock()
+	in := map[sched.TaskID]bool{}
 	for _, t := range tasks {
 		if err := d.may(who, t); err != nil {
 			d.mu.RUnlock()
 			return nil, err
 		}
-		if ph := d.kernel.Phase(t); ph.Over() && ph != sched.Done {
-			id := d.book.tb.Tasks[t].Job
+		if ph := d.kernel.Phase(t); ph.Over() && ph != sched.Done && !in[t] {
+			id := d.workflow(t).ID
 			if again[id] == nil {
 				order = append(order, id)
 			}
 			again[id] = append(again[id], t)
+			in[t] = true
+		}
+	}
+	for t := range in {
+		for p := range d.kernel.Preds(t) {
+			if in[p] {
+				after[t] = append(after[t], d.book.tb.TaskNames.At(int(p)))
+			}
 		}
 	}
 	d.mu.RUnlock()
@@ -169,22 +179,20 @@ func (d *Daemon) Retry(ctx context.Context, who Who, tasks []sched.TaskID) ([]sc
 	}
 	var jobs []*job.Job
 	for _, id := range order {
-		old, _, _, err := d.specs.job(d, again[id][0])
+		old, _, _, err := d.specs.job(d, d.firstOf(id))
 		if err != nil {
 			return nil, err
 		}
 		j := *old
 		j.Tasks, j.Every, j.Recurs = nil, "", 0
-		in := map[string]bool{}
-		first := d.firstOf(id)
 		for _, t := range again[id] {
-			in[old.Tasks[t-first].ID] = true
-		}
-		for i := range old.Tasks {
-			if t := old.Tasks[i]; in[t.ID] {
-				t.After = slices.DeleteFunc(slices.Clone(t.After), func(p string) bool { return !in[p] })
-				j.Tasks = append(j.Tasks, t)
+			task, err := d.specs.task(d, t)
+			if err != nil {
+				return nil, err
 			}
+			fresh := *task
+			fresh.After = after[t]
+			j.Tasks = append(j.Tasks, fresh)
 		}
 		jobs = append(jobs, &j)
 	}

@@ -127,6 +127,9 @@ func (k *Kernel) addEdge(e Event) {
 	k.pol.Observe(&k.State, e)
 	if rw.waitsFor > 0 && rw.phase == Ready {
 		k.unready(e.Other, rw, Blocked, Dependency)
+		if rw.ready == k.now && rw.first == Never { // it came with this edge: it has not been ready yet
+			rw.ready = Never
+		}
 	}
 }
 
