@@ -690,7 +690,7 @@ func (d *Daemon) report(e local.Event) {
 		news := fact.Done != d.kernel.Kept(e.Task)
 		d.mu.Unlock()
 		if news {
-			fact.Kind = sched.CheckpointDone
+			fact.Kind, fact.Value = sched.CheckpointDone, heldUp(e.Saved)
 			d.loop.Report(fact)
 		}
 		return
