@@ -87,8 +87,8 @@ func (c *clock) String() string {
 	return strconv.FormatFloat(c.speed, 'g', 2, 64) + "x"
 }
 
-// instant prints a time on the trace's own axis, or as the wall clock where it is known what 0 is.
-func instant(t sched.Time, epoch time.Time) string {
+// instant prints a time on the trace's own axis, or as the wall clock where it is known what 0 is. Runs of minutes have fractions of a second.
+func instant(t sched.Time, epoch time.Time, length sched.Time) string {
 	if !epoch.IsZero() {
 		return epoch.Add(time.Duration(t)).Format("15:04:05")
 	}
@@ -96,15 +96,20 @@ func instant(t sched.Time, epoch time.Time) string {
 	if t < 0 {
 		sign, t = "-", -t
 	}
+	if length < sched.Time(5*time.Minute) && t < 3600e9 {
+		ms := int64(t) / 1e6
+		return fmt.Sprintf("%s%d:%02d.%03d", sign, ms/60_000, ms/1000%60, ms%1000)
+	}
 	s := int64(t) / 1e9
 	d, h, m := s/86400, s/3600%24, s/60%60
 	if d > 0 {
 		return fmt.Sprintf("%s%dd %02d:%02d:%02d", sign, d, h, m, s%60)
 	}
-	if s < 60 {
-		return fmt.Sprintf("%s%05.2f s", sign, float64(t)/1e9)
-	}
 	return fmt.Sprintf("%s%02d:%02d:%02d", sign, h, m, s%60)
+}
+
+func (s *side) instant(t sched.Time) string {
+	return instant(t, s.info.Epoch, s.frame.End-s.frame.From)
 }
 
 // span prints a length of time in a few columns: 12ms 3.4s 56s 12m30s 3h05m 4d07h.

@@ -31,25 +31,25 @@ func init() {
 		commands = append(commands, show(v))
 	}
 	act := func(k ActionKind) cmd {
-		return cmd{name: k.String(), args: "[TASK]", desc: k.String() + " the chosen, the marked or the named task", acts: true, run: func(m *model, arg string) tea.Cmd {
+		return cmd{name: k.String(), args: "[TASK]", desc: k.String() + " what is chosen, marked, named", acts: true, run: func(m *model, arg string) tea.Cmd {
 			m.actOn(k, arg)
 			return nil
 		}}
 	}
 	commands = append(commands,
-		cmd{name: "goto", args: "TIME", desc: "go to a time: 1h20m, 50%, +10m, end", run: (*model).runGoto, complete: words("start", "end", "25%", "50%", "75%")},
+		cmd{name: "goto", args: "TIME", desc: "1h20m 50% +10m end", run: (*model).runGoto, complete: words("start", "end", "25%", "50%", "75%")},
 		cmd{name: "speed", args: "N|max", desc: "trace seconds a second", run: (*model).runSpeed, complete: words("1", "10", "100", "1000", "10000", "max")},
-		cmd{name: "window", args: "SPAN|all", desc: "how much curves and Gantt show", run: (*model).runWindow, complete: words("all", "10m", "1h", "1d")},
-		cmd{name: "filter", args: "WORDS", desc: "only tasks (or events) that match", run: func(m *model, arg string) tea.Cmd { m.setFilter(arg); return nil }, complete: filterWords},
+		cmd{name: "window", args: "SPAN|all", desc: "what curves show", run: (*model).runWindow, complete: words("all", "10m", "1h", "1d")},
+		cmd{name: "filter", args: "WORDS", desc: "what must match", run: func(m *model, arg string) tea.Cmd { m.setFilter(arg); return nil }, complete: filterWords},
 		cmd{name: "sort", args: "COLUMN", desc: "order of the tasks", run: (*model).runSort, complete: sortWords},
 		cmd{name: "task", args: "NAME", desc: "details of a task", run: (*model).runTask},
-		cmd{name: "colour", args: "job|tenant|state", desc: "what colours stand for", run: (*model).runColour, complete: words("job", "tenant", "state")},
-		cmd{name: "pause", desc: "stop the clock, or let it go on", run: func(m *model, _ string) tea.Cmd { m.time(pause); return nil }},
+		cmd{name: "colour", args: "job|tenant|state", desc: "their meaning", run: (*model).runColour, complete: words("job", "tenant", "state")},
+		cmd{name: "pause", desc: "stop, go on", run: func(m *model, _ string) tea.Cmd { m.time(pause); return nil }},
 		cmd{name: "save", desc: "save what is seen", run: func(m *model, _ string) tea.Cmd { return m.save() }},
 		cmd{name: "logs", desc: "what the task printed", run: func(m *model, _ string) tea.Cmd { return m.showLogs() }},
 		cmd{name: "explain", desc: "why the task waits", run: func(m *model, _ string) tea.Cmd { return m.showExplanation() }},
 		act(Hold), act(Release), act(Preempt), act(Cancel),
-		cmd{name: "policy", args: "NAME", desc: "let another policy decide from now on", run: (*model).runPolicy, complete: func(m *model) []string { return m.cur().info.Policies }, acts: true},
+		cmd{name: "policy", args: "NAME", desc: "who decides from now on", run: (*model).runPolicy, complete: func(m *model) []string { return m.cur().info.Policies }, acts: true},
 		cmd{name: "help", desc: "all keys", run: func(m *model, _ string) tea.Cmd { m.helping = true; return nil }},
 		cmd{name: "quit", desc: "leave", run: func(*model, string) tea.Cmd { return tea.Quit }},
 	)

@@ -58,8 +58,8 @@ func (m *model) helpLines() []helpLine {
 		out = append(out, helpLine{keys: b.Help().Key, desc: desc})
 	}
 	out = append(out, helpLine{keys: "mouse", head: true}, helpLine{"click", "choose; again: details", false}, helpLine{"wheel", "move", false}, helpLine{"ctrl-wheel", "zoom", false},
-		helpLine{keys: "filter", head: true}, helpLine{"word", "part of a name, job, tenant, node", false}, helpLine{"state:queued", "part of a field", false},
-		helpLine{"wait>60s", "compares; also run gpus attempts", false}, helpLine{"!word", "not", false})
+		helpLine{keys: "filter", head: true}, helpLine{"word", "part of a name, job, ...", false}, helpLine{"state:queued", "part of a field", false},
+		helpLine{"wait>60s", "also run gpus attempts", false}, helpLine{"!word", "not", false})
 	out = append(out, helpLine{keys: "commands", head: true})
 	for _, c := range m.available() {
 		if c.name != c.desc && !(len(c.desc) > 5 && c.desc[:5] == "show ") {
@@ -71,7 +71,8 @@ func (m *model) helpLines() []helpLine {
 
 func (m *model) drawHelp(a area) {
 	lines := m.helpLines()
-	cols := max(min((a.w-4)/50, 3), 1)
+	const colWidth = 38
+	cols := max(min((a.w-4)/colWidth, 4), 1)
 	rows := (len(lines) + cols - 1) / cols
 	h := min(rows, a.h-4)
 	m.helpTop = max(min(m.helpTop, rows-h), 0)
@@ -79,7 +80,7 @@ func (m *model) drawHelp(a area) {
 	if rows > h {
 		title = "keys, j and k move, any other key closes"
 	}
-	in := m.box(a, cols*50, h, title)
+	in := m.box(a, cols*colWidth, h, title)
 	w := in.w / cols
 	for c := range cols {
 		for y := range h {
@@ -92,9 +93,10 @@ func (m *model) drawHelp(a area) {
 				in.fit(c*w, y, w-1, style{bold: true, fg: accent, underline: true}, l.keys)
 				continue
 			}
-			kw := min(18, w/2)
-			in.fit(c*w, y, kw, style{bold: true}, l.keys)
-			in.fit(c*w+kw+1, y, w-kw-2, style{}, l.desc)
+			kw := 12
+			k := max(kw, width(l.keys))
+			in.fit(c*w, y, k, style{bold: true}, l.keys)
+			in.fit(c*w+k+1, y, w-k-2, style{}, l.desc)
 		}
 	}
 }

@@ -273,10 +273,8 @@ func (m *model) move(a action) {
 // heatWidth is how many nodes stand in a line of the heat map.
 func (m *model) heatWidth(s *side) int {
 	p := m.panes()[0]
-	if p.w/2*(p.h-4) < s.frame.NumNodes {
-		return max(p.w, 1)
-	}
-	return max(p.w/2, 1)
+	_, per := heatCells(p.w, p.h-4, s.frame.NumNodes)
+	return per
 }
 
 // moveEvents moves the cursor, and past the edges of the screen the list, which counts from its newest.

@@ -26,7 +26,7 @@ func (m *model) panes() []pane {
 	h := max(m.h-bodyLess, 0)
 	if len(m.sides) > 1 && m.w >= splitAt && m.view != viewCompare && m.view != viewText {
 		left := (m.w - 1) / 2
-		return []pane{{0, 0, bodyTop, left, h}, {1, left + 1, bodyTop, m.w - left - 1, h}}
+		return []pane{{0, 0, bodyTop + 1, left, h - 1}, {1, left + 1, bodyTop + 1, m.w - left - 1, h - 1}} // below their names
 	}
 	return []pane{{m.focus, 0, bodyTop, m.w, h}}
 }
@@ -57,13 +57,24 @@ func (m *model) heatMap(s *side) bool {
 	return m.heat > 0 || m.heat == 0 && s.frame.NumNodes > 200
 }
 
+// heatCells returns how wide a cell of the heat map is, and how many stand in a line.
+func heatCells(w, h, nodes int) (wide, per int) {
+	for _, wide = range []int{8, 4, 2, 1} {
+		per = max(w/wide, 1)
+		if per*h >= nodes*2 || wide == 2 && per*h >= nodes {
+			break
+		}
+	}
+	return wide, per
+}
+
 // laneRows reports whether the Gantt chart has a row for each GPU: as chosen, or where there are not too many.
 func (m *model) laneRows(s *side) bool {
 	return m.lanes > 0 || m.lanes == 0 && s.frame.NumNodes <= 64
 }
 
 // nameWidth is what the names at the left of a Gantt chart take.
-func nameWidth(w int) int { return min(max(w/8, 10), 22) }
+func nameWidth(w int) int { return min(max(w/8, 12), 22) }
 
 // relativesShown is how many predecessors and successors the details list.
 const relativesShown = 12

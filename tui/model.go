@@ -261,7 +261,7 @@ const orderEvery = time.Second
 // ask looks at the sources, in a goroutine of its own.
 func (m *model) ask() tea.Cmd {
 	keep := m.ticked.Sub(m.asked) < orderEvery
-	if !keep {
+	if !keep && m.view == viewTasks {
 		m.asked = m.ticked
 	}
 	qs := make([]history.Query, len(m.sides))
@@ -298,11 +298,20 @@ func (m *model) onLook(l lookMsg) {
 		} else if m.clock.follow {
 			m.clock.at = end
 		}
+		m.zoom = m.firstZoom(end - from)
 	}
 	if m.set && !m.tempo && !m.clock.follow && end > from {
 		m.clock.speed = speedFor(time.Duration(end-from), m.opt.lasts())
 		m.tempo = m.closed()
 	}
+}
+
+// firstZoom is what curves and the Gantt chart show at first: a quarter of a run, so that one sees it move, and live the last half hour.
+func (m *model) firstZoom(length sched.Time) float64 {
+	if m.sides[0].info.Mode == Live {
+		return min(float64(30*time.Minute)/float64(length), 1)
+	}
+	return 0.25
 }
 
 // settle keeps the selections of a side within what is there.
@@ -336,7 +345,7 @@ func (m *model) window() (from, to sched.Time) {
 	}
 	mid := m.middle
 	if !m.panned {
-		mid = m.clock.at - w/4 // what has been shows, and a little of what comes
+		mid = m.clock.at - w*3/8 // what has been shows, and a little of what comes
 	}
 	a := min(max(mid-w/2, from), max(end-w, from))
 	return a, a + w

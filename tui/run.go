@@ -97,17 +97,18 @@ func Run(ctx context.Context, o Options) error {
 
 // Plain writes one table of the sources' last state, for what is not a terminal.
 func Plain(w io.Writer, sources ...Source) error {
+	q := history.Query{Latest: true, Waits: true}
 	infos := make([]Info, len(sources))
 	frames := make([]history.Frame, len(sources))
 	for i, s := range sources {
-		infos[i], frames[i] = s.Info(), s.Look(history.Query{Latest: true, Waits: true})
+		infos[i], frames[i] = s.Info(), s.Look(q)
 	}
 	lines := [][]string{{""}, {"mode"}, {"at"}, {"running"}, {"queued"}, {"blocked"}, {"done"}, {"failed"}}
 	for i := range frames {
 		f := &frames[i]
 		bad := f.Counts[sched.Failed] + f.Counts[sched.Dropped] + f.Counts[sched.Rejected]
 		for k, v := range []string{
-			infos[i].Policy, infos[i].Mode.String(), instant(f.At, infos[i].Epoch), fmt.Sprint(f.Counts.Running()), fmt.Sprint(f.Counts.Queued()),
+			infos[i].Policy, infos[i].Mode.String(), instant(f.At, infos[i].Epoch, f.End-f.From), fmt.Sprint(f.Counts.Running()), fmt.Sprint(f.Counts.Queued()),
 			fmt.Sprint(f.Counts[sched.Blocked]), fmt.Sprint(f.Counts[sched.Done]), fmt.Sprint(bad),
 		} {
 			lines[k] = append(lines[k], v)

@@ -97,9 +97,9 @@ func (c *canvas) svgRun(b *strings.Builder, st style, from, to, y int, text stri
 	}
 	px, py := 8+float64(from)*svgCell, 8+y*svgLine
 	if bg != "" {
-		fmt.Fprintf(b, `<rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", px, py, float64(to-from)*svgCell, svgLine, bg)
+		fmt.Fprintf(b, `<rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s" shape-rendering="crispEdges"/>`+"\n", px, py, float64(to-from)*svgCell, svgLine, bg)
 	}
-	if blocks(b, cells, fg, px, py) || strings.TrimSpace(text) == "" {
+	if blocks(b, cells, fg, px, py) || braille(b, cells, fg, px, py) || strings.TrimSpace(text) == "" {
 		return
 	}
 	more := ""
@@ -137,8 +137,27 @@ func blocks(b *strings.Builder, cells []cell, fill string, px float64, py int) b
 			continue
 		}
 		h := float64(svgLine) * float64(r-'▁'+1) / 8
-		fmt.Fprintf(b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n",
+		fmt.Fprintf(b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s" shape-rendering="crispEdges"/>`+"\n",
 			px+float64(from)*svgCell, float64(py)+svgLine-h, float64(x-from)*svgCell, h, fill)
 	}
+	return true
+}
+
+// braille draws a run of braille patterns as dots in exact places.
+func braille(b *strings.Builder, cells []cell, fill string, px float64, py int) bool {
+	for _, v := range cells {
+		if v.r < 0x2800 || v.r > 0x28ff {
+			return false
+		}
+	}
+	fmt.Fprintf(b, `<path fill="%s" d="`, fill)
+	for x, v := range cells {
+		for i, bit := range []rune{0x01, 0x02, 0x04, 0x40, 0x08, 0x10, 0x20, 0x80} {
+			if (v.r-0x2800)&bit != 0 {
+				fmt.Fprintf(b, "M%.1f %.1fh2.4v2.4h-2.4z", px+float64(x)*svgCell+float64(i/4)*svgCell/2+0.9, float64(py)+float64(i%4)*svgLine/4+1)
+			}
+		}
+	}
+	b.WriteString(`"/>` + "\n")
 	return true
 }

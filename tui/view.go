@@ -34,9 +34,14 @@ func (m *model) draw() *canvas {
 	if !m.cur().have {
 		a.text(2, bodyTop+1, style{fg: faint}, "reading ...")
 	} else {
-		for i, p := range m.panes() {
+		panes := m.panes()
+		for i, p := range panes {
+			if len(panes) > 1 {
+				st := style{bold: true, fg: sideColours[p.side], underline: p.side == m.focus}
+				a.text(p.x+1, p.y-1, st, fitText(m.sideName(p.side), min(width(m.sideName(p.side)), p.w-2), false))
+			}
 			if i > 0 {
-				for y := range p.h {
+				for y := -1; y < p.h; y++ {
 					a.text(p.x-1, p.y+y, style{fg: track}, m.theme.glyph("│", "|"))
 				}
 			}
@@ -106,19 +111,16 @@ func (m *model) drawHeader(a area) {
 	case m.clock.follow:
 		state = m.theme.glyph("▶", ">") + " end"
 	}
-	right := fmt.Sprintf(" %s  %s ", state, instant(m.clock.at, s.info.Epoch))
+	right := fmt.Sprintf(" %s  %s ", state, s.instant(m.clock.at))
 	if m.opt.ReadOnly && m.actsAtAll() {
 		right = " read-only " + right
 	}
 	room := a.w - x - width(right) - 1
 	var names []string
 	for i := range m.sides {
-		n := m.sides[i].info.Policy
-		if len(m.sides) > 1 {
-			n = string(rune('A'+i)) + " " + n
-			if i == m.focus {
-				n = "[" + n + "]"
-			}
+		n := m.sideName(i)
+		if len(m.sides) > 1 && i == m.focus {
+			n = "[" + n + "]"
 		}
 		names = append(names, n)
 	}
@@ -128,6 +130,14 @@ func (m *model) drawHeader(a area) {
 	}
 	a.fit(x, 0, room, st, title)
 	a.text(a.w-width(right), 0, st, right)
+}
+
+// sideName is the policy of a side, with its letter where there are two.
+func (m *model) sideName(i int) string {
+	if len(m.sides) < 2 {
+		return m.sides[i].info.Policy
+	}
+	return string(rune('A'+i)) + " " + m.sides[i].info.Policy
 }
 
 func (m *model) end() sched.Time {
@@ -161,8 +171,7 @@ func (m *model) drawTabs(a area) {
 func (m *model) drawTime(a area) {
 	y := a.h - 2
 	from, end := m.ends()
-	epoch := m.cur().info.Epoch
-	l, r := " "+instant(from, epoch)+" ", " "+instant(end, epoch)+" "
+	l, r := " "+m.cur().instant(from)+" ", " "+m.cur().instant(end)+" "
 	if !m.closed() {
 		r = m.theme.glyph(" …", " ..") + strings.TrimPrefix(r, " ")
 		r = " " + strings.TrimLeft(r, " ")

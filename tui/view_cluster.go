@@ -224,11 +224,7 @@ func (m *model) drawHeat(a area, s *side, i int) {
 	x = m.heatCell(a, x, 0, 2, history.HeatDown)
 	a.text(x, 0, style{}, " down")
 	body := a.sub(0, 2, a.w, a.h-4)
-	wide := 2
-	if body.w/2*body.h < len(heat) {
-		wide = 1
-	}
-	per := max(body.w/wide, 1)
+	wide, per := heatCells(body.w, body.h, len(heat))
 	first := 0
 	if row := s.cursor[viewCluster] / per; row >= body.h {
 		first = (row - body.h + 1) * per
@@ -240,6 +236,7 @@ func (m *model) drawHeat(a area, s *side, i int) {
 		}
 		m.heatCell(body, cx, cy, wide, heat[n])
 		if n == s.cursor[viewCluster] && i == m.focus {
+			body.text(cx, cy, style{}, m.theme.glyph("❯", ">"))
 			body.restyle(cx, cy, wide, func(st *style) { *st = style{reverse: true, bold: true} })
 		}
 	}

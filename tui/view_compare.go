@@ -38,18 +38,14 @@ var sideColours = [2]colour{colRunning, colQueued}
 func (m *model) drawCompare(a area) {
 	st := style{bold: true}
 	cw := min(max((a.w-18)/4, 10), 26)
-	a.fit(1, 0, 17, style{fg: faint}, "at "+instant(m.clock.at, m.cur().info.Epoch))
+	a.fit(1, 0, 17, style{fg: faint}, "at "+m.cur().instant(m.clock.at))
 	for i := range m.sides {
-		name := m.sides[i].info.Policy
-		if len(m.sides) > 1 {
-			name = string(rune('A'+i)) + " " + name
-		}
-		a.right(18+i*cw, 0, cw-1, style{bold: true, fg: sideColours[i]}, name)
+		a.right(18+i*cw, 0, cw-1, style{bold: true, fg: sideColours[i]}, m.sideName(i))
 	}
 	if len(m.sides) > 1 {
 		a.right(18+2*cw, 0, cw-1, st, "B to A")
 	}
-	rows := min(len(measures), max(a.h-9, 4))
+	rows := min(len(measures), max(a.h-11, 5))
 	for k, x := range measures[:rows] {
 		m.drawMeasure(a, k+1, cw, x)
 	}
@@ -92,8 +88,9 @@ func (m *model) drawMeasure(a area, y, cw int, x measure) {
 		if d > 9.99 {
 			text = fmt.Sprintf("x%.3g", d+1)
 		}
+		running := x.name == "makespan" && m.clock.at < m.end() // it says nothing before the end
 		switch {
-		case x.none || math.Abs(d) < 0.0005:
+		case x.none || running || math.Abs(d) < 0.0005:
 		case (d < 0) == x.less:
 			col, verdict = colDone, m.theme.glyph("▲ B better", "B better")
 		default:

@@ -49,15 +49,15 @@ func (m *model) drawFacts(a area, s *side, d *history.TaskDetail) int {
 		if t == sched.Never {
 			return "-"
 		}
-		return instant(t, s.info.Epoch)
+		return s.instant(t)
 	}
 	node := r.Node
 	if r.More > 0 {
 		node += fmt.Sprintf(" and %d more", r.More)
 	}
 	facts := [][2]string{
-		{"asks for", d.Demand},
 		{"node", node},
+		{"tenant", r.Tenant},
 		{"submitted", at(r.Submit)},
 		{"ready", at(d.Ready)},
 		{"first start", at(r.Start)},
@@ -66,7 +66,6 @@ func (m *model) drawFacts(a area, s *side, d *history.TaskDetail) int {
 		{"ran", span(r.Run)},
 		{"estimate", span(r.Estimate)},
 		{"attempts", fmt.Sprintf("%d, %d retries allowed", r.Attempts, d.Retries)},
-		{"tenant", r.Tenant},
 		{"queue, priority", strings.TrimPrefix(fmt.Sprintf("%s, %d", r.Queue, d.Priority), ", ")},
 	}
 	if r.Kind != "" {
@@ -82,14 +81,16 @@ func (m *model) drawFacts(a area, s *side, d *history.TaskDetail) int {
 		}
 		facts = append(facts, [2]string{"deadline", due})
 	}
+	a.fit(1, 1, 15, style{fg: faint}, "asks for")
+	a.fit(17, 1, a.w-18, style{}, d.Demand)
 	cols := max(min(a.w/44, 3), 1)
 	if a.w >= 76 {
 		cols = max(cols, 2)
 	}
 	w := (a.w - 1) / cols
-	y := 1
+	y := 2
 	for i, kv := range facts {
-		x, ly := 1+i%cols*w, 1+i/cols
+		x, ly := 1+i%cols*w, 2+i/cols
 		if kv[1] == "" {
 			kv[1] = "-"
 		}
@@ -142,7 +143,7 @@ func (m *model) drawTimeline(a area, y int, s *side, d *history.TaskDetail) int 
 			x = a.text(x, y+2, style{fg: faint}, word) + 2
 		}
 	}
-	label := instant(from, s.info.Epoch) + " to " + instant(to, s.info.Epoch)
+	label := s.instant(from) + " to " + s.instant(to)
 	a.right(x, y+2, a.w-x-1, style{fg: faint}, label)
 	return y + 3
 }
@@ -188,16 +189,23 @@ func (m *model) drawCauses(a area, y int, d *history.TaskDetail) int {
 		notes = append(notes, "last predecessor done: "+d.Last)
 	}
 	if d.Overtaken > 0 {
-		notes = append(notes, count(d.Overtaken)+" tasks were ready later and started earlier")
+		notes = append(notes, plural(d.Overtaken, "task was", "tasks were")+" ready later and started earlier")
 	}
 	if d.Ahead > 0 {
-		notes = append(notes, count(d.Ahead)+" ready tasks have waited longer")
+		notes = append(notes, plural(d.Ahead, "ready task has", "ready tasks have")+" waited longer")
 	}
 	for _, n := range notes {
 		a.fit(1, y, a.w-2, style{}, n)
 		y++
 	}
 	return y
+}
+
+func plural(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + more
 }
 
 func (m *model) drawAttempts(a area, y int, s *side, d *history.TaskDetail) int {
@@ -226,11 +234,11 @@ func (m *model) drawAttempts(a area, y int, s *side, d *history.TaskDetail) int 
 			l = looks[sched.Failed]
 		}
 		if t.End != sched.Never {
-			end, lasted = instant(t.End, s.info.Epoch), t.End.Sub(t.Start)
+			end, lasted = s.instant(t.End), t.End.Sub(t.Start)
 		}
 		x := a.right(1, y, 4, style{}, fmt.Sprint(t.No)) + 1
 		x = a.fit(x, y, 12, style{fg: l.col, bold: true}, m.theme.glyph(l.glyph, l.ascii)+" "+t.Outcome) + 1
-		x = a.right(x, y, 12, style{}, instant(t.Start, s.info.Epoch))
+		x = a.right(x, y, 12, style{}, s.instant(t.Start))
 		x = a.right(x, y, 13, style{fg: faint}, end)
 		x = a.right(x, y, 8, style{}, span(lasted)) + 2
 		on := strings.Join(t.On, ", ")

@@ -27,7 +27,7 @@ func (m *model) drawEvents(a area, s *side, i int) {
 			break
 		}
 		e := &p.Rows[k]
-		x := a.right(1, y, 13, style{fg: faint}, instant(e.At, s.info.Epoch)) + 1
+		x := a.right(1, y, 13, style{fg: faint}, s.instant(e.At)) + 1
 		l := look{"•", "-", "", own}
 		if e.Task != sched.Nobody {
 			l = lookOf(e.To, strings.HasPrefix(e.What, "preempt"))

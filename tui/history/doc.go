@@ -9,7 +9,7 @@
 //
 //   - a cursor, the state at one instant: every task's phase and every node's use. Moving it costs the entries between, about 10 ns each
 //     either way: a journal of 1,000,000 events is crossed in far less than 100 ms;
-//   - a tally every 1024 entries: counts and integrals over time. Any curve and any mean over a window comes from two of them and at most 1024 entries;
+//   - a tally every 256 entries: counts and integrals over time. Any curve and any mean over a window comes from two of them and at most 256 entries;
 //   - attempts, and for each node the places that were taken on it in the order of their start, which a Gantt chart is drawn from.
 //
 // A record takes about 150 bytes a task of one attempt, and nothing grows but by what happens.

@@ -7,16 +7,16 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// rowsOf returns how many rows a node takes in a Gantt chart: one, or one a GPU and one a lane of what takes none.
+// rowsOf returns how many rows a node takes in a Gantt chart: one; or one a GPU and one for all that takes none; or, without GPUs that are told
+// apart, one a lane.
 func (n *node) rowsOf(lanes bool) int {
-	if !lanes {
+	switch d := int(n.devices()); {
+	case !lanes:
 		return 1
+	case d > 0:
+		return d + int(min(n.lanes, 1))
 	}
-	rows := int(n.lanes)
-	if n.spec.GPUs <= sched.MaxDevices {
-		rows += int(n.spec.GPUs)
-	}
-	return max(rows, 1)
+	return max(int(n.lanes), 1)
 }
 
 func (n *node) devices() int32 {
@@ -35,12 +35,16 @@ func (r *Record) gantt(q *GanttQuery, at sched.Time) GanttPage {
 	if q.To <= q.From || q.Cols <= 0 {
 		return p
 	}
+	grid := &ganttGrid{GanttQuery: q, edge: make([]sched.Time, q.Cols+1)}
+	for c := range grid.edge {
+		grid.edge[c] = q.From + sched.Time(float64(q.To-q.From)*float64(c)/float64(q.Cols))
+	}
 	row := 0
 	for i := range r.nodes {
 		n := &r.nodes[i]
 		k := n.rowsOf(q.Lanes)
 		if row+k > p.Row && row < p.Row+q.Rows {
-			r.nodeLanes(&p, q, sched.NodeID(i), row, at)
+			r.nodeLanes(&p, grid, sched.NodeID(i), row, at)
 		}
 		row += k
 	}
@@ -70,7 +74,7 @@ type canvas struct {
 	sum   []float64 // what all cover
 }
 
-func (r *Record) nodeLanes(p *GanttPage, q *GanttQuery, id sched.NodeID, row int, at sched.Time) {
+func (r *Record) nodeLanes(p *GanttPage, q *ganttGrid, id sched.NodeID, row int, at sched.Time) {
 	n := &r.nodes[id]
 	first, k := max(p.Row-row, 0), n.rowsOf(q.Lanes)
 	k = min(k, p.Row+q.Rows-row) - first
@@ -91,8 +95,10 @@ func (r *Record) nodeLanes(p *GanttPage, q *GanttQuery, id sched.NodeID, row int
 		switch {
 		case !q.Lanes:
 			draw(0, pl, n.share(need, pl.replicas))
+		case pl.lane >= 0 && n.devices() > 0:
+			draw(int(n.devices()), pl, n.cpuShare(need, pl.replicas))
 		case pl.lane >= 0:
-			draw(int(n.devices())+int(pl.lane), pl, 1)
+			draw(int(pl.lane), pl, 1)
 		default:
 			share := 1.0
 			if need.GPUMilli < sched.Whole {
@@ -114,7 +120,7 @@ func (r *Record) nodeLanes(p *GanttPage, q *GanttQuery, id sched.NodeID, row int
 		}
 		for c := range g.Cells {
 			g.Cells[c].Fill = uint8(min(math.Round(rows[i].sum[c]*100), 100))
-			if from, _ := q.edges(c); from > at {
+			if q.edge[c] > at {
 				g.Cells[c].State = CellFuture
 			}
 		}
@@ -127,15 +133,21 @@ func (n *node) share(need *sched.Need, replicas int32) float64 {
 	switch {
 	case n.spec.GPUs > 0:
 		return float64(int64(replicas)*int64(need.GPUs)*int64(need.GPUMilli)) / float64(int64(n.spec.GPUs)*sched.Whole)
-	case n.spec.CPU < sched.Unlimited && n.spec.CPU > 0:
+	}
+	return n.cpuShare(need, replicas)
+}
+
+func (n *node) cpuShare(need *sched.Need, replicas int32) float64 {
+	if n.spec.CPU < sched.Unlimited && n.spec.CPU > 0 {
 		return float64(int64(replicas)*need.CPU) / float64(n.spec.CPU)
 	}
 	return 1
 }
 
-func (q *GanttQuery) edges(c int) (from, to sched.Time) {
-	w := float64(q.To - q.From)
-	return q.From + sched.Time(w*float64(c)/float64(q.Cols)), q.From + sched.Time(w*float64(c+1)/float64(q.Cols))
+// ganttGrid is a query with the times of its columns' edges.
+type ganttGrid struct {
+	*GanttQuery
+	edge []sched.Time
 }
 
 // overlapping calls f for the places of a node that stood at some time in [from, to), by their start.
@@ -153,13 +165,13 @@ func (r *Record) overlapping(n *node, from, to sched.Time, f func(*place)) {
 	}
 }
 
-func (r *Record) paint(v *canvas, q *GanttQuery, pl *place, share float64, at sched.Time) {
+func (r *Record) paint(v *canvas, q *ganttGrid, pl *place, share float64, at sched.Time) {
 	a := r.atts.at(pl.att)
 	end := min(pl.end, at)
 	w := float64(q.To-q.From) / float64(q.Cols)
 	c := max(int(float64(a.start-q.From)/w), 0)
 	for ; c < q.Cols; c++ {
-		from, to := q.edges(c)
+		from, to := q.edge[c], q.edge[c+1]
 		if from >= end {
 			break
 		}

@@ -67,7 +67,7 @@ func (e *entry) ended() bool {
 }
 
 // markEvery is how many entries lie between two tallies that are kept.
-const markEvery = 1024
+const markEvery = 256
 
 func (r *Record) write(e entry) {
 	if r.log.n > 0 && r.log.n%markEvery == 0 {

@@ -95,6 +95,13 @@ func ratio(a, b float64) float64 {
 	return a / b
 }
 
+// curveMemo keeps buckets that lie wholly in the past of a record: they never change.
+type curveMemo struct {
+	q    CurvesQuery
+	full []Bucket
+	done []bool
+}
+
 // curves returns means over equal stretches, exact.
 func (r *Record) curves(q *CurvesQuery, at sched.Time) []Bucket {
 	if q.Buckets <= 0 || q.To <= q.From {
@@ -103,34 +110,52 @@ func (r *Record) curves(q *CurvesQuery, at sched.Time) []Bucket {
 	edge := func(i int) sched.Time {
 		return q.From + sched.Time(float64(q.To-q.From)*float64(i)/float64(q.Buckets))
 	}
+	m := &r.curve
+	if m.q != *q {
+		*m = curveMemo{*q, make([]Bucket, q.Buckets), make([]bool, q.Buckets)}
+	}
 	out := make([]Bucket, q.Buckets)
-	a := r.tallyAt(min(edge(0), at))
+	var a tally
+	known := -1 // the bucket at whose beginning a stands
 	for i := range out {
 		from, to := edge(i), edge(i+1)
-		if from > at || to < r.from || to == from {
+		switch {
+		case from > at || to < r.from || to == from:
 			out[i].Wait = math.NaN()
 			continue
+		case m.done[i] && to <= at:
+			out[i] = m.full[i]
+			continue
+		}
+		if known != i {
+			a = r.tallyAt(min(from, at))
 		}
 		b := r.tallyAt(min(to, at))
-		d := float64(min(to, at) - max(from, r.from))
-		o := &out[i]
-		o.Known = true
-		o.Ended = float64(b.done - a.done)
-		o.Wait = ratio((b.wait-a.wait)/1e9, o.Ended)
-		if d > 0 {
-			o.Queued, o.Running, o.Blocked = (b.queued-a.queued)/d, (b.running-a.running)/d, (b.blocked-a.blocked)/d
-			if r.whole.GPUs > 0 {
-				o.GPU = (b.gpu - a.gpu) / d / float64(r.whole.GPUs)
-			}
-			if r.whole.CPUs > 0 {
-				o.CPU = (b.cpu - a.cpu) / d / float64(r.whole.CPUs)
-			}
-		} else {
-			o.Queued, o.Running, o.Blocked = float64(b.counts.Queued()), float64(b.counts.Running()), float64(b.counts[sched.Blocked])
+		out[i] = r.bucket(&a, &b, float64(min(to, at)-max(from, r.from)))
+		if to <= at && to < r.end {
+			m.full[i], m.done[i] = out[i], true
 		}
-		a = b
+		a, known = b, i+1
 	}
 	return out
+}
+
+// bucket is the mean between two tallies that lie d ns apart.
+func (r *Record) bucket(a, b *tally, d float64) Bucket {
+	o := Bucket{Known: true, Ended: float64(b.done - a.done)}
+	o.Wait = ratio((b.wait-a.wait)/1e9, o.Ended)
+	if d <= 0 {
+		o.Queued, o.Running, o.Blocked = float64(b.counts.Queued()), float64(b.counts.Running()), float64(b.counts[sched.Blocked])
+		return o
+	}
+	o.Queued, o.Running, o.Blocked = (b.queued-a.queued)/d, (b.running-a.running)/d, (b.blocked-a.blocked)/d
+	if r.whole.GPUs > 0 {
+		o.GPU = (b.gpu - a.gpu) / d / float64(r.whole.GPUs)
+	}
+	if r.whole.CPUs > 0 {
+		o.CPU = (b.cpu - a.cpu) / d / float64(r.whole.CPUs)
+	}
+	return o
 }
 
 // groups returns the tenants with most at stake, by name.

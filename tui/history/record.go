@@ -45,6 +45,7 @@ type Record struct {
 	order   taskOrder
 	dag     dagMemo
 	causes  causeMemo
+	curve   curveMemo
 	scratch []int32
 }
 
@@ -109,7 +110,7 @@ type place struct {
 	att      int32
 	node     sched.NodeID
 	replicas int32
-	lane     int16 // where it has no GPU of its own; -1 otherwise
+	lane     int16 // where it has no GPU that is told apart; -1 otherwise
 	_        int16
 }
 

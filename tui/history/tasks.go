@@ -139,7 +139,7 @@ func (r *Record) prepare(q *TasksQuery, at sched.Time) *taskOrder {
 		}
 	}
 	known := r.submitted(at)
-	if same && q.Keep {
+	if same && q.Keep && at >= o.at { // back in time there are fewer tasks
 		return o
 	}
 	if same && o.at == at && o.version == r.vers {

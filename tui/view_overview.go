@@ -12,12 +12,12 @@ import (
 func (m *model) drawOverview(a area, s *side) {
 	f := &s.frame
 	y := 0
-	if len(m.sides) > 1 {
-		a.fit(1, y, a.w-2, style{bold: true, fg: accent}, s.info.Policy)
-		y++
-	}
 	if f.Err != "" {
 		a.fit(1, y, a.w-2, style{fg: colFailed, bold: true}, "it ended early: "+f.Err)
+		y++
+	}
+	if s.info.Note != "" {
+		a.fit(1, y, a.w-2, style{fg: colQueued, bold: true}, m.theme.glyph("⚠ ", "! ")+s.info.Note)
 		y++
 	}
 	y = m.drawCounts(a, y, f)
@@ -88,6 +88,9 @@ func (m *model) drawCounts(a area, y int, f *history.Frame) int {
 	for _, b := range bar {
 		sum += int(b.n)
 		to := 1 + sum*w/total
+		if b.n > 0 {
+			to = max(to, x+1) // few are seen too
+		}
 		for ; x < to && x <= w; x++ {
 			a.text(x, y, style{fg: looks[b.p].col}, m.theme.glyph("█", looks[b.p].ascii))
 		}
@@ -165,7 +168,7 @@ func (m *model) drawChart(a area, c chart) {
 		}
 		h := 0.0
 		if top > 0 {
-			h = v / top * float64(a.h)
+			h = v / top * (float64(a.h) - 0.13) // curves above each other do not touch
 		}
 		for y := range a.h {
 			part := h - float64(a.h-1-y)
