@@ -177,7 +177,7 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.w, m.h, m.stale = msg.Width, msg.Height, true
 	case tea.KeyMsg:
-		return m.onKey(msg)
+		return m.onKeys(msg)
 	case tea.MouseMsg:
 		return m.onMouse(msg)
 	case saidMsg:
