@@ -155,7 +155,7 @@ func TestElasticRunsKeepTheirPromises(t *testing.T) {
 		}
 		queue := func(name string) sim.ElasticQueue {
 			return sim.ElasticQueue{
-				Name: name, Tier: rapid.SampledFrom([]string{"high", "normal", "low"}).Draw(t, "tier"), Min: rapid.IntRange(1, 2).Draw(t, "min"), Max: rapid.IntRange(2, 6).Draw(t, "max"),
+				Name: name, Tier: rapid.SampledFrom([]string{"high", "normal", "low"}).Draw(t, "tier"), Min: int32(rapid.IntRange(1, 2).Draw(t, "min")), Max: int32(rapid.IntRange(2, 6).Draw(t, "max")),
 				Backlog: int64(rapid.IntRange(1, 6).Draw(t, "backlog")), DownWindow: time.Duration(rapid.IntRange(-1, 60).Draw(t, "window")) * s,
 			}
 		}

@@ -35,8 +35,10 @@ type Config struct {
 	Profiles       *Profiles       // samplers of the nodes; nil: policies see what is booked alone
 	Seed           uint64          // of all that is random here
 	Window         *Window         // facts are gathered before the kernel is asked; nil: every instant is a decision
+	Memory         *Memory         // tasks use another amount of memory than they ask for; nil: what they ask for
 	Tenants        *Tenants        // their quotas; nil: none
 	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
+	NodePrice      float64         // of a node-hour: nothing in a run depends on it
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
 	Tap      func(now sched.Time, in []sched.Event, out []sched.Command) error
 	Waits    bool                  // keep the wait profile
@@ -73,6 +75,7 @@ type Result struct {
 	Batches                        int64
 	NodeHours                      float64 // that nodes were on; without Elastic all of them, from First to Last
 	Scalings                       int64   // changes of a queue's replicas
+	OutOfMemory                    int64   // attempts that were to fail for want of memory
 	Wall                           time.Duration
 }
 
@@ -100,6 +103,8 @@ type run struct {
 	hetero   bool    // run times differ by node
 	plain    bool    // a first attempt takes the task's run time, whatever happens
 	batches  int64
+	oomed    int64
+	ooms     []bool // tasks that run out of memory; nil: none
 	elastic  *elastic
 	window   *window
 }
@@ -154,11 +159,13 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		first = tb.Tasks[0].Submit
 	}
 	var err error
-	if c.Window != nil {
-		if r.window, err = newWindow(c.Window, len(tb.Tasks)); err != nil {
-			return nil, err
+	if c.Memory != nil {
+		if r.Workload, r.ooms = c.Memory.apply(w, c.Seed); r.ooms != nil {
+			r.plain = false
 		}
-		r.plain = false
+	}
+	if c.Window != nil {
+		r.window, r.plain = newWindow(c.Window, len(tb.Tasks)), false
 	}
 	if c.Elastic != nil {
 		if r.elastic, err = newElastic(r); err != nil {
@@ -211,6 +218,15 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.Tenants.Check(); err != nil {
+		return err
+	}
+	if err := c.Memory.Check(); err != nil {
+		return err
+	}
+	if err := c.Window.Check(); err != nil {
+		return err
+	}
+	if err := c.Elastic.Check(); err != nil {
 		return err
 	}
 	switch {
@@ -520,6 +536,17 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
 		}
 	}
+	if r.ooms != nil && r.ooms[t] {
+		after := max(d-stretch(whole, 1-r.Memory.peak()), 0)
+		if w != nil {
+			w.fails = now.Add(after)
+		}
+		if after <= d {
+			d = after
+			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
+			r.oomed++
+		}
+	}
 	if len(r.taskFail) > 0 {
 		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
 			d = after
@@ -726,6 +753,7 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		}
 	}
 	res.LostGPUSeconds, res.LostCPUSeconds = r.lostGPU, r.lostCPU
+	res.OutOfMemory = r.oomed
 	if e := r.elastic; e != nil {
 		e.pay(end, 0)
 		res.NodeHours, res.Scalings = e.nodeNS/3.6e12, e.scalings

@@ -56,6 +56,12 @@ type Settings struct {
 	Overhead       time.Duration
 	Horizon        time.Duration // after the first submit; 0: none
 	WarmUp         WarmUp
+
+	Window    *sim.Window  // nil: every instant is a decision
+	Memory    *sim.Memory  // nil: tasks use what they ask for
+	Tenants   *sim.Tenants // nil: no quotas
+	Elastic   *sim.Elastic // nil: all nodes are there all the time
+	NodePrice float64      // of a node-hour; 0: 1 with Elastic, else none
 }
 
 // WarmUp says which tasks are left out of the means: those submitted within After of the first submit, or the first Share of the tasks.
@@ -360,6 +366,10 @@ func (o *Options) config(w *traces.Workload, p policies.Spec, estimates func(Est
 	c := sim.Config{
 		Workload: w, Nodes: o.Nodes, Estimates: estimates(est), KillAtEstimate: o.Sim.KillAtEstimate, Restart: o.Sim.Restart, Overhead: o.Sim.Overhead,
 	}
+	c.Window, c.Memory, c.Tenants, c.Elastic = o.Sim.Window, o.Sim.Memory, o.Sim.Tenants, o.Sim.Elastic
+	if c.NodePrice = o.Sim.NodePrice; c.NodePrice == 0 && c.Elastic != nil {
+		c.NodePrice = 1
+	}
 	if o.Sim.Horizon > 0 && len(w.Tasks) > 0 {
 		c.Horizon = w.Tasks[0].Submit.Add(o.Sim.Horizon)
 	}
@@ -392,10 +402,10 @@ func (o *Options) one(ctx context.Context, wk *work, p int, first, waits bool, p
 	}
 	c.FragMix = wk.mix
 	c.Progress = func(done, total int) { progress(float64(done) / float64(max(total, 1))) }
-	var rec *check.Recorder
+	var rec *Checker
 	var gantt *ganttRecorder
 	if o.checks() {
-		rec = &check.Recorder{}
+		rec = NewChecker(c)
 	}
 	if o.Pictures && first {
 		gantt = newGantt(w, o.Nodes)
@@ -442,15 +452,17 @@ func Unfinished(r *sim.Result, n int) error {
 }
 
 // Violations returns an error that tells what the independent checkers found wrong with a run, or nil.
-func Violations(rec *check.Recorder, c sim.Config, r *sim.Result) error {
+func Violations(rec *Checker, c sim.Config, r *sim.Result) error {
 	tb := *c.Workload.Table
 	if c.Estimates != nil {
 		tb.Estimates = c.Estimates
 	}
-	bad := rec.Check(check.Case{
-		Table: &tb, Run: c.Workload.Run, RunOn: c.Workload.RunOn, Nodes: c.Nodes, Restart: c.Restart,
+	w := c.Truth()
+	bad := rec.Recorder.Check(check.Case{
+		Table: &tb, Run: w.Run, RunOn: w.RunOn, Late: c.Window.Late(), Nodes: c.Nodes, Restart: c.Restart,
 		KillAtEstimate: c.KillAtEstimate, Overhead: c.Overhead,
 	}, r.Outcome)
+	bad = append(bad, rec.models(c, r)...)
 	if len(bad) == 0 {
 		return nil
 	}
@@ -471,7 +483,7 @@ func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound float64) metrics.Ro
 		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, Outcomes: r.Outcomes, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
 		GPUSeconds: r.GPUSeconds, CPUSeconds: r.CPUSeconds, LostGPUSeconds: r.LostGPUSeconds, LostCPUSeconds: r.LostCPUSeconds,
 		Preemptions: r.Preemptions, Restarts: r.Restarts, CauseSeconds: r.CauseSeconds, FragmentationGPUs: r.FragmentationGPUs,
-		LowerBound: bound, Wall: r.Wall,
+		LowerBound: bound, Wall: r.Wall, Decisions: r.Batches, NodeHours: r.NodeHours, NodePrice: c.NodePrice,
 	})
 }
 

@@ -31,6 +31,7 @@ type simFlags struct {
 	cluster, format, estimates, warmUp string
 	kill, restart, check               bool
 	overhead, horizon                  time.Duration
+	models                             modelFlags
 }
 
 func (f *simFlags) add(cmd *cobra.Command) {
@@ -43,6 +44,7 @@ func (f *simFlags) add(cmd *cobra.Command) {
 	fl.BoolVar(&f.restart, "restart", false, "a preempted task loses its work (default: it resumes)")
 	fl.DurationVar(&f.overhead, "overhead", 0, "time lost, while holding, at each start after a preemption")
 	fl.DurationVar(&f.horizon, "horizon", 0, "stop so long after the first submit (default: run to the end)")
+	f.models.add(fl)
 	fl.BoolVar(&f.check, "check", false, "verify every schedule with checkers that share no code with the simulator")
 }
 
@@ -61,7 +63,7 @@ func (f *simFlags) options() (experiment.Options, error) {
 	}
 	o.Sim.KillAtEstimate, o.Sim.Restart, o.Sim.Overhead, o.Sim.Horizon = f.kill, f.restart, f.overhead, f.horizon
 	o.Check = f.check
-	return o, nil
+	return o, f.models.set(&o.Sim)
 }
 
 const genPrefix = "gen:"
