@@ -148,6 +148,25 @@ func (c *Checkpoint) Check(f *Failures) error {
 	return nil
 }
 
+// For returns what decides the interval: a fixed one, or the rule with the mean times between failures of a node and of an attempt by itself, 0 if there
+// are none.
+func (c *Checkpoint) For(f *Failures) (every time.Duration, rule string, node, own time.Duration) {
+	every, _ = c.Every.fixed()
+	if c.MTBF > 0 {
+		return every, string(c.Every), c.MTBF, 0
+	}
+	if f == nil {
+		return every, string(c.Every), 0, 0
+	}
+	mean := func(l lifetime) time.Duration {
+		if l.scale <= 0 {
+			return 0
+		}
+		return time.Duration(l.mean())
+	}
+	return every, string(c.Every), mean(weibull(f.MTBF, f.Scale, f.Shape)), mean(weibull(f.TaskMTBF, f.TaskScale, f.TaskShape))
+}
+
 // FailuresUsage, CheckpointUsage and ProfilesUsage say how the texts are written that ParseFailures, ParseCheckpoint and ParseProfiles read.
 const (
 	FailuresUsage   = "mtbf=720h,repair=10m; also shape, scale, repair-shape, task-mtbf, task-shape, task-scale, retries, storage-mtbf, storage-repair, trace"

@@ -131,7 +131,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if c.Estimates != nil && len(c.Estimates) != len(w.Tasks) {
 		return nil, fmt.Errorf("%d estimates for %d tasks", len(c.Estimates), len(w.Tasks))
 	}
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	tb := *c.Table()
@@ -209,8 +209,8 @@ func (c *Config) Table() *sched.Table {
 	return &tb
 }
 
-// check reports models that cannot be, or not together.
-func (c *Config) check() error {
+// Check reports models that cannot be, or not together.
+func (c *Config) Check() error {
 	if err := c.Failures.Check(); err != nil {
 		return err
 	}
@@ -231,7 +231,7 @@ func (c *Config) check() error {
 	}
 	switch {
 	case c.Checkpoint != nil && c.Restart:
-		return errors.New("restart says that preempted tasks lose their work, checkpoint that it is saved: say stop=lose instead")
+		return errors.New("restart says that a preempted task loses its work, checkpoint that it is saved: say stop=lose in checkpoint instead")
 	case c.Checkpoint != nil && c.Window != nil:
 		return errors.New("a decision window and checkpoints are not modelled together")
 	case c.Checkpoint != nil && c.KillAtEstimate:
@@ -526,41 +526,31 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 		d = r.m.saver.begin(now, c, whole, d-staging-overhead, staging, overhead)
 		w = &r.m.saver.works[t]
 	}
+	after := time.Duration(sched.Never)
 	if r.m != nil && r.m.breaking != nil {
-		after := r.m.breaking.fails(t, c.Attempt)
-		if w != nil {
-			w.fails = now.Add(after)
-		}
-		if after < d {
-			d = after
-			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
-		}
+		after = r.m.breaking.fails(t, c.Attempt)
 	}
 	if r.ooms != nil && r.ooms[t] {
-		after := max(d-stretch(whole, 1-r.Memory.peak()), 0)
-		if w != nil {
-			w.fails = now.Add(after)
-		}
-		if after <= d {
-			d = after
+		if peak := max(d-stretch(whole, 1-r.Memory.peak()), 0); peak < after {
+			d, after = peak, peak
 			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
 			r.oomed++
 		}
 	}
 	if len(r.taskFail) > 0 {
-		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
-			d = after
-			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
-			if w != nil {
-				w.fails = now.Add(after)
-			}
+		if scripted, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok {
+			after = min(after, scripted)
 		}
+	}
+	if after < d {
+		d = after
+		r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
 	}
 	if r.window != nil {
 		r.window.endAt[t] = now.Add(d)
 	}
 	if w != nil {
-		w.end = now.Add(d)
+		w.fails, w.end = now.Add(after), now.Add(d)
 	}
 	r.ends.push(end{now.Add(d), t, c.Attempt})
 }
