@@ -40,10 +40,12 @@ type Config struct {
 	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
 	NodePrice      float64         // of a node-hour: nothing in a run depends on it
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
-	Tap      func(now sched.Time, in []sched.Event, out []sched.Command) error
-	Waits    bool                  // keep the wait profile
-	FragMix  *metrics.FragMix      // measure fragmentation against this mix; nil: not measured
-	Progress func(done, total int) // called now and then with tasks that are over
+	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
+	// WaitParts sees the stretches of waiting that ended in a batch, before Tap does. The slice is valid during the call.
+	WaitParts func(parts []sched.WaitPart)
+	Waits     bool                  // keep the wait profile
+	FragMix   *metrics.FragMix      // measure fragmentation against this mix; nil: not measured
+	Progress  func(done, total int) // called now and then with tasks that are over
 }
 
 // Fault is a scripted failure: a node that goes down or comes back at a time, or a task whose attempt fails after holding so long.
@@ -174,7 +176,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		r.elastic.start(first)
 		r.Policy = r.elastic
 	}
-	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: r.Policy, Start: first, Waits: c.Waits})
+	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: r.Policy, Start: first, Waits: c.Waits, WaitParts: c.WaitParts != nil})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w.Source, err)
 	}
@@ -283,13 +285,15 @@ func (r *run) maxSameInstant() int { return 1000 + 8*len(r.tb.Tasks) }
 const maxIdle = 100_000
 
 // maxQuiet bounds the decisions in which no task comes or ends: beyond it tasks preempt each other for ever.
-func (r *run) maxQuiet() int { return 1_000_000 + 100*len(r.tb.Tasks) }
+func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 
 func (r *run) loop(ctx context.Context) error {
 	next, total := 0, len(r.tb.Tasks)
 	arrival := r.submit(0)
 	now, same := sched.Time(math.MinInt64), 0
-	over, quiet, idle := 0, 0, 0
+	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
+	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
+	last := min(r.Horizon, sched.Never-1)
 	for {
 		at := sched.Never
 		if len(r.stops) > 0 {
@@ -313,7 +317,7 @@ func (r *run) loop(ctx context.Context) error {
 		if r.window != nil && at != sched.Never {
 			at, cut = r.window.settle(r, at, next)
 		}
-		if at == sched.Never || at > r.Horizon || r.k.Open() == 0 && next == total {
+		if at > last || next == total && r.k.Open() == 0 {
 			break
 		}
 		if at < r.k.Now() {
@@ -324,19 +328,24 @@ func (r *run) loop(ctx context.Context) error {
 		} else if same++; same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
 		}
-		if o := r.k.Over(); o != over {
-			over, quiet = o, 0
-		} else if r.m != nil && !r.acted {
-			if idle++; r.k.Running() > 0 || next < total {
+		if r.m != nil {
+			if !r.acted {
+				unacted++
+				idle++
+			}
+			if r.acted || r.k.Running() > 0 || next < total {
 				idle = 0
 			} else if idle > maxIdle {
 				break // what breaks and is repaired goes on for ever, and starts nothing
 			}
-		} else if quiet++; quiet > r.maxQuiet() {
-			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
+			r.acted = false
 		}
-		r.acted = false
 		if r.batches&1023 == 0 {
+			if o := r.k.Over(); o != over {
+				over, moved = o, r.batches-unacted
+			} else if quiet := r.batches - unacted - moved; quiet > r.maxQuiet() {
+				return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
+			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -354,9 +363,8 @@ func (r *run) loop(ctx context.Context) error {
 		if r.m != nil {
 			r.m.reports(now)
 		}
-		for r.window == nil && r.ends.next() == now && !r.ends.empty() {
-			e := r.ends.pop()
-			if !r.cut || r.runs(e) {
+		for r.window == nil && r.ends.next() == now {
+			if e := r.ends.pop(); !r.cut || r.runs(e) {
 				r.ended(e, r.fact())
 			}
 		}
@@ -391,12 +399,15 @@ func (r *run) loop(ctx context.Context) error {
 			first, job := next, r.tb.Tasks[next].Job
 			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= cut; next++ {
 			}
-			*r.fact() = sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(next - first), Node: sched.NoNode}
+			r.fact().Set(sched.JobArrived, sched.TaskID(first), int32(next-first), 0, 0)
 			arrival = r.submit(next)
 		}
 		r.series.until(now, &r.k.State)
 		r.frag.until(now, &r.k.State)
 		out := r.k.Step(now, r.in)
+		if r.WaitParts != nil {
+			r.WaitParts(r.k.WaitParts())
+		}
 		if r.Tap != nil {
 			if err := r.Tap(now, r.in, out); err != nil {
 				return err
@@ -408,7 +419,12 @@ func (r *run) loop(ctx context.Context) error {
 		for i := range out {
 			switch c := &out[i]; c.Kind {
 			case sched.Start:
-				r.begin(now, c)
+				if c.Attempt == 1 && r.plain {
+					r.acted = true
+					r.ends.push(end{now.Add(r.Workload.Run[c.Task]), c.Task, 1})
+				} else {
+					r.begin(now, c)
+				}
 			case sched.Stop:
 				r.cut = true
 				if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
@@ -496,13 +512,9 @@ func (r *run) keptOf(t sched.TaskID) time.Duration {
 	return 0
 }
 
-// begin schedules the end of an attempt.
+// begin schedules the end of an attempt that is not plain.
 func (r *run) begin(now sched.Time, c *sched.Command) {
 	t := c.Task
-	if c.Attempt == 1 && r.plain {
-		r.ends.push(end{now.Add(r.Workload.Run[t]), t, 1})
-		return
-	}
 	whole := r.runOn(t, c.On)
 	d := whole
 	if k := r.keptOf(t); k > 0 {
@@ -605,7 +617,7 @@ func (a allowance) on(est time.Duration) time.Duration {
 // ended writes the fact of a scheduled end.
 func (r *run) ended(e end, ev *sched.Event) {
 	t := e.task
-	*ev = sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
+	ev.Set(sched.Finished, t, 0, e.attempt, r.Workload.Run[t])
 	saver := (*saver)(nil)
 	if r.m != nil {
 		saver = r.m.saver

@@ -42,7 +42,7 @@ type Config struct {
 	Node   sched.NodeSpec                          // this machine
 	Policy string                                  // of a new state; an old one keeps its own
 	Build  func(name string) (sched.Policy, error) // builds a policy of its name
-	Exe    string                                  // the program whose hidden command the shim is
+	Exe    string                                  // a program that has the package local, for the shims
 	Log    *slog.Logger
 	Window sched.BatchWindow
 	Header json.RawMessage // of the journals that Journal writes: what a replay must know to build the policies
@@ -64,6 +64,8 @@ type Config struct {
 	Declared     bool            // Node is not this machine as it was found: what others use of it says nothing
 	IgnoreOthers bool            // what others use does not lower what Node offers
 	KillVRAM     bool            // an attempt that holds more VRAM than it was granted is stopped; else warned
+
+	Queues Queues // that scale their workers
 
 	Retry retry.Limit  // of what may be tried again; zero: as often as the tasks say
 	Alert alert.Config // whom to tell what went wrong; zero: nobody. Host, Log and Count are the daemon's to set
@@ -108,6 +110,11 @@ type Daemon struct {
 	problem   map[sched.TaskID]string      // why the last attempt of a task did not run or was lost
 	changed   chan struct{}                // closed with each batch, and made anew
 	budget    *retry.Budget
+	scaling   *scaling // nil: no queue scales
+
+	parts map[sched.JobID][]sched.JobID // what was added to workflows
+
+	scaledBefore []string // queues whose workers the state bounds, sorted
 
 	refusedRetry map[attemptKey]string // why a failure is final, of attempts whose end is not in the state file yet
 	alarms       []alert.Alert         // of the batch that is being made; the loop's
@@ -142,6 +149,8 @@ type Job struct {
 	Submit sched.Time
 	Name   string
 
+	// Of is the workflow that it was added to; itself where it was added to none. To whom looks, its tasks are that workflow's.
+	Of    sched.JobID
 	quiet bool // it raises no alerts
 }
 
@@ -163,7 +172,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, ended: map[attemptKey]*local.Event{},
 		lastEnd: map[sched.TaskID]end{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
 		noted: map[attemptKey]local.Saved{}, saved: map[sched.TaskID]local.Saved{}, swept: make(chan struct{}, 1),
-		refusedRetry: map[attemptKey]string{}, alerted: map[string]*atomic.Int64{},
+		parts: map[sched.JobID][]sched.JobID{}, refusedRetry: map[attemptKey]string{}, alerted: map[string]*atomic.Int64{},
 	}
 	for _, r := range alert.Results() {
 		d.alerted[r] = &atomic.Int64{}
@@ -171,6 +180,9 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	to := c.Alert
 	to.Host, to.Log, to.Count = c.Node.Name, d.log, func(result string) { d.alerted[result].Add(1) }
 	if d.alerts, err = alert.New(to); err != nil {
+		return nil, err
+	}
+	if d.scaling, err = newScaling(c.Queues); err != nil {
 		return nil, err
 	}
 	if _, err := checkpoint.Open(d.cfg.place()); err != nil {
@@ -193,7 +205,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.loop.Kernel = d.kernel
-	return d, nil
+	return d, d.takeUp(ctx)
 }
 
 // birth is what a new state begins with.
@@ -277,9 +289,23 @@ func (d *Daemon) load(j *store.Job) error {
 	if id != j.ID || first != j.First || len(spec.Tasks) != int(j.Tasks) {
 		return fmt.Errorf("it does not come where it was accepted")
 	}
-	d.jobs = append(d.jobs, Job{ID: j.ID, First: j.First, Tasks: j.Tasks, UID: j.UID, Submit: j.Submit, Name: j.Name, quiet: spec.Quiet})
-	d.recurs(id, &spec, j.Submit)
+	if int(spec.To) > len(d.jobs) {
+		return fmt.Errorf("it is an addition to job %d, which comes later", spec.To)
+	}
+	d.accept(Job{ID: j.ID, First: j.First, Tasks: j.Tasks, UID: j.UID, Submit: j.Submit, Name: j.Name}, &spec)
 	return nil
+}
+
+// accept takes a job that is in the table into the list.
+func (d *Daemon) accept(j Job, spec *job.Job) {
+	j.Of, j.quiet = j.ID, spec.Quiet
+	if spec.To > 0 {
+		j.Of = d.jobs[spec.To-1].Of
+		j.quiet = j.quiet || d.jobs[j.Of].quiet
+		d.parts[j.Of] = append(d.parts[j.Of], j.ID)
+	}
+	d.jobs = append(d.jobs, j)
+	d.recurs(j.ID, spec, j.Submit)
 }
 
 // replay steps a new kernel through the batches of the state file. With script its policy gives the orders that were given; else the
@@ -380,6 +406,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	beside.Go(func() { d.watchLoop(aside) })
 	beside.Go(func() { d.sweep(aside) })
 	beside.Go(func() { d.alerts.Run(aside) })
+	beside.Go(func() { d.scaleLoop(aside) })
 	err := d.loop.Run(ctx)
 	stop()
 	beside.Wait()
@@ -755,11 +782,16 @@ func (o *orders) Stop(t sched.TaskID, attempt int32) {
 // Checkpoint asks for the attempt's work to be saved.
 func (o *orders) Checkpoint(t sched.TaskID, attempt int32) { o.runner.Checkpoint(t, attempt) }
 
+// workflow returns the job that a task belongs to, to whom looks. It is called under mu.
+func (d *Daemon) workflow(t sched.TaskID) *Job {
+	return &d.jobs[d.jobs[d.book.tb.Tasks[t].Job].Of]
+}
+
 // Name returns a task as people write it: the job's number, and its own id where the job has several tasks.
 func (d *Daemon) name(t sched.TaskID) string {
 	tb := d.book.tb
-	j := &d.jobs[tb.Tasks[t].Job]
-	if j.Tasks == 1 {
+	j := d.workflow(t)
+	if j.Tasks == 1 && len(d.parts[j.ID]) == 0 {
 		return strconv.Itoa(int(j.ID) + 1)
 	}
 	return strconv.Itoa(int(j.ID)+1) + "/" + tb.TaskNames.At(int(t))

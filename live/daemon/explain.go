@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -129,6 +130,9 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 	room, id, dem := k.Room(), k.DemandID(t), k.Demand(t)
 	ask := fmt.Sprintf("It asks for %s and is ready since %s.", dem.String(), ago(k.Now().Sub(k.ReadySince(t))))
 	if !k.QuotaAllows(t) {
+		if text := d.whyWorkers(t); text != "" {
+			return []string{ask, text}
+		}
 		class := k.Class(t)
 		return []string{ask, fmt.Sprintf("A quota of tenant %q or queue %q forbids it for now.", d.book.tb.Tenants[class.Tenant], d.book.tb.Queues[class.Queue])}
 	}
@@ -148,7 +152,7 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 			why = append(why, text)
 			continue
 		case !room.Allowed(id, n):
-			why = append(why, fmt.Sprintf("Node %s is not of the right kind (GPU type, labels, taints or GPU memory).", spec.Name))
+			why = append(why, fmt.Sprintf("Node %s is not of the right kind: %s.", spec.Name, wrongKind(spec, dem)))
 			continue
 		}
 		var free []string
@@ -167,6 +171,28 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 		why = append(why, fmt.Sprintf("Besides, the policy %s has other tasks before it.", d.policy))
 	}
 	return why
+}
+
+// wrongKind says why a node is not of the right kind for a demand.
+func wrongKind(n *sched.NodeSpec, d *sched.Demand) string {
+	for _, l := range d.Labels {
+		if !slices.Contains(n.Labels, l) {
+			return fmt.Sprintf("it does not have the label %s=%s", l.Key, l.Value)
+		}
+	}
+	for _, t := range n.Taints {
+		if t.Effect != "PreferNoSchedule" && !slices.ContainsFunc(d.Tolerations, func(tol sched.Toleration) bool { return tol.Tolerates(t) }) {
+			return fmt.Sprintf("it has the taint %s, which the task does not tolerate", taintText(t))
+		}
+	}
+	return "its GPU type or the memory of a GPU is another"
+}
+
+func taintText(t sched.Taint) string {
+	if t.Value == "" {
+		return t.Key + ":" + t.Effect
+	}
+	return t.Key + "=" + t.Value + ":" + t.Effect
 }
 
 // ago prints a duration for people.

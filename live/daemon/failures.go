@@ -67,8 +67,8 @@ func (d *Daemon) failed(e *sched.Event, ev *local.Event, refused string) {
 		return
 	}
 	tb := d.book.tb
-	j := &d.jobs[tb.Tasks[e.Task].Job]
-	if j.quiet {
+	j := d.workflow(e.Task)
+	if d.jobs[tb.Tasks[e.Task].Job].quiet {
 		return
 	}
 	tenant, queue := d.whose(e.Task)

@@ -27,6 +27,7 @@ type metrics struct {
 	retries, refusedRetries prometheus.Counter
 
 	ready, running, capacity, used, alerts *prometheus.Desc
+	workers, wanted, backlog               *prometheus.Desc
 }
 
 func newMetrics(d *Daemon) *metrics {
@@ -61,6 +62,9 @@ func newMetrics(d *Daemon) *metrics {
 		retries:         prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "retries_total", Help: "Failed attempts that are tried again."}),
 		refusedRetries:  prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "retries_refused_total", Help: "Failures that are final only since the retry budget is spent."}),
 		alerts:          prometheus.NewDesc(space+"_alerts_total", "What became of alerts.", []string{"result"}, nil),
+		workers:         prometheus.NewDesc(space+"_queue_workers", "Workers of a queue that scales: tasks that it may run at once.", []string{"queue", "tier"}, nil),
+		wanted:          prometheus.NewDesc(space+"_queue_workers_wanted", "Workers that its backlog asks for, before the pool is shared out.", []string{"queue", "tier"}, nil),
+		backlog:         prometheus.NewDesc(space+"_queue_backlog", "Tasks of a queue that scales that are ready and wait, at the last decision.", []string{"queue", "tier"}, nil),
 		ready:           prometheus.NewDesc(space+"_ready_tasks", "Tasks that are ready and do not run.", []string{"queue", "tenant"}, nil),
 		running:         prometheus.NewDesc(space+"_running_tasks", "Tasks that hold resources.", []string{"queue", "tenant"}, nil),
 		capacity:        prometheus.NewDesc(space+"_capacity", "What the node has: GPUs, cores, bytes of memory.", []string{"node", "resource"}, nil),
@@ -72,7 +76,7 @@ func newMetrics(d *Daemon) *metrics {
 
 // Describe tells the gauges.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.ready, m.running, m.capacity, m.used, m.alerts} {
+	for _, d := range []*prometheus.Desc{m.ready, m.running, m.capacity, m.used, m.alerts, m.workers, m.wanted, m.backlog} {
 		out <- d
 	}
 }
@@ -110,6 +114,13 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	for g, n := range ready {
 		gauge(m.ready, float64(n), tb.Queues[g.queue], tb.Tenants[g.tenant])
+	}
+	if d.scaling != nil {
+		for _, q := range d.scaling.queues {
+			gauge(m.workers, float64(q.told), q.name, q.tier.String())
+			gauge(m.wanted, float64(q.wish), q.name, q.tier.String())
+			gauge(m.backlog, float64(q.backlog), q.name, q.tier.String())
+		}
 	}
 	room := k.Room()
 	for i := range room.Len() {

@@ -72,6 +72,14 @@ type Event struct {
 	More    *Detail // what rare facts carry
 }
 
+// Set makes e a fact of a task without a node, for drivers that reuse their facts: it writes nothing else than it must.
+func (e *Event) Set(kind EventKind, t TaskID, n, attempt int32, done time.Duration) {
+	e.Kind, e.Task, e.Other, e.N, e.Node, e.Attempt, e.Done, e.Value = kind, t, 0, n, NoNode, attempt, done, 0
+	if e.More != nil {
+		e.More = nil
+	}
+}
+
 // Detail carries the payload of rare facts.
 type Detail struct {
 	Spec    *NodeSpec

@@ -106,7 +106,7 @@ func (k *Kernel) checkInvariants() {
 		}
 	}
 	for i := range fresh.nodes {
-		fresh.nodes[i].stamp = k.room.nodes[i].stamp
+		fresh.nodes[i].stamp, fresh.nodes[i].unsettled = k.room.nodes[i].stamp, k.room.nodes[i].unsettled
 		if fresh.nodes[i] != k.room.nodes[i] {
 			panic(fmt.Sprintf("node %d: ledger %+v, recount %+v", i, k.room.nodes[i], fresh.nodes[i]))
 		}

@@ -762,6 +762,7 @@ func (d *decoder) waits(k *Kernel) {
 		w.last[t] = TaskID(d.below(len(k.rows), "task"))
 	})
 	if k.waits.rows != nil {
+		w.keeps = k.waits.keeps
 		k.waits = w
 	}
 }
