@@ -131,7 +131,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			r.faults = append(r.faults, f)
 		}
 	}
-	r.plain = !r.hetero && tb.EdgeBytes == nil && !r.KillAtEstimate && len(r.taskFail) == 0
+	r.plain = !r.hetero && tb.EdgeBytes == nil && tb.Data == nil && !r.KillAtEstimate && len(r.taskFail) == 0
 	slices.SortStableFunc(r.faults, func(a, b Fault) int { return cmpTime(a.At, b.At) })
 	first := sched.Time(0)
 	if len(tb.Tasks) > 0 {
@@ -388,9 +388,10 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 	r.ends.push(end{now.Add(d), t, c.Attempt})
 }
 
-// staging returns how long the present attempt holds its room before its work begins, because what its predecessors send is not there yet.
+// staging returns how long the present attempt holds its room before its work begins, because what its predecessors send, or its own input, is
+// not there yet.
 func (r *run) staging(t sched.TaskID) time.Duration {
-	if r.tb.EdgeBytes == nil {
+	if r.tb.EdgeBytes == nil && r.tb.Data == nil {
 		return 0
 	}
 	return r.k.WorkBegins(t).Sub(r.k.StartedAt(t))
