@@ -224,7 +224,7 @@ func (p *Attained) step(s *sched.State) {
 		}
 		p.start(s, t)
 		key := p.key(s, t)
-		l.lines.UnshutBetween(l.running.rerank(s, t, key), key)
+		l.raise(s, l.running.rerank(s, t, key), key)
 	}
 }
 
@@ -236,7 +236,7 @@ func (p *Attained) relevel(s *sched.State) {
 		p.start(s, t)
 		l.running.rerank(s, t, p.key(s, t))
 	}
-	l.lines.Reopen()
+	l.forget()
 }
 
 // opens reports whether a running task whose rank changes from old to rank may be stopped by a waiting task that could not stop it before.

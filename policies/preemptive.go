@@ -24,6 +24,7 @@ type Preemptive struct {
 	Skip  bool  // pass over what does not fit
 
 	laxity int64                                // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
+	grows  bool                                 // the keys of waiting tasks fall against the ranks of running ones as time goes by
 	began  func(s *sched.State, t sched.TaskID) // if not nil: told of every task that has started
 	claims func(t sched.TaskID)                 // if not nil: told of every task that now claims room
 
@@ -32,10 +33,15 @@ type Preemptive struct {
 	fresh   []sched.TaskID
 	aside   []heap.Item
 	passed  []sched.DemandID // shut by one that stands behind tasks that a quota refused: whether they find room is asked at every decision
+	near    bool             // tasks of one replica are placed by first fit, and nobody shares GPUs
+	quotas  bool
+	stirred bool // something happened that may have made room
+	looked  int  // up to where the log of touched nodes was read for lines to reopen
 	stop    stopping
 	running ranks
-	tight   []bool // by demand: the last that was tried found no room
-	evict   Evictable
+	tight   []bool    // by demand: the last that was tried found no room
+	denials []denial  // by demand
+	evict   Evictable // of search
 }
 
 // Observe keeps the lines and the running tasks.
@@ -47,16 +53,16 @@ func (p *Preemptive) Observe(s *sched.State, e sched.Event) {
 	case sched.TaskBlocked, sched.TaskDropped:
 		// Tasks that were started have left their line already; if one is blocked, its claim was undone and room came free.
 		if !p.remove(s, e.Task) && e.Kind == sched.TaskBlocked {
-			p.lines.Reopen()
+			p.stirred = true
 		}
 	case sched.Updated:
 		if p.remove(s, e.Task) {
 			p.push(s, e.Task)
 		}
-		p.lines.Reopen()
+		p.forget()
 	case sched.JobArrived, sched.Started, sched.CheckpointDone:
 	default:
-		p.lines.Reopen()
+		p.stirred = true
 	}
 }
 
@@ -79,7 +85,7 @@ func (p *Preemptive) rekey(s *sched.State) {
 	key := func(t sched.TaskID) int64 { return p.Key(s, t) }
 	if p.Skip {
 		p.lines.Rekey(key)
-		p.lines.Reopen()
+		p.forget()
 	}
 	for i := range p.line {
 		p.line[i].Key = key(p.line[i].Task)
@@ -102,6 +108,7 @@ func (p *Preemptive) remove(s *sched.State, t sched.TaskID) bool {
 // Decide starts tasks in the order of their keys as long as there is room, or can be made.
 func (p *Preemptive) Decide(r *sched.Round) {
 	p.ordered(r)
+	p.look(r.State)
 	if p.Skip {
 		p.decideSkip(r)
 	} else {
@@ -144,6 +151,7 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		p.lines.Unshut(d)
 	}
 	p.passed = p.passed[:0]
+	p.reopen(r.State)
 	for {
 		d, ok := p.lines.Best(nil)
 		if !ok {
@@ -192,38 +200,54 @@ func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
 	d := r.DemandID(t)
 	for len(p.tight) <= int(d) {
 		p.tight = append(p.tight, false)
+		p.denials = append(p.denials, denial{})
 	}
-	key, byNode := int64(0), p.byNodeServes(r.State, t)
+	it := heap.Item{Task: t}
+	byNode := p.byNodeServes(r.State, d)
 	if byNode {
-		key = p.Key(r.State, t)
-		byNode = !p.Falls || key > 0 // else ties with what is past its estimate decide, which the order of ends does not show
+		it.Key = p.Key(r.State, t)
+		byNode = p.orders(it.Key)
 	}
-	// Where the last task of the demand found no room, the tree says whether there is some now.
-	c, asked := closing{}, byNode && p.tight[d]
-	if asked {
-		c = p.running.first(r.State, d)
+	if !byNode {
+		if r.StartFirst(t) {
+			p.tight[d] = false
+			p.tried(r, t)
+			return true
+		}
+		p.tight[d] = true
+		return p.search(r, t, FirstFit)
 	}
-	if (!asked || c.how == fits) && r.StartFirst(t) {
+	// Where the last task of the demand found no room, the nodes that have changed since or the tree say whether there is some now.
+	c, known := p.amongGained(r.State, d, it)
+	if !known && p.tight[d] {
+		c, known = p.running.first(r.State, d), true
+	}
+	if (!known || c.how == fits) && r.StartFirst(t) {
 		p.tight[d] = false
 		p.tried(r, t)
 		return true
 	}
 	p.tight[d] = true
-	if !byNode {
-		return p.search(r, t, FirstFit)
-	}
-	if !asked {
+	if !known {
 		c = p.running.first(r.State, d)
 	}
-	done := p.byNode(r, t, key, c)
+	if c.how == noRoom || c.how == atStop && !p.mayStop(r.State, c.rank, c.task, it) {
+		p.deny(d, it)
+		return false
+	}
+	done := p.byNode(r, t, c)
 	p.tried(r, t)
 	return done
 }
 
-// byNodeServes reports whether the tree can tell whom to stop for t.
-func (p *Preemptive) byNodeServes(s *sched.State, t sched.TaskID) bool {
-	return p.Place == nil && p.stop.near.serves(s, t) && p.running.serves(s.DemandID(t))
+// byNodeServes reports whether the tree can tell whom to stop for tasks of a demand.
+func (p *Preemptive) byNodeServes(s *sched.State, d sched.DemandID) bool {
+	return p.near && s.Table().Demands[d].Gang == 1 && p.running.serves(d)
 }
+
+// orders reports whether the ranks order running tasks as the search does, for a task of that key: where they fall, ties with what is past its
+// estimate decide, which the order of ends does not show.
+func (p *Preemptive) orders(key int64) bool { return !p.Falls || key > 0 }
 
 // search looks at all running tasks.
 func (p *Preemptive) search(r *sched.Round, t sched.TaskID, place Place) bool {
@@ -232,7 +256,7 @@ func (p *Preemptive) search(r *sched.Round, t sched.TaskID, place Place) bool {
 	case p.laxity > 0:
 		p.evict = func(s *sched.State, running, t sched.TaskID) (int64, bool) {
 			rank := laxityRunning(s, running)
-			return rank, p.mayStop(s, rank, p.Key(s, t))
+			return rank, p.mayYield(s, rank, p.Key(s, t))
 		}
 	case p.Mild:
 		p.evict = passes(p.Key)
@@ -267,17 +291,10 @@ func (p *Preemptive) tried(r *sched.Round, t sched.TaskID) {
 
 // byNode stops tasks for one that fits on one node as a whole, under first fit: those on the node where the fewest of the order in which
 // they are stopped make room. Tasks on other nodes that stopped as well would be spared.
-func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, key int64, c closing) bool {
+func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, c closing) bool {
 	q, x, d := &p.running, &p.stop, r.DemandID(t)
 	if c.how != atStop {
-		return false // there is no room even if all stop, or there will be without
-	}
-	rank := c.rank
-	if p.Falls {
-		rank -= int64(r.Now())
-	}
-	if p.laxity > 0 && !p.mayStop(r.State, rank, key) || p.laxity == 0 && (rank < key || rank == key && (p.Mild || c.task < t)) {
-		return false // a task that must not be stopped would have to be
+		return false // there is room, but a quota forbids it, or there will be
 	}
 	if on := r.Placements(c.task); len(on) > 1 {
 		q.gather(r, x, d, c.task)
@@ -315,16 +332,18 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, key int64, c closing
 
 // ranks are the running tasks by node, in the order in which they would be stopped.
 type ranks struct {
-	nodes  [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
-	gangs  gangs
-	claims []claimed
-	odd    int            // entries of running tasks whose place in the order changes as time goes by
-	trees  []*closings    // by demand; nil = never asked for
-	leaves int            // of all trees
-	log    []sched.NodeID // nodes that changed, oldest first
-	begun  int            // number of entries that were dropped from the front of log
-	read   int            // entries that some tree has taken in, dropped ones included
-	sinks  Key            // if not nil: the ranks of running tasks fall by it, and are worked out when looked at
+	nodes   [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
+	gangs   gangs
+	claims  []claimed
+	odd     int            // entries of running tasks whose place in the order changes as time goes by
+	trees   []*closings    // by demand; nil = never asked for
+	leaves  int            // of all trees
+	log     []sched.NodeID // nodes that changed, oldest first; ^node where a task started, no more
+	touched []int          // by node: its last entry in the log, dropped ones included; -1 = none
+	gained  []int          // likewise, of those that are more than a start
+	begun   int            // number of entries that were dropped from the front of log
+	read    int            // entries that some tree has taken in, dropped ones included
+	sinks   Key            // if not nil: the ranks of running tasks fall by it, and are worked out when looked at
 }
 
 // ranked is a running task on a node.
@@ -349,9 +368,12 @@ func (r *ranked) before(u *ranked) bool {
 
 func (q *ranks) grow(s *sched.State) {
 	for len(q.nodes) < s.Room().Len() {
-		q.nodes = append(q.nodes, nil)
+		q.nodes, q.touched, q.gained = append(q.nodes, nil), append(q.touched, -1), append(q.gained, -1)
 	}
 }
+
+// logged is the length of the log, dropped entries included.
+func (q *ranks) logged() int { return q.begun + len(q.log) }
 
 // observe keeps the running tasks by the facts.
 func (p *Preemptive) observe(s *sched.State, e sched.Event) {
@@ -427,6 +449,7 @@ func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
 		}
 		if here.task == t {
 			q.insert(p.Node, here)
+			q.fill(p.Node)
 			if len(q.claims) > 0 { // a restored kernel tells of claims first: they may have booked its devices
 				q.rebook(s, p.Node)
 			}
@@ -445,7 +468,6 @@ func (q *ranks) insert(n sched.NodeID, r ranked) {
 	if r.odd {
 		q.odd++
 	}
-	q.touch(n)
 }
 
 // end takes in that a task runs no more.
@@ -568,11 +590,25 @@ func (q *ranks) touch(n sched.NodeID) {
 	if last := len(q.log) - 1; last >= 0 && q.log[last] == n && q.begun+last >= q.read {
 		return // nobody has read it yet
 	}
+	q.note(n, n)
+	q.gained[n] = q.touched[n]
+}
+
+// fill takes in that a task has started on a node.
+func (q *ranks) fill(n sched.NodeID) {
+	if last := len(q.log) - 1; last >= 0 && (q.log[last] == n || q.log[last] == ^n) && q.begun+last >= q.read {
+		return
+	}
+	q.note(n, ^n)
+}
+
+func (q *ranks) note(n, entry sched.NodeID) {
 	if len(q.log) > 4*len(q.nodes)+1024 { // who has not asked for so long starts afresh
 		q.begun += len(q.log)
 		q.log = q.log[:0]
 	}
-	q.log = append(q.log, n)
+	q.touched[n] = q.logged()
+	q.log = append(q.log, entry)
 }
 
 // closing says with which task, in the order in which they are stopped, there is room for a task of a demand.
@@ -649,7 +685,10 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 			w.play(i)
 		}
 	default:
-		for _, n := range q.log[w.seen-q.begun:] {
+		for i, n := range q.log[w.seen-q.begun:] {
+			if n = max(n, ^n); q.touched[n] != w.seen+i {
+				continue // it comes up again
+			}
 			c, i := q.closing(s, d, n), w.size+int(n)
 			if q.sinks != nil {
 				w.at[n] = s.Now()
@@ -662,7 +701,7 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 			}
 		}
 	}
-	w.seen = q.begun + len(q.log)
+	w.seen = q.logged()
 	q.read = w.seen
 	// Ranks that sink have only fallen since a leaf was worked out, and with them its place: the first is the first if it is of now.
 	for q.sinks != nil && w.tree[1].how == atStop {

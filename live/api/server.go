@@ -93,6 +93,10 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("GET /v1/quotas", s.quotas)
 	mux.HandleFunc("PUT /v1/quotas", s.setQuota)
 	mux.HandleFunc("GET /v1/events", s.events)
+	mux.HandleFunc("GET /v1/alerts", s.alerts)
+	mux.HandleFunc("GET /v1/queues", s.queues)
+	mux.HandleFunc("POST /v1/alerts/test", s.testAlert)
+	mux.HandleFunc("GET /v1/record", s.record)
 	mux.HandleFunc("GET /v1/status", s.status)
 	mux.HandleFunc("GET /v1/nodes", s.nodes)
 	mux.HandleFunc("GET /v1/nodes/readings", s.readings)
@@ -705,7 +709,12 @@ func (s *server) retry(w http.ResponseWriter, r *http.Request) {
 }
 
 // events writes what happens, one JSON object a line.
-func (s *server) events(w http.ResponseWriter, r *http.Request) {
+func (s *server) events(w http.ResponseWriter, r *http.Request) { lines(w, r, s.d.Events) }
+
+func (s *server) record(w http.ResponseWriter, r *http.Request) { lines(w, r, s.d.Record) }
+
+// lines answers with what has happened from a batch on, a line of JSON each.
+func lines(w http.ResponseWriter, r *http.Request, write func(ctx context.Context, from int64, follow bool, w io.Writer) error) {
 	if _, ok := who(w, r); !ok {
 		return
 	}
@@ -726,9 +735,40 @@ func (s *server) events(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		_ = http.NewResponseController(w).Flush()
 	}
-	if err := s.d.Events(r.Context(), from, follow, out); err != nil {
+	if err := write(r.Context(), from, follow, out); err != nil {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// QueuesState is what is shown of queues.
+type QueuesState struct {
+	Pool   int                `json:"pool,omitempty"` // workers of all queues that scale together
+	Queues []daemon.QueueView `json:"queues"`
+}
+
+func (s *server) queues(w http.ResponseWriter, r *http.Request) {
+	if _, ok := who(w, r); ok {
+		list, pool := s.d.QueuesView()
+		answerJSON(w, http.StatusOK, QueuesState{pool, list})
+	}
+}
+
+func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
+	if _, ok := who(w, r); ok {
+		answerJSON(w, http.StatusOK, s.d.Alerts())
+	}
+}
+
+func (s *server) testAlert(w http.ResponseWriter, r *http.Request) {
+	me, ok := who(w, r)
+	if !ok {
+		return
+	}
+	if err := s.d.TestAlert(me); err != nil {
+		fail(w, err)
+		return
+	}
+	answerJSON(w, http.StatusOK, s.d.Alerts())
 }
 
 func (s *server) endRecurrence(w http.ResponseWriter, r *http.Request) {

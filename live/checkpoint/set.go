@@ -123,6 +123,11 @@ func (s *Set) Save(ctx context.Context, dir string, m Manifest) (*Manifest, erro
 	if n := len(there); n > 0 {
 		m.Seq = there[n-1].seq + 1
 	}
+	if failpoint.Naive("overwrite") {
+		if err := s.Remove(ctx); err != nil {
+			return nil, err
+		}
+	}
 	root, err := os.OpenRoot(dir) // nothing below it leads out of it
 	if err != nil {
 		return nil, err

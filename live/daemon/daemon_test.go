@@ -11,16 +11,8 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/live/job"
-	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/policies/sched"
 )
-
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == local.ShimCommand {
-		os.Exit(local.Shim(os.Args[2]))
-	}
-	os.Exit(m.Run())
-}
 
 // line is strict FIFO, or, backwards, its opposite.
 type line struct {

@@ -95,7 +95,7 @@ func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (
 	}
 	d.mu.RLock()
 	name := d.name(t)
-	id := d.book.tb.Tasks[t].Job
+	id := d.workflow(t).ID
 	d.mu.RUnlock()
 	s := &local.Spec{
 		Task: t, Attempt: attempt, Name: name, Command: task.Command, Dir: task.Dir, UID: uid, Grace: task.Grace(),

@@ -45,8 +45,13 @@ func NameOf(program string) string {
 // Expand makes one task a member of arrays and matrices, puts parameters in, and checks all of the job: after it nothing is left to be
 // found wrong but what the cluster cannot hold. Expanding twice changes nothing.
 func (j *Job) Expand() error {
-	if len(j.Tasks) == 0 {
+	switch {
+	case len(j.Tasks) == 0 && (j.To == 0 || len(j.Edges) == 0):
 		return fmt.Errorf("job %q has no tasks", clip(j.Name))
+	case j.To < 0:
+		return fmt.Errorf("to: there is no job %d", j.To)
+	case j.To > 0 && j.Every != "":
+		return fmt.Errorf("every: what is added to a workflow does not recur")
 	}
 	if err := plain("tenant", j.Tenant, "queue", j.Queue); err != nil {
 		return err
@@ -97,7 +102,11 @@ func (j *Job) Expand() error {
 		}
 		seen[out[i].ID] = true
 	}
-	edges := 0
+	left, err := j.takeEdges(out, members, seen)
+	if err != nil {
+		return err
+	}
+	edges := len(left)
 	for i := range out {
 		t := &out[i]
 		var after []string
@@ -108,6 +117,8 @@ func (j *Job) Expand() error {
 			case ok:
 				after = append(after, ids...)
 			case seen[id]:
+				after = append(after, id)
+			case j.To > 0 && len(id) <= maxName && idForm.MatchString(id): // a task of the workflow, which the daemon knows
 				after = append(after, id)
 			default:
 				return fmt.Errorf("task %s comes after %q, which is no task of the job", t.ID, clip(id))
@@ -125,9 +136,73 @@ func (j *Job) Expand() error {
 	if c := cycle(out); c != nil {
 		return fmt.Errorf("a cycle: %s", strings.Join(c, " -> "))
 	}
-	j.Tasks, j.Params, j.Env = out, nil, nil
+	j.Tasks, j.Params, j.Env, j.Edges = out, nil, nil, left
 	j.Dir = ""
 	return nil
+}
+
+// takeEdges makes what j.Edges says part of the tasks that come after, and returns what is left: edges to tasks of the workflow that this is
+// added to, in the form "a -> b".
+func (j *Job) takeEdges(tasks []Task, members map[string][]string, seen map[string]bool) ([]string, error) {
+	if len(j.Edges) == 0 {
+		return nil, nil
+	}
+	at := make(map[string]int, len(tasks))
+	for i := range tasks {
+		at[tasks[i].ID] = i
+	}
+	count := 0
+	var left []string
+	cloned := map[int]bool{} // members of an array share what they come after
+	for _, text := range j.Edges {
+		from, to, ok := strings.Cut(text, "->")
+		from, to = strings.TrimSpace(from), strings.TrimSpace(to)
+		if !ok || len(from) > maxName || len(to) > maxName || !idForm.MatchString(from) || !idForm.MatchString(to) {
+			return nil, fmt.Errorf("edge %q: write it as a -> b", clip(text))
+		}
+		of := func(id string) ([]string, error) {
+			switch ids, ok := members[id]; {
+			case ok:
+				return ids, nil
+			case seen[id] || j.To > 0:
+				return []string{id}, nil
+			}
+			return nil, fmt.Errorf("edge %q: %s is no task of the job", clip(text), clip(id))
+		}
+		froms, err := of(from)
+		if err != nil {
+			return nil, err
+		}
+		tos, err := of(to)
+		if err != nil {
+			return nil, err
+		}
+		if count += len(froms) * len(tos); count > maxEdges {
+			return nil, fmt.Errorf("more than %d dependencies", maxEdges)
+		}
+		for _, b := range tos {
+			i, ok := at[b]
+			if !ok {
+				for _, a := range froms {
+					left = append(left, a+" -> "+b)
+				}
+				continue
+			}
+			if !cloned[i] {
+				cloned[i] = true
+				tasks[i].After = slices.Clone(tasks[i].After)
+			}
+			tasks[i].After = append(tasks[i].After, froms...)
+		}
+	}
+	slices.Sort(left)
+	return slices.Compact(left), nil
+}
+
+// Edge splits an edge of an expanded job.
+func Edge(text string) (from, to string) {
+	from, to, _ = strings.Cut(text, " -> ")
+	return from, to
 }
 
 // members makes the tasks of an array or a matrix; the task itself if there is none.
@@ -442,8 +517,11 @@ func cycle(tasks []Task) []string {
 				stack = stack[:len(stack)-1]
 				continue
 			}
-			p := at[after[f.next]]
+			p, ours := at[after[f.next]]
 			f.next++
+			if !ours { // of the workflow that this is added to
+				continue
+			}
 			switch colour[p] {
 			case white:
 				colour[p] = grey

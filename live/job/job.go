@@ -20,7 +20,10 @@ type Job struct {
 	Env    map[string]string `json:"env,omitempty" yaml:"env"`
 	Dir    string            `json:"dir,omitempty" yaml:"dir"`
 	Tasks  []Task            `json:"tasks" yaml:"tasks"`
-	Recurs int32             `json:"recurs,omitempty" yaml:"-"` // the first job of the chain that this one is a copy in; set by the daemon
+	To     int32             `json:"to,omitempty" yaml:"to"`       // a workflow that this is an addition to: its tasks can be named in after and edges
+	Edges  []string          `json:"edges,omitempty" yaml:"edges"` // a -> b: b comes after a
+	Quiet  bool              `json:"quiet,omitempty" yaml:"quiet"` // it raises no alerts
+	Recurs int32             `json:"recurs,omitempty" yaml:"-"`    // the first job of the chain that this one is a copy in; set by the daemon
 }
 
 // Task is one task of a job: one attempt of it runs Gang replicas of the command together.
@@ -31,7 +34,7 @@ type Task struct {
 	Command Command           `json:"command" yaml:"command"`
 	Env     map[string]string `json:"env,omitempty" yaml:"env"`
 	Dir     string            `json:"dir,omitempty" yaml:"dir"`
-	After   []string          `json:"after,omitempty" yaml:"after"` // ids in the job; of a task with an array: all its members
+	After   []string          `json:"after,omitempty" yaml:"after"` // ids in the job, or in that which it is added to; of a task with an array: all its members
 
 	CPU         *float64    `json:"cpu,omitempty" yaml:"cpu"` // cores of a replica; default 1 if no GPU is asked for
 	MemGB       float64     `json:"mem_gb,omitempty" yaml:"mem_gb"`

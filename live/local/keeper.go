@@ -213,6 +213,9 @@ func (k *keeper) interval() time.Duration {
 		hold := time.Duration(k.saved.HoldS * float64(time.Second))
 		return max(sched.CheckpointInterval(hold, k.c.MTBF), 100*time.Millisecond)
 	}
+	if failpoint.Naive("lazy") {
+		return 10 * k.c.Every
+	}
 	return k.c.Every
 }
 
