@@ -60,7 +60,7 @@ func (m *model) askFor(k ActionKind) {
 			return
 		}
 		q.actions = []Action{{Kind: k, Task: r.ID, Name: r.Name, Job: r.Job}}
-		q.text = fmt.Sprintf("%s %s?", k, taskName(r))
+		q.text = fmt.Sprintf("%s %s?", k, fullName(r))
 	}
 	m.asking = q
 }
@@ -132,7 +132,7 @@ func (m *model) showLogs() tea.Cmd {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
 		lines, err := l.Logs(ctx, r.ID, 0, 2000)
-		return textMsg{"logs of " + taskName(r), lines, err}
+		return textMsg{"logs of " + fullName(r), lines, err}
 	}
 }
 
@@ -156,6 +156,6 @@ func (m *model) showExplanation() tea.Cmd {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
 		lines, err := e.Explain(ctx, r.ID, at)
-		return textMsg{"why " + taskName(r) + " is where it is", lines, err}
+		return textMsg{"why " + fullName(r) + " is where it is", lines, err}
 	}
 }

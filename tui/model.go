@@ -419,6 +419,14 @@ func relatives(d *history.TaskDetail) []history.TaskRow {
 	return append(append([]history.TaskRow(nil), d.Preds...), d.Succs...)
 }
 
+// fullName names a task so that it cannot be taken for another: many tasks are called main.
+func fullName(r history.TaskRow) string {
+	if r.Job == "" || r.Job == r.Name {
+		return taskName(r)
+	}
+	return taskName(r) + " of job " + r.Job
+}
+
 func taskName(r history.TaskRow) string {
 	if r.Name == "" {
 		return fmt.Sprintf("task %d", r.ID)
