@@ -138,7 +138,7 @@ func (h *hand) carryOut(orders []sched.Command) {
 func (h *hand) surprise(rt *rapid.T) sched.Event {
 	n := len(h.c.Table.Tasks)
 	e := sched.Event{Task: sched.TaskID(rapid.IntRange(0, n-1).Draw(rt, "task")), Node: sched.NoNode}
-	switch rapid.IntRange(0, 10).Draw(rt, "surprise") {
+	switch rapid.IntRange(0, 13).Draw(rt, "surprise") {
 	case 0:
 		e.Kind = sched.Hold
 	case 1, 2:
@@ -151,7 +151,13 @@ func (h *hand) surprise(rt *rapid.T) sched.Event {
 		e.Kind, e.Other = sched.EdgeAdded, sched.TaskID(rapid.IntRange(0, n-1).Draw(rt, "other"))
 	case 7:
 		e.Kind = sched.QuotaSet
-		e.More = &sched.Detail{Quota: &sched.Quota{Tenant: "red", CPU: int64(rapid.IntRange(-1, 4).Draw(rt, "cpu")) * 1000, GPUMilli: -1}}
+		e.More = &sched.Detail{Quota: &sched.Quota{Tenant: "red", CPU: int64(rapid.IntRange(-1, 4).Draw(rt, "cpu")) * 1000, GPUMilli: -1, Tasks: int64(rapid.IntRange(-1, 3).Draw(rt, "tasks"))}}
+	case 11, 12, 13:
+		e.Kind = sched.CheckpointDone
+		if h.k.Phase(e.Task) == sched.Running {
+			e.Attempt, e.Value = h.k.Attempt(e.Task), int64(rapid.IntRange(0, 3).Draw(rt, "cost"))*1e9
+			e.Done = h.k.Kept(e.Task) + h.k.AtRisk(e.Task)
+		}
 	case 8:
 		e.Kind = sched.NodeUp
 		spec := h.c.Nodes[rapid.IntRange(0, len(h.c.Nodes)-1).Draw(rt, "like")]

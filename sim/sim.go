@@ -8,6 +8,7 @@ package sim
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -29,6 +30,13 @@ type Config struct {
 	Overhead       time.Duration   // paid, while holding, at each start after a preemption
 	Horizon        sched.Time      // stop there; 0: run until nothing is left to happen
 	Faults         []Fault         // in any order
+	Failures       *Failures       // what breaks at random; nil: nothing
+	Checkpoint     *Checkpoint     // how running tasks save their work; nil: they do not
+	Profiles       *Profiles       // samplers of the nodes; nil: policies see what is booked alone
+	Seed           uint64          // of all that is random here
+	Window         *Window         // facts are gathered before the kernel is asked; nil: every instant is a decision
+	Tenants        *Tenants        // their quotas; nil: none
+	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
 	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
 	// WaitParts sees the stretches of waiting that ended in a batch, before Tap does. The slice is valid during the call.
@@ -55,7 +63,9 @@ type Result struct {
 	Outcomes                       func(from sched.TaskID, outcomes []sched.Outcome) // of the tasks from `from` on
 	Series                         Series
 	GPUSeconds, CPUSeconds         float64 // all attempts
-	LostGPUSeconds, LostCPUSeconds float64 // of it: failures, kills, restarts, preemption overhead
+	LostGPUSeconds, LostCPUSeconds float64 // of it: failures, kills, restarts, checkpoints, preemption overhead
+	CheckpointGPUSeconds           float64 // of what is lost: held for checkpoints
+	RestoreGPUSeconds              float64 // of what is lost: held for restoring, and overhead where there are checkpoints
 	Preemptions, Restarts          int64
 	CauseSeconds                   [sched.NumCauses]float64
 	FragmentationGPUs              float64 // time mean; NaN where not measured
@@ -63,6 +73,8 @@ type Result struct {
 	First, Last                    sched.Time // first submit, last end
 	Unfinished                     int        // tasks that are not over: cut by the horizon, or nothing could start them
 	Batches                        int64
+	NodeHours                      float64 // that nodes were on; without Elastic all of them, from First to Last
+	Scalings                       int64   // changes of a queue's replicas
 	Wall                           time.Duration
 }
 
@@ -85,9 +97,13 @@ type run struct {
 	lostCPU  float64
 	series   seriesBuilder
 	frag     fragMeter
-	hetero   bool // run times differ by node
-	plain    bool // a first attempt takes the task's run time, whatever happens
+	m        *models // nil: none
+	acted    bool    // with models: the last decision has started or stopped something
+	hetero   bool    // run times differ by node
+	plain    bool    // a first attempt takes the task's run time, whatever happens
 	batches  int64
+	elastic  *elastic
+	window   *window
 }
 
 // keptWork is what a preempted task keeps of its earlier attempts: the true work at reference speed, and the time that it held for it.
@@ -109,13 +125,13 @@ type taskAttempt struct {
 func Run(ctx context.Context, c Config) (*Result, error) {
 	began := time.Now() // wall time of the simulation itself, not of what is simulated
 	w := c.Workload
-	tb := *w.Table
-	if c.Estimates != nil {
-		if len(c.Estimates) != len(tb.Tasks) {
-			return nil, fmt.Errorf("%d estimates for %d tasks", len(c.Estimates), len(tb.Tasks))
-		}
-		tb.Estimates = c.Estimates
+	if c.Estimates != nil && len(c.Estimates) != len(w.Tasks) {
+		return nil, fmt.Errorf("%d estimates for %d tasks", len(c.Estimates), len(w.Tasks))
 	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	tb := *c.Table()
 	if err := Placeable(w, c.Nodes); err != nil {
 		return nil, err
 	}
@@ -140,9 +156,25 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		first = tb.Tasks[0].Submit
 	}
 	var err error
-	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: c.Policy, Start: first, Waits: c.Waits, WaitParts: c.WaitParts != nil})
+	if c.Window != nil {
+		if r.window, err = newWindow(c.Window, len(tb.Tasks)); err != nil {
+			return nil, err
+		}
+		r.plain = false
+	}
+	if c.Elastic != nil {
+		if r.elastic, err = newElastic(r); err != nil {
+			return nil, err
+		}
+		r.elastic.start(first)
+		r.Policy = r.elastic
+	}
+	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: r.Policy, Start: first, Waits: c.Waits, WaitParts: c.WaitParts != nil})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w.Source, err)
+	}
+	if r.m = newModels(r, first); r.m != nil {
+		r.plain = false
 	}
 	span := time.Minute
 	if n := len(tb.Tasks); n > 0 {
@@ -155,6 +187,43 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		return nil, err
 	}
 	return r.result(first, began), nil
+}
+
+// Table returns the tasks as policies see them.
+func (c *Config) Table() *sched.Table {
+	tb := *c.Workload.Table
+	if c.Estimates != nil {
+		tb.Estimates = c.Estimates
+	}
+	if c.Failures != nil && c.Failures.Retries > 0 {
+		tb.Classes = slices.Clone(tb.Classes)
+		for i := range tb.Classes {
+			tb.Classes[i].Retries = c.Failures.Retries
+		}
+	}
+	return &tb
+}
+
+// check reports models that cannot be, or not together.
+func (c *Config) check() error {
+	if err := c.Failures.Check(); err != nil {
+		return err
+	}
+	if err := c.Checkpoint.Check(c.Failures); err != nil {
+		return err
+	}
+	if err := c.Tenants.Check(); err != nil {
+		return err
+	}
+	switch {
+	case c.Checkpoint != nil && c.Restart:
+		return errors.New("restart says that preempted tasks lose their work, checkpoint that it is saved: say stop=lose instead")
+	case c.Checkpoint != nil && c.Window != nil:
+		return errors.New("a decision window and checkpoints are not modelled together")
+	case c.Checkpoint != nil && c.KillAtEstimate:
+		return errors.New("runs cut at their estimates and checkpoints are not modelled together")
+	}
+	return c.Profiles.Check()
 }
 
 // Placeable says which task no node could ever hold, if there is one.
@@ -196,14 +265,19 @@ func cmpTime(a, b sched.Time) int {
 // maxSameInstant bounds the batches of one instant: beyond it the policy gives orders in a circle.
 func (r *run) maxSameInstant() int { return 1000 + 8*len(r.tb.Tasks) }
 
+// maxIdle bounds the decisions in a row in which nothing runs or comes, nothing is started, and nodes fail and return.
+const maxIdle = 100_000
+
 // maxQuiet bounds the decisions in which no task comes or ends: beyond it tasks preempt each other for ever.
-func (r *run) maxQuiet() int { return 1_000_000 + 100*len(r.tb.Tasks) }
+func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 
 func (r *run) loop(ctx context.Context) error {
 	next, total := 0, len(r.tb.Tasks)
 	arrival := r.submit(0)
 	now, same := sched.Time(math.MinInt64), 0
-	over, quiet := 0, 0
+	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
+	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
+	last := min(r.Horizon, sched.Never-1)
 	for {
 		at := sched.Never
 		if len(r.stops) > 0 {
@@ -216,27 +290,46 @@ func (r *run) loop(ctx context.Context) error {
 			if len(r.faults) > 0 {
 				at = min(at, r.faults[0].At)
 			}
+			if r.m != nil {
+				at = min(at, max(r.m.next(), now))
+			}
 			if wake, ok := r.k.NextWake(); ok {
 				at = min(at, max(wake, now))
 			}
 		}
-		if at == sched.Never || at > r.Horizon || r.k.Open() == 0 && next == total {
+		cut := at // what has happened by then is in the batch
+		if r.window != nil && at != sched.Never {
+			at, cut = r.window.settle(r, at, next)
+		}
+		if at > last || next == total && r.k.Open() == 0 {
 			break
 		}
 		if at < r.k.Now() {
-			at = r.k.Now() // a fault scripted before the first submit
+			at, cut = r.k.Now(), r.k.Now() // a fault scripted before the first submit
 		}
 		if at > now {
 			now, same = at, 0
 		} else if same++; same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
 		}
-		if o := r.k.Over(); o != over {
-			over, quiet = o, 0
-		} else if quiet++; quiet > r.maxQuiet() {
-			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption leaves no time for work (is a time slice shorter than the overhead?)", quiet, now.Seconds())
+		if r.m != nil {
+			if !r.acted {
+				unacted++
+				idle++
+			}
+			if r.acted || r.k.Running() > 0 || next < total {
+				idle = 0
+			} else if idle > maxIdle {
+				break // what breaks and is repaired goes on for ever, and starts nothing
+			}
+			r.acted = false
 		}
 		if r.batches&1023 == 0 {
+			if o := r.k.Over(); o != over {
+				over, moved = o, r.batches-unacted
+			} else if quiet := r.batches - unacted - moved; quiet > r.maxQuiet() {
+				return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
+			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -251,18 +344,26 @@ func (r *run) loop(ctx context.Context) error {
 			r.in = append(r.in, r.stops...)
 			r.stops = r.stops[:0]
 		}
-		for r.ends.next() == now && !r.ends.empty() {
-			e := r.ends.pop()
-			if !r.cut || r.runs(e) {
+		if r.m != nil {
+			r.m.reports(now)
+		}
+		for r.window == nil && r.ends.next() == now {
+			if e := r.ends.pop(); !r.cut || r.runs(e) {
 				r.ended(e, r.fact())
 			}
 		}
-		if stops > 0 {
+		if r.window != nil {
+			r.window.tell(r)
+		}
+		if stops > 0 || r.window != nil {
 			sched.SortBatch(r.in)
 		}
-		for len(r.faults) > 0 && r.faults[0].At <= now {
+		for len(r.faults) > 0 && r.faults[0].At <= cut {
 			f := r.faults[0]
 			r.faults = r.faults[1:]
+			if r.elastic != nil && !r.elastic.fault(f.Node, f.Up) {
+				continue
+			}
 			kind := sched.NodeDown
 			if f.Up {
 				kind = sched.NodeUp
@@ -272,11 +373,17 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
 		}
-		for arrival <= now && next < total {
+		if r.batches == 1 && r.Tenants != nil {
+			r.in = append(r.in, r.Tenants.facts()...)
+		}
+		if r.m != nil {
+			r.m.changes(now, cut)
+		}
+		for arrival <= cut && next < total {
 			first, job := next, r.tb.Tasks[next].Job
-			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= now; next++ {
+			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= cut; next++ {
 			}
-			*r.fact() = sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(next - first), Node: sched.NoNode}
+			r.fact().Set(sched.JobArrived, sched.TaskID(first), int32(next-first), 0, 0)
 			arrival = r.submit(next)
 		}
 		r.series.until(now, &r.k.State)
@@ -290,17 +397,39 @@ func (r *run) loop(ctx context.Context) error {
 				return err
 			}
 		}
+		if r.elastic != nil {
+			r.elastic.carry(now, out)
+		}
 		for i := range out {
 			switch c := &out[i]; c.Kind {
 			case sched.Start:
-				r.begin(now, c)
+				if c.Attempt == 1 && r.plain {
+					r.acted = true
+					r.ends.push(end{now.Add(r.Workload.Run[c.Task]), c.Task, 1})
+				} else {
+					r.begin(now, c)
+				}
 			case sched.Stop:
 				r.cut = true
 				if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
 					continue // the loss of its last node ended it in the same batch
 				}
+				r.acted = true
+				if r.window != nil && r.window.over(c.Task, now) {
+					continue // it had ended before the order: that is told
+				}
+				if r.m != nil && r.m.saver != nil && r.lost[c.Task] != c.Attempt {
+					if ev, ok := r.m.saver.stop(now, c); ok {
+						r.stops = append(r.stops, ev)
+					}
+					continue
+				}
 				r.stops = append(r.stops, r.stopped(now, c))
 			case sched.Checkpoint:
+				if r.m != nil && r.m.saver != nil {
+					r.m.saver.order(now, c)
+					continue
+				}
 				r.stops = append(r.stops, sched.Event{Kind: sched.CheckpointDone, Task: c.Task, Attempt: c.Attempt, Done: r.workDone(now, c.Task)})
 			}
 		}
@@ -337,7 +466,13 @@ func (r *run) fact() *sched.Event {
 
 // runs reports whether the attempt of a scheduled end is still the present one.
 func (r *run) runs(e end) bool {
-	return r.k.Attempt(e.task) == e.attempt && r.k.Phase(e.task) == sched.Running
+	if r.k.Attempt(e.task) != e.attempt {
+		return false
+	}
+	if r.k.Phase(e.task) != sched.Running {
+		return r.window != nil && r.k.Phase(e.task) == sched.Stopping && r.window.isOver(e)
+	}
+	return r.m == nil || r.m.saver == nil || r.m.saver.works[e.task].end == e.at // an ordered checkpoint has moved it
 }
 
 // runOn returns the true run time of a whole task on its placements: that of the slowest node.
@@ -361,13 +496,9 @@ func (r *run) keptOf(t sched.TaskID) time.Duration {
 	return 0
 }
 
-// begin schedules the end of an attempt.
+// begin schedules the end of an attempt that is not plain.
 func (r *run) begin(now sched.Time, c *sched.Command) {
 	t := c.Task
-	if c.Attempt == 1 && r.plain {
-		r.ends.push(end{now.Add(r.Workload.Run[t]), t, 1})
-		return
-	}
 	whole := r.runOn(t, c.On)
 	d := whole
 	if k := r.keptOf(t); k > 0 {
@@ -384,11 +515,37 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 		}
 	}
 	d += r.staging(t)
+	r.acted = true
+	var w *work
+	if r.m != nil && r.m.saver != nil {
+		staging, overhead := r.staging(t), r.overheadOf(t, c.Attempt)
+		d = r.m.saver.begin(now, c, whole, d-staging-overhead, staging, overhead)
+		w = &r.m.saver.works[t]
+	}
+	if r.m != nil && r.m.breaking != nil {
+		after := r.m.breaking.fails(t, c.Attempt)
+		if w != nil {
+			w.fails = now.Add(after)
+		}
+		if after < d {
+			d = after
+			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
+		}
+	}
 	if len(r.taskFail) > 0 {
 		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
 			d = after
 			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
+			if w != nil {
+				w.fails = now.Add(after)
+			}
 		}
+	}
+	if r.window != nil {
+		r.window.endAt[t] = now.Add(d)
+	}
+	if w != nil {
+		w.end = now.Add(d)
 	}
 	r.ends.push(end{now.Add(d), t, c.Attempt})
 }
@@ -443,13 +600,21 @@ func (a allowance) on(est time.Duration) time.Duration {
 // ended writes the fact of a scheduled end.
 func (r *run) ended(e end, ev *sched.Event) {
 	t := e.task
-	*ev = sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
-	if e.attempt == 1 && len(r.fates) == 0 {
+	ev.Set(sched.Finished, t, 0, e.attempt, r.Workload.Run[t])
+	saver := (*saver)(nil)
+	if r.m != nil {
+		saver = r.m.saver
+	}
+	if e.attempt == 1 && len(r.fates) == 0 && saver == nil {
 		return
 	}
 	held := e.at.Sub(r.k.StartedAt(t))
 	if f, ok := r.fates[t]; ok && f.attempt == e.attempt {
 		delete(r.fates, t)
+		if saver != nil {
+			ev.Kind, ev.Done = f.kind, saver.failed(e.at, t)
+			return
+		}
 		r.lose(t, held)
 		ev.Kind, ev.Done = f.kind, 0
 		if f.kind == sched.FailedAttempt {
@@ -457,7 +622,10 @@ func (r *run) ended(e end, ev *sched.Event) {
 		}
 		return
 	}
-	if e.attempt > 1 {
+	if saver != nil {
+		saver.spend(e.at, t, &saver.works[t])
+		r.lose(t, saver.wasted(e.at, t))
+	} else if e.attempt > 1 {
 		r.lose(t, r.wasted(t, held))
 	}
 }
@@ -518,7 +686,11 @@ func (r *run) losses(n sched.NodeID, now sched.Time) {
 		if r.lost[t] != r.k.Attempt(t) && slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) &&
 			!slices.ContainsFunc(r.in, func(e sched.Event) bool { return e.Kind <= sched.Stopped && e.Task == t }) {
 			r.lost[t] = r.k.Attempt(t) // a gang that loses a second node loses nothing more
-			r.lose(t, now.Sub(r.k.StartedAt(t)))
+			if r.m == nil || r.m.saver == nil {
+				r.lose(t, now.Sub(r.k.StartedAt(t)))
+			} else if kept := r.m.saver.failed(now, t); kept > r.k.Kept(t) {
+				r.in = append(r.in, sched.Event{Kind: sched.CheckpointDone, Task: t, Attempt: r.k.Attempt(t), Node: sched.NoNode, Done: kept, Value: int64(r.Checkpoint.Cost)})
+			}
 		}
 	}
 }
@@ -548,7 +720,15 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		d := r.tb.DemandOf(t)
 		res.GPUSeconds += held.Seconds() * float64(d.GPUTotal()) / sched.Whole
 		res.CPUSeconds += held.Seconds() * float64(d.CPUTotal()) / 1000
+		if r.m != nil && r.m.saver != nil {
+			r.m.saver.spend(end, t, &r.m.saver.works[t])
+			r.lose(t, r.m.saver.wasted(end, t))
+			continue
+		}
 		r.lose(t, r.wasted(t, held))
+	}
+	if r.m != nil && r.m.saver != nil {
+		res.CheckpointGPUSeconds, res.RestoreGPUSeconds = r.m.saver.saveGPU, r.m.saver.load
 	}
 	res.Last = max(res.Last, r.k.LastEnd())
 	res.Unfinished = len(r.tb.Tasks) - r.k.Over()
@@ -558,6 +738,12 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		}
 	}
 	res.LostGPUSeconds, res.LostCPUSeconds = r.lostGPU, r.lostCPU
+	if e := r.elastic; e != nil {
+		e.pay(end, 0)
+		res.NodeHours, res.Scalings = e.nodeNS/3.6e12, e.scalings
+	} else {
+		res.NodeHours = float64(len(r.Nodes)) * max(end, res.Last).Sub(first).Hours()
+	}
 	res.Wall = time.Since(began)
 	return res
 }

@@ -3,6 +3,7 @@ package tui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -211,9 +212,10 @@ func TestTheListIsVirtual(t *testing.T) {
 // acted is a source that writes down what is done to it.
 type acted struct {
 	Source
-	mu   sync.Mutex
-	done []Action
-	fail bool
+	mu     sync.Mutex
+	done   []Action
+	fail   bool
+	logged int
 }
 
 func (a *acted) Act(_ context.Context, x Action) (string, error) {
@@ -227,7 +229,14 @@ func (a *acted) Act(_ context.Context, x Action) (string, error) {
 }
 
 func (a *acted) Logs(context.Context, sched.TaskID, int32, int) ([]string, error) {
-	return []string{"epoch 1", "epoch 2"}, nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.logged += 30
+	var lines []string
+	for i := range a.logged {
+		lines = append(lines, fmt.Sprintf("epoch %d", i+1))
+	}
+	return lines, nil
 }
 
 func (a *acted) Info() Info {
@@ -271,7 +280,17 @@ func TestActionsAreConfirmed(t *testing.T) {
 	s.keys("3", "P", "y")
 	wants(t, s, "no such task")
 	s.keys("l")
-	wants(t, s, "epoch 2")
+	wants(t, s, "logs of", "epoch 30")
+	s.send(s.m.again())
+	wants(t, s, "epoch 60") // the end that has come
+	s.keys("ctrl+u")
+	s.send(s.m.again())
+	wants(t, s, "epoch 45") // who reads further up is left there
+	s.keys("esc")
+	s.send(s.m.again())
+	if s.m.view == viewText {
+		t.Fatal("logs that were left come back")
+	}
 }
 
 func TestReadOnlyChangesNothing(t *testing.T) {
@@ -453,8 +472,9 @@ func TestAGrowingRunIsFollowed(t *testing.T) {
 		t.Fatalf("the end is %v, shown is %v", end/10, s.m.clock.at)
 	}
 	src.end = end / 5
-	s.tick()
-	s.tick()
+	for range perSecond {
+		s.tick()
+	}
 	if s.m.clock.at != end/5 {
 		t.Fatal("the clock does not follow what is recorded")
 	}

@@ -15,8 +15,10 @@ type hit struct {
 
 // View draws the screen.
 func (m model) View() string {
-	c := m.draw()
-	return c.render(m.theme, m.out)
+	if d := m.drawn; !d.valid || d.change != m.change {
+		*d = drawn{m.change, m.draw().render(m.theme, m.out), true}
+	}
+	return m.drawn.text
 }
 
 // draw makes the picture of the present state. The canvas is used again by the next call.

@@ -78,7 +78,7 @@ type part struct {
 	run                 func(b *bench) error
 }
 
-var parts = slices.Concat(backfillParts, gpuParts, attainedParts, fgdParts, realtimeParts, dagParts, heteroParts, logParts, queueingParts, fairParts, optimumParts)
+var parts = slices.Concat(backfillParts, gpuParts, attainedParts, fgdParts, realtimeParts, dagParts, heteroParts, logParts, queueingParts, fairParts, optimumParts, checkpointParts)
 
 // bench is what the checks of a part share.
 type bench struct {

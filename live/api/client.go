@@ -322,6 +322,27 @@ func (c *Client) Events(ctx context.Context, w io.Writer, from int64, follow boo
 	return c.copyTo(ctx, w, "/v1/events", q)
 }
 
+// Queues returns the queues.
+func (c *Client) Queues(ctx context.Context) (QueuesState, error) {
+	var q QueuesState
+	err := c.ask(ctx, http.MethodGet, "/v1/queues", nil, nil, &q)
+	return q, err
+}
+
+// Alerts returns whom the daemon alerts of what.
+func (c *Client) Alerts(ctx context.Context) (daemon.AlertsState, error) {
+	var a daemon.AlertsState
+	err := c.ask(ctx, http.MethodGet, "/v1/alerts", nil, nil, &a)
+	return a, err
+}
+
+// TestAlert has an alert sent for trying.
+func (c *Client) TestAlert(ctx context.Context) (daemon.AlertsState, error) {
+	var a daemon.AlertsState
+	err := c.ask(ctx, http.MethodPost, "/v1/alerts/test", nil, nil, &a)
+	return a, err
+}
+
 // Record has a follower read what was told to the kernel and what it ordered, from where it stands on; with follow until the context ends
 // or the daemon does.
 func (c *Client) Record(ctx context.Context, f *daemon.Follower, follow bool) error {

@@ -64,8 +64,8 @@
 //
 // Done, Failed, Dropped and Rejected are final. Blocked, Running, Stopping, Backoff: a hold counts when the task would be ready (again).
 //
-// A failed attempt is tried again while Class.Retries last, after Class.Backoff, doubled each time up to 64 times. The loss of a node costs no retry and
-// has no backoff.
+// A failed attempt is tried again while Class.Retries last, after Class.Backoff, doubled each time up to 64 times, or after what the fact says (a driver that
+// draws jitter tells it so, and a replay draws nothing). The loss of a node costs no retry and has no backoff.
 //
 // # Attempts
 //
@@ -121,6 +121,9 @@
 //     A node's loss is told as NodeDown; the attempts that it took with it need no report, and a late one is harmless.
 //   - Stopped and FailedAttempt say in Done what work is kept, in time on a node of reference speed, all attempts together; 0 means that all
 //     is lost.
+//   - Where it saves the work of tasks, it tells CheckpointDone with the work saved and for how long that held the task up, no later than the
+//     loss of a node on which it then counts; Started with the time that restoring took, if it did; and DependencyDown and DependencyUp of
+//     CheckpointStorage. From these a policy sees what stopping a task costs (AtRisk, CheckpointCost, StopLoss).
 //   - It calls Step no later than NextWake, with no facts if there are none.
 //   - A job's tasks, and their estimates, classes and edges, are in the Table before its JobArrived, and its dependencies have no cycle; a
 //     job that breaks this is refused.

@@ -263,11 +263,11 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 	}
 	if arrivals {
 		for i := range in {
-			switch in[i].Kind {
+			switch e := &in[i]; e.Kind {
 			case JobArrived:
-				k.arrive(&in[i])
+				k.arrive(e)
 			case EdgeAdded:
-				k.addEdge(in[i])
+				k.addEdge(*e)
 			}
 		}
 	}
@@ -275,10 +275,15 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 		k.wake = Never
 		k.pol.Observe(&k.State, Event{Kind: Wake, Task: Nobody})
 	}
-	for _, t := range k.starts {
-		k.startClaim(t)
+	if len(k.starts) > 0 {
+		for _, t := range k.starts {
+			k.startClaim(t)
+		}
+		k.starts = k.starts[:0]
 	}
-	k.starts = k.starts[:0]
+	if k.quotas != nil && len(k.quotas.cohorts) > 0 {
+		k.reclaim()
+	}
 	k.pol.Decide(&k.round)
 	if invariants {
 		k.sampleInvariants()
@@ -336,8 +341,10 @@ func (k *Kernel) change(e *Event) {
 			k.stopped(e, rw)
 		case CheckpointDone:
 			k.keep(e.Task, e.Done)
+			k.noteSaving(e)
 			k.pol.Observe(&k.State, *e)
 		case Started:
+			k.noteSaving(e)
 			k.pol.Observe(&k.State, *e)
 		}
 	case NodeDown:
@@ -434,7 +441,7 @@ func (k *Kernel) arrive(e *Event) {
 		k.refused++
 		return
 	}
-	for t := first; t < min(end, len(k.rows)); t++ {
+	for t := first; t < len(k.rows) && t < end; t++ {
 		if k.rows[t].phase != Unknown {
 			k.refused++
 			return
@@ -486,6 +493,7 @@ func (k *Kernel) arrive(e *Event) {
 			}
 			continue
 		}
+		rw.ready = min(k.tb.Tasks[t].Submit, k.now) // not when the batch came: the decision window is waiting
 		k.makeReady(TaskID(t), Order)
 	}
 }
@@ -509,6 +517,9 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 	}
 	rw.phase, rw.mark = Ready, k.now
 	k.ready++
+	if k.quotas != nil {
+		k.quotas.waits(k.tb, t, 1)
+	}
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 }
 
@@ -749,6 +760,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	k.ready--
 	if k.quotas != nil {
 		k.quotas.take(k.tb, t, d)
+		k.quotas.waits(k.tb, t, -1)
 	}
 	if len(victims) == 0 {
 		k.run(t, rw, r)
@@ -853,7 +865,11 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 		k.stage(t, rw.at)
 	}
 	k.running++
-	k.cmds = append(k.cmds, Command{Kind: Start, Task: t, Attempt: rw.attempt, On: r.on})
+	// Written in place: this is the order that is given most.
+	n := len(k.cmds)
+	k.cmds = slices.Grow(k.cmds, 1)[:n+1]
+	c := &k.cmds[n]
+	c.Kind, c.Cause, c.Task, c.Attempt, c.Queue, c.Replicas, c.On = Start, 0, t, rw.attempt, 0, 0, r.on
 }
 
 // evict orders a running task to stop.
@@ -913,11 +929,15 @@ func (k *Kernel) failed(e *Event, rw *row) {
 	k.book.Restarts++
 	rw.phase, rw.cause = Backoff, FailureDelay
 	k.pol.Observe(&k.State, *e)
-	if cl.Backoff <= 0 {
+	wait := RetryBackoff(cl.Backoff, int(rw.fails))
+	if e.Value > 0 {
+		wait = time.Duration(e.Value)
+	}
+	if wait <= 0 {
 		k.makeReady(t, FailureDelay)
 		return
 	}
-	k.backoffs.push(k.now.Add(RetryBackoff(cl.Backoff, int(rw.fails))), t)
+	k.backoffs.push(k.now.Add(wait), t)
 }
 
 // RetryBackoff returns the wait before the n-th retry (n from 1): base doubled each time, at most 64 times base.
@@ -966,6 +986,9 @@ func (k *Kernel) end(t TaskID, as Phase) {
 		k.blocked--
 	case Ready:
 		k.ready--
+		if k.quotas != nil {
+			k.quotas.waits(k.tb, t, -1)
+		}
 	}
 	k.closeWait(t, rw)
 	rw.phase, rw.mark = as, k.now

@@ -200,9 +200,13 @@ func (w *world) fact() Event {
 	case NodeProfile:
 		e.More = &Detail{Profile: &Profile{SampledAt: w.k.now - Time(e.Value), OtherCPU: e.Value / 1e6, OtherMem: int64(e.N), GPULoad: math.NaN()}}
 	case QuotaSet:
-		e.More = &Detail{Quota: &Quota{CPU: e.Value / 1e6, GPUMilli: -1}}
+		e.More = &Detail{Quota: &Quota{CPU: e.Value / 1e6, GPUMilli: -1, Tasks: int64(e.Attempt)}}
+		if rapid.Bool().Draw(w.t, "lends") {
+			q := e.More.Quota
+			q.Cohort, q.CPU, q.BorrowCPU, q.Tasks, q.Reclaim = "c", q.CPU+2000, e.Value/1e6, 0, rapid.Bool().Draw(w.t, "reclaims")
+		}
 		if e.N > 0 {
-			e.More.Quota.Tenant = "red"
+			e.More.Quota.Tenant = rapid.SampledFrom([]string{"red", "red", "", "blue"}).Draw(w.t, "tenant")
 		}
 		if e.N != 1 {
 			e.More.Quota.Queue = "night"
@@ -275,6 +279,9 @@ func (w *world) restart() {
 		id := TaskID(t)
 		if w.k.Outcome(id) != k.Outcome(id) || w.k.Phase(id) != Unknown && (w.k.Remaining(id) != k.Remaining(id) || w.k.Attained(id) != k.Attained(id) || w.k.ReadySince(id) != k.ReadySince(id)) {
 			w.t.Fatalf("task %d is not what it was", t)
+		}
+		if ph := w.k.Phase(id); ph != Unknown && !ph.Over() && (w.k.AtRisk(id) != k.AtRisk(id) || w.k.StopLoss(id) != k.StopLoss(id) || w.k.CheckpointCost(id) != k.CheckpointCost(id) || w.k.CheckpointedAt(id) != k.CheckpointedAt(id)) {
+			w.t.Fatalf("the checkpoints of task %d are not what they were", t)
 		}
 	}
 	w.k = k

@@ -21,9 +21,12 @@ import (
 // Form: a line that names the schema, then varints, then the CRC-32C of all that in four bytes, little end first.
 
 // snapshotSchema is the first line of a snapshot; another form gets another number. keeperSchema is that of one that ends in what a Keeper keeps.
+// The other two are the same with what was told of the cost of checkpoints, without which they are not written.
 const (
 	snapshotSchema = "schedlab/kernel/v2\n"
 	keeperSchema   = "schedlab/kernel/v3\n"
+	savingSchema   = "schedlab/kernel/v4\n"
+	bothSchema     = "schedlab/kernel/v5\n"
 )
 
 // maxText bounds a name in a snapshot.
@@ -35,9 +38,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 func (k *Kernel) Snapshot(w io.Writer) error {
 	e := newEncoder(w)
 	keeper, keeps := k.pol.(Keeper)
-	if keeps {
+	switch {
+	case keeps && k.saving != nil:
+		e.bytes(bothSchema)
+	case k.saving != nil:
+		e.bytes(savingSchema)
+	case keeps:
 		e.bytes(keeperSchema)
-	} else {
+	default:
 		e.bytes(snapshotSchema)
 	}
 	e.uint(uint64(k.given))
@@ -101,16 +109,42 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 			e.int(int64(p.Connections))
 		}
 	}
-	e.bool(k.quotas != nil)
-	if k.quotas != nil {
+	// 1: there are quotas; 2: some bound the number of tasks, and this stands with each; 3: some lend, likewise.
+	tasks, lends := false, false
+	if k.quotas == nil {
+		e.uint(0)
+	} else {
+		for _, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
+			for _, u := range m {
+				tasks, lends = tasks || u.Quota.Tasks > 0, lends || u.Cohort != ""
+			}
+		}
+		tasks = tasks || lends
+		switch {
+		case lends:
+			e.uint(3)
+		case tasks:
+			e.uint(2)
+		default:
+			e.uint(1)
+		}
 		for _, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
 			// What is not bounded has an entry only to count its use.
-			names := slices.DeleteFunc(slices.Sorted(maps.Keys(m)), func(name string) bool { return m[name].Quota.CPU < 0 && m[name].GPUMilli < 0 })
+			names := slices.DeleteFunc(slices.Sorted(maps.Keys(m)), func(name string) bool { return !m[name].Bounds() })
 			e.uint(uint64(len(names)))
 			for _, name := range names {
 				e.text(name)
 				e.int(m[name].Quota.CPU)
 				e.int(m[name].GPUMilli)
+				if tasks {
+					e.int(m[name].Quota.Tasks)
+				}
+				if lends {
+					e.text(m[name].Cohort)
+					e.int(m[name].BorrowCPU)
+					e.int(m[name].BorrowGPUMilli)
+					e.bool(m[name].Reclaim)
+				}
 			}
 		}
 	}
@@ -131,6 +165,9 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 		e.float(s)
 	}
 	e.waits(&k.waits)
+	if k.saving != nil {
+		e.savings(k)
+	}
 	if keeps {
 		kept := keeper.Keep(&k.State, nil)
 		e.uint(uint64(len(kept)))
@@ -336,6 +373,37 @@ func (e *encoder) waits(w *waits) {
 	}
 }
 
+// savings writes what was told of the cost of the checkpoints of tasks that are not over.
+func (e *encoder) savings(k *Kernel) {
+	n := 0
+	for t := range k.saving {
+		if k.saving[t].attempt > 0 && !k.Phase(TaskID(t)).Over() {
+			n++
+		}
+	}
+	e.uint(uint64(n))
+	for t := range k.saving {
+		if s := &k.saving[t]; s.attempt > 0 && !k.Phase(TaskID(t)).Over() {
+			e.uint(uint64(t))
+			e.uint(uint64(s.attempt))
+			e.uint(uint64(s.cost))
+			e.uint(uint64(s.paid))
+			e.since(k.now, s.at)
+		}
+	}
+}
+
+func (d *decoder) savings(k *Kernel) {
+	k.saving = make([]saving, len(k.rows))
+	d.many("checkpoints", len(k.rows), func(int) {
+		t := d.below(len(k.rows), "task")
+		s := saving{attempt: int32(d.upTo(math.MaxInt32/2, "attempts")), cost: time.Duration(d.length("cost")), paid: time.Duration(d.length("time")), at: d.since(k.now)}
+		if d.err == nil {
+			k.saving[t] = s
+		}
+	})
+}
+
 // decoder reads what encoder wrote. The first error stays; after it all values are 0, so that no loop runs on.
 type decoder struct {
 	r   *bufio.Reader
@@ -346,6 +414,7 @@ type decoder struct {
 
 	keeps bool   // there is something of a Keeper
 	kept  []byte // that
+	saves bool   // there is something of the cost of checkpoints
 }
 
 func (d *decoder) fail(format string, args ...any) {
@@ -478,13 +547,21 @@ func (d *decoder) spec() NodeSpec {
 
 // snapshot fills an empty kernel. Counts and the ledger are worked out by sound.
 func (d *decoder) snapshot(k *Kernel) {
-	for i := range len(snapshotSchema) {
-		b, err := d.ReadByte()
-		d.keeps = d.keeps || err == nil && b != snapshotSchema[i] && b == keeperSchema[i]
-		if err != nil || b != snapshotSchema[i] && b != keeperSchema[i] {
-			d.fail("this is no snapshot of the schema %q", snapshotSchema[:len(snapshotSchema)-1])
-			return
-		}
+	var schema [len(snapshotSchema)]byte
+	for i := range schema {
+		schema[i], _ = d.ReadByte() // the end is no schema
+	}
+	switch string(schema[:]) {
+	case snapshotSchema:
+	case keeperSchema:
+		d.keeps = true
+	case savingSchema:
+		d.saves = true
+	case bothSchema:
+		d.keeps, d.saves = true, true
+	default:
+		d.fail("this is no snapshot of the schema %q", snapshotSchema[:len(snapshotSchema)-1])
+		return
 	}
 	if n := d.uint(); d.err == nil && n != uint64(k.given) {
 		d.fail("the kernel started with %d nodes, not %d", n, k.given)
@@ -556,7 +633,7 @@ func (d *decoder) snapshot(k *Kernel) {
 		}
 		k.profiles = append(k.profiles, p)
 	})
-	if d.bool() {
+	if has := d.upTo(3, "quotas"); has > 0 {
 		k.quotas = &quotas{tenant: map[string]*quotaUse{}, queue: map[string]*quotaUse{}}
 		for i, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
 			d.many("quotas", math.MaxInt32, func(int) {
@@ -564,6 +641,12 @@ func (d *decoder) snapshot(k *Kernel) {
 				q := Quota{Tenant: name, CPU: d.int(), GPUMilli: d.int()}
 				if i == 1 {
 					q.Tenant, q.Queue = "", name
+				}
+				if has >= 2 {
+					q.Tasks = d.int()
+				}
+				if has == 3 {
+					q.Cohort, q.BorrowCPU, q.BorrowGPUMilli, q.Reclaim = d.text(), d.int(), d.int(), d.bool()
 				}
 				k.quotas.of(m, name).Quota = q
 			})
@@ -587,6 +670,9 @@ func (d *decoder) snapshot(k *Kernel) {
 		b.CauseSeconds[i] = d.float()
 	}
 	d.waits(k)
+	if d.saves {
+		d.savings(k)
+	}
 	if d.keeps {
 		d.kept = d.some(d.upTo(math.MaxInt32, "length of what the policy keeps"))
 	}
@@ -802,6 +888,7 @@ func (k *Kernel) bookRuns() error {
 		for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 			k.quotas.take(k.tb, k.runs[i].task, k.Demand(k.runs[i].task))
 		}
+		k.regroup()
 	}
 	return nil
 }

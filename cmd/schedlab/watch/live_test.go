@@ -11,18 +11,10 @@ import (
 
 	"github.com/schedlab/schedlab/live/api"
 	"github.com/schedlab/schedlab/live/daemon"
-	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/tui"
 	"github.com/schedlab/schedlab/tui/history"
 )
-
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == local.ShimCommand {
-		os.Exit(local.Shim(os.Args[2]))
-	}
-	os.Exit(m.Run())
-}
 
 // serve runs a daemon with its socket until stop is called, which returns when it is gone.
 func serve(t *testing.T, state, sockets string) (c *api.Client, stop func()) {
