@@ -190,7 +190,7 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.w, m.h, m.stale = msg.Width, msg.Height, true
 	case tea.KeyMsg:
-		return m.onKey(msg)
+		return m.onKeys(msg)
 	case tea.MouseMsg:
 		return m.onMouse(msg)
 	case saidMsg:
@@ -466,6 +466,14 @@ func (m *model) selected() (history.TaskRow, bool) {
 
 func relatives(d *history.TaskDetail) []history.TaskRow {
 	return append(append([]history.TaskRow(nil), d.Preds...), d.Succs...)
+}
+
+// fullName names a task so that it cannot be taken for another: many tasks are called main.
+func fullName(r history.TaskRow) string {
+	if r.Job == "" || r.Job == r.Name {
+		return taskName(r)
+	}
+	return taskName(r) + " of job " + r.Job
 }
 
 func taskName(r history.TaskRow) string {

@@ -239,6 +239,8 @@ func (m *model) drawBottom(a area) {
 			mark = m.theme.glyph("✗ ", "! ")
 		}
 		a.fit(1, y, a.w-2, st, mark+m.message)
+	case m.view != viewOverview && m.cur().info.Note != "": // the overview has a line for it
+		a.fit(1, y, a.w-2, style{fg: colQueued, bold: true}, m.theme.glyph("⚠ ", "! ")+m.cur().info.Note)
 	default:
 		x := 1
 		for _, h := range m.hints() {
