@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,6 +71,8 @@ func TestTheTerminalIsGivenBack(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
+			ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM) // as the command does
+			defer stop()
 			in, typed := io.Pipe()
 			defer typed.Close()
 			out := &screenOf{}
