@@ -71,6 +71,8 @@ func TestTheTerminalIsGivenBack(t *testing.T) {
 			}
 			ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM) // as the command does
 			defer cancel()
+			ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM) // as the command does
+			defer stop()
 			in, typed := io.Pipe()
 			defer typed.Close()
 			out := &screenOf{}
