@@ -20,6 +20,7 @@ import (
 	"github.com/schedlab/schedlab/benchmarks/report"
 	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
 	"github.com/schedlab/schedlab/traces/cluster"
 	"github.com/schedlab/schedlab/traces/gen"
@@ -31,6 +32,9 @@ type simFlags struct {
 	cluster, format, estimates, warmUp string
 	kill, restart, check               bool
 	overhead, horizon                  time.Duration
+	failures, checkpoint               string
+	profiles                           sim.Profiles
+	models                             modelFlags
 }
 
 func (f *simFlags) add(cmd *cobra.Command) {
@@ -51,6 +55,12 @@ func (f *simFlags) addSimulation(cmd *cobra.Command) {
 	fl.BoolVar(&f.restart, "restart", false, "a preempted task loses its work (default: it resumes)")
 	fl.DurationVar(&f.overhead, "overhead", 0, "time lost, while holding, at each start after a preemption")
 	fl.DurationVar(&f.horizon, "horizon", 0, "stop so long after the first submit (default: run to the end)")
+	fl.StringVar(&f.failures, "failures", "", "nodes and tasks that fail: mtbf=720h,repair=10m (schedlab help failures)")
+	fl.StringVar(&f.checkpoint, "checkpoint", "", "how tasks save their work: every=10m,cost=30s,restart=1m (schedlab help failures)")
+	fl.DurationVar(&f.profiles.Every, "profile-every", 0, "policies see a load of the nodes that is sampled so often (default: 1s with the other two, else none)")
+	fl.DurationVar(&f.profiles.Delay, "profile-delay", 0, "age at which they see a sample")
+	fl.Float64Var(&f.profiles.Noise, "profile-noise", 0, "standard deviation of its error, 0..1")
+	f.models.add(fl)
 }
 
 // options turns the flags into options, but for policies, seeds and loads.
@@ -68,7 +78,23 @@ func (f *simFlags) options() (experiment.Options, error) {
 	}
 	o.Sim.KillAtEstimate, o.Sim.Restart, o.Sim.Overhead, o.Sim.Horizon = f.kill, f.restart, f.overhead, f.horizon
 	o.Check = f.check
-	return o, nil
+	if err := f.models.set(&o.Sim); err != nil {
+		return o, err
+	}
+	if f.failures != "" {
+		if o.Sim.Failures, err = sim.ParseFailures(f.failures); err != nil {
+			return o, asUsage(err)
+		}
+	}
+	if f.checkpoint != "" {
+		if o.Sim.Checkpoint, err = sim.ParseCheckpoint(f.checkpoint); err != nil {
+			return o, asUsage(err)
+		}
+	}
+	if f.profiles != (sim.Profiles{}) {
+		o.Sim.Profiles = &f.profiles
+	}
+	return o, asUsage(o.Sim.Check())
 }
 
 const genPrefix = "gen:"
@@ -289,6 +315,9 @@ one by one.`,
 			}
 			src, w, nodes, clusterName, err := f.source(cmd, path, o.Seeds[0])
 			if err != nil {
+				return err
+			}
+			if err := o.Sim.ReadFaults(nodes); err != nil {
 				return err
 			}
 			o.Source, o.Nodes, o.Pictures, o.Workers = src, nodes, out != "", workers

@@ -35,6 +35,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/schedlab/schedlab/live/failpoint"
+	"github.com/schedlab/schedlab/live/stage"
 )
 
 // Keep is how many checkpoints of a task are kept.
@@ -376,7 +377,7 @@ func (s *Set) get(ctx context.Context, root *os.Root, f *File, name string, own 
 	defer func() { err = errors.Join(err, w.Close()) }()
 	sum := sha256.New()
 	// A byte more than there should be would be one too many.
-	n, err := copyBlocks(ctx, w, io.TeeReader(r, sum), f.Size+1)
+	n, _, err := stage.Copy(ctx, w, io.TeeReader(r, sum), f.Size+1)
 	if err != nil {
 		return err
 	}

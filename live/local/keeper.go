@@ -21,6 +21,7 @@ import (
 
 	"github.com/schedlab/schedlab/live/checkpoint"
 	"github.com/schedlab/schedlab/live/failpoint"
+	"github.com/schedlab/schedlab/live/stage"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -106,6 +107,9 @@ func openKeeper(ctx context.Context, f folder, s *Spec, say func(string, ...any)
 	k := &keeper{f: f, spec: s, c: s.Checkpoint, say: say, roots: roots, taken: make(chan struct{}), done: make([]bool, len(s.Replicas)), answers: make([]string, len(s.Replicas))}
 	k.quiet.L = &k.mu
 	k.ctx, k.cancel = context.WithCancel(context.Background())
+	if slices.ContainsFunc(s.Replicas, func(r Replica) bool { return r.GPUs != 0 }) { // every few seconds again: worth keeping its pages
+		ctx, k.ctx = stage.WithLocked(ctx), stage.WithLocked(k.ctx)
+	}
 	store, err := checkpoint.Open(k.c.Store)
 	if err != nil {
 		return nil, err

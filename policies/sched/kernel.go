@@ -281,6 +281,9 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 		}
 		k.starts = k.starts[:0]
 	}
+	if k.quotas != nil && len(k.quotas.cohorts) > 0 {
+		k.reclaim()
+	}
 	k.pol.Decide(&k.round)
 	if invariants {
 		k.sampleInvariants()
@@ -514,6 +517,9 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 	}
 	rw.phase, rw.mark = Ready, k.now
 	k.ready++
+	if k.quotas != nil {
+		k.quotas.waits(k.tb, t, 1)
+	}
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 }
 
@@ -603,7 +609,7 @@ func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
 	return most
 }
 
-// stage notes how long after its start an attempt waits, holding its room, for what its predecessors send.
+// stage notes how long after its start an attempt waits, holding its room, for what its predecessors send and for its own input.
 func (k *Kernel) stage(t TaskID, slot int32) {
 	if int(slot) >= len(k.staging) {
 		k.staging = append(k.staging, make([]time.Duration, len(k.runs)-len(k.staging))...)
@@ -611,7 +617,10 @@ func (k *Kernel) stage(t TaskID, slot int32) {
 	r := &k.runs[slot]
 	at := r.start
 	for _, p := range r.on {
-		at = max(at, k.Sent(t, p.Node))
+		at = max(at, r.start.Add(k.InputTime(t, p.Node)))
+		if k.tb.EdgeBytes != nil {
+			at = max(at, k.Sent(t, p.Node))
+		}
 	}
 	k.staging[slot] = at.Sub(r.start)
 }
@@ -754,6 +763,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	k.ready--
 	if k.quotas != nil {
 		k.quotas.take(k.tb, t, d)
+		k.quotas.waits(k.tb, t, -1)
 	}
 	if len(victims) == 0 {
 		k.run(t, rw, r)
@@ -854,7 +864,7 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 		r.kept = k.keptOf(t)
 	}
 	r.est = k.attempt(t, r)
-	if k.tb.EdgeBytes != nil {
+	if k.tb.EdgeBytes != nil || k.tb.Data != nil {
 		k.stage(t, rw.at)
 	}
 	k.running++
@@ -979,6 +989,9 @@ func (k *Kernel) end(t TaskID, as Phase) {
 		k.blocked--
 	case Ready:
 		k.ready--
+		if k.quotas != nil {
+			k.quotas.waits(k.tb, t, -1)
+		}
 	}
 	k.closeWait(t, rw)
 	rw.phase, rw.mark = as, k.now
