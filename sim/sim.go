@@ -35,12 +35,15 @@ type Config struct {
 	Profiles       *Profiles       // samplers of the nodes; nil: policies see what is booked alone
 	Seed           uint64          // of all that is random here
 	Window         *Window         // facts are gathered before the kernel is asked; nil: every instant is a decision
+	Tenants        *Tenants        // their quotas; nil: none
 	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
-	Tap      func(now sched.Time, in []sched.Event, out []sched.Command) error
-	Waits    bool                  // keep the wait profile
-	FragMix  *metrics.FragMix      // measure fragmentation against this mix; nil: not measured
-	Progress func(done, total int) // called now and then with tasks that are over
+	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
+	// WaitParts sees the stretches of waiting that ended in a batch, before Tap does. The slice is valid during the call.
+	WaitParts func(parts []sched.WaitPart)
+	Waits     bool                  // keep the wait profile
+	FragMix   *metrics.FragMix      // measure fragmentation against this mix; nil: not measured
+	Progress  func(done, total int) // called now and then with tasks that are over
 }
 
 // Fault is a scripted failure: a node that goes down or comes back at a time, or a task whose attempt fails after holding so long.
@@ -166,7 +169,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		r.elastic.start(first)
 		r.Policy = r.elastic
 	}
-	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: r.Policy, Start: first, Waits: c.Waits})
+	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: r.Policy, Start: first, Waits: c.Waits, WaitParts: c.WaitParts != nil})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w.Source, err)
 	}
@@ -207,6 +210,9 @@ func (c *Config) check() error {
 		return err
 	}
 	if err := c.Checkpoint.Check(c.Failures); err != nil {
+		return err
+	}
+	if err := c.Tenants.Check(); err != nil {
 		return err
 	}
 	switch {
@@ -367,6 +373,9 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
 		}
+		if r.batches == 1 && r.Tenants != nil {
+			r.in = append(r.in, r.Tenants.facts()...)
+		}
 		if r.m != nil {
 			r.m.changes(now, cut)
 		}
@@ -380,6 +389,9 @@ func (r *run) loop(ctx context.Context) error {
 		r.series.until(now, &r.k.State)
 		r.frag.until(now, &r.k.State)
 		out := r.k.Step(now, r.in)
+		if r.WaitParts != nil {
+			r.WaitParts(r.k.WaitParts())
+		}
 		if r.Tap != nil {
 			if err := r.Tap(now, r.in, out); err != nil {
 				return err

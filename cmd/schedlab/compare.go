@@ -34,16 +34,23 @@ type simFlags struct {
 }
 
 func (f *simFlags) add(cmd *cobra.Command) {
+	f.addSimulation(cmd)
 	fl := cmd.Flags()
+	fl.StringVar(&f.warmUp, "warm-up", "0", "leave tasks out of the means that are submitted in the first 1h (say), or are the first 10% (say)")
+	fl.BoolVar(&f.check, "check", false, "verify every schedule with checkers that share no code with the simulator")
+}
+
+// addSimulation adds those that say what is simulated.
+func (f *simFlags) addSimulation(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	f.warmUp = "0"
 	fl.StringVar(&f.cluster, "cluster", "", "nodes: a shorthand such as 8x8xA100, pool:128cpu or \"1000x(64cpu,512gb,8xH100)\",\nor a file (default: what the trace names)")
 	fl.StringVar(&f.format, "format", "", "format of the trace (default: detected)")
 	fl.StringVar(&f.estimates, "estimates", "trace", "run-time estimates that policies see: trace, perfect or factor:x (of the run time)")
-	fl.StringVar(&f.warmUp, "warm-up", "0", "leave tasks out of the means that are submitted in the first 1h (say), or are the first 10% (say)")
 	fl.BoolVar(&f.kill, "kill-at-estimate", false, "cut a run that exceeds its estimate")
 	fl.BoolVar(&f.restart, "restart", false, "a preempted task loses its work (default: it resumes)")
 	fl.DurationVar(&f.overhead, "overhead", 0, "time lost, while holding, at each start after a preemption")
 	fl.DurationVar(&f.horizon, "horizon", 0, "stop so long after the first submit (default: run to the end)")
-	fl.BoolVar(&f.check, "check", false, "verify every schedule with checkers that share no code with the simulator")
 }
 
 // options turns the flags into options, but for policies, seeds and loads.

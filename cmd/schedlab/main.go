@@ -78,6 +78,7 @@ a discrete-event simulator and compares waiting, utilization and throughput.
 
 Start with:
   schedlab compare                 the built-in example, three policies
+  schedlab tui                     the same to watch, two policies side by side
   schedlab compare TRACE --cluster 8x8xA100 --policies fifo,easy,critical-path`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -87,7 +88,7 @@ Start with:
 	root.PersistentPreRunE = func(_ *cobra.Command, args []string) error { return prof.start(args) }
 	prof.add(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
-	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), liveCommand(), completionCommand())
+	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), tuiCommand(), liveCommand(), completionCommand())
 	addCompletions(root)
 	narrow(root)
 	markUsage(root)

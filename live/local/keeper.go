@@ -115,6 +115,9 @@ func openKeeper(ctx context.Context, f folder, s *Spec, say func(string, ...any)
 		return nil, err
 	}
 	k.set = &checkpoint.Set{Store: store, Key: k.c.Key}
+	if k.alien() {
+		k.set.Owner = &s.UID
+	}
 	if err := os.RemoveAll(k.c.Dir); err != nil {
 		return nil, err
 	}
@@ -171,9 +174,12 @@ func openKeeper(ctx context.Context, f folder, s *Spec, say func(string, ...any)
 
 func (k *keeper) dir() string { return filepath.Join(k.c.Dir, "job") }
 
+// alien reports whether the job's user is not the shim's.
+func (k *keeper) alien() bool { return os.Geteuid() == 0 && k.spec.UID != 0 }
+
 // own gives a file to the job's owner.
 func (k *keeper) own(f *os.File) error {
-	if os.Geteuid() != 0 || k.spec.UID == 0 {
+	if !k.alien() {
 		return nil
 	}
 	return f.Chown(int(k.spec.UID), int(k.spec.GID))

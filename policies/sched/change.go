@@ -63,6 +63,9 @@ func (k *Kernel) hold(e Event) {
 func (k *Kernel) unready(t TaskID, rw *row, to Phase, cause Cause) {
 	k.closeWait(t, rw)
 	k.ready--
+	if k.quotas != nil {
+		k.quotas.waits(k.tb, t, -1)
+	}
 	rw.phase, rw.cause = to, cause
 	if to == Blocked {
 		k.blocked++
@@ -161,11 +164,15 @@ func (k *Kernel) profile(e *Event) {
 // quotas bounds what tenants and queues hold.
 type quotas struct {
 	tenant, queue map[string]*quotaUse
+	cohorts       []*cohort // nil where nobody lends
 }
 
 type quotaUse struct {
 	Quota
 	CPU, GPU, Tasks int64 // in use
+
+	with    *cohort               // that it lends to and borrows from; nil if it does not
+	waiting [quotaResources]int64 // what its ready tasks ask for; only with a cohort
 }
 
 func (k *Kernel) setQuota(q Quota) {
@@ -180,6 +187,7 @@ func (k *Kernel) setQuota(q Quota) {
 	} else {
 		k.quotas.of(k.quotas.queue, q.Queue).Quota = q
 	}
+	k.regroup()
 }
 
 func (q *quotas) of(m map[string]*quotaUse, name string) *quotaUse {
@@ -207,16 +215,15 @@ func nameOf(names []string, i int) string {
 func (q *quotas) allows(tb *Table, t TaskID, victims []TaskID) bool {
 	for _, v := range victims {
 		q.give(tb, v, tb.DemandOf(v))
+		q.waits(tb, v, 1) // it is ready then, and nobody borrows what it asks for
 	}
 	d, ok := tb.DemandOf(t), true
 	for _, u := range q.both(tb, t) {
-		if u.Quota.CPU >= 0 && u.CPU+d.CPUTotal() > u.Quota.CPU || u.GPUMilli >= 0 && u.GPU+d.GPUTotal() > u.GPUMilli ||
-			u.Quota.Tasks > 0 && u.Tasks+1 > u.Quota.Tasks {
-			ok = false
-		}
+		ok = ok && u.allows(d)
 	}
 	for _, v := range victims {
 		q.take(tb, v, tb.DemandOf(v))
+		q.waits(tb, v, -1)
 	}
 	return ok
 }

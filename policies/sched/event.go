@@ -105,6 +105,11 @@ type Quota struct {
 	CPU           int64  // milli-CPU
 	GPUMilli      int64
 	Tasks         int64 // that run at once, as the workers of a queue; 0 is no bound either
+
+	// Cohort, if not "", names tenants, or queues, that lend each other what they do not use of CPU and GPUMilli. See cohort.go for the rule.
+	Cohort                    string
+	BorrowCPU, BorrowGPUMilli int64 // what may be held above CPU and GPUMilli, negative: all that is idle
+	Reclaim                   bool  // what others have borrowed of it is taken back by preemption; else as they end
 }
 
 // Bounds reports whether the quota bounds anything.

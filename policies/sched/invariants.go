@@ -143,4 +143,19 @@ func (k *Kernel) checkQuotas() {
 			}
 		}
 	}
+	var waiting [][quotaResources]int64
+	for _, c := range k.quotas.cohorts {
+		for _, m := range c.members {
+			waiting = append(waiting, m.waiting)
+		}
+	}
+	k.regroup()
+	for _, c := range k.quotas.cohorts {
+		for _, m := range c.members {
+			if m.waiting != waiting[0] {
+				panic(fmt.Sprintf("quota %+v: %v wait, recount %v", m.Quota, waiting[0], m.waiting))
+			}
+			waiting = waiting[1:]
+		}
+	}
 }

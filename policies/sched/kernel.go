@@ -16,6 +16,8 @@ type Config struct {
 	Policy Policy
 	Start  Time // time before the first batch; batches never go back before it
 	Waits  bool // keep the wait profile's rows
+
+	WaitParts bool // keep what waiting ends in each step, see Kernel.WaitParts
 }
 
 // Kernel turns facts into orders. One goroutine owns it. See the package comment for the main loop.
@@ -88,6 +90,8 @@ func empty(c Config) (*Kernel, error) {
 	k.waits.head = Nobody
 	if c.Waits {
 		k.waits.rows = map[waitKey]*waitSum{}
+	}
+	if k.waits.keeps = c.WaitParts; c.Waits || c.WaitParts {
 		k.waits.lacking = map[TaskID]Resource{}
 		k.waits.last = map[TaskID]TaskID{}
 	}
@@ -239,6 +243,7 @@ func (k *Kernel) NextWake() (Time, bool) {
 func (k *Kernel) Step(now Time, in []Event) []Command {
 	k.now = max(k.now, now)
 	k.cmds = k.cmds[:0]
+	k.waits.parts = k.waits.parts[:0]
 	arrivals := false
 	for i := range in {
 		switch e := &in[i]; {
@@ -275,6 +280,9 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 			k.startClaim(t)
 		}
 		k.starts = k.starts[:0]
+	}
+	if k.quotas != nil && len(k.quotas.cohorts) > 0 {
+		k.reclaim()
 	}
 	k.pol.Decide(&k.round)
 	if invariants {
@@ -509,6 +517,9 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 	}
 	rw.phase, rw.mark = Ready, k.now
 	k.ready++
+	if k.quotas != nil {
+		k.quotas.waits(k.tb, t, 1)
+	}
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 }
 
@@ -542,7 +553,7 @@ func (k *Kernel) unblockOne(t, u TaskID) {
 	if k.Phase(u) != Blocked || k.rows[u].waitsFor > 0 {
 		return
 	}
-	if k.waits.rows != nil {
+	if k.waits.last != nil {
 		k.waits.last[u] = t
 	}
 	k.makeReady(u, Order)
@@ -749,6 +760,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	k.ready--
 	if k.quotas != nil {
 		k.quotas.take(k.tb, t, d)
+		k.quotas.waits(k.tb, t, -1)
 	}
 	if len(victims) == 0 {
 		k.run(t, rw, r)
@@ -974,6 +986,9 @@ func (k *Kernel) end(t TaskID, as Phase) {
 		k.blocked--
 	case Ready:
 		k.ready--
+		if k.quotas != nil {
+			k.quotas.waits(k.tb, t, -1)
+		}
 	}
 	k.closeWait(t, rw)
 	rw.phase, rw.mark = as, k.now

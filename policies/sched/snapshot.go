@@ -109,19 +109,23 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 			e.int(int64(p.Connections))
 		}
 	}
-	// 1: there are quotas; 2: some bound the number of tasks, and this stands with each.
-	tasks := false
+	// 1: there are quotas; 2: some bound the number of tasks, and this stands with each; 3: some lend, likewise.
+	tasks, lends := false, false
 	if k.quotas == nil {
 		e.uint(0)
 	} else {
 		for _, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
 			for _, u := range m {
-				tasks = tasks || u.Quota.Tasks > 0
+				tasks, lends = tasks || u.Quota.Tasks > 0, lends || u.Cohort != ""
 			}
 		}
-		if tasks {
+		tasks = tasks || lends
+		switch {
+		case lends:
+			e.uint(3)
+		case tasks:
 			e.uint(2)
-		} else {
+		default:
 			e.uint(1)
 		}
 		for _, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
@@ -134,6 +138,12 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 				e.int(m[name].GPUMilli)
 				if tasks {
 					e.int(m[name].Quota.Tasks)
+				}
+				if lends {
+					e.text(m[name].Cohort)
+					e.int(m[name].BorrowCPU)
+					e.int(m[name].BorrowGPUMilli)
+					e.bool(m[name].Reclaim)
 				}
 			}
 		}
@@ -623,7 +633,7 @@ func (d *decoder) snapshot(k *Kernel) {
 		}
 		k.profiles = append(k.profiles, p)
 	})
-	if has := d.upTo(2, "quotas"); has > 0 {
+	if has := d.upTo(3, "quotas"); has > 0 {
 		k.quotas = &quotas{tenant: map[string]*quotaUse{}, queue: map[string]*quotaUse{}}
 		for i, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
 			d.many("quotas", math.MaxInt32, func(int) {
@@ -632,8 +642,11 @@ func (d *decoder) snapshot(k *Kernel) {
 				if i == 1 {
 					q.Tenant, q.Queue = "", name
 				}
-				if has == 2 {
+				if has >= 2 {
 					q.Tasks = d.int()
+				}
+				if has == 3 {
+					q.Cohort, q.BorrowCPU, q.BorrowGPUMilli, q.Reclaim = d.text(), d.int(), d.int(), d.bool()
 				}
 				k.quotas.of(m, name).Quota = q
 			})
@@ -749,6 +762,7 @@ func (d *decoder) waits(k *Kernel) {
 		w.last[t] = TaskID(d.below(len(k.rows), "task"))
 	})
 	if k.waits.rows != nil {
+		w.keeps = k.waits.keeps
 		k.waits = w
 	}
 }
@@ -874,6 +888,7 @@ func (k *Kernel) bookRuns() error {
 		for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 			k.quotas.take(k.tb, k.runs[i].task, k.Demand(k.runs[i].task))
 		}
+		k.regroup()
 	}
 	return nil
 }

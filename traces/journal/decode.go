@@ -137,6 +137,11 @@ type quotaJSON struct {
 	CPU      int64  `json:"cpu"`
 	GPUMilli int64  `json:"gpu_milli"`
 	Tasks    int64  `json:"tasks"`
+
+	Cohort         string `json:"cohort"`
+	BorrowCPU      int64  `json:"borrow_cpu"`
+	BorrowGPUMilli int64  `json:"borrow_gpu_milli"`
+	Reclaim        bool   `json:"reclaim"`
 }
 
 type commandJSON struct {
