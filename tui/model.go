@@ -84,6 +84,8 @@ type model struct {
 	bad     bool
 	until   time.Time // the message goes then; zero = with the next key
 	words   []string  // viewText
+	again   tea.Cmd   // asks for them anew, each second; nil = they stay
+	reread  time.Time
 	title   string
 	buffer  *canvas
 	out     *strings.Builder
@@ -129,9 +131,11 @@ type (
 		err  error
 	}
 	textMsg struct {
-		title string
-		lines []string
-		err   error
+		title   string
+		lines   []string
+		err     error
+		again   tea.Cmd // asks for it anew, since it grows
+		refresh bool    // it was asked for anew
 	}
 )
 
@@ -173,7 +177,7 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.w, m.h, m.stale = msg.Width, msg.Height, true
 	case tea.KeyMsg:
-		return m.onKey(msg)
+		return m.onKeys(msg)
 	case tea.MouseMsg:
 		return m.onMouse(msg)
 	case saidMsg:
@@ -188,11 +192,32 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.say(msg.err.Error(), true)
 			break
 		}
-		m.words, m.title = msg.lines, msg.title
-		m.go_(viewText)
-		m.cur().cursor[viewText], m.cur().offset[viewText] = 0, 0
+		m.showText(msg)
 	}
 	return m, nil
+}
+
+// showText shows an answer. Of one that grows the end is shown; when it comes again, it moves on only if its end was on the screen.
+func (m *model) showText(t textMsg) {
+	s, rows := m.cur(), max(m.panes()[0].h-1, 1)
+	end := func() int { return max(len(m.words)-rows, 0) }
+	if t.refresh {
+		if m.view != viewText || m.title != t.title {
+			return // it was left meanwhile
+		}
+		atEnd := s.offset[viewText] >= end()
+		m.words = t.lines
+		if atEnd {
+			s.offset[viewText] = end()
+		}
+		return
+	}
+	m.words, m.title, m.again = t.lines, t.title, t.again
+	m.go_(viewText)
+	s.offset[viewText] = 0
+	if t.again != nil {
+		s.offset[viewText] = end()
+	}
 }
 
 func (m *model) cur() *side { return &m.sides[m.focus] }
@@ -248,6 +273,10 @@ func (m model) onTick(now time.Time) (tea.Model, tea.Cmd) {
 		m.stale = m.stale || m.clock.at != was
 	}
 	cmds := []tea.Cmd{m.tick()}
+	if m.view == viewText && m.again != nil && now.Sub(m.reread) >= time.Second {
+		m.reread = now
+		cmds = append(cmds, m.again)
+	}
 	if !m.busy && (m.stale || !m.closed()) {
 		m.busy, m.stale = true, false
 		cmds = append(cmds, m.ask())
@@ -298,11 +327,20 @@ func (m *model) onLook(l lookMsg) {
 		} else if m.clock.follow {
 			m.clock.at = end
 		}
+		m.zoom = m.firstZoom(end - from)
 	}
 	if m.set && !m.tempo && !m.clock.follow && end > from {
 		m.clock.speed = speedFor(time.Duration(end-from), m.opt.lasts())
 		m.tempo = m.closed()
 	}
+}
+
+// firstZoom is what curves and the Gantt chart show at first: a quarter of a run, so that one sees it move, and live the last half hour.
+func (m *model) firstZoom(length sched.Time) float64 {
+	if m.sides[0].info.Mode == Live {
+		return min(float64(30*time.Minute)/float64(length), 1)
+	}
+	return 0.25
 }
 
 // settle keeps the selections of a side within what is there.
@@ -336,7 +374,7 @@ func (m *model) window() (from, to sched.Time) {
 	}
 	mid := m.middle
 	if !m.panned {
-		mid = m.clock.at - w/4 // what has been shows, and a little of what comes
+		mid = m.clock.at - w*3/8 // what has been shows, and a little of what comes
 	}
 	a := min(max(mid-w/2, from), max(end-w, from))
 	return a, a + w

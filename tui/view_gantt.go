@@ -144,7 +144,8 @@ func (m *model) drawBar(a area, r *history.GanttRow, from, to int, name string, 
 	if m.paint != byState {
 		col = ownerColour(id)
 	}
-	whole := true
+	full0, full1 := 0, 0 // the longest stretch in which it holds all of the row: there its name can stand
+	run := from
 	for x := from; x < to; x++ {
 		fill := r.Cells[x].Fill
 		g := m.theme.level(float64(fill) / 100)
@@ -155,12 +156,16 @@ func (m *model) drawBar(a area, r *history.GanttRow, from, to int, name string, 
 			g = rune(letter(id)[0])
 		}
 		a.put(x, 0, style{fg: col}, g, 1)
-		whole = whole && fill > 85
+		if fill <= 85 {
+			run = x + 1
+		} else if x+1-run > full1-full0 {
+			full0, full1 = run, x+1
+		}
 	}
-	if whole && to-from >= history.NameFrom && name != "" && !m.theme.colourless() {
-		st := style{fg: ink, bg: col}
-		for x := a.sub(from, 0, to-from, 1).text(0, 0, st, name); x < to-from; x++ { // cut off, without a mark: it is a label
-			a.put(from+x, 0, style{fg: col}, m.theme.level(1), 1)
+	if n := full1 - full0 - 1; n >= history.NameFrom-1 && name != "" && !m.theme.colourless() {
+		// Cut off without a mark, since it is a label, and a column before the next bar's.
+		for x := a.sub(full0, 0, n, 1).text(0, 0, style{fg: ink, bg: col}, name); x < n; x++ {
+			a.put(full0+x, 0, style{fg: col}, m.theme.level(1), 1)
 		}
 	}
 	switch { // the end of an attempt that did not finish has its sign, whatever the colours stand for

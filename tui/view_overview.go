@@ -88,6 +88,9 @@ func (m *model) drawCounts(a area, y int, f *history.Frame) int {
 	for _, b := range bar {
 		sum += int(b.n)
 		to := 1 + sum*w/total
+		if b.n > 0 {
+			to = max(to, x+1) // few are seen too
+		}
 		for ; x < to && x <= w; x++ {
 			a.text(x, y, style{fg: looks[b.p].col}, m.theme.glyph("█", looks[b.p].ascii))
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -197,6 +198,28 @@ func (l *Live) selector(t sched.TaskID) (s string) {
 	return s
 }
 
+// TaskNamed returns the task of that name, or as the commands take it: 12, or 12/train.
+func (l *Live) TaskNamed(job, name string) (sched.TaskID, bool) {
+	found := sched.Nobody
+	rec, _, _ := l.record()
+	if number, _, _ := strings.Cut(name, "/"); job == "" {
+		if n, err := strconv.Atoi(number); err == nil {
+			rec.Table(func(tb *sched.Table) {
+				for t := range tb.Tasks {
+					if int(tb.Tasks[t].Job) == n-1 && daemon.Selector(tb, sched.TaskID(t)) == name {
+						found = sched.TaskID(t)
+						return
+					}
+				}
+			})
+		}
+	}
+	if found != sched.Nobody {
+		return found, true
+	}
+	return l.Run.TaskNamed(job, name)
+}
+
 // Act has the daemon do something and returns what it did.
 func (l *Live) Act(ctx context.Context, a tui.Action) (string, error) {
 	if a.Kind == tui.SetPolicy {
@@ -218,6 +241,9 @@ func (l *Live) Act(ctx context.Context, a tui.Action) (string, error) {
 		return "", fmt.Errorf("cannot %s here", a.Kind)
 	}
 	done, err := l.c.Act(ctx, what, sel)
+	if errors.Is(err, context.DeadlineExceeded) && (a.Kind == tui.Preempt || a.Kind == tui.Cancel) {
+		return fmt.Sprintf("%s %s: asked for; it has its grace to stop", a.Kind, sel), nil
+	}
 	if err != nil {
 		return "", err
 	}

@@ -106,6 +106,14 @@ func TestALiveRecordingFollowsTheDaemonAndActsOnIt(t *testing.T) {
 	if lines, err := l.Logs(t.Context(), 0, 0, 1); err != nil || len(lines) != 1 || lines[0] != "there" {
 		t.Errorf("the last line of the log is %q, %v", lines, err)
 	}
+	for name, want := range map[string]sched.TaskID{"1/b": 1, "2/x": x, "y": y} {
+		if got, ok := l.TaskNamed("", name); !ok || got != want {
+			t.Errorf("%s is task %d, %v; wanted %d", name, got, ok, want)
+		}
+	}
+	if got, ok := l.TaskNamed("", "7/x"); ok {
+		t.Errorf("7/x is task %d", got)
+	}
 	act := func(kind tui.ActionKind, task sched.TaskID, want string) {
 		t.Helper()
 		if said, err := l.Act(t.Context(), tui.Action{Kind: kind, Task: task}); err != nil || !strings.Contains(said, want) {
