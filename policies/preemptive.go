@@ -22,6 +22,7 @@ type Preemptive struct {
 	Mild  bool  // a task stops none of the same key
 	Place Place // nil: first fit
 	Skip  bool  // pass over what does not fit
+	Loss  Loss  // if not nil: what a stop costs counts, see Loss
 
 	laxity int64                                // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
 	began  func(s *sched.State, t sched.TaskID) // if not nil: told of every task that has started
@@ -54,7 +55,11 @@ func (p *Preemptive) Observe(s *sched.State, e sched.Event) {
 			p.push(s, e.Task)
 		}
 		p.lines.Reopen()
-	case sched.JobArrived, sched.Started, sched.CheckpointDone:
+	case sched.CheckpointDone:
+		if p.Loss != nil { // it costs less now to stop it
+			p.lines.Reopen()
+		}
+	case sched.JobArrived, sched.Started:
 	default:
 		p.lines.Reopen()
 	}
@@ -222,13 +227,15 @@ func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
 
 // byNodeServes reports whether the tree can tell whom to stop for t.
 func (p *Preemptive) byNodeServes(s *sched.State, t sched.TaskID) bool {
-	return p.Place == nil && p.stop.near.serves(s, t) && p.running.serves(s.DemandID(t))
+	return p.Place == nil && p.Loss == nil && p.stop.near.serves(s, t) && p.running.serves(s.DemandID(t))
 }
 
 // search looks at all running tasks.
 func (p *Preemptive) search(r *sched.Round, t sched.TaskID, place Place) bool {
 	switch {
 	case p.evict != nil:
+	case p.Loss != nil:
+		p.evict = worthwhile(p.Key, p.Loss)
 	case p.laxity > 0:
 		p.evict = func(s *sched.State, running, t sched.TaskID) (int64, bool) {
 			rank := laxityRunning(s, running)

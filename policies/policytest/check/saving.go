@@ -151,7 +151,10 @@ func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome 
 		if run > 0 {
 			share = (run - kept) / run
 		}
-		slack := 4.0 * float64(i+1)
+		slack := 4.0 * float64(i+1) // what is kept is in whole ns of the reference node
+		if run > 0 {
+			slack *= max(float64(hi)/run, 1)
+		}
 		if s.How == Complete {
 			ok, first := false, 0.0
 			for _, whole := range []float64{float64(lo), float64(hi)} {
