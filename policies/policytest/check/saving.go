@@ -124,6 +124,7 @@ func (v *Saving) walk(works, left, every, at float64) (now attempt, end float64)
 func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome func(sched.TaskID) sched.Outcome) {
 	c, v := &k.c, k.c.Saving
 	run, kept, gpus := float64(c.Run[t]), 0.0, float64(c.Table.DemandOf(t).GPUTotal())/sched.Whole/1e9
+	rounding := 0.0
 	useful, lost := 0.0, 0.0 // ns held for what is kept, and in vain
 	for i, s := range spans {
 		if s.How == Open || s.End < s.Start {
@@ -147,11 +148,14 @@ func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome 
 			works += float64(v.Restart)
 		}
 		every, end := v.interval(s.On), float64(s.End)
+		if v.Every == 0 && every > 0 {
+			rounding += 2 * float64(hi) / every // the optimum may be rounded otherwise, at every checkpoint
+		}
 		share := 1.0
 		if run > 0 {
 			share = (run - kept) / run
 		}
-		slack := 4.0 * float64(i+1) // what is kept is in whole ns of the reference node
+		slack := 4.0*float64(i+1) + rounding // what is kept is in whole ns of the reference node
 		if run > 0 {
 			slack *= max(float64(hi)/run, 1)
 		}
