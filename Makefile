@@ -3,7 +3,7 @@ GO ?= go
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test race fuzz bench bench-live bench-short bench-compare bench-baseline bench-readme bench-growth verify crash slurm demo pictures clean
+.PHONY: help deps build check test race fuzz bench bench-live bench-short bench-compare bench-baseline bench-readme bench-growth verify crash slurm demo pictures pictures-tui clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -76,6 +76,9 @@ demo: build ## compare three policies on the built-in example; plots in out/
 pictures: build ## draw the README's pictures again
 	bin/schedlab compare --policies fifo,rr,sjf,easy,critical-path --out out >/dev/null
 	cp out/wait-cdf.png out/gantt-critical-path.png benchmarks/pictures/
+
+pictures-tui: ## draw the README's frames of the terminal UI again
+	SCHEDLAB_PICTURES=$(CURDIR)/benchmarks/pictures $(GO) test -count=1 -run TestPicturesOfTheTerminalUI ./cmd/schedlab
 
 clean: ## remove what the other targets made
 	rm -rf bin out

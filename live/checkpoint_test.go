@@ -80,9 +80,9 @@ func (c *course) read() []note {
 }
 
 // judge looks at every attempt's beginning: it must resume from a checkpoint that was written, no older than the one before the last that
-// was taken (the last may not have been stored), and repeat no more than an interval of work and what was under way. It returns how many
-// attempts there were and the most that was repeated.
-func (c *course) judge() (attempts int, most time.Duration) {
+// was taken (the last may not have been stored), and repeat no more than an interval of work and what was under way. It returns what is
+// wrong, how many attempts there were and the most that was repeated.
+func (c *course) judge() (wrong []string, attempts int, most time.Duration) {
 	c.t.Helper()
 	all := c.read()
 	when := map[int]time.Duration{} // each step, when it was last done
@@ -98,7 +98,7 @@ func (c *course) judge() (attempts int, most time.Duration) {
 				oldest = taken[len(taken)-2]
 			}
 			if !saves[n.step] || n.step < oldest {
-				c.t.Errorf("attempt %d resumed at step %d: saved were %v", attempts, n.step, taken)
+				wrong = append(wrong, fmt.Sprintf("attempt %d resumed at step %d: saved were %v", attempts, n.step, taken))
 			}
 			if n.step < last.step {
 				if again := last.at - when[n.step+1]; again > most {
@@ -114,7 +114,46 @@ func (c *course) judge() (attempts int, most time.Duration) {
 			when[n.step], last = n.at, n
 		}
 	}
-	return attempts, most
+	// From request to request is an interval; the last one's checkpoint may just be being stored, on a machine that may be busy.
+	if most > 2*c.interval+300*time.Millisecond {
+		wrong = append(wrong, fmt.Sprintf("%v of work was repeated at an interval of %v", most, c.interval))
+	}
+	return wrong, attempts, most
+}
+
+// signal kills the processes whose command lines hold a text.
+func (c *course) signal(text string) {
+	for _, pid := range c.processes() {
+		if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(args), text) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+}
+
+// storm kills the job at random: itself, or its shim, or the daemon with it. The job must run that long.
+func (c *course) storm(kills int) {
+	c.t.Helper()
+	rng := rand.New(rand.NewPCG(1, uint64(kills)))
+	for done, limit := 0, time.Now().Add(time.Duration(kills)*5*time.Second+time.Minute); done < kills; done++ {
+		before := len(c.read())
+		for len(c.read()) < before+20 { // it has got going
+			time.Sleep(2 * time.Millisecond)
+			if _, err := os.Stat(c.out); err == nil || time.Now().After(limit) {
+				c.t.Fatalf("%d kills of %d came about (it has ended: %v)", done, kills, err == nil)
+			}
+		}
+		time.Sleep(time.Duration(rng.Int64N(int64(600 * time.Millisecond))))
+		switch done % 5 {
+		case 3:
+			c.kill()
+			c.start()
+			c.signal("/trainer")
+		case 4:
+			c.signal("__shim")
+		default:
+			c.signal("/trainer")
+		}
+	}
 }
 
 // A job killed at random comes to the right answer, and repeats no more than one interval of work each time.
@@ -127,50 +166,54 @@ func TestAJobThatIsKilledAtRandomRepeatsNoMoreThanAnInterval(t *testing.T) {
 		kills = n
 	}
 	c := newCourse(t, 400*kills)
-	rng := rand.New(rand.NewPCG(1, uint64(kills)))
-	done, limit := 0, time.Now().Add(time.Duration(kills)*5*time.Second+time.Minute)
-	for done < kills && time.Now().Before(limit) {
-		before := len(c.read())
-		for len(c.read()) < before+20 && time.Now().Before(limit) { // it has got going
-			time.Sleep(2 * time.Millisecond)
-			if _, err := os.Stat(c.out); err == nil {
-				t.Fatalf("it ended after %d kills", done)
-			}
-		}
-		time.Sleep(time.Duration(rng.Int64N(int64(600 * time.Millisecond))))
-		switch done % 5 {
-		case 3: // the daemon, as well
-			c.kill()
-			c.start()
-		case 4: // the shim, and with it the job
-			for _, pid := range c.processes() {
-				if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(args), "__shim") {
-					_ = syscall.Kill(pid, syscall.SIGKILL)
-				}
-			}
-			done++
-			continue
-		}
-		for _, pid := range c.processes() {
-			if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(args), "/trainer") {
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-			}
-		}
-		done++
-	}
-	if done < kills {
-		t.Fatalf("%d kills of %d came about", done, kills)
-	}
+	c.storm(kills)
 	c.settle()
-	attempts, most := c.judge()
-	t.Logf("%d kills, %d attempts, at most %v of work repeated at an interval of %v", done, attempts, most, c.interval)
+	wrong, attempts, most := c.judge()
+	t.Logf("%d kills, %d attempts, at most %v of work repeated at an interval of %v", kills, attempts, most, c.interval)
+	if len(wrong) > 0 {
+		t.Error(strings.Join(wrong, "\n"))
+	}
 	if attempts < kills/2 {
 		t.Errorf("%d attempts at %d kills", attempts, kills)
 	}
-	// From request to request is an interval; the last one's checkpoint may just be being stored, on a machine that may be busy.
-	if most > 2*c.interval+300*time.Millisecond {
-		t.Errorf("%v of work was repeated at an interval of %v", most, c.interval)
+}
+
+// The judge of checkpoints sees what it is there for.
+func TestTheJudgeConvictsAShimThatSavesCarelessly(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it kills real processes")
 	}
+	convicted := func(c *course, want string) {
+		t.Helper()
+		if wrong, _, _ := c.judge(); !strings.Contains(strings.Join(wrong, "\n"), want) {
+			t.Errorf("judged %q, want %q", wrong, want)
+		}
+	}
+	// One that removes the last checkpoint before the new one is whole, and is killed in between.
+	armed := filepath.Join(t.TempDir(), "armed")
+	c := newCourse(t, 600, "SCHEDLAB_NAIVE=overwrite", "SCHEDLAB_FAILPOINT=checkpoint-committing="+armed)
+	for end := time.Now().Add(30 * time.Second); strings.Count(fmt.Sprint(c.read()), "taken") < 3 && time.Now().Before(end); {
+		time.Sleep(2 * time.Millisecond)
+	}
+	if err := os.WriteFile(armed, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c.settle()
+	convicted(c, "resumed at step 0")
+	// One that asks ten times as seldom as it was told.
+	c = newCourse(t, 2500, "SCHEDLAB_NAIVE=lazy")
+	for since, end := time.Duration(0), time.Now().Add(30*time.Second); since < 5*c.interval && time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		saved := note{}
+		for _, n := range c.read() {
+			if n.what != "step" || saved.at == 0 {
+				saved = n
+			}
+			since = n.at - saved.at
+		}
+	}
+	c.signal("/trainer")
+	c.settle()
+	convicted(c, "of work was repeated")
 }
 
 // Wherever the shim dies about a checkpoint, the answer is right.
@@ -189,18 +232,14 @@ func TestAShimThatDiesAboutACheckpointLosesNothingThatWasSaved(t *testing.T) {
 				t.Fatal(err)
 			}
 			if place == "checkpoint-restored" { // that is at the beginning of an attempt
-				for _, pid := range c.processes() {
-					if args, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); strings.Contains(string(args), "/trainer") {
-						_ = syscall.Kill(pid, syscall.SIGKILL)
-					}
-				}
+				c.signal("/trainer")
 			}
 			c.settle()
 			if _, err := os.Stat(armed); err == nil {
 				t.Error("nobody died there")
 			}
-			if attempts, _ := c.judge(); attempts < 2 {
-				t.Errorf("%d attempts", attempts)
+			if wrong, attempts, _ := c.judge(); len(wrong) > 0 || attempts < 2 {
+				t.Errorf("%d attempts; %s", attempts, strings.Join(wrong, "\n"))
 			}
 		})
 	}

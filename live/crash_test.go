@@ -80,7 +80,8 @@ type yard struct {
 	program       string
 	home, notes   string
 	env           []string
-	args          []string // more of the daemon's
+	args          []string                         // more of the daemon's
+	wrap          func(*exec.Cmd) (started func()) // changes how the daemon is started; nil: not at all
 	cmd           *exec.Cmd
 	gone          chan struct{}
 	client        *api.Client
@@ -121,9 +122,14 @@ func (y *yard) start(env ...string) {
 	y.cmd.Env = append(append(os.Environ(), "SCHEDLAB_HOME="+y.home), append(y.env, env...)...)
 	var log strings.Builder
 	y.cmd.Stderr = &log
+	started := func() {}
+	if y.wrap != nil {
+		started = y.wrap(y.cmd)
+	}
 	if err := y.cmd.Start(); err != nil {
 		y.t.Fatal(err)
 	}
+	started()
 	gone := make(chan struct{})
 	y.gone = gone
 	cmd := y.cmd
@@ -441,7 +447,7 @@ func (y *yard) storm(rng *rand.Rand, kills int) {
 
 func TestTheJudgeConvictsADaemonThatSpawnsBeforeItRecords(t *testing.T) {
 	for seed := range uint64(20) {
-		y := newYard(t, "SCHEDLAB_NAIVE=1")
+		y := newYard(t, "SCHEDLAB_NAIVE=start")
 		y.storm(rand.New(rand.NewPCG(seed, 2)), 10)
 		y.start()
 		if wrong := y.judge(y.settle()); len(wrong) > 0 {

@@ -3,7 +3,9 @@ package live_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -131,6 +133,13 @@ func TestOnAFullDiskNothingIsAcceptedAndNothingIsLost(t *testing.T) {
 	y.home = home
 	y.client = api.NewClient(filepath.Join(home, "run"))
 	ballast := filepath.Join(home, "ballast")
+	told := make(chan string, 100)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		told <- string(text)
+	}))
+	defer hook.Close()
+	y.args = []string{"--alert-url", hook.URL, "--alert-on", "disk-full"}
 	faulty(t, y, http.StatusInsufficientStorage, func() {
 		if err := os.WriteFile(ballast, make([]byte, 5<<20), 0o600); err != nil {
 			t.Fatal(err)
@@ -140,6 +149,14 @@ func TestOnAFullDiskNothingIsAcceptedAndNothingIsLost(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+	select {
+	case text := <-told:
+		if !strings.Contains(text, `"event":"disk-full"`) || !strings.Contains(text, "state file cannot be written") {
+			t.Errorf("an alert came: %s", text)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("nobody was told of the full disk")
+	}
 }
 
 func TestADaemonWhoseDiskDoesNotHealEndsAndItsJobsAreTakenUp(t *testing.T) {

@@ -54,8 +54,8 @@ func (p *Preemptive) yields(laxity, key int64) sched.Time {
 	return sched.Time(key - (laxity - p.laxity))
 }
 
-// mayStop reports whether a running task of that laxity may be stopped now for a waiting one with the key.
-func (p *Preemptive) mayStop(s *sched.State, laxity, key int64) bool {
+// mayYield reports whether a running task of that laxity may be stopped now for a waiting one with the key.
+func (p *Preemptive) mayYield(s *sched.State, laxity, key int64) bool {
 	return p.yields(laxity, key) <= s.Now() && int64(s.Now()) <= key
 }
 
@@ -79,7 +79,7 @@ func (p *Preemptive) watchFor(r *sched.Round, t sched.TaskID, key int64) {
 		return
 	}
 	first, now := sched.Never, r.Now()
-	if p.byNodeServes(r.State, t) {
+	if p.near && p.byNodeServes(r.State, r.DemandID(t)) {
 		// Laxities of running tasks stand still, so that the first way to make room stays the first while nothing else happens.
 		if c := p.running.first(r.State, r.DemandID(t)); c.how == atStop {
 			first = p.yields(c.rank, key)

@@ -179,16 +179,30 @@ type near struct {
 	search int32
 	seen   int // demands that were looked at for shares
 	shares bool
+	gangs  bool
 	order  heap.Heap
 }
 
-// serves reports whether near can decide for the task.
-func (n *near) serves(s *sched.State, t sched.TaskID) bool {
-	for all := s.Table().Demands; n.seen < len(all); n.seen++ {
-		need := &all[n.seen].Need
-		n.shares = n.shares || need.GPUs > 0 && need.GPUMilli < sched.Whole
+// sees reports whether near can decide for tasks of one replica.
+func (n *near) sees(s *sched.State) bool {
+	if n.seen < len(s.Table().Demands) {
+		n.see(s)
 	}
-	return !n.shares && s.Demand(t).Gang == 1
+	return !n.shares
+}
+
+// serves reports whether near can decide for the task.
+func (n *near) serves(s *sched.State, t sched.TaskID) bool { return n.sees(s) && s.Demand(t).Gang == 1 }
+
+// servesAll reports whether near can decide for all tasks.
+func (n *near) servesAll(s *sched.State) bool { return n.sees(s) && !n.gangs }
+
+func (n *near) see(s *sched.State) {
+	for all := s.Table().Demands; n.seen < len(all); n.seen++ {
+		d := &all[n.seen]
+		n.shares = n.shares || d.Need.GPUs > 0 && d.Need.GPUMilli < sched.Whole
+		n.gangs = n.gangs || d.Gang > 1
+	}
 }
 
 // begin starts a search.

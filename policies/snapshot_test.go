@@ -151,7 +151,7 @@ func (h *hand) surprise(rt *rapid.T) sched.Event {
 		e.Kind, e.Other = sched.EdgeAdded, sched.TaskID(rapid.IntRange(0, n-1).Draw(rt, "other"))
 	case 7:
 		e.Kind = sched.QuotaSet
-		e.More = &sched.Detail{Quota: &sched.Quota{Tenant: "red", CPU: int64(rapid.IntRange(-1, 4).Draw(rt, "cpu")) * 1000, GPUMilli: -1}}
+		e.More = &sched.Detail{Quota: &sched.Quota{Tenant: "red", CPU: int64(rapid.IntRange(-1, 4).Draw(rt, "cpu")) * 1000, GPUMilli: -1, Tasks: int64(rapid.IntRange(-1, 3).Draw(rt, "tasks"))}}
 	case 11, 12, 13:
 		e.Kind = sched.CheckpointDone
 		if h.k.Phase(e.Task) == sched.Running {

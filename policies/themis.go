@@ -66,7 +66,7 @@ func (l *leases) pop(lease time.Duration, now sched.Time) (sched.TaskID, sched.T
 // NewThemis returns the policy. lease must be positive.
 func NewThemis(place Place, skip bool, lease time.Duration) *Themis {
 	p := &Themis{Lease: lease, Skip: skip}
-	p.run = Preemptive{Key: p.key, Place: place}
+	p.run = Preemptive{Key: p.key, Place: place, grows: true}
 	return p
 }
 
@@ -136,6 +136,7 @@ func (p *Themis) Decide(r *sched.Round) {
 			p.run.started(r.State, t)
 		}
 	}
+	p.run.look(r.State)
 	p.ready.reopen() // as time goes by they may stop others: what was in vain may not be now
 	for {
 		it, ok := p.ready.first(r.Now())

@@ -49,7 +49,8 @@ type farEnd struct {
 const (
 	wheelBits  = 12
 	wheelSlots = 1 << wheelBits
-	fullSlot   = 8 // ends: beyond, the slots are too wide
+	fullSlot   = 32 // ends: beyond, the slots are too wide
+	aimedSlot  = 4  // about so many ends are to stand in a slot
 )
 
 // level is a turn of the wheel. Its zero value is empty.
@@ -92,7 +93,7 @@ func (q *ends) push(e end) {
 
 // resettle chooses the width of the slots anew while the wheel is empty, for runs like that of e, if it is far off.
 func (q *ends) resettle(e end) {
-	want := uint(max(bits.Len64(timeKey(e.at)-q.bound)-wheelBits, 0))
+	want := uint(max(bits.Len64(timeKey(e.at)-q.bound)+bits.Len(aimedSlot)-1-wheelBits, 0))
 	if q.wheel == nil || want > q.shift+wheelBits {
 		q.shift = want
 	}
@@ -102,18 +103,20 @@ func (q *ends) resettle(e end) {
 // link puts a node into its slot.
 func (q *ends) link(i int32) {
 	n := &q.nodes[i-1]
-	key := timeKey(n.at)
-	turn := uint(bits.Len64((key^q.base)>>q.shift|1)-1) / wheelBits
+	key, low, turn := timeKey(n.at), q.shift, uint(0)
+	for x := (key ^ q.base) >> (low & 63); x >= wheelSlots; x >>= wheelBits {
+		turn, low = turn+1, low+wheelBits
+	}
 	for int(turn) >= len(q.wheel) {
 		q.wheel = append(q.wheel, level{})
 	}
 	l := &q.wheel[turn]
-	slot := key >> (q.shift + wheelBits*turn) & (wheelSlots - 1)
+	slot := key >> (low & 63) & (wheelSlots - 1)
 	n.next = l.head[slot]
 	l.head[slot] = i
 	l.used[slot>>6] |= 1 << (slot & 63)
-	l.words |= 1 << (slot >> 6)
-	q.levels |= 1 << turn
+	l.words |= 1 << (slot >> 6 & 63)
+	q.levels |= 1 << (turn & 63)
 }
 
 // empty reports whether no end is left.
@@ -180,8 +183,7 @@ func (q *ends) pull() {
 			}
 		}
 		low := q.shift + wheelBits*turn
-		// The shifts are done in two steps, since that of the last level may be by more than 63 bits.
-		q.base = q.base>>low>>wheelBits<<wheelBits<<low | slot<<low
+		q.base = q.base&^(1<<(low+wheelBits)-1) | slot<<low
 		if turn > 0 {
 			if q.bound = q.base; q.moved > 4*len(q.nodes)+wheelSlots {
 				q.spread(i, q.shift+2) // ends come down more often than up: wider slots
@@ -195,26 +197,29 @@ func (q *ends) pull() {
 			}
 			continue
 		}
-		for j := i; j != 0; j = q.nodes[j-1].next {
-			q.line = append(q.line, q.nodes[j-1].end)
+		final := i
+		for j := i; j != 0; {
+			node := &q.nodes[j-1]
+			q.line = append(q.line, node.end)
+			final, j = j, node.next
 		}
-		if n := len(q.line); n > fullSlot && q.shift > 0 {
+		n := len(q.line)
+		if n > fullSlot && q.shift > 0 {
 			q.line = q.line[:0]
 			q.bound = q.base
-			q.spread(i, q.shift-min(q.shift, uint(bits.Len(uint(n/2))-1)))
+			q.spread(i, q.shift-min(q.shift, uint(bits.Len(uint(n/aimedSlot))-1)))
 			continue
 		}
 		q.bound = q.base + 1<<low
 		if q.bound < q.base { // the last slot of all: what is pushed at the last instants goes to the heap as well
 			q.bound = 1<<64 - 1
 		}
-		q.far -= len(q.line)
-		q.moved = max(0, q.moved-3*len(q.line))
-		for i != 0 {
-			node := &q.nodes[i-1]
-			i, node.next, q.free = node.next, q.free, i
+		q.far -= n
+		q.moved = max(0, q.moved-3*n)
+		q.nodes[final-1].next, q.free = q.free, i
+		if n > 1 {
+			q.sortLine()
 		}
-		q.sortLine()
 		return
 	}
 }

@@ -12,6 +12,7 @@ type models struct {
 	storage  *outages
 	saver    *saver
 	profiler *profiler
+	elastic  *elastic
 	due      []due // a heap
 }
 
@@ -31,7 +32,7 @@ func (d due) before(e due) bool {
 
 // newModels returns the models of a configuration; nil if there are none.
 func newModels(r *run, first sched.Time) *models {
-	m := &models{r: r}
+	m := &models{r: r, elastic: r.elastic}
 	if f := r.Failures; f != nil {
 		if f.MTBF > 0 || f.Scale > 0 || f.TaskMTBF > 0 || f.TaskScale > 0 {
 			m.breaking = newBreaking(f, r.Seed, len(r.Nodes), first)
@@ -46,7 +47,7 @@ func newModels(r *run, first sched.Time) *models {
 	if r.Profiles != nil {
 		m.profiler = newProfiler(r.Profiles, r.Seed, first)
 	}
-	if m.breaking == nil && m.storage == nil && m.saver == nil && m.profiler == nil {
+	if m.breaking == nil && m.storage == nil && m.saver == nil && m.profiler == nil && m.elastic == nil {
 		return nil
 	}
 	return m
@@ -65,6 +66,9 @@ func (m *models) next() sched.Time {
 		turn, _ := m.storage.turn()
 		at = min(at, turn)
 	}
+	if m.elastic != nil {
+		at = min(at, m.elastic.next())
+	}
 	return at
 }
 
@@ -75,12 +79,15 @@ func (m *models) reports(now sched.Time) {
 	}
 }
 
-// changes adds to the batch which nodes and storage are lost or back, and what samplers saw.
-func (m *models) changes(now sched.Time) {
+// changes adds to the batch which nodes and storage are lost or back by cut, what samplers saw, and which nodes are switched on and off.
+func (m *models) changes(now, cut sched.Time) {
 	r := m.r
 	if m.breaking != nil {
-		for len(m.breaking.turns) > 0 && m.breaking.turns[0].at <= now {
+		for len(m.breaking.turns) > 0 && m.breaking.turns[0].at <= cut {
 			t := m.breaking.pop()
+			if m.elastic != nil && !m.elastic.fault(t.node, t.up) {
+				continue
+			}
 			kind := sched.NodeDown
 			if t.up {
 				kind = sched.NodeUp
@@ -92,7 +99,7 @@ func (m *models) changes(now sched.Time) {
 		}
 	}
 	if m.storage != nil {
-		for at, up := m.storage.turn(); at <= now; at, up = m.storage.turn() {
+		for at, up := m.storage.turn(); at <= cut; at, up = m.storage.turn() {
 			kind := sched.DependencyDown
 			if up {
 				kind = sched.DependencyUp
@@ -103,6 +110,9 @@ func (m *models) changes(now sched.Time) {
 	}
 	if m.profiler != nil {
 		r.in = m.profiler.tell(now, &r.k.State, r.in)
+	}
+	if m.elastic != nil {
+		r.in = m.elastic.tell(now, r.in)
 	}
 	sched.SortBatch(r.in)
 }

@@ -123,13 +123,19 @@ const maxSamples = 512
 func (f *fragMeter) start(mix *metrics.FragMix, at sched.Time, span time.Duration) {
 	f.mix, f.first, f.last, f.next, f.every = mix, at, at, at, max(span/(maxSamples/2), time.Second)
 	f.value = math.NaN()
+	if mix == nil {
+		f.next = sched.Never
+	}
 }
 
 // until is called before each Step, when the state is that since the last one.
 func (f *fragMeter) until(now sched.Time, s *sched.State) {
-	if f.mix == nil || now < f.next || now == f.last {
-		return
+	if now >= f.next && now != f.last {
+		f.sample(now, s)
 	}
+}
+
+func (f *fragMeter) sample(now sched.Time, s *sched.State) {
 	f.value = 0
 	room := s.Room()
 	for len(f.nodes) < room.Len() {

@@ -263,6 +263,8 @@ func parseFields(what, text, usage string, fields []field) error {
 			var n int64
 			n, err = strconv.ParseInt(value, 10, 32)
 			*at = int32(n)
+		case *int64:
+			*at, err = strconv.ParseInt(value, 10, 64)
 		case *string:
 			*at = value
 		}
@@ -277,7 +279,7 @@ func kindOf(at any) string {
 	switch at.(type) {
 	case *time.Duration:
 		return "a duration such as 10m"
-	case *float64, *int32:
+	case *float64, *int32, *int64:
 		return "a number"
 	}
 	return ""
@@ -298,6 +300,10 @@ func printFields(fields []field) string {
 		case *int32:
 			if *at != 0 {
 				parts = append(parts, f.name+"="+strconv.Itoa(int(*at)))
+			}
+		case *int64:
+			if *at != 0 {
+				parts = append(parts, f.name+"="+strconv.FormatInt(*at, 10))
 			}
 		case *string:
 			if *at != "" {

@@ -34,11 +34,19 @@ type Config struct {
 	Checkpoint     *Checkpoint     // how running tasks save their work; nil: they do not
 	Profiles       *Profiles       // samplers of the nodes; nil: policies see what is booked alone
 	Seed           uint64          // of all that is random here
+	Window         *Window         // facts are gathered before the kernel is asked; nil: every instant is a decision
+	Memory         *Memory         // tasks use another amount of memory than they ask for; nil: what they ask for
+	Tenants        *Tenants        // their quotas; nil: none
+	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
+	Staging        *Staging        // how input comes to nodes; nil: as sched.Fetch says
+	NodePrice      float64         // of a node-hour: nothing in a run depends on it
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
-	Tap      func(now sched.Time, in []sched.Event, out []sched.Command) error
-	Waits    bool                  // keep the wait profile
-	FragMix  *metrics.FragMix      // measure fragmentation against this mix; nil: not measured
-	Progress func(done, total int) // called now and then with tasks that are over
+	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
+	// WaitParts sees the stretches of waiting that ended in a batch, before Tap does. The slice is valid during the call.
+	WaitParts func(parts []sched.WaitPart)
+	Waits     bool                  // keep the wait profile
+	FragMix   *metrics.FragMix      // measure fragmentation against this mix; nil: not measured
+	Progress  func(done, total int) // called now and then with tasks that are over
 }
 
 // Fault is a scripted failure: a node that goes down or comes back at a time, or a task whose attempt fails after holding so long.
@@ -68,6 +76,9 @@ type Result struct {
 	First, Last                    sched.Time // first submit, last end
 	Unfinished                     int        // tasks that are not over: cut by the horizon, or nothing could start them
 	Batches                        int64
+	NodeHours                      float64 // that nodes were on; without Elastic all of them, from First to Last
+	Scalings                       int64   // changes of a queue's replicas
+	OutOfMemory                    int64   // attempts that were to fail for want of memory
 	Wall                           time.Duration
 }
 
@@ -88,6 +99,7 @@ type run struct {
 	stops    []sched.Event // reports of the last decision's stops
 	lostGPU  float64
 	lostCPU  float64
+	stager   *stager // nil without Config.Staging
 	series   seriesBuilder
 	frag     fragMeter
 	m        *models // nil: none
@@ -95,6 +107,10 @@ type run struct {
 	hetero   bool    // run times differ by node
 	plain    bool    // a first attempt takes the task's run time, whatever happens
 	batches  int64
+	oomed    int64
+	ooms     []bool // tasks that run out of memory; nil: none
+	elastic  *elastic
+	window   *window
 }
 
 // keptWork is what a preempted task keeps of its earlier attempts: the true work at reference speed, and the time that it held for it.
@@ -140,19 +156,40 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			r.faults = append(r.faults, f)
 		}
 	}
-	r.plain = !r.hetero && tb.EdgeBytes == nil && !r.KillAtEstimate && len(r.taskFail) == 0
+	r.plain = !r.hetero && tb.EdgeBytes == nil && tb.Data == nil && !r.KillAtEstimate && len(r.taskFail) == 0
 	slices.SortStableFunc(r.faults, func(a, b Fault) int { return cmpTime(a.At, b.At) })
 	first := sched.Time(0)
 	if len(tb.Tasks) > 0 {
 		first = tb.Tasks[0].Submit
 	}
 	var err error
-	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: c.Policy, Start: first, Waits: c.Waits})
+	if c.Memory != nil {
+		if r.Workload, r.ooms = c.Memory.apply(w, c.Seed); r.ooms != nil {
+			r.plain = false
+		}
+	}
+	if c.Window != nil {
+		r.window, r.plain = newWindow(c.Window, len(tb.Tasks)), false
+	}
+	if c.Elastic != nil {
+		if r.elastic, err = newElastic(r); err != nil {
+			return nil, err
+		}
+		r.elastic.start(first)
+		r.Policy = r.elastic
+	}
+	r.k, err = sched.New(sched.Config{Table: &tb, Nodes: c.Nodes, Policy: r.Policy, Start: first, Waits: c.Waits, WaitParts: c.WaitParts != nil})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", w.Source, err)
 	}
 	if r.m = newModels(r, first); r.m != nil {
 		r.plain = false
+	}
+	if c.Staging != nil {
+		if err := c.Staging.Check(); err != nil {
+			return nil, err
+		}
+		r.stager, r.plain = newStager(r), false
 	}
 	span := time.Minute
 	if n := len(tb.Tasks); n > 0 {
@@ -190,9 +227,23 @@ func (c *Config) Check() error {
 	if err := c.Checkpoint.Check(c.Failures); err != nil {
 		return err
 	}
+	if err := c.Tenants.Check(); err != nil {
+		return err
+	}
+	if err := c.Memory.Check(); err != nil {
+		return err
+	}
+	if err := c.Window.Check(); err != nil {
+		return err
+	}
+	if err := c.Elastic.Check(); err != nil {
+		return err
+	}
 	switch {
 	case c.Checkpoint != nil && c.Restart:
 		return errors.New("restart says that a preempted task loses its work, checkpoint that it is saved: say stop=lose in checkpoint instead")
+	case c.Checkpoint != nil && c.Window != nil:
+		return errors.New("a decision window and checkpoints are not modelled together")
 	case c.Checkpoint != nil && c.KillAtEstimate:
 		return errors.New("runs cut at their estimates and checkpoints are not modelled together")
 	}
@@ -242,13 +293,15 @@ func (r *run) maxSameInstant() int { return 1000 + 8*len(r.tb.Tasks) }
 const maxIdle = 100_000
 
 // maxQuiet bounds the decisions in which no task comes or ends: beyond it tasks preempt each other for ever.
-func (r *run) maxQuiet() int { return 1_000_000 + 100*len(r.tb.Tasks) }
+func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 
 func (r *run) loop(ctx context.Context) error {
 	next, total := 0, len(r.tb.Tasks)
 	arrival := r.submit(0)
 	now, same := sched.Time(math.MinInt64), 0
-	over, quiet, idle := 0, 0, 0
+	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
+	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
+	last := min(r.Horizon, sched.Never-1)
 	for {
 		at := sched.Never
 		if len(r.stops) > 0 {
@@ -268,30 +321,39 @@ func (r *run) loop(ctx context.Context) error {
 				at = min(at, max(wake, now))
 			}
 		}
-		if at == sched.Never || at > r.Horizon || r.k.Open() == 0 && next == total {
+		cut := at // what has happened by then is in the batch
+		if r.window != nil && at != sched.Never {
+			at, cut = r.window.settle(r, at, next)
+		}
+		if at > last || next == total && r.k.Open() == 0 {
 			break
 		}
 		if at < r.k.Now() {
-			at = r.k.Now() // a fault scripted before the first submit
+			at, cut = r.k.Now(), r.k.Now() // a fault scripted before the first submit
 		}
 		if at > now {
 			now, same = at, 0
 		} else if same++; same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
 		}
-		if o := r.k.Over(); o != over {
-			over, quiet = o, 0
-		} else if r.m != nil && !r.acted {
-			if idle++; r.k.Running() > 0 || next < total {
+		if r.m != nil {
+			if !r.acted {
+				unacted++
+				idle++
+			}
+			if r.acted || r.k.Running() > 0 || next < total {
 				idle = 0
 			} else if idle > maxIdle {
 				break // what breaks and is repaired goes on for ever, and starts nothing
 			}
-		} else if quiet++; quiet > r.maxQuiet() {
-			return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
+			r.acted = false
 		}
-		r.acted = false
 		if r.batches&1023 == 0 {
+			if o := r.k.Over(); o != over {
+				over, moved = o, r.batches-unacted
+			} else if quiet := r.batches - unacted - moved; quiet > r.maxQuiet() {
+				return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
+			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}
@@ -309,18 +371,23 @@ func (r *run) loop(ctx context.Context) error {
 		if r.m != nil {
 			r.m.reports(now)
 		}
-		for r.ends.next() == now && !r.ends.empty() {
-			e := r.ends.pop()
-			if !r.cut || r.runs(e) {
+		for r.window == nil && r.ends.next() == now {
+			if e := r.ends.pop(); !r.cut || r.runs(e) {
 				r.ended(e, r.fact())
 			}
 		}
-		if stops > 0 {
+		if r.window != nil {
+			r.window.tell(r)
+		}
+		if stops > 0 || r.window != nil {
 			sched.SortBatch(r.in)
 		}
-		for len(r.faults) > 0 && r.faults[0].At <= now {
+		for len(r.faults) > 0 && r.faults[0].At <= cut {
 			f := r.faults[0]
 			r.faults = r.faults[1:]
+			if r.elastic != nil && !r.elastic.fault(f.Node, f.Up) {
+				continue
+			}
 			kind := sched.NodeDown
 			if f.Up {
 				kind = sched.NodeUp
@@ -330,34 +397,51 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
 		}
-		if r.m != nil {
-			r.m.changes(now)
+		if r.batches == 1 && r.Tenants != nil {
+			r.in = append(r.in, r.Tenants.facts()...)
 		}
-		for arrival <= now && next < total {
+		if r.m != nil {
+			r.m.changes(now, cut)
+		}
+		for arrival <= cut && next < total {
 			first, job := next, r.tb.Tasks[next].Job
-			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= now; next++ {
+			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= cut; next++ {
 			}
-			*r.fact() = sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(first), N: int32(next - first), Node: sched.NoNode}
+			r.fact().Set(sched.JobArrived, sched.TaskID(first), int32(next-first), 0, 0)
 			arrival = r.submit(next)
 		}
 		r.series.until(now, &r.k.State)
 		r.frag.until(now, &r.k.State)
 		out := r.k.Step(now, r.in)
+		if r.WaitParts != nil {
+			r.WaitParts(r.k.WaitParts())
+		}
 		if r.Tap != nil {
 			if err := r.Tap(now, r.in, out); err != nil {
 				return err
 			}
 		}
+		if r.elastic != nil {
+			r.elastic.carry(now, out)
+		}
 		for i := range out {
 			switch c := &out[i]; c.Kind {
 			case sched.Start:
-				r.begin(now, c)
+				if c.Attempt == 1 && r.plain {
+					r.acted = true
+					r.ends.push(end{now.Add(r.Workload.Run[c.Task]), c.Task, 1})
+				} else {
+					r.begin(now, c)
+				}
 			case sched.Stop:
 				r.cut = true
 				if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
 					continue // the loss of its last node ended it in the same batch
 				}
 				r.acted = true
+				if r.window != nil && r.window.over(c.Task, now) {
+					continue // it had ended before the order: that is told
+				}
 				if r.m != nil && r.m.saver != nil && r.lost[c.Task] != c.Attempt {
 					if ev, ok := r.m.saver.stop(now, c); ok {
 						r.stops = append(r.stops, ev)
@@ -406,8 +490,13 @@ func (r *run) fact() *sched.Event {
 
 // runs reports whether the attempt of a scheduled end is still the present one.
 func (r *run) runs(e end) bool {
-	return r.k.Attempt(e.task) == e.attempt && r.k.Phase(e.task) == sched.Running &&
-		(r.m == nil || r.m.saver == nil || r.m.saver.works[e.task].end == e.at) // an ordered checkpoint has moved it
+	if r.k.Attempt(e.task) != e.attempt {
+		return false
+	}
+	if r.k.Phase(e.task) != sched.Running {
+		return r.window != nil && r.k.Phase(e.task) == sched.Stopping && r.window.isOver(e)
+	}
+	return r.m == nil || r.m.saver == nil || r.m.saver.works[e.task].end == e.at // an ordered checkpoint has moved it
 }
 
 // runOn returns the true run time of a whole task on its placements: that of the slowest node.
@@ -431,13 +520,9 @@ func (r *run) keptOf(t sched.TaskID) time.Duration {
 	return 0
 }
 
-// begin schedules the end of an attempt.
+// begin schedules the end of an attempt that is not plain.
 func (r *run) begin(now sched.Time, c *sched.Command) {
 	t := c.Task
-	if c.Attempt == 1 && r.plain {
-		r.ends.push(end{now.Add(r.Workload.Run[t]), t, 1})
-		return
-	}
 	whole := r.runOn(t, c.On)
 	d := whole
 	if k := r.keptOf(t); k > 0 {
@@ -453,6 +538,9 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 			r.fates[t] = fate{sched.Killed, c.Attempt}
 		}
 	}
+	if r.stager != nil {
+		r.stager.begin(now, c)
+	}
 	d += r.staging(t)
 	r.acted = true
 	var w *work
@@ -465,6 +553,13 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 	if r.m != nil && r.m.breaking != nil {
 		after = r.m.breaking.fails(t, c.Attempt)
 	}
+	if r.ooms != nil && r.ooms[t] {
+		if peak := max(d-stretch(whole, 1-r.Memory.peak()), 0); peak < after {
+			d, after = peak, peak
+			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
+			r.oomed++
+		}
+	}
 	if len(r.taskFail) > 0 {
 		if scripted, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok {
 			after = min(after, scripted)
@@ -474,15 +569,22 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 		d = after
 		r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
 	}
+	if r.window != nil {
+		r.window.endAt[t] = now.Add(d)
+	}
 	if w != nil {
 		w.fails, w.end = now.Add(after), now.Add(d)
 	}
 	r.ends.push(end{now.Add(d), t, c.Attempt})
 }
 
-// staging returns how long the present attempt holds its room before its work begins, because what its predecessors send is not there yet.
+// staging returns how long the present attempt holds its room before its work begins, because what its predecessors send, or its own input, is
+// not there yet.
 func (r *run) staging(t sched.TaskID) time.Duration {
-	if r.tb.EdgeBytes == nil {
+	if r.stager != nil {
+		return r.stager.wait[t]
+	}
+	if r.tb.EdgeBytes == nil && r.tb.Data == nil {
 		return 0
 	}
 	return r.k.WorkBegins(t).Sub(r.k.StartedAt(t))
@@ -530,7 +632,7 @@ func (a allowance) on(est time.Duration) time.Duration {
 // ended writes the fact of a scheduled end.
 func (r *run) ended(e end, ev *sched.Event) {
 	t := e.task
-	*ev = sched.Event{Kind: sched.Finished, Task: t, Attempt: e.attempt, Node: sched.NoNode, Done: r.Workload.Run[t]}
+	ev.Set(sched.Finished, t, 0, e.attempt, r.Workload.Run[t])
 	saver := (*saver)(nil)
 	if r.m != nil {
 		saver = r.m.saver
@@ -668,6 +770,13 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		}
 	}
 	res.LostGPUSeconds, res.LostCPUSeconds = r.lostGPU, r.lostCPU
+	res.OutOfMemory = r.oomed
+	if e := r.elastic; e != nil {
+		e.pay(end, 0)
+		res.NodeHours, res.Scalings = e.nodeNS/3.6e12, e.scalings
+	} else {
+		res.NodeHours = float64(len(r.Nodes)) * max(end, res.Last).Sub(first).Hours()
+	}
 	res.Wall = time.Since(began)
 	return res
 }

@@ -61,16 +61,24 @@ type Settings struct {
 	Faults         []sim.Fault     // what is read from Failures.Trace; see ReadFaults
 	Checkpoint     *sim.Checkpoint // nil: work is not saved
 	Profiles       *sim.Profiles   // nil: nodes are not sampled
+	Window         *sim.Window     // nil: every instant is a decision
+	Memory         *sim.Memory     // nil: tasks use what they ask for
+	Tenants        *sim.Tenants    // nil: no quotas
+	Elastic        *sim.Elastic    // nil: all nodes are there all the time
+	NodePrice      float64         // of a node-hour; 0: 1 with Elastic, else none
 }
 
 // random reports whether the seed changes how a recorded trace is run.
 func (s *Settings) random() bool {
-	return s.Failures.Random() || s.Profiles != nil && s.Profiles.Noise > 0
+	return s.Failures.Random() || s.Profiles != nil && s.Profiles.Noise > 0 || s.Memory != nil && s.Memory.Sigma > 0
 }
 
 // Check reports models that cannot be, or not together.
 func (s *Settings) Check() error {
-	c := sim.Config{Failures: s.Failures, Checkpoint: s.Checkpoint, Profiles: s.Profiles, Restart: s.Restart, KillAtEstimate: s.KillAtEstimate}
+	c := sim.Config{
+		Failures: s.Failures, Checkpoint: s.Checkpoint, Profiles: s.Profiles, Restart: s.Restart, KillAtEstimate: s.KillAtEstimate,
+		Window: s.Window, Memory: s.Memory, Tenants: s.Tenants, Elastic: s.Elastic,
+	}
 	return c.Check()
 }
 
@@ -85,6 +93,21 @@ func (s *Settings) Models() []string {
 	}
 	if s.Profiles != nil {
 		out = append(out, "profiles: "+s.Profiles.String())
+	}
+	if s.Window != nil {
+		out = append(out, "window: "+s.Window.String())
+	}
+	if s.Memory != nil {
+		out = append(out, "memory: "+s.Memory.String())
+	}
+	if s.Tenants != nil {
+		out = append(out, "quotas: "+s.Tenants.String())
+	}
+	if s.Elastic != nil {
+		out = append(out, "elastic: "+s.Elastic.String())
+	}
+	if s.NodePrice > 0 {
+		out = append(out, fmt.Sprintf("a node-hour costs %g", s.NodePrice))
 	}
 	return out
 }
@@ -417,6 +440,10 @@ func (o *Options) config(w *traces.Workload, p policies.Spec, seed int64, estima
 		Workload: w, Nodes: o.Nodes, Estimates: estimates(est), KillAtEstimate: o.Sim.KillAtEstimate, Restart: o.Sim.Restart, Overhead: o.Sim.Overhead,
 		Failures: o.Sim.Failures, Faults: o.Sim.Faults, Checkpoint: o.Sim.Checkpoint, Profiles: o.Sim.Profiles, Seed: uint64(seed),
 	}
+	c.Window, c.Memory, c.Tenants, c.Elastic = o.Sim.Window, o.Sim.Memory, o.Sim.Tenants, o.Sim.Elastic
+	if c.NodePrice = o.Sim.NodePrice; c.NodePrice == 0 && c.Elastic != nil {
+		c.NodePrice = 1
+	}
 	if o.Sim.Horizon > 0 && len(w.Tasks) > 0 {
 		c.Horizon = w.Tasks[0].Submit.Add(o.Sim.Horizon)
 	}
@@ -449,10 +476,10 @@ func (o *Options) one(ctx context.Context, wk *work, p int, first, waits bool, p
 	}
 	c.FragMix = wk.mix
 	c.Progress = func(done, total int) { progress(float64(done) / float64(max(total, 1))) }
-	var rec *check.Recorder
+	var rec *Checker
 	var gantt *ganttRecorder
 	if o.checks() {
-		rec = &check.Recorder{}
+		rec = NewChecker(c)
 	}
 	if o.Pictures && first {
 		gantt = newGantt(w, o.Nodes)
@@ -499,9 +526,10 @@ func Unfinished(r *sim.Result, n int) error {
 }
 
 // Violations returns an error that tells what the independent checkers found wrong with a run, or nil.
-func Violations(rec *check.Recorder, c sim.Config, r *sim.Result) error {
+func Violations(rec *Checker, c sim.Config, r *sim.Result) error {
+	w := c.Truth()
 	one := check.Case{
-		Table: c.Table(), Run: c.Workload.Run, RunOn: c.Workload.RunOn, Nodes: c.Nodes, Restart: c.Restart,
+		Table: c.Table(), Run: w.Run, RunOn: w.RunOn, Late: c.Window.Late(), Nodes: c.Nodes, Restart: c.Restart,
 		KillAtEstimate: c.KillAtEstimate, Overhead: c.Overhead, Faults: rec.NodeFaults(),
 	}
 	if p := c.Checkpoint; p != nil {
@@ -511,7 +539,7 @@ func Violations(rec *check.Recorder, c sim.Config, r *sim.Result) error {
 			Outages: rec.Outages(), LostGPUSeconds: r.LostGPUSeconds,
 		}
 	}
-	bad := rec.Check(one, r.Outcome)
+	bad := append(rec.Recorder.Check(one, r.Outcome), rec.models(c, r)...)
 	if len(bad) == 0 {
 		return nil
 	}
@@ -525,14 +553,14 @@ func Violations(rec *check.Recorder, c sim.Config, r *sim.Result) error {
 // Measure computes the metrics of a run. bound is the lower bound of the makespan in seconds, NaN if unknown; it is not in the row of a
 // run that was cut.
 func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound float64) metrics.Row {
-	if r.Unfinished > 0 {
+	if r.Unfinished > 0 || r.OutOfMemory > 0 {
 		bound = math.NaN() // it is one of the time for all tasks
 	}
 	return metrics.Compute(metrics.Input{
 		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, Outcomes: r.Outcomes, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
 		GPUSeconds: r.GPUSeconds, CPUSeconds: r.CPUSeconds, LostGPUSeconds: r.LostGPUSeconds, LostCPUSeconds: r.LostCPUSeconds,
 		Preemptions: r.Preemptions, Restarts: r.Restarts, CauseSeconds: r.CauseSeconds, FragmentationGPUs: r.FragmentationGPUs,
-		LowerBound: bound, Wall: r.Wall,
+		LowerBound: bound, Wall: r.Wall, Decisions: r.Batches, NodeHours: r.NodeHours, NodePrice: c.NodePrice,
 	})
 }
 

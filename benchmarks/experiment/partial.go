@@ -383,6 +383,9 @@ func Fingerprint(w *traces.Workload) string {
 	sorted(b, "run on", w.RunOn)
 	sorted(b, "estimate on", w.EstimateOn)
 	sorted(b, "data", w.Data)
+	if w.Used != nil {
+		sorted(b, "used", w.Used)
+	}
 	sorted(b, "every", w.Every)
 	_ = b.Flush()
 	return hex.EncodeToString(h.Sum(nil))

@@ -1,7 +1,7 @@
 // Command live measures the live mode on this machine: submissions, no-op jobs from start to end, an idle daemon, and a queue of 100,000
-// jobs; the no-op jobs also under task-spooler where that is installed. It prints a Markdown table.
+// jobs; the no-op jobs also under task-spooler and Slurm where those are installed. It prints a Markdown table.
 //
-//	go run ./benchmarks/live [-program bin/schedlab] [-short]
+//	go run ./benchmarks/live [-program bin/schedlab] [-short] [-noops]
 //
 // The daemon's state is in a temporary folder (-dir says where: a disk, not a RAM disk, since every acceptance is synced). A load average
 // stands beside each figure: on a busy machine compare the ratios only.
@@ -36,6 +36,7 @@ func main() {
 	flag.StringVar(&o.program, "program", "bin/schedlab", "the program to measure")
 	flag.StringVar(&o.dir, "dir", "", "where to keep the state (default: a temporary folder)")
 	flag.BoolVar(&o.short, "short", false, "a tenth of everything")
+	flag.BoolVar(&o.noops, "noops", false, "only the no-op jobs under schedlab, five times")
 	flag.Parse()
 	if err := bench(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "live:", err)
@@ -45,7 +46,7 @@ func main() {
 
 type options struct {
 	program, dir string
-	short        bool
+	short, noops bool
 }
 
 // row is one figure: what it is, with its bound where there is one.
@@ -108,8 +109,10 @@ func bench(ctx context.Context, o options) error {
 	if err := noops(ctx, o, r); err != nil {
 		return err
 	}
-	if err := queue(ctx, o, r); err != nil {
-		return err
+	if !o.noops {
+		if err := queue(ctx, o, r); err != nil {
+			return err
+		}
 	}
 	fmt.Printf("%d cores, %s\n\n| figure | measured | promised | | load average |\n|---|---:|---:|---|---:|\n", runtime.NumCPU(), runtime.Version())
 	missed := false
@@ -197,19 +200,28 @@ func (s *server) stop() error {
 	return s.cmd.Wait()
 }
 
-// cpu returns the processor time that the daemon has used, and its resident memory in MB.
-func (s *server) cpu() (used time.Duration, mb float64, err error) {
+// use is what a daemon has used so far.
+type use struct {
+	own, tree time.Duration // processor time: its own, and with that of all its processes that are over
+	mb        float64       // resident memory, of the daemon alone
+}
+
+func (s *server) use() (use, error) {
 	proc := fmt.Sprintf("/proc/%d/", s.cmd.Process.Pid)
 	stat, err := os.ReadFile(proc + "stat")
 	if err != nil {
-		return 0, 0, err
+		return use{}, err
 	}
 	f := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	user, err1 := strconv.Atoi(f[11])
-	system, err2 := strconv.Atoi(f[12])
-	pages, err3 := strconv.Atoi(f[21])
+	var n [5]int
+	for i, field := range []int{11, 12, 13, 14, 21} { // utime, stime, cutime, cstime, rss
+		if n[i], err = strconv.Atoi(f[field]); err != nil {
+			return use{}, err
+		}
+	}
 	const tick = 10 * time.Millisecond // USER_HZ is 100 on Linux
-	return time.Duration(user+system) * tick, float64(pages*os.Getpagesize()) / 1e6, errors.Join(err1, err2, err3)
+	own := time.Duration(n[0]+n[1]) * tick
+	return use{own, own + time.Duration(n[2]+n[3])*tick, float64(n[4]*os.Getpagesize()) / 1e6}, nil
 }
 
 // batch is a JSON array of n no-op jobs.
@@ -218,9 +230,10 @@ func batch(n int) []byte {
 	return []byte("[" + strings.Repeat(one+",", n-1) + one + "]")
 }
 
-// noops measures no-op jobs from start to end, here and elsewhere, and the daemon when it is idle.
+// noops measures no-op jobs from start to end, here and elsewhere, and the daemon when it is idle. The schedulers take turns, so that what
+// else the machine does meets all of them; each figure is a median.
 func noops(ctx context.Context, o options, r *report) error {
-	n := 2000
+	n, rounds := 2000, 3
 	if o.short {
 		n = 200
 	}
@@ -229,55 +242,121 @@ func noops(ctx context.Context, o options, r *report) error {
 		return err
 	}
 	defer func() { _ = s.stop() }()
+	if o.noops {
+		rounds = 5
+	} else if err := s.idle(r); err != nil {
+		return err
+	}
+	rivals := []*rival{{name: "task-spooler", run: spooler}, {name: "Slurm", run: slurm}}
+	if o.noops {
+		rivals = nil
+	}
+	var rates, own, tree []float64
+	for range rounds {
+		x, err := s.run(ctx, n)
+		if err != nil {
+			return err
+		}
+		rates, own, tree = append(rates, x.rate), append(own, x.own), append(tree, x.tree)
+		for _, v := range rivals {
+			if v.why != nil {
+				continue
+			}
+			rate, err := v.run(ctx, o, n)
+			if errors.Is(err, exec.ErrNotFound) {
+				v.why = err
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("%s: %w", v.name, err)
+			}
+			v.rates = append(v.rates, rate)
+		}
+	}
+	r.add("no-op jobs from start to end", median(rates), "/s", 150, true)
+	r.add("processor time for one: the daemon's own", median(own), "ms", 0, false)
+	r.add("processor time for one: with the job and all about it", median(tree), "ms", 0, false)
+	for _, v := range rivals {
+		if v.why != nil {
+			fmt.Fprintf(os.Stderr, "%s: skipped, %v\n", v.name, v.why)
+			continue
+		}
+		r.add("no-op jobs under "+v.name, median(v.rates), "/s", 0, false)
+		r.add("schedlab's rate over that of "+v.name, median(rates)/median(v.rates), "x", 0, false)
+	}
+	return nil
+}
+
+// rival is another scheduler.
+type rival struct {
+	name  string
+	run   func(context.Context, options, int) (float64, error) // n no-op jobs a second; exec.ErrNotFound where it is not installed
+	rates []float64
+	why   error
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return v[len(v)/2]
+}
+
+// idle measures a daemon that has nothing to do.
+func (s *server) idle(r *report) error {
 	time.Sleep(2 * time.Second)
-	before, _, err := s.cpu()
+	before, err := s.use()
 	if err != nil {
 		return err
 	}
 	began := time.Now()
 	time.Sleep(10 * time.Second)
-	after, mb, err := s.cpu()
+	after, err := s.use()
 	if err != nil {
 		return err
 	}
-	r.add("idle daemon, share of a core", 100*float64(after-before)/float64(time.Since(began)), "%", 1, false)
-	r.add("idle daemon, resident memory", mb, "MB", 60, false)
+	r.add("idle daemon, share of a core", 100*float64(after.own-before.own)/float64(time.Since(began)), "%", 1, false)
+	r.add("idle daemon, resident memory", after.mb, "MB", 60, false)
+	return nil
+}
 
-	began = time.Now()
+// ran is what a no-op job took.
+type ran struct{ rate, own, tree float64 } // a second; processor time in ms: the daemon's, and of all processes
+
+// run runs n no-op jobs, submitted at once.
+func (s *server) run(ctx context.Context, n int) (ran, error) {
+	before, err := s.use()
+	if err != nil {
+		return ran{}, err
+	}
+	began := time.Now()
 	if err := s.submit(ctx, batch(n)); err != nil {
-		return err
+		return ran{}, err
 	}
 	var tasks []struct{ ID, State, Reason string }
 	if err := s.ask(ctx, http.MethodGet, "/v1/wait?select=all", nil, &tasks); err != nil {
-		return err
+		return ran{}, err
 	}
+	took := time.Since(began)
 	for _, t := range tasks {
 		if t.State != "done" {
-			return fmt.Errorf("task %s is %s: %s", t.ID, t.State, t.Reason)
+			return ran{}, fmt.Errorf("task %s is %s: %s", t.ID, t.State, t.Reason)
 		}
 	}
-	ours := float64(n) / time.Since(began).Seconds()
-	used, _, err := s.cpu()
+	time.Sleep(3 * time.Second) // until the last of its processes are over, and count
+	after, err := s.use()
 	if err != nil {
-		return err
+		return ran{}, err
 	}
-	r.add("no-op jobs from start to end", ours, "/s", 150, true)
-	r.add("the daemon's own processor time for one", float64((used-after).Microseconds())/1000/float64(n), "ms", 0, false)
-	theirs, err := spooler(ctx, o, n)
-	if err != nil {
-		fmt.Fprintf(os.Stderr, "task-spooler: skipped, %v\n", err)
-		return nil
-	}
-	r.add("the same under task-spooler", theirs, "/s", 0, false)
-	r.add("schedlab's rate over that of task-spooler", ours/theirs, "x", 0, false)
-	return nil
+	each := func(d time.Duration) float64 { return d.Seconds() * 1000 / float64(n) }
+	x := ran{float64(n) / took.Seconds(), each(after.own - before.own), each(after.tree - before.tree)}
+	fmt.Fprintf(os.Stderr, "  %.0f jobs a second, %.2f ms of processor time for each, %.2f of them the daemon's\n", x.rate, x.tree, x.own)
+	return x, nil
 }
 
 // spooler runs the jobs under task-spooler, 64 at a time.
 func spooler(ctx context.Context, o options, n int) (float64, error) {
 	tsp, err := exec.LookPath("tsp")
 	if err != nil {
-		return 0, errors.New("it is not installed (Debian: apt-get install task-spooler)")
+		return 0, fmt.Errorf("%w (Debian: apt-get install task-spooler)", err)
 	}
 	run := func(args ...string) error {
 		cmd := exec.CommandContext(ctx, tsp, args...)
@@ -380,11 +459,11 @@ func queue(ctx context.Context, o options, r *report) error {
 		return err
 	}
 	r.add(fmt.Sprintf("decisions above 5 ms, %d queued", total), 100*now.above(had, 0.005), "%", 1, false)
-	_, mb, err := s.cpu()
+	used, err := s.use()
 	if err != nil {
 		return err
 	}
-	r.add(fmt.Sprintf("resident memory, %d queued", total), mb, "MB", 0, false)
+	r.add(fmt.Sprintf("resident memory, %d queued", total), used.mb, "MB", 0, false)
 
 	if err := s.stop(); err != nil {
 		return err

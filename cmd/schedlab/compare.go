@@ -34,14 +34,23 @@ type simFlags struct {
 	overhead, horizon                  time.Duration
 	failures, checkpoint               string
 	profiles                           sim.Profiles
+	models                             modelFlags
 }
 
 func (f *simFlags) add(cmd *cobra.Command) {
+	f.addSimulation(cmd)
 	fl := cmd.Flags()
+	fl.StringVar(&f.warmUp, "warm-up", "0", "leave tasks out of the means that are submitted in the first 1h (say), or are the first 10% (say)")
+	fl.BoolVar(&f.check, "check", false, "verify every schedule with checkers that share no code with the simulator")
+}
+
+// addSimulation adds those that say what is simulated.
+func (f *simFlags) addSimulation(cmd *cobra.Command) {
+	fl := cmd.Flags()
+	f.warmUp = "0"
 	fl.StringVar(&f.cluster, "cluster", "", "nodes: a shorthand such as 8x8xA100, pool:128cpu or \"1000x(64cpu,512gb,8xH100)\",\nor a file (default: what the trace names)")
 	fl.StringVar(&f.format, "format", "", "format of the trace (default: detected)")
 	fl.StringVar(&f.estimates, "estimates", "trace", "run-time estimates that policies see: trace, perfect or factor:x (of the run time)")
-	fl.StringVar(&f.warmUp, "warm-up", "0", "leave tasks out of the means that are submitted in the first 1h (say), or are the first 10% (say)")
 	fl.BoolVar(&f.kill, "kill-at-estimate", false, "cut a run that exceeds its estimate")
 	fl.BoolVar(&f.restart, "restart", false, "a preempted task loses its work (default: it resumes)")
 	fl.DurationVar(&f.overhead, "overhead", 0, "time lost, while holding, at each start after a preemption")
@@ -51,7 +60,7 @@ func (f *simFlags) add(cmd *cobra.Command) {
 	fl.DurationVar(&f.profiles.Every, "profile-every", 0, "policies see a load of the nodes that is sampled so often (default: 1s with the other two, else none)")
 	fl.DurationVar(&f.profiles.Delay, "profile-delay", 0, "age at which they see a sample")
 	fl.Float64Var(&f.profiles.Noise, "profile-noise", 0, "standard deviation of its error, 0..1")
-	fl.BoolVar(&f.check, "check", false, "verify every schedule with checkers that share no code with the simulator")
+	f.models.add(fl)
 }
 
 // options turns the flags into options, but for policies, seeds and loads.
@@ -69,6 +78,9 @@ func (f *simFlags) options() (experiment.Options, error) {
 	}
 	o.Sim.KillAtEstimate, o.Sim.Restart, o.Sim.Overhead, o.Sim.Horizon = f.kill, f.restart, f.overhead, f.horizon
 	o.Check = f.check
+	if err := f.models.set(&o.Sim); err != nil {
+		return o, err
+	}
 	if f.failures != "" {
 		if o.Sim.Failures, err = sim.ParseFailures(f.failures); err != nil {
 			return o, asUsage(err)

@@ -25,7 +25,8 @@ Jobs are selected by number: 12, 3-8,12, a task as 12/train, last, all.`,
 		Example: `  schedlab live serve --policy critical-path &
   schedlab live submit --gpus 1 --estimate 10m -- python train.py
   schedlab live list
-  schedlab live logs -f last`,
+  schedlab live logs -f last
+  schedlab live ui`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -40,8 +41,8 @@ process of them is left. A task that is over stays as it is.`),
 		actCommand("preempt", "Stop running jobs and put them back in the queue", `Stops running tasks (SIGTERM, then SIGKILL after their grace) and puts them back
 in the queue; the policy starts them again. Tasks with checkpoints are asked for
 one first, and have their grace for it. It returns when they have stopped.`),
-		retryCommand(), updateCommand(), drainCommand(true), drainCommand(false), quotaCommand(), eventsCommand(), livePolicyCommand(), liveExportCommand(), liveJournalCommand(),
-		liveNodesCommand(), liveDoctorCommand(), notifyCommand(),
+		retryCommand(), updateCommand(), drainCommand(true), drainCommand(false), quotaCommand(), queuesCommand(), alertsCommand(), eventsCommand(), livePolicyCommand(), liveExportCommand(), liveJournalCommand(),
+		liveUICommand(), liveNodesCommand(), liveDoctorCommand(), notifyCommand(),
 	)
 	return cmd
 }

@@ -96,6 +96,12 @@ func askNodes(cmd *cobra.Command, output string, watch bool) error {
 			seen, err := c.Readings(cmd.Context())
 			for i := 0; err == nil && i < len(seen); i++ {
 				err = nodeTable(w, seen[i].ID, &seen[i].Reading, seen[i].GPUs)
+				if len(seen[i].Labels) > 0 {
+					_, _ = fmt.Fprintf(w, "  labels       %s\n", strings.Join(seen[i].Labels, ", "))
+				}
+				if len(seen[i].Taints) > 0 {
+					_, _ = fmt.Fprintf(w, "  taints       %s\n", strings.Join(seen[i].Taints, ", "))
+				}
 			}
 			return err
 		})

@@ -70,12 +70,13 @@ func drainCommand(on bool) *cobra.Command {
 func quotaCommand() *cobra.Command {
 	var q daemon.Quota
 	var cpu, gpus, output string
+	var running int64
 	cmd := &cobra.Command{
 		Use:   "quota",
 		Short: "Show quotas, or set one",
 		Long: `Shows the quotas in force. With --tenant or --queue it sets one: what the
-running tasks of the tenant or queue may hold together. Without --cpu and --gpus
-the quota is lifted.`,
+running tasks of the tenant or queue may hold together, and how many they may
+be. Without --cpu, --gpus and --tasks the quota is lifted.`,
 		Example: "  schedlab live quota\n  schedlab live quota --tenant vision --gpus 4 --cpu 32",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -92,6 +93,9 @@ the quota is lifted.`,
 				}
 				*b.to = &v
 			}
+			if cmd.Flags().Changed("tasks") {
+				q.Tasks = &running
+			}
 			c, err := client()
 			if err != nil {
 				return err
@@ -100,7 +104,7 @@ the quota is lifted.`,
 			switch {
 			case q.Tenant != "" || q.Queue != "":
 				all, err = c.SetQuota(cmd.Context(), q)
-			case q.CPU != nil || q.GPUs != nil:
+			case q.CPU != nil || q.GPUs != nil || q.Tasks != nil:
 				return usagef("whose quota? --tenant or --queue says it")
 			default:
 				all, err = c.Quotas(cmd.Context())
@@ -117,7 +121,7 @@ the quota is lifted.`,
 					return nil
 				}
 				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-				fmt.Fprintln(t, "OF\tCORES\tGPUS")
+				fmt.Fprintln(t, "OF\tCORES\tGPUS\tTASKS")
 				bound := func(v *float64) string {
 					if v == nil {
 						return "no bound"
@@ -129,7 +133,11 @@ the quota is lifted.`,
 					if q.Queue != "" {
 						of = "queue " + q.Queue
 					}
-					fmt.Fprintf(t, "%s\t%s\t%s\n", of, bound(q.CPU), bound(q.GPUs))
+					tasks := "no bound"
+					if q.Tasks != nil {
+						tasks = strconv.FormatInt(*q.Tasks, 10)
+					}
+					fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", of, bound(q.CPU), bound(q.GPUs), tasks)
 				}
 				return t.Flush()
 			})
@@ -140,6 +148,7 @@ the quota is lifted.`,
 	f.StringVar(&q.Queue, "queue", "", "the queue whose quota is set")
 	f.StringVar(&cpu, "cpu", "", "cores; 0 lets nothing start that asks for any")
 	f.StringVar(&gpus, "gpus", "", "GPUs, shares as fractions")
+	f.Int64Var(&running, "tasks", 0, "tasks that run at once")
 	outputFlag(cmd, &output, "table", "json")
 	return cmd
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/folders"
 	"github.com/schedlab/schedlab/live/node"
+	"github.com/schedlab/schedlab/live/retry"
 	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces/cluster"
@@ -41,6 +42,9 @@ type serveFlags struct {
 	door                                             door
 	patience                                         time.Duration
 	checkpoints                                      checkpointing
+	alerts                                           alerting
+	budget, queues                                   string
+	labels, taints                                   []string
 	pids                                             int64
 }
 
@@ -77,7 +81,19 @@ runs on.
 Checkpoints go to --checkpoints: a folder, or s3://bucket/prefix in storage that
 speaks S3, with the variables and files of the AWS tools (AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY, AWS_REGION, AWS_ENDPOINT_URL). Of each task the last two
-are kept, until it is over; of one that failed they stay.`,
+are kept, until it is over; of one that failed they stay.
+
+A failed attempt is tried again as often as its task says, after its backoff,
+doubled each time, and up to half of that more, drawn by task and attempt.
+--retry-budget 10% bounds this besides: of a tenant's attempts of the last hour,
+so many may be retries, but 10 at any rate; a failure beyond is final, and
+"live explain" says so. 10%,window=10m,min=5,per=queue says it otherwise; per is
+tenant, queue, tenant+queue or all.
+
+--queues FILE makes queues scale, see "live queues --help".
+
+--alert-command or --alert-url tells somebody what went wrong; "live alerts
+--help" says how.`,
 		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'\n  schedlab live serve --checkpoints s3://lab/checkpoints --mtbf 12h",
 		Args:    arguments(),
 		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), &o) },
@@ -86,7 +102,9 @@ are kept, until it is over; of one that failed they stay.`,
 	f.StringVar(&o.policy, "policy", "fifo", "the policy of a new state")
 	f.StringVar(&o.node, "node", "", "what this machine offers (default: its cores, memory and GPUs)")
 	gpusFlag(cmd, &o.gpus)
-	f.StringVar(&o.window, "window", "10ms-50ms", "the decision window under load: MIN-MAX, or 0 for none")
+	f.StringSliceVar(&o.labels, "label", nil, "key=value of this machine, which tasks can ask for (submit --label);\nnode-type=edge brings the taint edge-node=true:NoSchedule")
+	f.StringSliceVar(&o.taints, "taint", nil, "key=value:Effect of this machine, which keeps tasks off that do not\ntolerate it (submit --toleration); NoSchedule, NoExecute or PreferNoSchedule")
+	f.StringVar(&o.window, "window", "10ms-50ms", "the decision window: MIN-MAX under load, one duration for always, or 0 for none")
 	f.StringVar(&o.metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
 	o.log, o.vram, o.others = "text", "warn", "count"
 	f.Var(&choice{&o.log, []string{"text", "json"}}, "log", "how to log to standard error")
@@ -102,6 +120,9 @@ are kept, until it is over; of one that failed they stay.`,
 	f.StringVar(&o.checkpoints.place, "checkpoints", "", "where checkpoints are kept: a folder or s3://bucket/prefix (default: a folder of the state)")
 	f.StringVar(&o.checkpoints.work, "work", "", "where running jobs write them; their users must be able to pass (default: beside the state, /var/lib/schedlab/work for root)")
 	f.DurationVar(&o.checkpoints.mtbf, "mtbf", daemon.DefaultMTBF, "mean time between failures, for jobs with checkpoint young-daly")
+	f.StringVar(&o.queues, "queues", "", "a YAML file that says which queues scale their workers")
+	f.StringVar(&o.budget, "retry-budget", "none", "the share of attempts that may be retries, as 10%")
+	o.alerts.flags(cmd)
 	f.DurationVar(&o.patience, "patience", o.patience, "how long to try again where the state file cannot be written")
 	return cmd
 }
@@ -196,11 +217,29 @@ func serve(ctx context.Context, o *serveFlags) error {
 	c := daemon.Config{
 		Dir: at.State, Policy: o.policy, Build: buildLive, Window: w, CPUCap: o.cpuCap, Pids: o.pids, IgnoreOthers: o.others == "ignore", KillVRAM: o.vram == "kill",
 	}
+	if c.Retry, err = retry.ParseLimit(o.budget); err != nil {
+		return asUsage(fmt.Errorf("--retry-budget: %w", err))
+	}
+	if o.queues != "" {
+		text, err := os.ReadFile(o.queues)
+		if err == nil {
+			c.Queues, err = daemon.ParseQueues(text, o.queues)
+		}
+		if err != nil {
+			return asUsage(fmt.Errorf("--queues: %w", err))
+		}
+	}
+	if c.Alert, err = o.alerts.config(); err != nil {
+		return asUsage(err)
+	}
 	closeMachine, err := machine(&c, o.node, o.gpus)
 	if err != nil {
 		return err
 	}
 	defer closeMachine()
+	if err := mark(&c.Node, o.labels, o.taints); err != nil {
+		return asUsage(err)
+	}
 	if err := os.MkdirAll(at.State, 0o700); err != nil {
 		return err
 	}
@@ -352,22 +391,34 @@ func machine(c *daemon.Config, text string, gpus device.Options) (closeAll func(
 	return closeAll, err
 }
 
-// parseWindow reads 10ms-50ms or 0.
+// mark gives the machine its labels and taints, and an edge node its own.
+func mark(n *sched.NodeSpec, labels, taints []string) error {
+	for _, text := range labels {
+		k, v, ok := strings.Cut(text, "=")
+		if !ok || k == "" {
+			return fmt.Errorf("--label %q: write it as key=value", text)
+		}
+		if slices.ContainsFunc(n.Labels, func(l sched.Label) bool { return l.Key == k }) {
+			return fmt.Errorf("--label %q: there is a label of that key already", text)
+		}
+		n.Labels = append(n.Labels, sched.Label{Key: k, Value: v})
+	}
+	for _, text := range taints {
+		t, err := cluster.ParseTaint(text)
+		if err != nil {
+			return fmt.Errorf("--taint: %w", err)
+		}
+		n.Taints = append(n.Taints, t)
+	}
+	cluster.TaintEdge(n)
+	return nil
+}
+
+// parseWindow reads the flag --window.
 func parseWindow(text string) (sched.BatchWindow, error) {
-	var lo, hi time.Duration
-	if text == "0" {
-		return sched.BatchWindow{}, nil
+	w, err := sched.ParseBatchWindow(text)
+	if err != nil {
+		return w, fmt.Errorf("--%w", err)
 	}
-	bad := fmt.Errorf("--window %q: write it as 10ms-50ms, or 0 for none", text)
-	from, to, ok := strings.Cut(text, "-")
-	if !ok {
-		return sched.BatchWindow{}, bad
-	}
-	var err, err2 error
-	lo, err = time.ParseDuration(from)
-	hi, err2 = time.ParseDuration(to)
-	if err != nil || err2 != nil || lo <= 0 || hi < lo || hi > time.Minute {
-		return sched.BatchWindow{}, bad
-	}
-	return sched.BatchWindow{Min: lo, Max: hi}, nil
+	return w, nil
 }

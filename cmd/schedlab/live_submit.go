@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/schedlab/schedlab/live/alert"
 	"github.com/schedlab/schedlab/live/job"
 )
 
@@ -20,7 +21,8 @@ func submitCommand() *cobra.Command {
 	var cpu, mem, gpuMem, every string
 	var estimate, limit, grace, backoff, deadline time.Duration
 	var env, params []string
-	var types, tolerations, labels []string
+	var types, tolerations, labels, after, inputs []string
+	var to string
 	cmd := &cobra.Command{
 		Use:   "submit [flags] -- COMMAND [ARG...] | -f WORKFLOW",
 		Short: "Submit a command or a workflow",
@@ -59,11 +61,27 @@ socket $NOTIFY_SOCKET; or it leaves with exit code 85, which saves what lies
 there, puts it back in the queue and takes no retry. A preemption asks, waits
 for --grace, and then sends SIGTERM. Who does not catch SIGUSR1 is not sent it.
 
+With --input files and folders are copied to $INPUT_DIR before the command runs,
+as its owner: paths, and URLs of http and https. PATH:as=NAME gives another
+name, PATH:link makes a symbolic link. That begins while the tasks before it
+still run, or while it waits; what has changed since is copied again. In a
+workflow a task has inputs: [PATH, {from: URL, as: NAME}].
+
+With --to the tasks are added to a workflow that was submitted before, whether
+it runs or not. What they come after can be among its tasks (after, --after),
+and edges says what comes before its tasks that have not started:
+
+  tasks:
+    - {id: evaluate, after: [train-1], command: python eval.py}
+  edges: [evaluate -> report]
+
 It prints the job's number. When it returns, the job is on the disk.`,
 		Example: `  schedlab live submit -- make -j2
   schedlab live submit --gpus 1 --estimate 2h --retries 2 -- python train.py
   schedlab live submit --checkpoint 5s --retries 10 -- python train.py
   schedlab live submit -f sweep.yaml --param data=/data/imagenet
+  schedlab live submit --input data/train.bin -- sh -c 'wc $INPUT_DIR/train.bin'
+  schedlab live submit --to last -f more.yaml
   schedlab live wait $(schedlab live submit -- ./job.sh)`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
@@ -81,7 +99,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			}
 			var doc *job.Job
 			if file != "" {
-				for _, name := range []string{"cpu", "mem", "gpus", "gpu-mem", "gpu-type", "gang", "label", "toleration", "priority", "criticality", "retries", "estimate", "limit", "grace", "backoff", "deadline", "array", "kind", "id", "checkpoint"} {
+				for _, name := range []string{"cpu", "mem", "gpus", "gpu-mem", "gpu-type", "gang", "label", "toleration", "priority", "criticality", "retries", "estimate", "limit", "grace", "backoff", "deadline", "array", "kind", "id", "checkpoint", "after", "input"} {
 					if cmd.Flags().Changed(name) {
 						return usagef("--%s is for a command; in a workflow each task says it", name)
 					}
@@ -89,7 +107,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 				if doc, err = readJob(file); err != nil {
 					return asUsage(err)
 				}
-				j.Tasks = doc.Tasks
+				j.Tasks, j.Edges, j.To = doc.Tasks, doc.Edges, doc.To
 				if j.Name == "" {
 					j.Name = doc.Name
 				}
@@ -102,7 +120,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 				if j.Every == "" {
 					j.Every = doc.Every
 				}
-				j.Params, j.Env, j.Dir = doc.Params, doc.Env, doc.Dir
+				j.Params, j.Env, j.Dir, j.Quiet = doc.Params, doc.Env, doc.Dir, j.Quiet || doc.Quiet
 			} else {
 				t.Command = args
 				t.EstimateS, t.LimitS, t.BackoffS, t.DeadlineS = estimate.Seconds(), limit.Seconds(), backoff.Seconds(), deadline.Seconds()
@@ -126,14 +144,20 @@ It prints the job's number. When it returns, the job is on the disk.`,
 				if cmd.Flags().Changed("checkpoint") {
 					t.Checkpoint = &job.Checkpoint{Every: every}
 				}
-				t.GPUTypes, t.Tolerations = types, tolerations
+				if len(after) > 0 && to == "" {
+					return usagef("--after names tasks of the workflow that --to names")
+				}
+				t.GPUTypes, t.Tolerations, t.After = types, tolerations, after
+				for _, text := range inputs {
+					t.Inputs = append(t.Inputs, job.ParseInput(text))
+				}
 				if t.Labels, err = pairs("--label", labels); err != nil {
 					return err
 				}
 				if t.ID == "" {
 					t.ID = "main"
 				}
-				if j.Name == "" {
+				if j.Name == "" && to == "" {
 					j.Name = job.NameOf(args[0])
 				}
 				j.Tasks = []job.Task{t}
@@ -141,6 +165,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			if j.Dir == "" {
 				j.Dir = wd
 			}
+			j.Quiet = j.Quiet || os.Getenv(alert.Variable) != ""
 			set, err := pairs("--param", params)
 			if err != nil {
 				return err
@@ -168,14 +193,21 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			if name == "" {
 				name = "submit"
 			}
+			c, err := client()
+			if err != nil {
+				return err
+			}
+			if to != "" {
+				list, _, err := c.Tasks(cmd.Context(), to, "", 1)
+				if err != nil {
+					return refused(err)
+				}
+				j.To = list[0].Job
+			}
 			if err := j.Expand(); err != nil {
 				return asUsage(fmt.Errorf("%s: %w", name, err))
 			}
 			text, err := json.Marshal(&j)
-			if err != nil {
-				return err
-			}
-			c, err := client()
 			if err != nil {
 				return err
 			}
@@ -193,10 +225,13 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	f.StringVarP(&file, "file", "f", "", "a workflow in YAML or JSON; - is standard input")
+	f.StringVar(&to, "to", "", "add it to this workflow: its number, or last")
+	f.StringSliceVar(&after, "after", nil, "with --to: the tasks of the workflow that the command comes after")
 	f.StringVar(&j.Name, "name", "", "name of the job")
 	f.StringVar(&j.Tenant, "tenant", "", "whose job it is, for quotas and fair shares")
 	f.StringVar(&j.Queue, "queue", "", "queue of the job")
 	f.StringVar(&j.Every, "every", "", "the job recurs: a duration (24h) or a cron line in UTC")
+	f.BoolVar(&j.Quiet, "quiet", false, "raise no alerts (set for what an alert's command submits)")
 	f.StringVar(&t.ID, "id", "", "id of the task (default main)")
 	f.StringVar(&t.Kind, "kind", "", "kind of the task, for throughput tables")
 	f.StringVar(&cpu, "cpu", "", "cores (default 1, or 0 with a GPU)")
@@ -205,8 +240,8 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f.StringVar(&gpuMem, "gpu-mem", "", "memory in GB on each of these GPUs")
 	f.StringSliceVar(&types, "gpu-type", nil, "the GPU types that will do")
 	f.Int32Var(&t.Gang, "gang", 0, "replicas that start and end together (RANK, WORLD_SIZE)")
-	f.StringSliceVar(&labels, "label", nil, "key=value that the node must have")
-	f.StringSliceVar(&tolerations, "toleration", nil, "key=value:Effect, key:Effect, key or *")
+	f.StringSliceVar(&labels, "label", nil, "key=value that the machine must have (serve --label)")
+	f.StringSliceVar(&tolerations, "toleration", nil, "a taint of the machine that will do (serve --taint):\nkey=value:Effect, key:Effect, key or *")
 	f.Int32Var(&t.Priority, "priority", 0, "larger is more important, for policies that look at it")
 	f.Float64Var(&t.Criticality, "criticality", 0, "0 to 1, for policies that look at it")
 	f.Int32Var(&t.Retries, "retries", 0, "how often a failed attempt is tried again")
@@ -214,7 +249,8 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f.DurationVar(&limit, "limit", 0, "how long it may run")
 	f.DurationVar(&grace, "grace", job.DefaultGrace, "from SIGTERM to SIGKILL, and for a checkpoint before it")
 	f.StringVar(&every, "checkpoint", "", "it saves its work when asked: every so often (5s), young-daly, or off: only when preempted")
-	f.DurationVar(&backoff, "backoff", 0, "before the first retry, doubled each time")
+	f.StringArrayVar(&inputs, "input", nil, "PATH or URL that is copied to $INPUT_DIR before it runs; behind it\n:as=NAME for another name, :link for no copy")
+	f.DurationVar(&backoff, "backoff", 0, "before the first retry, doubled each time, and up to half more (default 1s)")
 	f.DurationVar(&deadline, "deadline", 0, "from submission, for policies that look at it")
 	f.StringVar(&t.Array, "array", "", "one task a number: 1-10, 0-100:5 or 1,3,7; {index} in the command")
 	f.StringArrayVar(&env, "env", nil, "NAME=VALUE for the command (NAME alone: as it is here)")

@@ -11,17 +11,12 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-
-	"github.com/schedlab/schedlab/live/local"
 )
 
 func main() { os.Exit(run()) }
 
 // run returns the exit code: 0 done, 1 failed, 2 bad usage.
 func run() int {
-	if len(os.Args) == 3 && os.Args[1] == local.ShimCommand { // a process beside each attempt of a live job
-		return local.Shim(os.Args[2])
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second Ctrl-C ends it at once, whatever it does
@@ -83,6 +78,7 @@ a discrete-event simulator and compares waiting, utilization and throughput.
 
 Start with:
   schedlab compare                 the built-in example, three policies
+  schedlab tui                     the same to watch, two policies side by side
   schedlab compare TRACE --cluster 8x8xA100 --policies fifo,easy,critical-path`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -92,8 +88,8 @@ Start with:
 	root.PersistentPreRunE = func(_ *cobra.Command, args []string) error { return prof.start(args) }
 	prof.add(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
-	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), liveCommand(), failuresTopic())
+	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), tuiCommand(), liveCommand(), completionCommand(), failuresTopic(), modelsTopic())
+	addCompletions(root)
 	narrow(root)
 	markUsage(root)
 	return root

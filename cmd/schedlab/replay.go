@@ -81,21 +81,28 @@ cut short it compares what is whole, and says so.`,
 	return cmd
 }
 
-// replay feeds the journal's facts to its policy, or to another one, and returns an error that names the first different order.
-func replay(r *journal.Reader, name, other string) (batches, orders int64, err error) {
-	h := r.Header()
-	var s journalSettings
+// journalled returns the settings in a journal's header, and what builds policies by them.
+func journalled(h *journal.Header, name string) (s journalSettings, build func(string) (sched.Policy, error), err error) {
 	if len(h.Config) > 0 {
 		if err := json.Unmarshal(h.Config, &s); err != nil {
-			return 0, 0, fmt.Errorf("%s: header: %w", name, err)
+			return s, nil, fmt.Errorf("%s: header: %w", name, err)
 		}
 	}
-	build := func(text string) (sched.Policy, error) {
+	return s, func(text string) (sched.Policy, error) {
 		spec, err := policies.Parse(text)
 		if err != nil {
 			return nil, err
 		}
 		return policies.Build(spec, policies.Hints{MeanEstimate: time.Duration(s.MeanEstimate)})
+	}, nil
+}
+
+// replay feeds the journal's facts to its policy, or to another one, and returns an error that names the first different order.
+func replay(r *journal.Reader, name, other string) (batches, orders int64, err error) {
+	h := r.Header()
+	s, build, err := journalled(&h, name)
+	if err != nil {
+		return 0, 0, err
 	}
 	if other == "" {
 		other = h.Policy

@@ -11,7 +11,6 @@ import (
 	"github.com/schedlab/schedlab/benchmarks/report"
 	"github.com/schedlab/schedlab/benchmarks/waits"
 	"github.com/schedlab/schedlab/policies"
-	"github.com/schedlab/schedlab/policies/policytest/check"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
@@ -133,7 +132,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	bar := newBar(os.Stderr)
 	c.Progress = func(done, total int) { bar.At(float64(done), float64(total)) }
 	var taps []func(sched.Time, []sched.Event, []sched.Command) error
-	var rec check.Recorder
+	rec := experiment.NewChecker(c)
 	if opt.Check {
 		taps = append(taps, func(now sched.Time, in []sched.Event, out []sched.Command) error {
 			rec.Tap(now, in, out)
@@ -176,7 +175,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 		return row, fmt.Errorf("%s: %w", spec, err)
 	}
 	if opt.Check && c.Horizon == 0 {
-		if err := experiment.Violations(&rec, c, res); err != nil {
+		if err := experiment.Violations(rec, c, res); err != nil {
 			return row, err
 		}
 	}

@@ -13,14 +13,10 @@ import (
 
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/device/fakenvml"
-	"github.com/schedlab/schedlab/live/local"
 )
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == local.ShimCommand { // of a daemon within a test
-		os.Exit(run())
-	}
-	testscript.Main(m, map[string]func(){"schedlab": func() { os.Exit(run()) }})
+	testscript.Main(m, map[string]func(){"schedlab": func() { os.Exit(run()) }, "panicking-ui": panickingUI})
 }
 
 // TestScripts runs the commands as a user does: testdata/script/*.txt. A script that needs the recorded traces begins with

@@ -26,7 +26,6 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/live/daemon"
-	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -34,9 +33,6 @@ import (
 const probeEnv = "SCHEDLAB_TEST_PROBE"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == local.ShimCommand {
-		os.Exit(local.Shim(os.Args[2]))
-	}
 	if dir := os.Getenv(probeEnv); dir != "" {
 		os.Exit(probe(dir, os.Args[1:]))
 	}

@@ -30,6 +30,9 @@ type Client struct {
 	token string
 }
 
+// Address returns what the client asks: a socket or host:port.
+func (c *Client) Address() string { return c.path }
+
 // ErrNoDaemon is returned, wrapped, where nobody answers.
 var ErrNoDaemon = errors.New("no daemon answers (start one with `schedlab live serve`)")
 
@@ -317,6 +320,48 @@ func (c *Client) Events(ctx context.Context, w io.Writer, from int64, follow boo
 		q.Set("follow", "true")
 	}
 	return c.copyTo(ctx, w, "/v1/events", q)
+}
+
+// Queues returns the queues.
+func (c *Client) Queues(ctx context.Context) (QueuesState, error) {
+	var q QueuesState
+	err := c.ask(ctx, http.MethodGet, "/v1/queues", nil, nil, &q)
+	return q, err
+}
+
+// Alerts returns whom the daemon alerts of what.
+func (c *Client) Alerts(ctx context.Context) (daemon.AlertsState, error) {
+	var a daemon.AlertsState
+	err := c.ask(ctx, http.MethodGet, "/v1/alerts", nil, nil, &a)
+	return a, err
+}
+
+// TestAlert has an alert sent for trying.
+func (c *Client) TestAlert(ctx context.Context) (daemon.AlertsState, error) {
+	var a daemon.AlertsState
+	err := c.ask(ctx, http.MethodPost, "/v1/alerts/test", nil, nil, &a)
+	return a, err
+}
+
+// Record has a follower read what was told to the kernel and what it ordered, from where it stands on; with follow until the context ends
+// or the daemon does.
+func (c *Client) Record(ctx context.Context, f *daemon.Follower, follow bool) error {
+	q := url.Values{"from": {strconv.FormatInt(f.Next(), 10)}}
+	if follow {
+		q.Set("follow", "true")
+	}
+	answer, err := c.do(ctx, http.MethodGet, "/v1/record", q, nil)
+	if err != nil {
+		return err
+	}
+	defer answer.Close()
+	if err := f.Read(answer); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return fmt.Errorf("%s: its record: %w", c.path, err)
+	}
+	return nil
 }
 
 // EndRecurrence ends the recurrence of jobs and returns the numbers of the first ones.

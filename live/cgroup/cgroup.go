@@ -60,6 +60,9 @@ type Group interface {
 	// before, the error tells which remain.
 	Kill(ctx context.Context) error
 	Usage() (Usage, error)
+	// Ended is the Usage of a group that has no processes any more, as far as control groups tell: without a look at all processes of the
+	// machine.
+	Ended() (Usage, error)
 	// Remove forgets the group, which must be empty.
 	Remove() error
 }

@@ -309,8 +309,8 @@ func until(ctx context.Context, f func() bool) error {
 	}
 }
 
-func (g *group) Usage() (Usage, error) {
-	var u Usage
+// counted reads the counters of the control groups; mem and cpu say whether they have memory and CPU time.
+func (g *group) counted() (u Usage, mem, cpu bool, err error) {
 	var errs []error
 	number := func(folder, file string) int64 {
 		b, err := g.m.k.read(path.Join(folder, file))
@@ -335,7 +335,6 @@ func (g *group) Usage() (Usage, error) {
 		}
 		return 0
 	}
-	mem, cpu := false, false
 	if f := g.with2("memory"); f != "" {
 		mem = true
 		u.Mem = max(number(f, "memory.current")-row(f, "memory.stat", "inactive_file"), 0)
@@ -356,10 +355,17 @@ func (g *group) Usage() (Usage, error) {
 		cpu = true
 		u.CPUTime = time.Duration(number(f, "cpuacct.usage"))
 	}
-	pids, err := g.Members()
-	if err != nil {
-		errs = append(errs, err)
-	}
+	return u, mem, cpu, errors.Join(errs...)
+}
+
+func (g *group) Ended() (Usage, error) {
+	u, _, _, err := g.counted()
+	return u, err
+}
+
+func (g *group) Usage() (Usage, error) {
+	u, mem, cpu, err := g.counted()
+	pids, err2 := g.Members()
 	u.Pids = int64(len(pids))
 	if st, ok := g.reaps(); ok && !cpu {
 		u.CPUTime += st.waited // what has ended, and the reaper has waited for
@@ -379,7 +385,7 @@ func (g *group) Usage() (Usage, error) {
 			u.Mem += st.rss
 		}
 	}
-	return u, errors.Join(errs...)
+	return u, errors.Join(err, err2)
 }
 
 func (g *group) Remove() error {

@@ -55,7 +55,7 @@ func TestThePolicySeesWhatIsSavedAndWhatAPreemptionWouldLose(t *testing.T) {
 	d := serve(t, t.TempDir())
 	d.submit(train(t, "off", "-steps 1000000", ""))
 	waitState(t, d, "1", "running")
-	checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.AtRiskS > 0.2 && c.Seq == 0 })
+	checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.AtRiskS > 0.2 && c.Seq == 0 && c.Progress != "" }) // it listens
 	d.mu.RLock()
 	n := d.kernel.Attempt(0)
 	d.mu.RUnlock()
@@ -65,12 +65,18 @@ func TestThePolicySeesWhatIsSavedAndWhatAPreemptionWouldLose(t *testing.T) {
 		d.mu.RLock()
 		kept, risk := d.kernel.Kept(0), d.kernel.AtRisk(0)
 		d.mu.RUnlock()
-		if kept == v.Checkpoint.Work && kept > 100*time.Millisecond && risk < 5*time.Second {
+		if kept == v.Checkpoint.Work && kept > 0 && risk < 5*time.Second {
 			break
 		}
 		if time.Now().After(end) {
 			t.Fatalf("the kernel has %v kept, %v at risk; the checkpoint %v", kept, risk, v.Checkpoint.Work)
 		}
+	}
+	d.mu.RLock()
+	cost, loss, at := d.kernel.CheckpointCost(0), d.kernel.StopLoss(0), d.kernel.CheckpointedAt(0)
+	d.mu.RUnlock()
+	if want := time.Duration(v.Checkpoint.HoldS * float64(time.Second)); cost != want || cost <= 0 || loss > cost || at > d.loop.Now() {
+		t.Errorf("the kernel knows of a cost of %v, %v that a stop would lose, told at %v; the checkpoint cost %v", cost, loss, at, want)
 	}
 	// A preemption asks for another; what is left of the estimate shows it.
 	if _, err := d.Act(t.Context(), Who{0}, Preempt, mustSelect(t, d, "1")); err != nil {

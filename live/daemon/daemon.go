@@ -19,9 +19,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/schedlab/schedlab/live"
+	"github.com/schedlab/schedlab/live/alert"
 	"github.com/schedlab/schedlab/live/cgroup"
 	"github.com/schedlab/schedlab/live/checkpoint"
 	"github.com/schedlab/schedlab/live/device"
@@ -29,6 +31,7 @@ import (
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/live/node"
+	"github.com/schedlab/schedlab/live/retry"
 	"github.com/schedlab/schedlab/live/store"
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -39,7 +42,7 @@ type Config struct {
 	Node   sched.NodeSpec                          // this machine
 	Policy string                                  // of a new state; an old one keeps its own
 	Build  func(name string) (sched.Policy, error) // builds a policy of its name
-	Exe    string                                  // the program whose hidden command the shim is
+	Exe    string                                  // a program that has the package local, for the shims
 	Log    *slog.Logger
 	Window sched.BatchWindow
 	Header json.RawMessage // of the journals that Journal writes: what a replay must know to build the policies
@@ -61,6 +64,11 @@ type Config struct {
 	Declared     bool            // Node is not this machine as it was found: what others use of it says nothing
 	IgnoreOthers bool            // what others use does not lower what Node offers
 	KillVRAM     bool            // an attempt that holds more VRAM than it was granted is stopped; else warned
+
+	Queues Queues // that scale their workers
+
+	Retry retry.Limit  // of what may be tried again; zero: as often as the tasks say
+	Alert alert.Config // whom to tell what went wrong; zero: nobody. Host, Log and Count are the daemon's to set
 
 	watchEvery time.Duration // how often the machine is sampled; 0 is a second. For tests
 }
@@ -101,6 +109,19 @@ type Daemon struct {
 	saved     map[sched.TaskID]local.Saved // of tasks with checkpoints, while those are kept
 	problem   map[sched.TaskID]string      // why the last attempt of a task did not run or was lost
 	changed   chan struct{}                // closed with each batch, and made anew
+	budget    *retry.Budget
+	scaling   *scaling // nil: no queue scales
+
+	parts  map[sched.JobID][]sched.JobID // what was added to workflows
+	inputs []sched.TaskID                // tasks that have inputs and are not over, as far as is known
+	stages stages
+
+	scaledBefore []string // queues whose workers the state bounds, sorted
+
+	refusedRetry map[attemptKey]string // why a failure is final, of attempts whose end is not in the state file yet
+	alarms       []alert.Alert         // of the batch that is being made; the loop's
+	alerts       *alert.Sender         // nil: there is nobody to tell
+	alerted      map[string]*atomic.Int64
 
 	reqMu    sync.Mutex
 	requests []*request
@@ -129,6 +150,10 @@ type Job struct {
 	UID    uint32
 	Submit sched.Time
 	Name   string
+
+	// Of is the workflow that it was added to; itself where it was added to none. To whom looks, its tasks are that workflow's.
+	Of    sched.JobID
+	quiet bool // it raises no alerts
 }
 
 // end is what came of a task's last attempt.
@@ -149,6 +174,19 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, ended: map[attemptKey]*local.Event{},
 		lastEnd: map[sched.TaskID]end{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
 		noted: map[attemptKey]local.Saved{}, saved: map[sched.TaskID]local.Saved{}, swept: make(chan struct{}, 1),
+		parts: map[sched.JobID][]sched.JobID{}, refusedRetry: map[attemptKey]string{}, alerted: map[string]*atomic.Int64{},
+	}
+	d.stages.of, d.stages.shown = map[attemptKey]*staging{}, map[sched.TaskID]*InputsView{}
+	for _, r := range alert.Results() {
+		d.alerted[r] = &atomic.Int64{}
+	}
+	to := c.Alert
+	to.Host, to.Log, to.Count = c.Node.Name, d.log, func(result string) { d.alerted[result].Add(1) }
+	if d.alerts, err = alert.New(to); err != nil {
+		return nil, err
+	}
+	if d.scaling, err = newScaling(c.Queues); err != nil {
+		return nil, err
 	}
 	if _, err := checkpoint.Open(d.cfg.place()); err != nil {
 		return nil, err
@@ -170,7 +208,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.loop.Kernel = d.kernel
-	return d, nil
+	return d, d.takeUp(ctx)
 }
 
 // birth is what a new state begins with.
@@ -254,9 +292,28 @@ func (d *Daemon) load(j *store.Job) error {
 	if id != j.ID || first != j.First || len(spec.Tasks) != int(j.Tasks) {
 		return fmt.Errorf("it does not come where it was accepted")
 	}
-	d.jobs = append(d.jobs, Job{j.ID, j.First, j.Tasks, j.UID, j.Submit, j.Name})
-	d.recurs(id, &spec, j.Submit)
+	if int(spec.To) > len(d.jobs) {
+		return fmt.Errorf("it is an addition to job %d, which comes later", spec.To)
+	}
+	d.accept(Job{ID: j.ID, First: j.First, Tasks: j.Tasks, UID: j.UID, Submit: j.Submit, Name: j.Name}, &spec)
 	return nil
+}
+
+// accept takes a job that is in the table into the list.
+func (d *Daemon) accept(j Job, spec *job.Job) {
+	j.Of, j.quiet = j.ID, spec.Quiet
+	if spec.To > 0 {
+		j.Of = d.jobs[spec.To-1].Of
+		j.quiet = j.quiet || d.jobs[j.Of].quiet
+		d.parts[j.Of] = append(d.parts[j.Of], j.ID)
+	}
+	for i := range spec.Tasks {
+		if len(spec.Tasks[i].Inputs) > 0 {
+			d.inputs = append(d.inputs, j.First+sched.TaskID(i))
+		}
+	}
+	d.jobs = append(d.jobs, j)
+	d.recurs(j.ID, spec, j.Submit)
 }
 
 // replay steps a new kernel through the batches of the state file. With script its policy gives the orders that were given; else the
@@ -277,6 +334,7 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 	}
 	clear(d.began)
 	clear(d.quotas)
+	d.budget = retry.New(d.cfg.Retry)
 	for batch, err := range d.store.Batches(ctx, 0) {
 		if err != nil {
 			return false, err
@@ -301,6 +359,7 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 		if script {
 			s.orders = out
 		}
+		d.recount(batch.At, in, out)
 		got := d.kernel.Step(batch.At, in)
 		if !script && !sameOrders(got, out) {
 			return false, nil
@@ -354,6 +413,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	beside.Go(func() { d.recurLoop(aside) })
 	beside.Go(func() { d.watchLoop(aside) })
 	beside.Go(func() { d.sweep(aside) })
+	beside.Go(func() { d.alerts.Run(aside) })
+	beside.Go(func() { d.scaleLoop(aside) })
+	beside.Go(func() { d.stageLoop(aside) })
 	err := d.loop.Run(ctx)
 	stop()
 	beside.Wait()
@@ -477,6 +539,7 @@ func (d *Daemon) intake(now sched.Time, in []sched.Event) []sched.Event {
 			d.policy = e.More.Name
 		}
 	}
+	d.retries(now, in)
 	d.stepped = time.Now()
 	return in
 }
@@ -504,6 +567,7 @@ func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) e
 			d.metrics.started(out[i].Task)
 		}
 	}
+	d.countStarts(now, out)
 	d.mu.Unlock()
 	began := time.Now()
 	if err := d.append(b); err != nil {
@@ -511,6 +575,7 @@ func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) e
 	}
 	d.metrics.store.Observe(since(began))
 	d.newJobs = d.newJobs[:0]
+	d.alarm()
 	failpoint.Hit("daemon-durable")
 	for i := range in {
 		if e := &in[i]; e.Kind == sched.Started {
@@ -535,6 +600,7 @@ func (d *Daemon) append(b *store.Batch) error {
 	}
 	began := time.Now()
 	defer d.refuse(nil)
+	d.alerts.Send(alert.Alert{Event: alert.DiskFull, Message: "the state file cannot be written, so nothing is accepted or started: " + err.Error()})
 	for wait := 10 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		unavailable := fmt.Errorf("%w: the state file cannot be written: %w", ErrUnavailable, err)
 		d.refuse(unavailable)
@@ -582,21 +648,36 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 		a.Start = at
 		delete(d.began, k)
 	}
-	if ev := d.ended[k]; ev != nil {
+	ev, refused := d.ended[k], d.refusedRetry[k]
+	var why []string
+	if ev != nil {
 		if ev.Kind == local.Ended {
 			a.Code = ev.Exit.Code
 			if ev.Exit.Reason != "" {
-				a.How += ": " + ev.Exit.Reason
+				why = append(why, ev.Exit.Reason)
 			}
-			d.lastEnd[e.Task] = end{ev.Exit.Code, ev.Exit.Reason}
 			delete(d.problem, e.Task)
 			d.metrics.dropped.Add(float64(ev.Exit.DroppedLines))
+			d.lostLines(e.Task, ev.Exit.DroppedLines)
 		} else if ev.Err != "" {
-			a.How += ": " + ev.Err
-			d.problem[e.Task] = ev.Err
+			why = append(why, ev.Err)
 		}
 		delete(d.ended, k)
 	}
+	if refused != "" {
+		why = append(why, refused)
+		delete(d.refusedRetry, k)
+	}
+	text := strings.Join(why, "; ")
+	if a.Code >= 0 {
+		d.lastEnd[e.Task] = end{a.Code, text}
+	} else if text != "" {
+		d.problem[e.Task] = text
+	}
+	if text != "" {
+		a.How += ": " + text
+	}
+	d.failed(e, ev, refused)
 	delete(d.stopWhy, e.Task)
 	return a
 }
@@ -618,7 +699,7 @@ func (d *Daemon) report(e local.Event) {
 		news := fact.Done != d.kernel.Kept(e.Task)
 		d.mu.Unlock()
 		if news {
-			fact.Kind = sched.CheckpointDone
+			fact.Kind, fact.Value = sched.CheckpointDone, heldUp(e.Saved)
 			d.loop.Report(fact)
 		}
 		return
@@ -690,7 +771,7 @@ func (o *orders) Start(t sched.TaskID, attempt int32, on []sched.Placement) {
 }
 
 func (d *Daemon) start(t sched.TaskID, attempt int32, on []sched.Placement) {
-	d.runner.Start(t, attempt, func() (*local.Spec, error) { return d.describe(t, attempt, on) })
+	d.runner.Start(t, attempt, func(ctx context.Context) (*local.Spec, error) { return d.describe(ctx, t, attempt, on) })
 }
 
 // Stop ends an attempt.
@@ -710,11 +791,16 @@ func (o *orders) Stop(t sched.TaskID, attempt int32) {
 // Checkpoint asks for the attempt's work to be saved.
 func (o *orders) Checkpoint(t sched.TaskID, attempt int32) { o.runner.Checkpoint(t, attempt) }
 
+// workflow returns the job that a task belongs to, to whom looks. It is called under mu.
+func (d *Daemon) workflow(t sched.TaskID) *Job {
+	return &d.jobs[d.jobs[d.book.tb.Tasks[t].Job].Of]
+}
+
 // Name returns a task as people write it: the job's number, and its own id where the job has several tasks.
 func (d *Daemon) name(t sched.TaskID) string {
 	tb := d.book.tb
-	j := &d.jobs[tb.Tasks[t].Job]
-	if j.Tasks == 1 {
+	j := d.workflow(t)
+	if j.Tasks == 1 && len(d.parts[j.ID]) == 0 {
 		return strconv.Itoa(int(j.ID) + 1)
 	}
 	return strconv.Itoa(int(j.ID)+1) + "/" + tb.TaskNames.At(int(t))

@@ -11,16 +11,8 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/live/job"
-	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/policies/sched"
 )
-
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == local.ShimCommand {
-		os.Exit(local.Shim(os.Args[2]))
-	}
-	os.Exit(m.Run())
-}
 
 // line is strict FIFO, or, backwards, its opposite.
 type line struct {
@@ -102,13 +94,18 @@ func (r *running) close() {
 	}
 }
 
-func (r *running) submit(text string) sched.JobID {
-	r.t.Helper()
+func parse(t testing.TB, text string) *job.Job {
+	t.Helper()
 	j, err := job.Parse([]byte(text), "test")
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
-	ids, err := r.Submit(r.t.Context(), Who{0}, j)
+	return j
+}
+
+func (r *running) submit(text string) sched.JobID {
+	r.t.Helper()
+	ids, err := r.Submit(r.t.Context(), Who{0}, parse(r.t, text))
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -2,9 +2,11 @@ package daemon
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/schedlab/schedlab/live/retry"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -55,7 +57,11 @@ func (d *Daemon) why(t sched.TaskID) []string {
 			why = append(why, text+".")
 		}
 		if phase == sched.Backoff {
-			return append(why, "It waits out the backoff after a failure.")
+			text := "It waits out the backoff after a failure"
+			if at, ok := k.RetryAt(t); ok {
+				text = fmt.Sprintf("It waits out the backoff after failure %d of the %d that are tried again, for %s more", k.Failures(t), k.Class(t).Retries, ago(max(at.Sub(d.loop.Now()), 0)))
+			}
+			return append(why, text+".")
 		}
 		if phase == sched.Claiming {
 			return append(why, "Room is held for it: the tasks that make it are stopping.")
@@ -63,6 +69,9 @@ func (d *Daemon) why(t sched.TaskID) []string {
 		return append(why, d.whyReady(t)...)
 	case sched.Running:
 		why := []string{fmt.Sprintf("It runs since %s (attempt %d).", since(k.StartedAt(t)), k.Attempt(t))}
+		if d.isPlacing(attemptKey{t, k.Attempt(t)}) {
+			why = []string{fmt.Sprintf("It is placed since %s (attempt %d), and its inputs are being brought.", since(k.StartedAt(t)), k.Attempt(t))}
+		}
 		if text := d.overruns(attemptKey{t, k.Attempt(t)}); text != "" {
 			why = append(why, "It uses more GPU memory than it asked for: "+text+".")
 		}
@@ -76,6 +85,11 @@ func (d *Daemon) why(t sched.TaskID) []string {
 			if x.reason != "" {
 				text += " (" + x.reason + ")"
 			}
+		} else if p := d.problem[t]; p != "" {
+			text += " (" + p + ")"
+		}
+		if strings.Contains(text, retry.Refusal+" of ") {
+			return []string{fmt.Sprintf("%s, and so it is final after %d of its %d retries.", text, k.Failures(t), k.Class(t).Retries)}
 		}
 		return []string{fmt.Sprintf("%s, and no retry is left (%d allowed).", text, k.Class(t).Retries)}
 	case sched.Dropped:
@@ -119,6 +133,9 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 	room, id, dem := k.Room(), k.DemandID(t), k.Demand(t)
 	ask := fmt.Sprintf("It asks for %s and is ready since %s.", dem.String(), ago(k.Now().Sub(k.ReadySince(t))))
 	if !k.QuotaAllows(t) {
+		if text := d.whyWorkers(t); text != "" {
+			return []string{ask, text}
+		}
 		class := k.Class(t)
 		return []string{ask, fmt.Sprintf("A quota of tenant %q or queue %q forbids it for now.", d.book.tb.Tenants[class.Tenant], d.book.tb.Queues[class.Queue])}
 	}
@@ -138,7 +155,7 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 			why = append(why, text)
 			continue
 		case !room.Allowed(id, n):
-			why = append(why, fmt.Sprintf("Node %s is not of the right kind (GPU type, labels, taints or GPU memory).", spec.Name))
+			why = append(why, fmt.Sprintf("Node %s is not of the right kind: %s.", spec.Name, wrongKind(spec, dem)))
 			continue
 		}
 		var free []string
@@ -157,6 +174,28 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 		why = append(why, fmt.Sprintf("Besides, the policy %s has other tasks before it.", d.policy))
 	}
 	return why
+}
+
+// wrongKind says why a node is not of the right kind for a demand.
+func wrongKind(n *sched.NodeSpec, d *sched.Demand) string {
+	for _, l := range d.Labels {
+		if !slices.Contains(n.Labels, l) {
+			return fmt.Sprintf("it does not have the label %s=%s", l.Key, l.Value)
+		}
+	}
+	for _, t := range n.Taints {
+		if t.Effect != "PreferNoSchedule" && !slices.ContainsFunc(d.Tolerations, func(tol sched.Toleration) bool { return tol.Tolerates(t) }) {
+			return fmt.Sprintf("it has the taint %s, which the task does not tolerate", taintText(t))
+		}
+	}
+	return "its GPU type or the memory of a GPU is another"
+}
+
+func taintText(t sched.Taint) string {
+	if t.Value == "" {
+		return t.Key + ":" + t.Effect
+	}
+	return t.Key + "=" + t.Value + ":" + t.Effect
 }
 
 // ago prints a duration for people.

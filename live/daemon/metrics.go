@@ -24,7 +24,13 @@ type metrics struct {
 	checkpointTime  *prometheus.HistogramVec // by part
 	checkpointBytes prometheus.Counter
 
-	ready, running, capacity, used *prometheus.Desc
+	retries, refusedRetries prometheus.Counter
+	staged                  *prometheus.CounterVec   // by tier
+	staging                 *prometheus.HistogramVec // by when
+	unstaged                prometheus.Counter
+
+	ready, running, capacity, used, alerts *prometheus.Desc
+	workers, wanted, backlog               *prometheus.Desc
 }
 
 func newMetrics(d *Daemon) *metrics {
@@ -56,18 +62,30 @@ func newMetrics(d *Daemon) *metrics {
 			Buckets: prometheus.ExponentialBuckets(1e-3, 4, 10),
 		}, []string{"part"}),
 		checkpointBytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "checkpoint_bytes_total", Help: "Bytes of checkpoints stored."}),
-		ready:           prometheus.NewDesc(space+"_ready_tasks", "Tasks that are ready and do not run.", []string{"queue", "tenant"}, nil),
-		running:         prometheus.NewDesc(space+"_running_tasks", "Tasks that hold resources.", []string{"queue", "tenant"}, nil),
-		capacity:        prometheus.NewDesc(space+"_capacity", "What the node has: GPUs, cores, bytes of memory.", []string{"node", "resource"}, nil),
-		used:            prometheus.NewDesc(space+"_used", "What of it is allocated.", []string{"node", "resource"}, nil),
+		retries:         prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "retries_total", Help: "Failed attempts that are tried again."}),
+		refusedRetries:  prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "retries_refused_total", Help: "Failures that are final only since the retry budget is spent."}),
+		staged:          prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: space, Name: "staged_bytes_total", Help: "Bytes of inputs that were staged, by how they were copied."}, []string{"tier"}),
+		staging: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: space, Name: "staging_seconds", Help: "Time to stage the inputs of an attempt: ahead, while others still ran; placed, while it held its room.",
+			Buckets: prometheus.ExponentialBuckets(1e-3, 4, 12),
+		}, []string{"when"}),
+		unstaged: prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "staging_failures_total", Help: "Attempts that did not run since an input could not be staged."}),
+		alerts:   prometheus.NewDesc(space+"_alerts_total", "What became of alerts.", []string{"result"}, nil),
+		workers:  prometheus.NewDesc(space+"_queue_workers", "Workers of a queue that scales: tasks that it may run at once.", []string{"queue", "tier"}, nil),
+		wanted:   prometheus.NewDesc(space+"_queue_workers_wanted", "Workers that its backlog asks for, before the pool is shared out.", []string{"queue", "tier"}, nil),
+		backlog:  prometheus.NewDesc(space+"_queue_backlog", "Tasks of a queue that scales that are ready and wait, at the last decision.", []string{"queue", "tier"}, nil),
+		ready:    prometheus.NewDesc(space+"_ready_tasks", "Tasks that are ready and do not run.", []string{"queue", "tenant"}, nil),
+		running:  prometheus.NewDesc(space+"_running_tasks", "Tasks that hold resources.", []string{"queue", "tenant"}, nil),
+		capacity: prometheus.NewDesc(space+"_capacity", "What the node has: GPUs, cores, bytes of memory.", []string{"node", "resource"}, nil),
+		used:     prometheus.NewDesc(space+"_used", "What of it is allocated.", []string{"node", "resource"}, nil),
 	}
-	m.registry.MustRegister(m.wait, m.ends, m.decisions, m.decision, m.store, m.dropped, m.checkpoints, m.checkpointTime, m.checkpointBytes, m)
+	m.registry.MustRegister(m.wait, m.ends, m.decisions, m.decision, m.store, m.dropped, m.checkpoints, m.checkpointTime, m.checkpointBytes, m.retries, m.refusedRetries, m.staged, m.staging, m.unstaged, m)
 	return m
 }
 
 // Describe tells the gauges.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.ready, m.running, m.capacity, m.used} {
+	for _, d := range []*prometheus.Desc{m.ready, m.running, m.capacity, m.used, m.alerts, m.workers, m.wanted, m.backlog} {
 		out <- d
 	}
 }
@@ -79,6 +97,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		tenant sched.TenantID
 	}
 	d := m.d
+	for result, n := range d.alerted {
+		out <- prometheus.MustNewConstMetric(m.alerts, prometheus.CounterValue, float64(n.Load()), result)
+	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	k, tb := d.kernel, d.book.tb
@@ -102,6 +123,13 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	for g, n := range ready {
 		gauge(m.ready, float64(n), tb.Queues[g.queue], tb.Tenants[g.tenant])
+	}
+	if d.scaling != nil {
+		for _, q := range d.scaling.queues {
+			gauge(m.workers, float64(q.told), q.name, q.tier.String())
+			gauge(m.wanted, float64(q.wish), q.name, q.tier.String())
+			gauge(m.backlog, float64(q.backlog), q.name, q.tier.String())
+		}
 	}
 	room := k.Room()
 	for i := range room.Len() {

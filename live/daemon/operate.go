@@ -48,12 +48,13 @@ func (d *Daemon) Drain(ctx context.Context, who Who, node string, on bool) error
 	})
 }
 
-// Quota bounds what the running tasks of a tenant or a queue hold together. A bound that is nil is none.
+// Quota bounds what the running tasks of a tenant or a queue hold together, and how many they are. A bound that is nil is none.
 type Quota struct {
 	Tenant string   `json:"tenant,omitempty"`
 	Queue  string   `json:"queue,omitempty"`
 	CPU    *float64 `json:"cpu,omitempty"`  // cores
 	GPUs   *float64 `json:"gpus,omitempty"` // shares as fractions
+	Tasks  *int64   `json:"tasks,omitempty"`
 }
 
 // SetQuota sets the quota of a tenant or a queue; without bounds it is lifted.
@@ -81,8 +82,20 @@ func (d *Daemon) SetQuota(ctx context.Context, who Who, q Quota) error {
 	if err != nil {
 		return err
 	}
+	tasks := int64(0)
+	if q.Tasks != nil {
+		if tasks = *q.Tasks; tasks < 1 || tasks > maxOpen {
+			return fmt.Errorf("%w: a quota of tasks must be from 1 to %d", ErrBad, maxOpen)
+		}
+	}
 	return d.ask(ctx, func(sched.Time) ([]sched.Event, error) {
-		e := sched.Event{Kind: sched.QuotaSet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Quota: &sched.Quota{Tenant: q.Tenant, Queue: q.Queue, CPU: cpu, GPUMilli: gpu}}}
+		if d.scaling.of(q.Queue) != nil {
+			if q.Tasks != nil {
+				return nil, fmt.Errorf("%w: queue %q scales its workers itself", ErrConflict, q.Queue)
+			}
+			tasks = d.quotas[[2]string{"", q.Queue}].Tasks
+		}
+		e := sched.Event{Kind: sched.QuotaSet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Quota: &sched.Quota{Tenant: q.Tenant, Queue: q.Queue, CPU: cpu, GPUMilli: gpu, Tasks: tasks}}}
 		d.noteQuota(&e)
 		return []sched.Event{e}, nil
 	})
@@ -92,7 +105,7 @@ func (d *Daemon) SetQuota(ctx context.Context, who Who, q Quota) error {
 func (d *Daemon) noteQuota(e *sched.Event) {
 	q := *e.More.Quota
 	key := [2]string{q.Tenant, q.Queue}
-	if q.CPU < 0 && q.GPUMilli < 0 {
+	if !q.Bounds() {
 		delete(d.quotas, key)
 		return
 	}
@@ -104,40 +117,60 @@ func (d *Daemon) Quotas() []Quota {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	out := []Quota{}
-	keys := slices.SortedFunc(maps.Keys(d.quotas), func(a, b [2]string) int { return slices.Compare([]string{a[1], a[0]}, []string{b[1], b[0]}) })
-	for _, k := range keys {
-		q := d.quotas[k]
-		v := Quota{Tenant: q.Tenant, Queue: q.Queue}
-		bound := func(milli int64) *float64 {
-			if milli < 0 {
-				return nil
-			}
-			f := float64(milli) / 1000
-			return &f
-		}
-		v.CPU, v.GPUs = bound(q.CPU), bound(q.GPUMilli)
-		out = append(out, v)
+	for _, k := range d.quotaKeys() {
+		out = append(out, quotaView(d.quotas[k]))
 	}
 	return out
+}
+
+// quotaKeys returns the keys of the quotas in the order in which they are shown.
+func (d *Daemon) quotaKeys() [][2]string {
+	return slices.SortedFunc(maps.Keys(d.quotas), func(a, b [2]string) int { return slices.Compare([]string{a[1], a[0]}, []string{b[1], b[0]}) })
+}
+
+func quotaView(q sched.Quota) Quota {
+	v := Quota{Tenant: q.Tenant, Queue: q.Queue}
+	bound := func(milli int64) *float64 {
+		if milli < 0 {
+			return nil
+		}
+		f := float64(milli) / 1000
+		return &f
+	}
+	v.CPU, v.GPUs = bound(q.CPU), bound(q.GPUMilli)
+	if q.Tasks > 0 {
+		v.Tasks = &q.Tasks
+	}
+	return v
 }
 
 // Retry has those of the tasks that failed, or were dropped, run again: in a new job for each of theirs, with the dependencies among them.
 // It returns the new jobs.
 func (d *Daemon) Retry(ctx context.Context, who Who, tasks []sched.TaskID) ([]sched.JobID, error) {
-	again := map[sched.JobID][]sched.TaskID{}
+	again := map[sched.JobID][]sched.TaskID{} // by the workflow
+	after := map[sched.TaskID][]string{}      // predecessors that run again too
 	var order []sched.JobID
 	d.mu.RLock()
+	in := map[sched.TaskID]bool{}
 	for _, t := range tasks {
 		if err := d.may(who, t); err != nil {
 			d.mu.RUnlock()
 			return nil, err
 		}
-		if ph := d.kernel.Phase(t); ph.Over() && ph != sched.Done {
-			id := d.book.tb.Tasks[t].Job
+		if ph := d.kernel.Phase(t); ph.Over() && ph != sched.Done && !in[t] {
+			id := d.workflow(t).ID
 			if again[id] == nil {
 				order = append(order, id)
 			}
 			again[id] = append(again[id], t)
+			in[t] = true
+		}
+	}
+	for t := range in {
+		for p := range d.kernel.Preds(t) {
+			if in[p] {
+				after[t] = append(after[t], d.book.tb.TaskNames.At(int(p)))
+			}
 		}
 	}
 	d.mu.RUnlock()
@@ -146,22 +179,20 @@ func (d *Daemon) Retry(ctx context.Context, who Who, tasks []sched.TaskID) ([]sc
 	}
 	var jobs []*job.Job
 	for _, id := range order {
-		old, _, _, err := d.specs.job(d, again[id][0])
+		old, _, _, err := d.specs.job(d, d.firstOf(id))
 		if err != nil {
 			return nil, err
 		}
 		j := *old
 		j.Tasks, j.Every, j.Recurs = nil, "", 0
-		in := map[string]bool{}
-		first := d.firstOf(id)
 		for _, t := range again[id] {
-			in[old.Tasks[t-first].ID] = true
-		}
-		for i := range old.Tasks {
-			if t := old.Tasks[i]; in[t.ID] {
-				t.After = slices.DeleteFunc(slices.Clone(t.After), func(p string) bool { return !in[p] })
-				j.Tasks = append(j.Tasks, t)
+			task, err := d.specs.task(d, t)
+			if err != nil {
+				return nil, err
 			}
+			fresh := *task
+			fresh.After = after[t]
+			j.Tasks = append(j.Tasks, fresh)
 		}
 		jobs = append(jobs, &j)
 	}

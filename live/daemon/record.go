@@ -38,7 +38,7 @@ func (d *Daemon) workload(tasks []sched.TaskID) (*traces.Workload, error) {
 		}
 		class, dem, o := k.Class(t), k.Demand(t), k.Outcome(t)
 		row := traces.Row{
-			ID: tb.TaskNames.At(int(t)), Job: fmt.Sprint(int(tb.Tasks[t].Job) + 1), Kind: tb.Kinds[class.Kind], Tenant: tb.Tenants[class.Tenant],
+			ID: tb.TaskNames.At(int(t)), Job: fmt.Sprint(int(d.workflow(t).ID) + 1), Kind: tb.Kinds[class.Kind], Tenant: tb.Tenants[class.Tenant],
 			Queue: tb.Queues[class.Queue], Submit: tb.Tasks[t].Submit, Run: o.Held, Estimate: k.Estimate(t), Need: dem.Need, Gang: dem.Gang,
 			GPUTypes: dem.GPUTypes, Labels: dem.Labels, Tolerations: dem.Tolerations, Priority: class.Priority, Retries: class.Retries,
 			Criticality: class.Criticality, Deadline: class.RelDeadline, Backoff: class.Backoff,

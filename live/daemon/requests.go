@@ -49,6 +49,9 @@ func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 	}
 	specs := make([][]byte, len(jobs))
 	for i, j := range jobs {
+		if j.To > 0 && len(jobs) > 1 {
+			return nil, fmt.Errorf("%w: an addition to a workflow is submitted by itself", ErrBad)
+		}
 		if err := d.admit(j); err != nil {
 			return nil, err
 		}
@@ -72,20 +75,33 @@ func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 		if known := len(d.book.tb.Tasks); known+tasks > math.MaxInt32 || d.book.names+names > math.MaxUint32 {
 			return nil, fmt.Errorf("%w: the list of tasks is full", ErrUnavailable)
 		}
-		var facts []sched.Event
+		var facts, edges []sched.Event
 		for i, j := range jobs {
+			if j.To > 0 {
+				var err error
+				if edges, err = d.joins(who, j); err != nil {
+					return nil, err
+				}
+				if len(j.Tasks) == 0 {
+					ids[i] = d.jobs[j.To-1].Of
+					return edges, nil
+				}
+			}
 			id, first, err := d.book.add(j, now)
 			if err != nil {
 				return nil, err
 			}
 			name := d.book.tb.JobName.At(int(id))
-			ids[i] = id
-			d.jobs = append(d.jobs, Job{id, first, int32(len(j.Tasks)), who.UID, now, name})
-			d.recurs(id, j, now)
-			d.newJobs = append(d.newJobs, store.Job{ID: id, First: first, Tasks: int32(len(j.Tasks)), UID: who.UID, Submit: now, Name: name, Spec: specs[i]})
+			owner := who.UID
+			if j.To > 0 {
+				owner = d.jobs[j.To-1].UID
+			}
+			d.accept(Job{ID: id, First: first, Tasks: int32(len(j.Tasks)), UID: owner, Submit: now, Name: name}, j)
+			ids[i] = d.jobs[id].Of
+			d.newJobs = append(d.newJobs, store.Job{ID: id, First: first, Tasks: int32(len(j.Tasks)), UID: owner, Submit: now, Name: name, Spec: specs[i]})
 			facts = append(facts, sched.Event{Kind: sched.JobArrived, Task: first, N: int32(len(j.Tasks)), Node: sched.NoNode})
 		}
-		return facts, nil
+		return append(facts, edges...), nil
 	})
 	if err != nil {
 		return nil, err
@@ -115,7 +131,12 @@ func (d *Daemon) admit(j *job.Job) error {
 			return fmt.Errorf("%w: task %s: %w", ErrBad, j.Tasks[i].ID, err)
 		}
 		if !sched.CouldEverFit(nodes, &dem) {
-			return fmt.Errorf("%w: task %s asks for %s, which this machine could not hold if it were empty", ErrBad, j.Tasks[i].ID, dem.String())
+			text := fmt.Sprintf("task %s asks for %s, which this machine could not hold if it were empty", j.Tasks[i].ID, dem.String())
+			plain := dem
+			if plain.Labels, plain.Tolerations = nil, []sched.Toleration{{Exists: true}}; sched.CouldEverFit(nodes, &plain) {
+				text += ": " + wrongKind(&nodes[len(nodes)-1], &dem)
+			}
+			return fmt.Errorf("%w: %s", ErrBad, text)
 		}
 	}
 	return nil

@@ -57,6 +57,9 @@ func (b *book) add(j *job.Job, submit sched.Time) (sched.JobID, sched.TaskID, er
 		classes[i] = b.class(j, t, &d)
 	}
 	name := j.Name
+	if name == "" && j.To > 0 && j.To <= tb.Jobs {
+		name = tb.JobName.At(int(j.To) - 1)
+	}
 	if name == "" {
 		name = j.Tasks[0].ID
 	}
@@ -76,9 +79,13 @@ func (b *book) add(j *job.Job, submit sched.Time) (sched.JobID, sched.TaskID, er
 		}
 		tb.Tasks = append(tb.Tasks, sched.Task{Submit: submit, Deadline: deadline, Job: id, Class: classes[i]})
 		tb.Estimates = append(tb.Estimates, estimate(t))
-		for _, p := range t.After {
-			succ[at[p]-first] = append(succ[at[p]-first], first+sched.TaskID(i))
-			tb.Pred = append(tb.Pred, at[p])
+		for _, name := range t.After {
+			p, ours := at[name]
+			if !ours { // of the workflow that this is added to: facts say so
+				continue
+			}
+			succ[p-first] = append(succ[p-first], first+sched.TaskID(i))
+			tb.Pred = append(tb.Pred, p)
 		}
 		slices.Sort(tb.Pred[tb.PredOff[len(tb.PredOff)-1]:])
 		tb.PredOff = append(tb.PredOff, int32(len(tb.Pred)))

@@ -38,13 +38,14 @@ type Task struct {
 	Reason   string   `json:"reason,omitempty"`
 
 	Checkpoint *CheckpointView `json:"checkpoint,omitempty"`
+	Inputs     *InputsView     `json:"inputs,omitempty"` // of its last attempt
 }
 
 // view returns what is shown of a task. It is called under mu.
 func (d *Daemon) view(t sched.TaskID) Task {
 	k, tb := d.kernel, d.book.tb
 	o, class := k.Outcome(t), tb.ClassOf(t)
-	j := &d.jobs[tb.Tasks[t].Job]
+	j := d.workflow(t)
 	v := Task{
 		ID: d.name(t), Job: int32(j.ID) + 1, JobName: j.Name, Task: tb.TaskNames.At(int(t)), UID: j.UID, Tenant: tb.Tenants[class.Tenant],
 		Queue: tb.Queues[class.Queue], State: o.Phase.String(), Submit: tb.Tasks[t].Submit.Seconds(), Attempts: o.Attempts,
@@ -85,7 +86,7 @@ func (d *Daemon) view(t sched.TaskID) Task {
 	if x, ok := d.lastEnd[t]; ok {
 		v.Code, v.Reason = &x.code, x.reason
 	}
-	v.Checkpoint = d.viewSaved(t)
+	v.Checkpoint, v.Inputs = d.viewSaved(t), d.viewInputs(t)
 	if p := d.problem[t]; p != "" && v.Reason == "" {
 		v.Reason = p
 	}
@@ -100,12 +101,18 @@ func (d *Daemon) Select(selector string) ([]sched.TaskID, error) {
 	var out []sched.TaskID
 	// A selector may name jobs twice, but not again and again: a short one must not become a long list.
 	bound := 2*d.kernel.Known() + maxAgain
-	whole := func(j *Job) {
+	alone := func(j *Job) {
 		if len(out) > bound {
 			return
 		}
 		for t := j.First; t < j.First+sched.TaskID(j.Tasks); t++ {
 			out = append(out, t)
+		}
+	}
+	whole := func(j *Job) {
+		alone(j)
+		for _, id := range d.parts[j.ID] {
+			alone(&d.jobs[id])
 		}
 	}
 	for part := range strings.SplitSeq(selector, ",") {
@@ -118,14 +125,14 @@ func (d *Daemon) Select(selector string) ([]sched.TaskID, error) {
 			return nil, fmt.Errorf("%w: an empty selector", ErrBad)
 		case "all":
 			for i := range d.jobs {
-				whole(&d.jobs[i])
+				alone(&d.jobs[i])
 			}
 			continue
 		case "last":
 			if len(d.jobs) == 0 {
 				return nil, fmt.Errorf("%w: there is no job yet", ErrNotFound)
 			}
-			whole(&d.jobs[len(d.jobs)-1])
+			whole(&d.jobs[d.jobs[len(d.jobs)-1].Of])
 			continue
 		}
 		number, task, hasTask := strings.Cut(part, "/")
@@ -147,18 +154,14 @@ func (d *Daemon) Select(selector string) ([]sched.TaskID, error) {
 				whole(j)
 				continue
 			}
-			found := false
-			for t := j.First; t < j.First+sched.TaskID(j.Tasks); t++ {
-				if d.book.tb.TaskNames.At(int(t)) == task {
-					out, found = append(out, t), true
-				}
-			}
-			if !found {
+			t, ok := d.taskOf(j.Of, task)
+			if !ok {
 				return nil, fmt.Errorf("%w: job %d has no task %q", ErrNotFound, i, task)
 			}
+			out = append(out, t)
 		}
 	}
-	if !slices.IsSorted(out) || strings.Contains(selector, ",") { // each once, in the order in which it is named
+	if !slices.IsSorted(out) || strings.Contains(selector, ",") || len(d.parts) > 0 { // each once, in the order in which it is named
 		seen := make(map[sched.TaskID]bool, len(out))
 		out = slices.DeleteFunc(out, func(t sched.TaskID) bool {
 			was := seen[t]
@@ -167,6 +170,22 @@ func (d *Daemon) Select(selector string) ([]sched.TaskID, error) {
 		})
 	}
 	return out, nil
+}
+
+// taskOf finds a task of a workflow by its id. It is called under mu.
+func (d *Daemon) taskOf(id sched.JobID, task string) (sched.TaskID, bool) {
+	for i := -1; i < len(d.parts[id]); i++ {
+		j := &d.jobs[id]
+		if i >= 0 {
+			j = &d.jobs[d.parts[id][i]]
+		}
+		for t := j.First; t < j.First+sched.TaskID(j.Tasks); t++ {
+			if d.book.tb.TaskNames.At(int(t)) == task {
+				return t, true
+			}
+		}
+	}
+	return 0, false
 }
 
 // maxAgain is how many tasks a selector may name besides every one twice.

@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/schedlab/schedlab/live/alert"
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
@@ -55,6 +56,8 @@ type Seen struct {
 	GPUs    string          `json:"gpus"` // how they are driven, in words
 	Reading node.Reading    `json:"reading"`
 	Profile cluster.Profile `json:"-"`
+	Labels  []string        `json:"labels,omitempty"`
+	Taints  []string        `json:"taints,omitempty"`
 }
 
 // Seen returns what was seen of the machine last; nil while nothing was.
@@ -159,6 +162,14 @@ func (d *Daemon) show(r *node.Reading) {
 			is.Memory.Used = s.Profile.Memory.Used
 		}
 		s.Profile = is
+	}
+	is := cluster.ProfileOf(&d.cfg.Node)
+	s.Profile.Labels, s.Profile.Taints = is.Labels, is.Taints
+	for _, l := range d.cfg.Node.Labels {
+		s.Labels = append(s.Labels, l.Key+"="+l.Value)
+	}
+	for _, t := range d.cfg.Node.Taints {
+		s.Taints = append(s.Taints, taintText(t))
 	}
 	d.watch.mu.Lock()
 	d.watch.seen = s
@@ -287,6 +298,7 @@ func (d *Daemon) watchGPUs(r *node.Reading) {
 	if up {
 		d.log.Error("the machine is drained: what runs runs on, and nothing is started until it is undrained", "why", text)
 		d.loop.Report(sched.Event{Kind: sched.NodeDrain, Task: sched.Nobody, Node: n})
+		d.alerts.Send(alert.Alert{Event: alert.NodeDown, Message: "the machine is closed to new starts until it is undrained: " + text, Reason: text})
 	}
 }
 

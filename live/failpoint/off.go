@@ -6,9 +6,9 @@ package failpoint
 // Hit ends the process as SIGKILL does where the place is armed.
 func Hit(string) {}
 
-// Naive reports whether attempts are to be started without the protocol that keeps them from running twice, which the crash test must
-// notice.
-func Naive() bool { return false }
+// Naive reports whether something is to be done in the naive way, which the crash tests must notice: "start" attempts without the protocol that
+// keeps them from running twice, "overwrite" the checkpoints before the new one is whole, be "lazy" about the time between two.
+func Naive(string) bool { return false }
 
 // Env is what a shim must inherit.
 func Env() []string { return nil }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,21 +13,25 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/schedlab/schedlab/live/stage"
 )
 
 const (
-	maxTasks = 100_000
-	maxEdges = 1_000_000
-	maxName  = 128
-	maxText  = 1 << 20  // of the words of one command, and of one environment
-	maxAll   = 64 << 20 // of all of a job's commands and environments, each member's own
-	maxWords = 64       // labels, tolerations, GPU types
+	maxTasks  = 100_000
+	maxEdges  = 1_000_000
+	maxName   = 128
+	maxText   = 1 << 20  // of the words of one command, and of one environment
+	maxAll    = 64 << 20 // of all of a job's commands and environments, each member's own
+	maxPath   = 4096
+	maxInputs = 1000
+	maxWords  = 64 // labels, tolerations, GPU types
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.=,+@%-]*$`)
 
 // reserved begins the names of variables that schedlab sets itself.
-var reserved = []string{"SCHEDLAB_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CKPT_DIR", "NOTIFY_SOCKET", "ATTEMPT", "RESTART_COUNT", "GRACE"}
+var reserved = []string{"SCHEDLAB_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CKPT_DIR", "NOTIFY_SOCKET", "ATTEMPT", "RESTART_COUNT", "GRACE", stage.DirVariable}
 
 // NameOf makes a job's name of a program's.
 func NameOf(program string) string {
@@ -45,8 +50,13 @@ func NameOf(program string) string {
 // Expand makes one task a member of arrays and matrices, puts parameters in, and checks all of the job: after it nothing is left to be
 // found wrong but what the cluster cannot hold. Expanding twice changes nothing.
 func (j *Job) Expand() error {
-	if len(j.Tasks) == 0 {
+	switch {
+	case len(j.Tasks) == 0 && (j.To == 0 || len(j.Edges) == 0):
 		return fmt.Errorf("job %q has no tasks", clip(j.Name))
+	case j.To < 0:
+		return fmt.Errorf("to: there is no job %d", j.To)
+	case j.To > 0 && j.Every != "":
+		return fmt.Errorf("every: what is added to a workflow does not recur")
 	}
 	if err := plain("tenant", j.Tenant, "queue", j.Queue); err != nil {
 		return err
@@ -97,7 +107,11 @@ func (j *Job) Expand() error {
 		}
 		seen[out[i].ID] = true
 	}
-	edges := 0
+	left, err := j.takeEdges(out, members, seen)
+	if err != nil {
+		return err
+	}
+	edges := len(left)
 	for i := range out {
 		t := &out[i]
 		var after []string
@@ -108,6 +122,8 @@ func (j *Job) Expand() error {
 			case ok:
 				after = append(after, ids...)
 			case seen[id]:
+				after = append(after, id)
+			case j.To > 0 && len(id) <= maxName && idForm.MatchString(id): // a task of the workflow, which the daemon knows
 				after = append(after, id)
 			default:
 				return fmt.Errorf("task %s comes after %q, which is no task of the job", t.ID, clip(id))
@@ -125,9 +141,73 @@ func (j *Job) Expand() error {
 	if c := cycle(out); c != nil {
 		return fmt.Errorf("a cycle: %s", strings.Join(c, " -> "))
 	}
-	j.Tasks, j.Params, j.Env = out, nil, nil
+	j.Tasks, j.Params, j.Env, j.Edges = out, nil, nil, left
 	j.Dir = ""
 	return nil
+}
+
+// takeEdges makes what j.Edges says part of the tasks that come after, and returns what is left: edges to tasks of the workflow that this is
+// added to, in the form "a -> b".
+func (j *Job) takeEdges(tasks []Task, members map[string][]string, seen map[string]bool) ([]string, error) {
+	if len(j.Edges) == 0 {
+		return nil, nil
+	}
+	at := make(map[string]int, len(tasks))
+	for i := range tasks {
+		at[tasks[i].ID] = i
+	}
+	count := 0
+	var left []string
+	cloned := map[int]bool{} // members of an array share what they come after
+	for _, text := range j.Edges {
+		from, to, ok := strings.Cut(text, "->")
+		from, to = strings.TrimSpace(from), strings.TrimSpace(to)
+		if !ok || len(from) > maxName || len(to) > maxName || !idForm.MatchString(from) || !idForm.MatchString(to) {
+			return nil, fmt.Errorf("edge %q: write it as a -> b", clip(text))
+		}
+		of := func(id string) ([]string, error) {
+			switch ids, ok := members[id]; {
+			case ok:
+				return ids, nil
+			case seen[id] || j.To > 0:
+				return []string{id}, nil
+			}
+			return nil, fmt.Errorf("edge %q: %s is no task of the job", clip(text), clip(id))
+		}
+		froms, err := of(from)
+		if err != nil {
+			return nil, err
+		}
+		tos, err := of(to)
+		if err != nil {
+			return nil, err
+		}
+		if count += len(froms) * len(tos); count > maxEdges {
+			return nil, fmt.Errorf("more than %d dependencies", maxEdges)
+		}
+		for _, b := range tos {
+			i, ok := at[b]
+			if !ok {
+				for _, a := range froms {
+					left = append(left, a+" -> "+b)
+				}
+				continue
+			}
+			if !cloned[i] {
+				cloned[i] = true
+				tasks[i].After = slices.Clone(tasks[i].After)
+			}
+			tasks[i].After = append(tasks[i].After, froms...)
+		}
+	}
+	slices.Sort(left)
+	return slices.Compact(left), nil
+}
+
+// Edge splits an edge of an expanded job.
+func Edge(text string) (from, to string) {
+	from, to, _ = strings.Cut(text, " -> ")
+	return from, to
 }
 
 // members makes the tasks of an array or a matrix; the task itself if there is none.
@@ -244,6 +324,9 @@ func (t *Task) size() int {
 	for k, v := range t.Labels {
 		n += len(k) + len(v) + 2
 	}
+	for i := range t.Inputs {
+		n += len(t.Inputs[i].From) + len(t.Inputs[i].As) + 16
+	}
 	return n
 }
 
@@ -305,6 +388,9 @@ func (t *Task) substitute(params map[string]string) error {
 		for _, v := range t.Env {
 			count += strings.Count(v, pairs[i])
 		}
+		for k := range t.Inputs {
+			count += strings.Count(t.Inputs[k].From, pairs[i]) + strings.Count(t.Inputs[k].As, pairs[i])
+		}
 		if grown += count * len(pairs[i+1]); grown > 4*maxText {
 			return fmt.Errorf("parameter %q: with it the command and the environment have more than %d bytes", clip(pairs[i]), 4*maxText)
 		}
@@ -317,6 +403,11 @@ func (t *Task) substitute(params map[string]string) error {
 	t.Dir, t.Name = r.Replace(t.Dir), r.Replace(t.Name)
 	for k, v := range t.Env {
 		t.Env[k] = r.Replace(v)
+	}
+	t.Inputs = slices.Clone(t.Inputs)
+	for k := range t.Inputs {
+		in := &t.Inputs[k]
+		in.From, in.As = r.Replace(in.From), r.Replace(in.As)
 	}
 	return nil
 }
@@ -335,7 +426,62 @@ func (j *Job) fill(t *Task) error {
 	if err := t.substitute(j.Params); err != nil {
 		return err
 	}
+	if err := t.place(); err != nil {
+		return err
+	}
 	return t.check()
+}
+
+// place says where the inputs are and where they come to lie.
+func (t *Task) place() error {
+	if len(t.Inputs) > maxInputs {
+		return fmt.Errorf("more than %d inputs", maxInputs)
+	}
+	t.Inputs = slices.Clone(t.Inputs)
+	seen := map[string]bool{}
+	for i := range t.Inputs {
+		in := &t.Inputs[i]
+		switch {
+		case in.From == "" || strings.ContainsRune(in.From, 0) || len(in.From) > maxPath:
+			return fmt.Errorf("input %q: a path or a URL of at most %d bytes", clip(in.From), maxPath)
+		case stage.IsURL(in.From):
+			if u, err := url.Parse(in.From); err != nil || u.Host == "" {
+				return fmt.Errorf("input %q: not a URL", clip(in.From))
+			}
+			if in.Link {
+				return fmt.Errorf("input %q: a URL cannot be linked", clip(in.From))
+			}
+		case strings.Contains(in.From, "://"):
+			return fmt.Errorf("input %q: of URLs, http and https are fetched", clip(in.From))
+		case filepath.IsAbs(in.From):
+			in.From = filepath.Clean(in.From)
+		case !filepath.IsLocal(in.From):
+			return fmt.Errorf("input %q leads out of the folder of the job; write an absolute path", clip(in.From))
+		case t.Dir == "":
+			return fmt.Errorf("input %q: an absolute path is wanted where the job has no dir", clip(in.From))
+		default:
+			in.From = filepath.Join(t.Dir, in.From)
+		}
+		if in.As == "" {
+			in.As = stage.Name(in.From)
+		}
+		if !filepath.IsLocal(in.As) || filepath.Clean(in.As) == "." || strings.ContainsRune(in.As, 0) || len(in.As) > maxPath {
+			return fmt.Errorf("input %q: the name %q leads out of the folder of the inputs; say as=NAME", clip(in.From), clip(in.As))
+		}
+		in.As = filepath.Clean(in.As)
+		if seen[in.As] {
+			return fmt.Errorf("input %q: another is called %s too; say as=NAME", clip(in.From), clip(in.As))
+		}
+		seen[in.As] = true
+	}
+	for name := range seen {
+		for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
+			if seen[dir] {
+				return fmt.Errorf("input %s lies below input %s", clip(name), clip(dir))
+			}
+		}
+	}
+	return nil
 }
 
 func (t *Task) check() error {
@@ -442,8 +588,11 @@ func cycle(tasks []Task) []string {
 				stack = stack[:len(stack)-1]
 				continue
 			}
-			p := at[after[f.next]]
+			p, ours := at[after[f.next]]
 			f.next++
+			if !ours { // of the workflow that this is added to
+				continue
+			}
 			switch colour[p] {
 			case white:
 				colour[p] = grey

@@ -3,19 +3,23 @@
 // Each attempt has a folder and a shim, a small process between the daemon and the job that outlives the daemon. The folder's files are the
 // protocol (all written whole, by a temporary name and a rename, and synced as far as a crash of the machine needs it):
 //
-//	spec     what to run; written by the daemon before it spawns the shim
+//	spec     what to run; written by the daemon before the shim gets the folder
 //	lock     held by the shim (flock, exclusive) from before it says that it is ready until its end
 //	void     written by the daemon under the lock: nothing may run here any more
 //	started  written by the shim before the command is executed
 //	exit     written by the shim when all of the command's processes are gone
-//	stop     written by the daemon before it signals the shim: how to stop
+//	stop     written by the daemon before it tells the shim: how to stop
 //	checkpoint  written by the shim once a checkpoint is in the store: what is saved
 //
-// An attempt starts in three steps: (1) the order to start is durable; (2) the shim is spawned behind a gate, takes the lock, and exits if
+// An attempt starts in three steps: (1) the order to start is durable; (2) a shim is spawned behind a gate, takes the lock, and exits if
 // `void` is there; (3) that it is ready is durable, then the gate opens. If the daemon dies before (3), the shim sees the gate's end and
 // exits, having run nothing. After a restart the daemon takes each attempt's lock: if it is held, the shim lives and is adopted; with `exit`
 // the attempt is over; with `started` alone it is lost, and the retry policy decides; with neither, `void` is written under the lock and
 // the attempt begins anew in another folder. So a folder's command runs at most once, and never beside another of the same attempt.
+//
+// A shim has one attempt at a time. When that is over, `exit` is written, no process of it is left and its lock is free, the shim waits a
+// moment for the daemon to hand it another, which takes the same three steps but for the spawning. One without an attempt ends when the
+// daemon does.
 package local
 
 import (

@@ -33,7 +33,7 @@ func ofGroup(name string) (key, bool) {
 // makeGroup makes the control group of an attempt with its limits, and notes in the spec where it is.
 func (r *Runner) makeGroup(u *run, f folder, s *Spec) error {
 	u.mem = s.Mem
-	if r.Groups == nil || failpoint.Naive() { // a group left over would end what it spawns twice
+	if r.Groups == nil || failpoint.Naive("start") { // a group left over would end what it spawns twice
 		return nil
 	}
 	limits := cgroup.Limits{Mem: s.Mem, CPU: s.CPUMilli, CPUCap: s.CPUCap, Pids: s.Pids, Deny: s.Deny}
@@ -60,7 +60,7 @@ func (r *Runner) makeGroup(u *run, f folder, s *Spec) error {
 
 // findGroup finds the group of an attempt that a daemon before this one has started.
 func (r *Runner) findGroup(u *run, f folder) {
-	if r.Groups == nil || failpoint.Naive() {
+	if r.Groups == nil || failpoint.Naive("start") {
 		return
 	}
 	var s Spec

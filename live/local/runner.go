@@ -6,10 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -50,7 +47,7 @@ type Event struct {
 // Runner keeps the attempts of this machine. Root and Exe must be set. Its methods return at once.
 type Runner struct {
 	Root   string      // folder of the attempts' folders
-	Exe    string      // the program whose hidden command ShimCommand is
+	Exe    string      // a program that has this package
 	Report func(Event) // called from any goroutine; never two events of one attempt at a time, but for Noted
 	Env    []string    // of the shims, besides what they must have
 	// Groups, if not nil, makes a control group for each attempt. Where this machine can make none, its processes are found below the shim
@@ -60,6 +57,7 @@ type Runner struct {
 	making  sync.Mutex // of groups
 	mu      sync.Mutex
 	runs    map[key]*run
+	idle    []*helper // shims that wait for another attempt
 	closed  bool
 	reports *os.File // the FIFO by which the shims say that Saved has changed
 }
@@ -73,13 +71,17 @@ type key struct {
 type run struct {
 	key
 	f     folder
-	gate  *os.File // write; nil once opened, closed or adopted
-	pidfd int      // -1 where there is none
+	by    *helper // its shim; nil where it is adopted, and once it is over
+	gate  bool    // its shim waits at it
+	pidfd int     // of the shim of one that is adopted; else -1
 	stop  *Stop
 	group cgroup.Group // nil where the runner makes none
 	mem   int64        // the limit of its memory, in bytes; 0 = none
 	at    folder       // of its try, from the beginning
 	saves bool         // its shim knows askSignal
+
+	ctx    context.Context // of what comes before its shim; ends when it is stopped, and with the runner
+	cancel context.CancelFunc
 }
 
 func (r *Runner) add(k key) *run {
@@ -92,21 +94,19 @@ func (r *Runner) add(k key) *run {
 		return nil
 	}
 	u := &run{key: k, pidfd: -1}
+	u.ctx, u.cancel = context.WithCancel(context.Background())
 	r.runs[k] = u
 	return u
 }
 
 func (r *Runner) end(u *run, e Event) {
 	r.mu.Lock()
-	if u.gate != nil {
-		_ = u.gate.Close()
-		u.gate = nil
-	}
 	if u.pidfd >= 0 {
 		_ = unix.Close(u.pidfd)
 		u.pidfd = -1
 	}
 	delete(r.runs, u.key)
+	u.cancel()
 	if u.at != "" {
 		if s, ok := u.at.readSaved(); ok {
 			e.Saved = &s
@@ -120,16 +120,20 @@ func (r *Runner) end(u *run, e Event) {
 	}
 }
 
-// Start spawns the shim of an attempt, which may be stopped from here on. describe says what it is to run; it is called from another
-// goroutine. Ready, Failed or Voided is reported.
-func (r *Runner) Start(t sched.TaskID, attempt int32, describe func() (*Spec, error)) {
+// Start spawns the shim of an attempt, which may be stopped from here on. describe says what it is to run, and may take its time until its
+// context ends; it is called from another goroutine. Ready, Failed or Voided is reported.
+func (r *Runner) Start(t sched.TaskID, attempt int32, describe func(ctx context.Context) (*Spec, error)) {
 	u := r.add(key{t, attempt})
 	if u == nil {
 		return
 	}
 	go func() {
-		s, err := describe()
+		s, err := describe(u.ctx)
 		e := Event{Kind: Voided}
+		if err != nil && u.ctx.Err() != nil { // it is not to run any more
+			r.end(u, e)
+			return
+		}
 		for wait := 50 * time.Millisecond; err == nil; wait = min(2*wait, 5*time.Second) {
 			if e, err = r.spawn(u, s); err == nil || !passing(err) {
 				break
@@ -187,64 +191,30 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 		return Event{}, err
 	}
 	failpoint.Hit("runner-spec-written")
-	gateR, gateW, err := os.Pipe()
+	h, err := r.prepare(f)
 	if err != nil {
 		return Event{}, err
-	}
-	defer gateR.Close()
-	readyR, readyW, err := os.Pipe()
-	if err != nil {
-		_ = gateW.Close()
-		return Event{}, err
-	}
-	defer readyR.Close()
-	cmd := &exec.Cmd{
-		Path: r.Exe, Args: []string{"schedlab", ShimCommand, string(f)}, Dir: "/", Env: slices.Concat([]string{"GOMAXPROCS=1", "GOGC=off", "GOMEMLIMIT=64MiB"}, r.Env, failpoint.Env()),
-		ExtraFiles:  []*os.File{gateR, readyW},
-		SysProcAttr: &syscall.SysProcAttr{Setsid: true},
-	}
-	err = cmd.Start()
-	_ = readyW.Close()
-	if err != nil {
-		_ = gateW.Close()
-		return Event{}, err
-	}
-	waited := false
-	defer func() {
-		if !waited {
-			_ = cmd.Wait()
-		}
-	}()
-	failpoint.Hit("runner-spawned")
-	if failpoint.Naive() {
-		_, _ = gateW.Write([]byte{'g'})
-	}
-	lines := bufio.NewScanner(readyR)
-	if !lines.Scan() || lines.Text() != "ready" {
-		_ = gateW.Close()
-		return Event{}, fmt.Errorf("the shim did not get ready: %s", strings.TrimPrefix(lines.Text(), "error: "))
 	}
 	r.mu.Lock()
-	u.f, u.gate, u.saves = f, gateW, s.Checkpoint != nil
-	u.reapedBy(cmd.Process.Pid)
-	if fd, err := unix.PidfdOpen(cmd.Process.Pid, 0); err == nil {
-		u.pidfd = fd
-	}
+	u.f, u.by, u.gate, u.saves = f, h, true, s.Checkpoint != nil
+	u.reapedBy(h.cmd.Process.Pid)
 	if u.stop != nil || r.closed { // ordered meanwhile
-		_ = u.gate.Close()
-		u.gate = nil
+		u.shut()
 	}
 	r.mu.Unlock()
 	r.Report(Event{Kind: Ready, Task: u.task, Attempt: u.attempt})
-	problem := ""
-	for lines.Scan() {
-		if text, ok := strings.CutPrefix(lines.Text(), "error: "); ok {
-			problem = text
-		}
+	over, problem := h.attend()
+	if !over {
+		h.end()
 	}
-	_ = cmd.Wait()
-	waited = true
-	return f.verdict(u, problem)
+	e, err := f.verdict(u, problem)
+	r.mu.Lock()
+	u.by = nil // nobody tells it anything about this attempt any more
+	r.mu.Unlock()
+	if over {
+		r.keep(h)
+	}
+	return e, err
 }
 
 // verdict reads an attempt's end in its folder. Nothing may run there afterwards.
@@ -304,11 +274,10 @@ func (u *run) killLeft(f folder) {
 func (r *Runner) Open(t sched.TaskID, attempt int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u := r.runs[key{t, attempt}]; u != nil && u.gate != nil {
+	if u := r.runs[key{t, attempt}]; u != nil && u.gate {
 		failpoint.Hit("runner-gate-opening")
-		_, _ = u.gate.Write([]byte{'g'})
-		_ = u.gate.Close()
-		u.gate = nil
+		u.by.tell(lineGo)
+		u.gate = false
 		failpoint.Hit("runner-gate-open")
 	}
 }
@@ -322,9 +291,9 @@ func (r *Runner) Stop(t sched.TaskID, attempt int32, how Stop) bool {
 		return false
 	}
 	u.stop = &how
-	if u.gate != nil { // it has not run: it will not
-		_ = u.gate.Close()
-		u.gate = nil
+	u.cancel()
+	if u.gate { // it has not run: it will not
+		u.shut()
 		r.mu.Unlock()
 		return true
 	}
@@ -344,9 +313,18 @@ func (r *Runner) signal(u *run, f folder, how Stop) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u.pidfd >= 0 {
+	switch {
+	case u.by != nil:
+		u.by.tell(lineStop)
+	case u.pidfd >= 0:
 		_ = unix.PidfdSendSignal(u.pidfd, unix.SIGTERM, nil, 0)
 	}
+}
+
+// shut ends the shim that waits at the gate. It is called under the runner's mu.
+func (u *run) shut() {
+	u.by.orders.Close()
+	u.gate = false
 }
 
 // Adopt takes up an attempt that was started before this daemon: Adopted where it runs, and in the end Ended, Lost or Voided.
@@ -374,7 +352,7 @@ func (r *Runner) adopt(u *run) (Event, error) {
 	r.mu.Lock()
 	u.at = f
 	r.mu.Unlock()
-	if f == "" || f.has("void") || failpoint.Naive() && !f.has("exit") {
+	if f == "" || f.has("void") || failpoint.Naive("start") && !f.has("exit") {
 		return Event{Kind: Voided}, nil
 	}
 	// While the lock is held the shim lives, if only to see the gate's end. Once it has started, its process id is in its file, and cannot be
@@ -422,12 +400,15 @@ func (r *Runner) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, u := range r.runs {
-		if u.gate != nil {
-			_ = u.gate.Close()
-			u.gate = nil
+		u.cancel()
+		if u.by != nil {
+			u.shut()
 		}
 	}
-	r.closed = true
+	for _, h := range r.idle {
+		go h.end()
+	}
+	r.idle, r.closed = nil, true
 	if r.reports != nil {
 		_ = r.reports.Close()
 		r.reports = nil
@@ -438,7 +419,11 @@ func (r *Runner) Close() {
 func (r *Runner) Checkpoint(t sched.TaskID, attempt int32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u := r.runs[key{t, attempt}]; u != nil && u.saves && u.pidfd >= 0 && u.gate == nil && u.f.has("started") {
+	switch u := r.runs[key{t, attempt}]; {
+	case u == nil || !u.saves || u.gate:
+	case u.by != nil:
+		u.by.tell(lineSave)
+	case u.pidfd >= 0 && u.f.has("started"):
 		_ = unix.PidfdSendSignal(u.pidfd, askSignal, nil, 0)
 	}
 }

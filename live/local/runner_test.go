@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,13 +16,6 @@ import (
 	"github.com/schedlab/schedlab/live/cgroup"
 	"github.com/schedlab/schedlab/policies/sched"
 )
-
-func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == ShimCommand {
-		os.Exit(Shim(os.Args[2]))
-	}
-	os.Exit(m.Run())
-}
 
 // bench is a runner whose events a test waits for.
 type bench struct {
@@ -157,7 +151,7 @@ func TestACommandThatForksAllTheTimeIsStoppedByItsGroup(t *testing.T) {
 }
 
 func (b *bench) start(s *Spec) {
-	b.Start(s.Task, s.Attempt, func() (*Spec, error) { return s, nil })
+	b.Start(s.Task, s.Attempt, func(context.Context) (*Spec, error) { return s, nil })
 }
 
 func (b *bench) want(kind EventKind) Event {
@@ -396,12 +390,10 @@ func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
 	b.Adopt(2, 1) // or before it spawned the shim
 	b.want(Voided)
 	// A shim that comes late to the folder runs nothing.
-	p, err := os.StartProcess(b.Exe, []string{"schedlab", ShimCommand, string(f)}, &os.ProcAttr{Files: []*os.File{nil, nil, nil}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Wait(); err != nil {
-		t.Fatal(err)
+	if h, err := b.prepare(f); err == nil {
+		h.tell(lineGo)
+		h.end()
+		t.Error("it got ready")
 	}
 	if _, err := os.Stat(file); err == nil {
 		t.Error("the command ran in a void folder")

@@ -1,6 +1,7 @@
 package local
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -23,128 +24,205 @@ import (
 	"github.com/schedlab/schedlab/live/failpoint"
 )
 
-// ShimCommand is the hidden command of the program under which Shim runs.
-const ShimCommand = "__shim"
+// shimCommand is the hidden command of the program under which shims run; the folder of all attempts comes after it, for people.
+const shimCommand = "__shim"
 
-// A shim is started with every attempt, so it does not wait until all packages of the program are initialized, of which it needs few: this
-// is a third of its processor time.
+// Every program that has this package is a shim too. Shims start often, so one does not wait until all packages of the program are initialized, of which it needs few: this is a third of its
+// processor time.
 func init() {
-	if len(os.Args) == 3 && os.Args[1] == ShimCommand {
-		os.Exit(Shim(os.Args[2]))
+	if len(os.Args) == 3 && os.Args[1] == shimCommand {
+		os.Exit(beShim())
 	}
 }
 
-// What a shim's two extra files are.
+// What a shim's two extra files are, and the lines that go through them.
 const (
-	gateFD  = 3 // read: one byte opens the gate, its end closes it for good
-	readyFD = 4 // write: "ready", then "started", or what went wrong
+	ordersFD = 3 // read: from the daemon
+	reportFD = 4 // write: to it
+
+	lineRun   = "run "    // and the attempt's folder, quoted: take its lock and wait at its gate
+	lineGo    = "go"      // the gate is open. The end of the orders before it shuts the gate for good
+	lineStop  = "stop"    // as the file `stop` says
+	lineSave  = "save"    // ask the command for a checkpoint
+	lineReady = "ready"   // the lock is held, nothing has run
+	lineOver  = "over"    // the lock is free again, `exit` is written: the next order may be to run another attempt
+	lineErr   = "error: " // and what went wrong, after which the shim ends
 )
 
-// Shim runs the attempt in the folder and returns the exit code of the shim itself. It is the whole of a process: it changes what belongs
-// to the process (signals, subreaper) and never undoes it.
-func Shim(dir string) int {
-	s := &shim{f: folder(dir), ready: os.NewFile(readyFD, "ready"), gate: os.NewFile(gateFD, "gate"), pids: map[int]int{}, gone: make(chan struct{})}
-	syscall.CloseOnExec(gateFD)
-	syscall.CloseOnExec(readyFD)
-	if err := s.run(); err != nil {
-		_, _ = fmt.Fprintf(s.ready, "error: %v\n", err)
+// beShim runs attempts as the daemon hands them to it, never two at a time, and returns the exit code of the shim itself. It ends when the
+// daemon does, once the attempt that runs is over. It is the whole of a process: it changes what belongs to the process (signals,
+// subreaper) and never undoes it.
+func beShim() int {
+	// A replica is killed when the thread that forked it ends (Pdeathsig): this goroutine keeps its thread to the end.
+	runtime.LockOSThread()
+	syscall.CloseOnExec(ordersFD)
+	syscall.CloseOnExec(reportFD)
+	orders, report := os.NewFile(ordersFD, "orders"), os.NewFile(reportFD, "report")
+	d := &driver{report: report, lines: make(chan string), term: make(chan os.Signal, 8), ask: make(chan os.Signal, 1)}
+	signal.Notify(d.term, syscall.SIGTERM)
+	signal.Notify(d.ask, askSignal)
+	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGTSTP)
+	err := cgroup.BecomeReaper()
+	if err != nil {
+		err = fmt.Errorf("subreaper: %w", err)
+	} else {
+		go func() {
+			for in := bufio.NewScanner(orders); in.Scan(); {
+				d.lines <- in.Text()
+			}
+			close(d.lines)
+		}()
+		err = d.loop()
+	}
+	if err != nil {
+		_, _ = fmt.Fprintf(report, lineErr+"%v\n", err)
 		return 1
 	}
 	return 0
 }
 
-type shim struct {
-	f           folder
-	ready, gate *os.File
-	spec        Spec
-	log         *logFile
-	lock        *os.File
+// driver is who tells a shim what to do: the daemon that has started it, or, by signals, one that has adopted its attempt.
+type driver struct {
+	report    *os.File
+	lines     chan string // orders; closed when the daemon is gone
+	term, ask chan os.Signal
+}
 
-	group  cgroup.Group // nil where there are no control groups
-	mu     sync.Mutex
-	pids   map[int]int   // process id -> replica, of those that are not reaped
-	reason string        // why it is being stopped; "" while it is not
-	asked  string        // why it was asked to save its work and to end, before it is stopped
-	over   bool          // no replica is left: nobody must be signalled any more
-	gone   chan struct{} // closed then
-	exit   Exit
-	failed bool
-	saved  int // replicas that have left with checkpoint.CodeSaved
+// loop runs one attempt after the other until the daemon is gone.
+func (d *driver) loop() error {
+	for {
+		select {
+		case line, ok := <-d.lines:
+			if !ok {
+				return nil
+			}
+			name, run := strings.CutPrefix(line, lineRun)
+			if !run { // meant for the attempt that is just over
+				continue
+			}
+			dir, err := strconv.Unquote(name)
+			if err != nil {
+				return err
+			}
+			s := &shim{f: folder(dir), driver: d, pids: map[int]int{}, gone: make(chan struct{})}
+			if over, err := s.run(); err != nil || !over {
+				return err
+			}
+			if _, err := io.WriteString(d.report, lineOver+"\n"); err != nil {
+				return nil
+			}
+		case <-d.term:
+			return nil
+		}
+	}
+}
+
+type shim struct {
+	*driver
+	f    folder
+	spec Spec
+	log  *logFile
+
+	group   cgroup.Group // nil where there are no control groups
+	killing sync.Mutex   // held while all of the attempt is killed; before mu
+	mu      sync.Mutex
+	pids    map[int]int   // process id -> replica, of those that are not reaped
+	reason  string        // why it is being stopped; "" while it is not
+	asked   string        // why it was asked to save its work and to end, before it is stopped
+	over    bool          // no replica is left: nobody must be signalled any more
+	gone    chan struct{} // closed then
+	exit    Exit
+	failed  bool
+	saved   int // replicas that have left with checkpoint.CodeSaved
 
 	keeper   *keeper // nil where the work is not saved
 	starting context.CancelFunc
 }
 
-func (s *shim) run() error {
-	// A replica is killed when the thread that forked it ends (Pdeathsig): this goroutine keeps its thread to the end.
-	runtime.LockOSThread()
-	stop := make(chan os.Signal, 8)
-	signal.Notify(stop, syscall.SIGTERM)
-	ask := make(chan os.Signal, 1)
-	signal.Notify(ask, askSignal)
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGTSTP)
-
+// run takes the attempt to its end; over says that it came to it.
+func (s *shim) run() (over bool, err error) {
 	lock, err := s.f.take(false)
 	if err != nil {
-		return fmt.Errorf("the attempt's lock: %w", err)
+		return false, fmt.Errorf("the attempt's lock: %w", err)
 	}
-	s.lock = lock // held until the process ends
+	defer lock.Close()
 	failpoint.Hit("shim-locked")
 	if s.f.has("void") {
-		return nil
+		return false, nil
 	}
 	for _, name := range []string{"started", "exit"} {
 		if s.f.has(name) {
-			return fmt.Errorf("the attempt has run already: %s is there", name)
+			return false, fmt.Errorf("the attempt has run already: %s is there", name)
 		}
 	}
 	if err := s.f.read("spec", &s.spec); err != nil {
-		return err
-	}
-	if err := cgroup.BecomeReaper(); err != nil {
-		return fmt.Errorf("subreaper: %w", err)
+		return false, err
 	}
 	if len(s.spec.Cgroups) > 0 {
 		s.group = cgroup.At(s.spec.Cgroups)
 		s.group.SetReaper(os.Getpid())
 		s.group.SetMark(FolderVariable + "=" + string(s.f))
 	}
-	if _, err := io.WriteString(s.ready, "ready\n"); err != nil {
-		return nil // the daemon is gone
+	if _, err := io.WriteString(s.report, lineReady+"\n"); err != nil {
+		return false, nil // the daemon is gone
 	}
-	opened := make(chan bool, 1)
-	go func() {
-		n, _ := s.gate.Read(make([]byte, 1))
-		opened <- n == 1
-	}()
-	select {
-	case ok := <-opened:
-		if !ok {
-			return nil
+	for open := false; !open; {
+		select {
+		case line, ok := <-s.lines:
+			if !ok {
+				return false, nil
+			}
+			open = line == lineGo
+		case <-s.term:
+			return false, nil
 		}
-	case <-stop:
-		return nil
 	}
 	failpoint.Hit("shim-gate-passed")
 	if err := s.f.write("started", Started{At: time.Now(), Shim: os.Getpid(), Boot: bootID()}, there); err != nil {
-		return err
+		return false, err
 	}
 	failpoint.Hit("shim-started-written")
-	_, _ = io.WriteString(s.ready, "started\n")
-	_ = s.ready.Close()
-	go s.signals(stop)
-	go s.requests(ask)
+	ended := make(chan struct{})
+	var obeying sync.WaitGroup
+	obeying.Go(func() { s.obey(ended) })
 	s.execute()
-	return s.finish()
+	// What is left to kill for must not meet the next attempt.
+	s.killing.Lock()
+	err = s.finish()
+	s.killing.Unlock()
+	close(ended)
+	obeying.Wait()
+	return err == nil, err
 }
 
-// signals stops the command when the daemon says so.
-func (s *shim) signals(stop <-chan os.Signal) {
-	for range stop {
-		how := Stop{Reason: "stopped", Grace: s.spec.Grace}
-		if err := s.f.read("stop", &how); err != nil && !errors.Is(err, os.ErrNotExist) {
-			continue
+// obey does to the running attempt what the daemon says, until it is over.
+func (s *shim) obey(over <-chan struct{}) {
+	lines := s.lines
+	for {
+		select {
+		case <-over:
+			return
+		case line, ok := <-lines:
+			switch {
+			case !ok:
+				lines = nil // the daemon is gone; the next one signals
+			case line == lineStop:
+				s.stopAsTold()
+			case line == lineSave:
+				s.request()
+			}
+		case <-s.term:
+			s.stopAsTold()
+		case <-s.ask:
+			s.request()
 		}
+	}
+}
+
+// stopAsTold stops the command as the file says, or as the attempt's own grace does.
+func (s *shim) stopAsTold() {
+	how := Stop{Reason: "stopped", Grace: s.spec.Grace}
+	if err := s.f.read("stop", &how); err == nil || errors.Is(err, os.ErrNotExist) {
 		s.stop(how)
 	}
 }
@@ -152,14 +230,13 @@ func (s *shim) signals(stop <-chan os.Signal) {
 // askSignal has the shim ask for a checkpoint.
 const askSignal = syscall.SIGUSR1
 
-func (s *shim) requests(ask <-chan os.Signal) {
-	for range ask {
-		s.mu.Lock()
-		k := s.keeper
-		s.mu.Unlock()
-		if k != nil {
-			k.request()
-		}
+// request asks the command for a checkpoint.
+func (s *shim) request() {
+	s.mu.Lock()
+	k := s.keeper
+	s.mu.Unlock()
+	if k != nil {
+		k.request()
 	}
 }
 
@@ -214,6 +291,7 @@ func (s *shim) execute() {
 	drained := make(chan struct{})
 	go func() {
 		_, _ = io.Copy(struct{ io.Writer }{s.log}, read)
+		_ = read.Close()
 		close(drained)
 	}()
 	for i := range s.spec.Replicas {
@@ -296,7 +374,8 @@ func (s *shim) spawn(i int, out *os.File) error {
 		if err != nil {
 			return 0, err
 		}
-		return p.Pid, nil
+		pid := p.Pid
+		return pid, p.Release()
 	})
 	if pid > 0 { // with an error too: then it runs, if only to be stopped
 		s.pids[pid] = i
@@ -402,7 +481,7 @@ func (s *shim) memory() {
 	if s.group == nil {
 		return
 	}
-	u, err := s.group.Usage()
+	u, err := s.group.Ended()
 	if err != nil {
 		return
 	}
@@ -465,6 +544,8 @@ func (s *shim) stop(how Stop) {
 	}
 	s.mu.Unlock()
 	time.AfterFunc(max(how.Grace, 0), func() {
+		s.killing.Lock()
+		defer s.killing.Unlock()
 		s.mu.Lock()
 		over := s.over
 		s.mu.Unlock()

@@ -5,8 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -189,6 +191,86 @@ func TestAFileThatIsNotOursOrNotWholeIsRefusedAndKept(t *testing.T) {
 			t.Error("it was started empty")
 		}
 	})
+}
+
+// A log whose end is torn or damaged, as a disk leaves it that lost power, costs what was appended there and nothing before: the state is one
+// that was, without gaps.
+func TestATornOrDamagedEndOfTheLogCostsOnlyWhatStoodThere(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	path := filepath.Join(dir, File)
+	const n = 12
+	facts := func(i int64) []byte { return bytes.Repeat([]byte{byte('a' + i)}, 100+3000*int(i%3)) }
+	var ends []int // of the log after each batch
+	for i := range int64(n) {
+		b := &Batch{No: i, At: sched.Time(i), Facts: facts(i), Jobs: []Job{{ID: sched.JobID(i), First: sched.TaskID(i), Tasks: 1, Spec: []byte("{}")}}}
+		if err := s.Append(b); err != nil {
+			t.Fatal(err)
+		}
+		st, err := os.Stat(path + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, int(st.Size()))
+	}
+	db, err := os.ReadFile(path)
+	wal, err2 := os.ReadFile(path + "-wal") // as a crash leaves it: nothing is closed
+	if err != nil || err2 != nil {
+		t.Fatal(err, err2)
+	}
+	rng := rand.New(rand.NewPCG(1, 1))
+	for i := range 150 {
+		at := rng.IntN(len(wal) + 1)
+		if i < n { // and right after a batch
+			at = ends[i]
+		}
+		torn := slices.Clone(wal[:at])
+		if i%2 == 1 && i >= n && at < len(wal) {
+			torn = slices.Clone(wal)
+			torn[at] ^= 1 << rng.IntN(8)
+		}
+		whole := int64(0) // batches that end before the damage
+		for _, end := range ends {
+			if end <= at {
+				whole++
+			}
+		}
+		dir := t.TempDir()
+		path := filepath.Join(dir, File)
+		if err := errors.Join(os.WriteFile(path, db, 0o600), os.WriteFile(path+"-wal", torn, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), dir)
+		if err != nil {
+			if whole > 0 && at >= 32 { // of a log whose beginning is gone nothing is left, which is no state file yet
+				t.Fatalf("damage at %d of %d: %v", at, len(wal), err)
+			}
+			continue
+		}
+		got := int64(0)
+		for b, err := range s.Batches(t.Context(), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if b.No != got || !bytes.Equal(b.Facts, facts(got)) {
+				t.Fatalf("damage at %d: batch %d stands where %d does", at, b.No, got)
+			}
+			got++
+		}
+		jobs := int64(0)
+		for _, err := range s.Jobs(t.Context(), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			jobs++
+		}
+		if got != jobs || s.Next() != got || at >= 32 && (got < whole || got > whole+1) {
+			t.Fatalf("damage at %d of %d: %d batches, %d jobs, the next is %d; %d ended before", at, len(wal), got, jobs, s.Next(), whole)
+		}
+		if err := errors.Join(s.Append(&Batch{No: got, Facts: []byte("x")}), s.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkAppend(b *testing.B) {

@@ -63,6 +63,9 @@ func (k *Kernel) hold(e Event) {
 func (k *Kernel) unready(t TaskID, rw *row, to Phase, cause Cause) {
 	k.closeWait(t, rw)
 	k.ready--
+	if k.quotas != nil {
+		k.quotas.waits(k.tb, t, -1)
+	}
 	rw.phase, rw.cause = to, cause
 	if to == Blocked {
 		k.blocked++
@@ -127,6 +130,9 @@ func (k *Kernel) addEdge(e Event) {
 	k.pol.Observe(&k.State, e)
 	if rw.waitsFor > 0 && rw.phase == Ready {
 		k.unready(e.Other, rw, Blocked, Dependency)
+		if rw.ready == k.now && rw.first == Never { // it came with this edge: it has not been ready yet
+			rw.ready = Never
+		}
 	}
 }
 
@@ -157,12 +163,17 @@ func (k *Kernel) profile(e *Event) {
 
 // quotas bounds what tenants and queues hold.
 type quotas struct {
-	tenant, queue map[string]*quotaUse
+	tenant, queue   map[string]*quotaUse
+	tenants, queues []*quotaUse // the same by number; nil where none has been looked up
+	cohorts         []*cohort   // nil where nobody lends
 }
 
 type quotaUse struct {
 	Quota
-	CPU, GPU int64 // in use
+	CPU, GPU, Tasks int64 // in use
+
+	with    *cohort               // that it lends to and borrows from; nil if it does not
+	waiting [quotaResources]int64 // what its ready tasks ask for; only with a cohort
 }
 
 func (k *Kernel) setQuota(q Quota) {
@@ -177,6 +188,7 @@ func (k *Kernel) setQuota(q Quota) {
 	} else {
 		k.quotas.of(k.quotas.queue, q.Queue).Quota = q
 	}
+	k.regroup()
 }
 
 func (q *quotas) of(m map[string]*quotaUse, name string) *quotaUse {
@@ -190,7 +202,22 @@ func (q *quotas) of(m map[string]*quotaUse, name string) *quotaUse {
 
 func (q *quotas) both(tb *Table, t TaskID) [2]*quotaUse {
 	c := tb.ClassOf(t)
-	return [2]*quotaUse{q.of(q.tenant, nameOf(tb.Tenants, int(c.Tenant))), q.of(q.queue, nameOf(tb.Queues, int(c.Queue)))}
+	return [2]*quotaUse{q.at(&q.tenants, q.tenant, tb.Tenants, int(c.Tenant)), q.at(&q.queues, q.queue, tb.Queues, int(c.Queue))}
+}
+
+// at returns the entry of a tenant or a queue by its number, which it notes: a name is looked up once.
+func (q *quotas) at(noted *[]*quotaUse, m map[string]*quotaUse, names []string, i int) *quotaUse {
+	if uint(i) < uint(len(*noted)) && (*noted)[i] != nil {
+		return (*noted)[i]
+	}
+	u := q.of(m, nameOf(names, i))
+	if i >= 0 {
+		if i >= len(*noted) {
+			*noted = append(*noted, make([]*quotaUse, i+1-len(*noted))...)
+		}
+		(*noted)[i] = u
+	}
+	return u
 }
 
 func nameOf(names []string, i int) string {
@@ -204,15 +231,15 @@ func nameOf(names []string, i int) string {
 func (q *quotas) allows(tb *Table, t TaskID, victims []TaskID) bool {
 	for _, v := range victims {
 		q.give(tb, v, tb.DemandOf(v))
+		q.waits(tb, v, 1) // it is ready then, and nobody borrows what it asks for
 	}
 	d, ok := tb.DemandOf(t), true
 	for _, u := range q.both(tb, t) {
-		if u.Quota.CPU >= 0 && u.CPU+d.CPUTotal() > u.Quota.CPU || u.GPUMilli >= 0 && u.GPU+d.GPUTotal() > u.GPUMilli {
-			ok = false
-		}
+		ok = ok && u.allows(d)
 	}
 	for _, v := range victims {
 		q.take(tb, v, tb.DemandOf(v))
+		q.waits(tb, v, -1)
 	}
 	return ok
 }
@@ -221,6 +248,7 @@ func (q *quotas) take(tb *Table, t TaskID, d *Demand) {
 	for _, u := range q.both(tb, t) {
 		u.CPU += d.CPUTotal()
 		u.GPU += d.GPUTotal()
+		u.Tasks++
 	}
 }
 
@@ -228,5 +256,6 @@ func (q *quotas) give(tb *Table, t TaskID, d *Demand) {
 	for _, u := range q.both(tb, t) {
 		u.CPU -= d.CPUTotal()
 		u.GPU -= d.GPUTotal()
+		u.Tasks--
 	}
 }

@@ -64,8 +64,8 @@
 //
 // Done, Failed, Dropped and Rejected are final. Blocked, Running, Stopping, Backoff: a hold counts when the task would be ready (again).
 //
-// A failed attempt is tried again while Class.Retries last, after Class.Backoff, doubled each time up to 64 times. The loss of a node costs no retry and
-// has no backoff.
+// A failed attempt is tried again while Class.Retries last, after Class.Backoff, doubled each time up to 64 times, or after what the fact says (a driver that
+// draws jitter tells it so, and a replay draws nothing). The loss of a node costs no retry and has no backoff.
 //
 // # Attempts
 //

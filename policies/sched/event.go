@@ -14,7 +14,7 @@ const (
 	_ EventKind = iota
 	// Ends.
 	Finished       // Task, Attempt
-	FailedAttempt  // Task, Attempt; Done = work kept. Retried after the backoff while retries last
+	FailedAttempt  // Task, Attempt; Done = work kept; Value > 0 = the backoff in ns, instead of the class's. Retried after the backoff while retries last
 	Killed         // Task, Attempt: over, for good, whatever retries are left (a run cut at its limit)
 	Stopped        // Task, Attempt; Done = work kept: the order to stop was carried out
 	CheckpointDone // Task, Attempt; Done = work saved; Value = for how long that held the work up, ns, 0 if not known
@@ -72,6 +72,14 @@ type Event struct {
 	More    *Detail // what rare facts carry
 }
 
+// Set makes e a fact of a task without a node, for drivers that reuse their facts: it writes nothing else than it must.
+func (e *Event) Set(kind EventKind, t TaskID, n, attempt int32, done time.Duration) {
+	e.Kind, e.Task, e.Other, e.N, e.Node, e.Attempt, e.Done, e.Value = kind, t, 0, n, NoNode, attempt, done, 0
+	if e.More != nil {
+		e.More = nil
+	}
+}
+
 // Detail carries the payload of rare facts.
 type Detail struct {
 	Spec    *NodeSpec
@@ -91,12 +99,21 @@ type Profile struct {
 	Connections int32
 }
 
-// Quota bounds what the running tasks of a tenant or a queue hold together. A negative bound is none.
+// Quota bounds what the running tasks of a tenant or a queue hold together, and how many they are. A negative bound is none.
 type Quota struct {
 	Tenant, Queue string // exactly one is set
 	CPU           int64  // milli-CPU
 	GPUMilli      int64
+	Tasks         int64 // that run at once, as the workers of a queue; 0 is no bound either
+
+	// Cohort, if not "", names tenants, or queues, that lend each other what they do not use of CPU and GPUMilli. See cohort.go for the rule.
+	Cohort                    string
+	BorrowCPU, BorrowGPUMilli int64 // what may be held above CPU and GPUMilli, negative: all that is idle
+	Reclaim                   bool  // what others have borrowed of it is taken back by preemption; else as they end
 }
+
+// Bounds reports whether the quota bounds anything.
+func (q Quota) Bounds() bool { return q.CPU >= 0 || q.GPUMilli >= 0 || q.Tasks > 0 }
 
 // CommandKind names an order.
 type CommandKind uint8

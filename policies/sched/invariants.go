@@ -106,7 +106,7 @@ func (k *Kernel) checkInvariants() {
 		}
 	}
 	for i := range fresh.nodes {
-		fresh.nodes[i].stamp = k.room.nodes[i].stamp
+		fresh.nodes[i].stamp, fresh.nodes[i].unsettled = k.room.nodes[i].stamp, k.room.nodes[i].unsettled
 		if fresh.nodes[i] != k.room.nodes[i] {
 			panic(fmt.Sprintf("node %d: ledger %+v, recount %+v", i, k.room.nodes[i], fresh.nodes[i]))
 		}
@@ -138,9 +138,24 @@ func (k *Kernel) checkQuotas() {
 	}
 	for _, pair := range [2][2]map[string]*quotaUse{{k.quotas.tenant, fresh.tenant}, {k.quotas.queue, fresh.queue}} {
 		for name, u := range pair[0] {
-			if v := fresh.of(pair[1], name); u.CPU != v.CPU || u.GPU != v.GPU {
+			if v := fresh.of(pair[1], name); u.CPU != v.CPU || u.GPU != v.GPU || u.Tasks != v.Tasks {
 				panic(fmt.Sprintf("quota %q: %+v, recount %+v", name, *u, *v))
 			}
+		}
+	}
+	var waiting [][quotaResources]int64
+	for _, c := range k.quotas.cohorts {
+		for _, m := range c.members {
+			waiting = append(waiting, m.waiting)
+		}
+	}
+	k.regroup()
+	for _, c := range k.quotas.cohorts {
+		for _, m := range c.members {
+			if m.waiting != waiting[0] {
+				panic(fmt.Sprintf("quota %+v: %v wait, recount %v", m.Quota, waiting[0], m.waiting))
+			}
+			waiting = waiting[1:]
 		}
 	}
 }

@@ -16,6 +16,8 @@ type Config struct {
 	Policy Policy
 	Start  Time // time before the first batch; batches never go back before it
 	Waits  bool // keep the wait profile's rows
+
+	WaitParts bool // keep what waiting ends in each step, see Kernel.WaitParts
 }
 
 // Kernel turns facts into orders. One goroutine owns it. See the package comment for the main loop.
@@ -88,6 +90,8 @@ func empty(c Config) (*Kernel, error) {
 	k.waits.head = Nobody
 	if c.Waits {
 		k.waits.rows = map[waitKey]*waitSum{}
+	}
+	if k.waits.keeps = c.WaitParts; c.Waits || c.WaitParts {
 		k.waits.lacking = map[TaskID]Resource{}
 		k.waits.last = map[TaskID]TaskID{}
 	}
@@ -239,6 +243,7 @@ func (k *Kernel) NextWake() (Time, bool) {
 func (k *Kernel) Step(now Time, in []Event) []Command {
 	k.now = max(k.now, now)
 	k.cmds = k.cmds[:0]
+	k.waits.parts = k.waits.parts[:0]
 	arrivals := false
 	for i := range in {
 		switch e := &in[i]; {
@@ -258,11 +263,11 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 	}
 	if arrivals {
 		for i := range in {
-			switch in[i].Kind {
+			switch e := &in[i]; e.Kind {
 			case JobArrived:
-				k.arrive(&in[i])
+				k.arrive(e)
 			case EdgeAdded:
-				k.addEdge(in[i])
+				k.addEdge(*e)
 			}
 		}
 	}
@@ -270,10 +275,15 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 		k.wake = Never
 		k.pol.Observe(&k.State, Event{Kind: Wake, Task: Nobody})
 	}
-	for _, t := range k.starts {
-		k.startClaim(t)
+	if len(k.starts) > 0 {
+		for _, t := range k.starts {
+			k.startClaim(t)
+		}
+		k.starts = k.starts[:0]
 	}
-	k.starts = k.starts[:0]
+	if k.quotas != nil && len(k.quotas.cohorts) > 0 {
+		k.reclaim()
+	}
 	k.pol.Decide(&k.round)
 	if invariants {
 		k.sampleInvariants()
@@ -431,7 +441,7 @@ func (k *Kernel) arrive(e *Event) {
 		k.refused++
 		return
 	}
-	for t := first; t < min(end, len(k.rows)); t++ {
+	for t := first; t < len(k.rows) && t < end; t++ {
 		if k.rows[t].phase != Unknown {
 			k.refused++
 			return
@@ -483,6 +493,7 @@ func (k *Kernel) arrive(e *Event) {
 			}
 			continue
 		}
+		rw.ready = min(k.tb.Tasks[t].Submit, k.now) // not when the batch came: the decision window is waiting
 		k.makeReady(TaskID(t), Order)
 	}
 }
@@ -506,6 +517,9 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 	}
 	rw.phase, rw.mark = Ready, k.now
 	k.ready++
+	if k.quotas != nil {
+		k.quotas.waits(k.tb, t, 1)
+	}
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 }
 
@@ -539,7 +553,7 @@ func (k *Kernel) unblockOne(t, u TaskID) {
 	if k.Phase(u) != Blocked || k.rows[u].waitsFor > 0 {
 		return
 	}
-	if k.waits.rows != nil {
+	if k.waits.last != nil {
 		k.waits.last[u] = t
 	}
 	k.makeReady(u, Order)
@@ -595,7 +609,7 @@ func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
 	return most
 }
 
-// stage notes how long after its start an attempt waits, holding its room, for what its predecessors send.
+// stage notes how long after its start an attempt waits, holding its room, for what its predecessors send and for its own input.
 func (k *Kernel) stage(t TaskID, slot int32) {
 	if int(slot) >= len(k.staging) {
 		k.staging = append(k.staging, make([]time.Duration, len(k.runs)-len(k.staging))...)
@@ -603,7 +617,10 @@ func (k *Kernel) stage(t TaskID, slot int32) {
 	r := &k.runs[slot]
 	at := r.start
 	for _, p := range r.on {
-		at = max(at, k.Sent(t, p.Node))
+		at = max(at, r.start.Add(k.InputTime(t, p.Node)))
+		if k.tb.EdgeBytes != nil {
+			at = max(at, k.Sent(t, p.Node))
+		}
 	}
 	k.staging[slot] = at.Sub(r.start)
 }
@@ -746,6 +763,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	k.ready--
 	if k.quotas != nil {
 		k.quotas.take(k.tb, t, d)
+		k.quotas.waits(k.tb, t, -1)
 	}
 	if len(victims) == 0 {
 		k.run(t, rw, r)
@@ -846,11 +864,15 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 		r.kept = k.keptOf(t)
 	}
 	r.est = k.attempt(t, r)
-	if k.tb.EdgeBytes != nil {
+	if k.tb.EdgeBytes != nil || k.tb.Data != nil {
 		k.stage(t, rw.at)
 	}
 	k.running++
-	k.cmds = append(k.cmds, Command{Kind: Start, Task: t, Attempt: rw.attempt, On: r.on})
+	// Written in place: this is the order that is given most.
+	n := len(k.cmds)
+	k.cmds = slices.Grow(k.cmds, 1)[:n+1]
+	c := &k.cmds[n]
+	c.Kind, c.Cause, c.Task, c.Attempt, c.Queue, c.Replicas, c.On = Start, 0, t, rw.attempt, 0, 0, r.on
 }
 
 // evict orders a running task to stop.
@@ -910,11 +932,15 @@ func (k *Kernel) failed(e *Event, rw *row) {
 	k.book.Restarts++
 	rw.phase, rw.cause = Backoff, FailureDelay
 	k.pol.Observe(&k.State, *e)
-	if cl.Backoff <= 0 {
+	wait := RetryBackoff(cl.Backoff, int(rw.fails))
+	if e.Value > 0 {
+		wait = time.Duration(e.Value)
+	}
+	if wait <= 0 {
 		k.makeReady(t, FailureDelay)
 		return
 	}
-	k.backoffs.push(k.now.Add(RetryBackoff(cl.Backoff, int(rw.fails))), t)
+	k.backoffs.push(k.now.Add(wait), t)
 }
 
 // RetryBackoff returns the wait before the n-th retry (n from 1): base doubled each time, at most 64 times base.
@@ -963,6 +989,9 @@ func (k *Kernel) end(t TaskID, as Phase) {
 		k.blocked--
 	case Ready:
 		k.ready--
+		if k.quotas != nil {
+			k.quotas.waits(k.tb, t, -1)
+		}
 	}
 	k.closeWait(t, rw)
 	rw.phase, rw.mark = as, k.now

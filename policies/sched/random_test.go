@@ -200,9 +200,13 @@ func (w *world) fact() Event {
 	case NodeProfile:
 		e.More = &Detail{Profile: &Profile{SampledAt: w.k.now - Time(e.Value), OtherCPU: e.Value / 1e6, OtherMem: int64(e.N), GPULoad: math.NaN()}}
 	case QuotaSet:
-		e.More = &Detail{Quota: &Quota{CPU: e.Value / 1e6, GPUMilli: -1}}
+		e.More = &Detail{Quota: &Quota{CPU: e.Value / 1e6, GPUMilli: -1, Tasks: int64(e.Attempt)}}
+		if rapid.Bool().Draw(w.t, "lends") {
+			q := e.More.Quota
+			q.Cohort, q.CPU, q.BorrowCPU, q.Tasks, q.Reclaim = "c", q.CPU+2000, e.Value/1e6, 0, rapid.Bool().Draw(w.t, "reclaims")
+		}
 		if e.N > 0 {
-			e.More.Quota.Tenant = "red"
+			e.More.Quota.Tenant = rapid.SampledFrom([]string{"red", "red", "", "blue"}).Draw(w.t, "tenant")
 		}
 		if e.N != 1 {
 			e.More.Quota.Queue = "night"

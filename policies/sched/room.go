@@ -18,7 +18,7 @@ type Room struct {
 	demands *[]Demand
 	specs   []NodeSpec
 	nodes   []nodeRoom
-	milli   []int32 // booked share of each told-apart device, all nodes in one slice
+	milli   []int32 // booked share of each told-apart device, all nodes in one slice; of devices that are free or full once settled
 	vram    []int64 // VRAM booked by shares on each of these devices
 	gpuIdx  levels  // by number of wholly free GPUs
 	cpuIdx  levels  // by bits.Len of whole free cores
@@ -41,19 +41,20 @@ type Room struct {
 }
 
 type nodeRoom struct {
-	cpu, mem int64   // free; Unlimited less what was taken where not stated
-	stamp    int64   // see Rating
-	whole    Devices // told-apart devices with nothing booked
-	gpus     int32   // wholly free GPUs
-	dev      int32   // first entry in milli and vram
-	kind     int32   // GPU type: index in Room.types, -1 without GPUs
-	devices  uint8   // told-apart devices
-	parts    uint8   // devices that are neither free nor full
-	up       bool
-	pool     bool // more than MaxDevices GPUs: counted
-	capped   bool // states a CPU capacity
-	memory   bool // states a capacity of RAM
-	slow     bool // or fast: not of reference speed
+	cpu, mem  int64   // free; Unlimited less what was taken where not stated
+	stamp     int64   // see Rating
+	whole     Devices // told-apart devices with nothing booked
+	odd       Devices // told-apart devices that are neither free nor full: booked in part, or twice by a Claim
+	gpus      int32   // wholly free GPUs
+	dev       int32   // first entry in milli and vram
+	kind      int32   // GPU type: index in Room.types, -1 without GPUs
+	devices   uint8   // told-apart devices
+	up        bool
+	pool      bool // more than MaxDevices GPUs: counted
+	capped    bool // states a CPU capacity
+	memory    bool // states a capacity of RAM
+	slow      bool // or fast: not of reference speed
+	unsettled bool // milli of the node's free and full devices may be out of date
 }
 
 type bitset []uint64
@@ -239,7 +240,7 @@ func (r *Room) markShares(id NodeID) {
 	n := &r.nodes[id]
 	switch {
 	case n.devices == 0:
-	case n.up && (n.whole != 0 || n.parts > 0):
+	case n.up && (n.whole|n.odd != 0):
 		r.shares.set(int(id))
 	default:
 		r.shares.clear(int(id))
@@ -297,15 +298,33 @@ func (r *Room) BookedMilli(n NodeID) []int32 {
 	if nd.pool {
 		return nil
 	}
+	r.settle(nd)
 	return r.milli[nd.dev : nd.dev+r.specs[n].GPUs]
 }
 
+// settle writes down the booked shares of a node's free and full devices. Whole GPUs are booked without it, as sets: most are never asked for
+// their shares.
+func (r *Room) settle(n *nodeRoom) {
+	if !n.unsettled {
+		return
+	}
+	n.unsettled = false
+	for i := range r.milli[n.dev : n.dev+int32(n.devices)] {
+		switch bit := Devices(1) << i; {
+		case n.whole&bit != 0:
+			r.milli[int(n.dev)+i] = 0
+		case n.odd&bit == 0:
+			r.milli[int(n.dev)+i] = Whole
+		}
+	}
+}
+
 // Shared reports whether a GPU of the node is neither free nor full: booked in part, or twice by a Claim.
-func (r *Room) Shared(n NodeID) bool { return r.nodes[n].parts > 0 }
+func (r *Room) Shared(n NodeID) bool { return r.nodes[n].odd != 0 }
 
 // FreeGPUMilli returns the free GPU capacity of a node in 1/1000, parts included.
 func (r *Room) FreeGPUMilli(n NodeID) int64 {
-	if nd := &r.nodes[n]; nd.pool || nd.parts == 0 {
+	if nd := &r.nodes[n]; nd.pool || nd.odd == 0 {
 		return int64(nd.gpus) * Whole
 	}
 	free := int64(0)
@@ -485,6 +504,7 @@ func (r *Room) fitsOn(need *Need, id NodeID, limit int32) int32 {
 			if !r.shares.has(int(id)) {
 				return 0
 			}
+			r.settle(n)
 			fit := int64(0)
 			for i := range int32(n.devices) {
 				at := n.dev + i
@@ -505,6 +525,7 @@ func (r *Room) fitsOn(need *Need, id NodeID, limit int32) int32 {
 // ShareFits reports whether GPU i of a node, whose GPUs are told apart, has room for one replica of a demand for a share of a GPU.
 func (r *Room) ShareFits(d DemandID, n NodeID, i int) bool {
 	need, at := &(*r.demands)[d].Need, r.nodes[n].dev+int32(i)
+	r.settle(&r.nodes[n])
 	return Whole-r.milli[at] >= need.GPUMilli && (need.VRAM == 0 || r.specs[n].VRAM-r.vram[at] >= need.VRAM)
 }
 
@@ -539,6 +560,7 @@ func (r *Room) devices(need *Need, id NodeID, replicas int32) Devices {
 		}
 		share *= replicas
 	}
+	r.settle(n)
 	best, least := -1, int32(Whole+1)
 	for i := range r.specs[id].GPUs {
 		at := n.dev + i
@@ -708,14 +730,12 @@ func (r *Room) takeWhole(need *Need, id NodeID) Devices {
 		return 0
 	}
 	rest := n.whole
-	milli := r.milli[n.dev : n.dev+int32(n.devices)]
 	for ; k > 0; k-- {
-		milli[bits.TrailingZeros64(uint64(rest))] = Whole
 		rest &= rest - 1
 	}
 	set := n.whole &^ rest
-	n.whole = rest
-	if rest == 0 && n.parts == 0 {
+	n.whole, n.unsettled = rest, true
+	if rest|n.odd == 0 {
 		r.shares.clear(int(id))
 	}
 	return set
@@ -727,16 +747,11 @@ func (r *Room) giveWhole(need *Need, p Placement) bool {
 		return false
 	}
 	if !n.pool {
-		milli := r.milli[n.dev : n.dev+int32(n.devices)]
-		for s := p.GPUs; s != 0; s &= s - 1 {
-			if milli[bits.TrailingZeros64(uint64(s))] != Whole {
-				return false
-			}
-		}
-		for s := p.GPUs; s != 0; s &= s - 1 {
-			milli[bits.TrailingZeros64(uint64(s))] = 0
+		if p.GPUs&(n.whole|n.odd) != 0 {
+			return false
 		}
 		n.whole |= p.GPUs
+		n.unsettled = true
 		r.shares.set(int(p.Node))
 	}
 	r.touch(p.Node)
@@ -781,7 +796,7 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	milli := k * int64(need.GPUs) * int64(need.GPUMilli)
 	r.usedGPUMilli += milli
 	r.usedGPU[n.kind] += milli
-	gpus, shared := n.gpus, n.whole != 0 || n.parts > 0
+	gpus, shared := n.gpus, n.whole|n.odd != 0
 	switch {
 	case n.pool:
 		n.gpus -= int32(k) * need.GPUs
@@ -799,7 +814,7 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	if gpus != n.gpus {
 		r.gpuIdx.move(int(p.Node), gpuLevel(gpus), gpuLevel(n.gpus))
 	}
-	if shared != (n.whole != 0 || n.parts > 0) {
+	if shared != (n.whole|n.odd != 0) {
 		r.markShares(p.Node)
 	}
 }
@@ -807,58 +822,37 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 // bookWhole books devices of which all is free, or gives back such of which all is booked, once; it reports false, and nothing happens, where
 // they are otherwise.
 func (r *Room) bookWhole(n *nodeRoom, set Devices, sign int64) bool {
-	milli := r.milli[n.dev : n.dev+int32(n.devices)]
-	to := int32(Whole)
-	if sign > 0 {
-		if set&^n.whole != 0 {
-			return false
-		}
-	} else {
-		for s := set; s != 0; s &= s - 1 {
-			if milli[bits.TrailingZeros64(uint64(s))] != Whole {
-				return false
-			}
-		}
-		to = 0
-	}
-	for s := set; s != 0; s &= s - 1 {
-		milli[bits.TrailingZeros64(uint64(s))] = to
+	if sign > 0 && set&^n.whole != 0 || sign < 0 && set&(n.whole|n.odd) != 0 {
+		return false
 	}
 	n.whole ^= set
+	n.unsettled = true
 	n.gpus -= int32(sign) * int32(bits.OnesCount64(uint64(set)))
 	return true
 }
 
 // bookDevices books a share, and VRAM, on each device of a set.
 func (r *Room) bookDevices(n *nodeRoom, set Devices, share int32, vram int64) {
+	r.settle(n)
 	whole := n.whole
 	for ; set != 0; set &= set - 1 {
 		i := bits.TrailingZeros64(uint64(set))
 		at := int(n.dev) + i
-		from := r.milli[at]
-		to := from + share
+		to := r.milli[at] + share
 		r.milli[at] = to
 		if vram != 0 {
 			r.vram[at] += vram
 		}
+		bit := Devices(1) << i
+		whole, n.odd = whole&^bit, n.odd&^bit
 		if to == 0 {
-			whole |= 1 << i
-		} else {
-			whole &^= 1 << i
+			whole |= bit
+		} else if to != Whole {
+			n.odd |= bit
 		}
-		n.parts += inPart(to)
-		n.parts -= inPart(from)
 	}
 	n.gpus += int32(bits.OnesCount64(uint64(whole)) - bits.OnesCount64(uint64(n.whole)))
 	n.whole = whole
-}
-
-// inPart is 1 where a device is neither free nor full: booked in part, or twice by a Claim.
-func inPart(milli int32) uint8 {
-	if milli != 0 && milli != Whole {
-		return 1
-	}
-	return 0
 }
 
 // occupy books what others use on a node (a profile), or frees it with negative amounts.
@@ -897,6 +891,7 @@ func (r *Room) fits(d DemandID, p Placement) bool {
 		return false
 	}
 	at := n.dev + i
+	r.settle(n)
 	return Whole-r.milli[at] >= dem.Need.GPUMilli*p.Replicas && (dem.Need.VRAM == 0 || (r.specs[p.Node].VRAM-r.vram[at])/dem.Need.VRAM >= int64(p.Replicas))
 }
 

@@ -350,7 +350,8 @@ func TestLacksNamesWhatIsShort(t *testing.T) {
 func booked(r *Room) string {
 	nodes := slices.Clone(r.nodes)
 	for i := range nodes {
-		nodes[i].stamp = 0
+		r.settle(&r.nodes[i])
+		nodes[i].stamp, nodes[i].unsettled = 0, false
 	}
 	return fmt.Sprint(nodes, r.milli, r.vram)
 }

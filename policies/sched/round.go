@@ -42,7 +42,7 @@ func (r *Round) Skip(t TaskID, c Cause) {
 	if rw.cause != c && rw.cause != Preempted {
 		r.k.closeWait(t, rw)
 		rw.cause = c
-		if c == NoRoom && r.k.waits.rows != nil {
+		if c == NoRoom && r.k.waits.last != nil {
 			r.k.waits.lacks(t, r.room.Lacks(r.DemandID(t)))
 		}
 	}

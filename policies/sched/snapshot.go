@@ -109,16 +109,42 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 			e.int(int64(p.Connections))
 		}
 	}
-	e.bool(k.quotas != nil)
-	if k.quotas != nil {
+	// 1: there are quotas; 2: some bound the number of tasks, and this stands with each; 3: some lend, likewise.
+	tasks, lends := false, false
+	if k.quotas == nil {
+		e.uint(0)
+	} else {
+		for _, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
+			for _, u := range m {
+				tasks, lends = tasks || u.Quota.Tasks > 0, lends || u.Cohort != ""
+			}
+		}
+		tasks = tasks || lends
+		switch {
+		case lends:
+			e.uint(3)
+		case tasks:
+			e.uint(2)
+		default:
+			e.uint(1)
+		}
 		for _, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
 			// What is not bounded has an entry only to count its use.
-			names := slices.DeleteFunc(slices.Sorted(maps.Keys(m)), func(name string) bool { return m[name].Quota.CPU < 0 && m[name].GPUMilli < 0 })
+			names := slices.DeleteFunc(slices.Sorted(maps.Keys(m)), func(name string) bool { return !m[name].Bounds() })
 			e.uint(uint64(len(names)))
 			for _, name := range names {
 				e.text(name)
 				e.int(m[name].Quota.CPU)
 				e.int(m[name].GPUMilli)
+				if tasks {
+					e.int(m[name].Quota.Tasks)
+				}
+				if lends {
+					e.text(m[name].Cohort)
+					e.int(m[name].BorrowCPU)
+					e.int(m[name].BorrowGPUMilli)
+					e.bool(m[name].Reclaim)
+				}
 			}
 		}
 	}
@@ -609,7 +635,7 @@ func (d *decoder) snapshot(k *Kernel) {
 		}
 		k.profiles = append(k.profiles, p)
 	})
-	if d.bool() {
+	if has := d.upTo(3, "quotas"); has > 0 {
 		k.quotas = &quotas{tenant: map[string]*quotaUse{}, queue: map[string]*quotaUse{}}
 		for i, m := range []map[string]*quotaUse{k.quotas.tenant, k.quotas.queue} {
 			d.many("quotas", math.MaxInt32, func(int) {
@@ -617,6 +643,12 @@ func (d *decoder) snapshot(k *Kernel) {
 				q := Quota{Tenant: name, CPU: d.int(), GPUMilli: d.int()}
 				if i == 1 {
 					q.Tenant, q.Queue = "", name
+				}
+				if has >= 2 {
+					q.Tasks = d.int()
+				}
+				if has == 3 {
+					q.Cohort, q.BorrowCPU, q.BorrowGPUMilli, q.Reclaim = d.text(), d.int(), d.int(), d.bool()
 				}
 				k.quotas.of(m, name).Quota = q
 			})
@@ -732,6 +764,7 @@ func (d *decoder) waits(k *Kernel) {
 		w.last[t] = TaskID(d.below(len(k.rows), "task"))
 	})
 	if k.waits.rows != nil {
+		w.keeps = k.waits.keeps
 		k.waits = w
 	}
 }
@@ -802,7 +835,7 @@ func (k *Kernel) bookRuns() error {
 				return fmt.Errorf("task %d is out of the order of start", r.task)
 			}
 			first, last = false, r.start
-			if k.tb.EdgeBytes != nil {
+			if k.tb.EdgeBytes != nil || k.tb.Data != nil {
 				k.stage(r.task, i)
 			}
 		}
@@ -857,6 +890,7 @@ func (k *Kernel) bookRuns() error {
 		for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 			k.quotas.take(k.tb, k.runs[i].task, k.Demand(k.runs[i].task))
 		}
+		k.regroup()
 	}
 	return nil
 }

@@ -503,6 +503,14 @@ func (s *story) fact(f []string) Event {
 				q.CPU = int64(s.int(v)) * 1000
 			case "gpus":
 				q.GPUMilli = int64(s.int(v)) * Whole
+			case "tasks":
+				q.Tasks = int64(s.int(v))
+			case "cohort":
+				q.Cohort = v
+			case "borrow":
+				q.BorrowGPUMilli, q.BorrowCPU = int64(s.int(v))*Whole, int64(s.int(v))*1000
+			case "reclaim":
+				q.Reclaim = v == "yes"
 			}
 		}
 		e.More = &Detail{Quota: q}

@@ -5,13 +5,29 @@ import (
 	"slices"
 )
 
-// waits keeps why tasks wait. The sums by cause are always kept (Books); the rows only where Config.Waits asks for them.
+// waits keeps why tasks wait. The sums by cause are always kept (Books); the rows only where Config.Waits asks for them, the parts of each
+// task where Config.WaitParts does.
 type waits struct {
 	rows    map[waitKey]*waitSum
 	lacking map[TaskID]Resource // what a task skipped for NoRoom lacked when it was skipped
-	last    map[TaskID]TaskID   // the predecessor that a task waited for last
+	last    map[TaskID]TaskID   // the predecessor that a task waited for last; nil where neither rows nor parts are kept
 	head    TaskID              // the last task skipped for NoRoom
+	keeps   bool                // Config.WaitParts
+	parts   []WaitPart          // that ended in this step
 }
+
+// WaitPart is a stretch of waiting of a task for one cause.
+type WaitPart struct {
+	From, To Time
+	Task     TaskID
+	Blocker  TaskID // as in WaitRow
+	Cause    Cause
+	Lack     Resource // as in WaitRow
+}
+
+// WaitParts returns the stretches of waiting that ended in the last Step, in the order of their ends; nil unless Config.WaitParts asked for
+// them. They are valid until the next Step.
+func (k *Kernel) WaitParts() []WaitPart { return k.waits.parts }
 
 type waitKey struct {
 	class   ClassID
@@ -42,7 +58,7 @@ func (k *Kernel) closeWait(t TaskID, rw *row) {
 	d := k.now.Sub(rw.since)
 	if d > 0 {
 		k.book.CauseSeconds[rw.cause] += float64(d) / 1e9
-		if k.waits.rows != nil {
+		if k.waits.last != nil {
 			k.addWait(t, rw, float64(d))
 		}
 	}
@@ -64,6 +80,12 @@ func (k *Kernel) addWait(t TaskID, rw *row, ns float64) {
 		if k.waits.head != t {
 			key.blocker = k.waits.head
 		}
+	}
+	if k.waits.keeps {
+		k.waits.parts = append(k.waits.parts, WaitPart{rw.since, k.now, t, key.blocker, key.cause, key.lack})
+	}
+	if k.waits.rows == nil {
+		return
 	}
 	s := k.waits.rows[key]
 	if s == nil {

@@ -38,3 +38,23 @@ func TestTheWindowStaysWithinItsBounds(t *testing.T) {
 		}
 	})
 }
+
+func TestAWindowIsWrittenAsAdaptiveFixedOrNone(t *testing.T) {
+	const ms = time.Millisecond
+	for text, want := range map[string]sched.BatchWindow{"0": {}, "10ms-50ms": {Min: 10 * ms, Max: 50 * ms}, "20ms": {Min: 20 * ms, Max: 20 * ms, Always: true}} {
+		if got, err := sched.ParseBatchWindow(text); err != nil || got != want {
+			t.Errorf("%s: %+v, %v; want %+v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "50ms-10ms", "-5ms", "2h", "fast"} {
+		if got, err := sched.ParseBatchWindow(text); err == nil {
+			t.Errorf("%q was read as %+v", text, got)
+		}
+	}
+	fixed, _ := sched.ParseBatchWindow("20ms")
+	for _, facts := range []int{1, 100, 1, 1} {
+		if d := fixed.Next(facts); d != 20*ms {
+			t.Errorf("a fixed window of %v after %d facts, want 20 ms", d, facts)
+		}
+	}
+}

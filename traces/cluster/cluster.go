@@ -345,7 +345,7 @@ func finish(nodes []sched.NodeSpec) error {
 			vram += float64(n.VRAM) * float64(n.GPUs)
 		}
 		gpus += float64(n.GPUs)
-		taintEdge(n)
+		TaintEdge(n)
 	}
 	// Half of the range leaves room for those who add up demands on top.
 	const most = float64(sched.Unlimited) / 2
@@ -360,8 +360,8 @@ func finish(nodes []sched.NodeSpec) error {
 	return nil
 }
 
-// taintEdge gives a node labelled node-type=edge the taint edge-node=true:NoSchedule, unless it has one of that key already.
-func taintEdge(n *sched.NodeSpec) {
+// TaintEdge gives a node labelled node-type=edge the taint edge-node=true:NoSchedule, unless it has one of that key already.
+func TaintEdge(n *sched.NodeSpec) {
 	edge := false
 	for _, l := range n.Labels {
 		edge = edge || l == sched.Label{Key: "node-type", Value: "edge"}

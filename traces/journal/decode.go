@@ -136,6 +136,12 @@ type quotaJSON struct {
 	Queue    string `json:"queue"`
 	CPU      int64  `json:"cpu"`
 	GPUMilli int64  `json:"gpu_milli"`
+	Tasks    int64  `json:"tasks"`
+
+	Cohort         string `json:"cohort"`
+	BorrowCPU      int64  `json:"borrow_cpu"`
+	BorrowGPUMilli int64  `json:"borrow_gpu_milli"`
+	Reclaim        bool   `json:"reclaim"`
 }
 
 type commandJSON struct {

@@ -234,7 +234,7 @@ func fact(t *rapid.T) sched.Event {
 			Latency: 4, Connections: 5,
 		}}
 	case sched.QuotaSet:
-		e.More = &sched.Detail{Quota: &sched.Quota{Tenant: text().Draw(t, "tenant"), CPU: -1, GPUMilli: 500}}
+		e.More = &sched.Detail{Quota: &sched.Quota{Tenant: text().Draw(t, "tenant"), CPU: -1, GPUMilli: 500, Tasks: rapid.Int64Range(-1, 3).Draw(t, "tasks"), Cohort: text().Draw(t, "cohort"), BorrowCPU: -1, BorrowGPUMilli: rapid.Int64Range(0, 2).Draw(t, "borrow"), Reclaim: rapid.Bool().Draw(t, "reclaim")}}
 	case sched.PolicySet:
 		e.More = &sched.Detail{Policy: named(text().Draw(t, "policy"))}
 	case sched.DependencyUp, sched.DependencyDown:

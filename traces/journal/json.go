@@ -166,6 +166,13 @@ func appendDetail(b []byte, d *sched.Detail) []byte {
 		b = appendText(b, `"queue":`, q.Queue)
 		b = appendInt(b, `"cpu":`, q.CPU)
 		b = appendInt(b, `"gpu_milli":`, q.GPUMilli)
+		b = appendInt(b, `"tasks":`, q.Tasks)
+		b = appendText(b, `"cohort":`, q.Cohort)
+		b = appendInt(b, `"borrow_cpu":`, q.BorrowCPU)
+		b = appendInt(b, `"borrow_gpu_milli":`, q.BorrowGPUMilli)
+		if q.Reclaim {
+			b = append(b, `"reclaim":true,`...)
+		}
 		b = append(closeWith(b, '}'), ',')
 	}
 	switch p := d.Policy.(type) {

@@ -24,6 +24,7 @@ type Case struct {
 	Restart        bool                            // an evicted task loses its work; otherwise it resumes
 	KillAtEstimate bool                            // a run longer than its estimate is cut there
 	Overhead       time.Duration                   // held and wasted at each start after a preemption
+	Late           time.Duration                   // ends may be told, and room given back, up to so much later (a decision window)
 	Saving         *Saving                         // how running tasks save their work; nil: they do not
 }
 

@@ -102,14 +102,27 @@ func oneNode(run time.Duration, by []sched.CostOn, node *sched.NodeSpec) (lo, hi
 // with the tolerance collected.
 type part struct {
 	done, slack float64
+	late        float64 // of done, may be waiting to be told
 	est         float64 // share of the estimate
 	spent       time.Duration
 	n           int // attempts that count
 }
 
-// staging returns how long an attempt that starts then waits for what its predecessors, of these ends and nodes, send.
+// staging returns how long an attempt that starts then waits for its input, and for what its predecessors, of these ends and nodes, send.
 func (c *Case) staging(t sched.TaskID, start sched.Time, on []sched.Placement, pred func(p sched.TaskID) (sched.Time, sched.NodeID)) time.Duration {
 	tb, wait := c.Table, time.Duration(0)
+	if in := tb.Data[t]; in.Input > 0 {
+		for _, place := range on {
+			if place.Node < 0 || int(place.Node) >= len(c.Nodes) || c.Nodes[place.Node].Name == in.At {
+				continue
+			}
+			n, takes := &c.Nodes[place.Node], 0.0
+			if n.StorageMBps > 0 {
+				takes = float64(in.Input) / (n.StorageMBps / 1000) // ns
+			}
+			wait = max(wait, n.StorageLatency+time.Duration(math.Round(takes)))
+		}
+	}
 	for _, p := range tb.Preds(t) {
 		bytes := int64(0)
 		for i := tb.SuccOff[p]; i < tb.SuccOff[p+1] && len(tb.EdgeBytes) > 0; i++ {
@@ -177,16 +190,16 @@ func (k *checker) service(t sched.TaskID, spans []*Span, o sched.Outcome, outcom
 			whole := lo
 			good := false
 			if s.How == Complete {
-				good = addsUp(kept, held, overheads, lo, hi, run)
+				good = addsUp(kept, held, overheads, lo, hi, run, c.Late)
 			} else {
 				whole = elo
-				good = cutRight(kept, held, overheads, lo, elo, ehi, run, c.Table.Estimates[t])
+				good = cutRight(kept, held, overheads, lo, elo, ehi, run, c.Table.Estimates[t], c.Late)
 			}
 			if !good {
 				k.bad("service", t, s.End, "attempt %d was %s after holding for %s, which with what was kept before (%s) is not the whole of %s (overhead %v)",
 					s.Attempt, s.How, held, shares(kept), whole, overheads)
 			}
-			if s.How == Complete && c.KillAtEstimate && i == 0 && elo > 0 && held > ehi {
+			if s.How == Complete && c.KillAtEstimate && i == 0 && elo > 0 && held > ehi+c.Late {
 				k.bad("service", t, s.End, "finished after %s though it is to be cut at its estimate %s", held, ehi)
 			}
 			return
@@ -200,7 +213,7 @@ func (k *checker) service(t sched.TaskID, spans []*Span, o sched.Outcome, outcom
 					continue
 				}
 				for _, v := range overheads {
-					next = merge(next, p.plus(max(held-v, 0), lo, elo, run))
+					next = merge(next, p.plus(max(held-v, 0), lo, elo, run).later(c.Late, lo))
 				}
 			default: // Broken, Lost
 				next = merge(next, p)
@@ -208,7 +221,7 @@ func (k *checker) service(t sched.TaskID, spans []*Span, o sched.Outcome, outcom
 			}
 		}
 		for _, p := range next {
-			if p.done > 1+p.slack && p.slack < 1 {
+			if p.done > 1+p.slack+p.late && p.slack < 1 {
 				k.bad("service", t, s.End, "has had %.9f of its run time after attempt %d and still runs", p.done, s.Attempt)
 				return
 			}
@@ -240,22 +253,30 @@ func (p part) plus(d, full, est, run time.Duration) part {
 	return p
 }
 
+// later allows for the time until an end was told, of a whole that takes full.
+func (p part) later(late, full time.Duration) part {
+	if full > 0 {
+		p.late += float64(late) / float64(full)
+	}
+	return p
+}
+
 // addsUp reports whether the last attempt completes the work in one of the readings.
-func addsUp(kept []part, held time.Duration, overheads []time.Duration, lo, hi, run time.Duration) bool {
+func addsUp(kept []part, held time.Duration, overheads []time.Duration, lo, hi, run, late time.Duration) bool {
 	for _, p := range kept {
 		for _, v := range overheads {
 			d := held - v
 			switch {
 			case d < 0:
-			case d >= lo && d <= hi && p.done == 0:
+			case d >= lo && d <= hi+late && p.done == 0:
 				return true
 			case p.n == 0: // one attempt is compared exactly
 			case hi == 0:
-				if d == 0 {
+				if d <= late {
 					return true
 				}
 			default:
-				if q := p.plus(d, max(lo, 1), 0, run); math.Abs(q.done-1) <= q.slack {
+				if q := p.plus(d, max(lo, 1), 0, run).later(late, max(lo, 1)); q.done >= 1-q.slack && q.done <= 1+q.slack+q.late {
 					return true
 				}
 			}
@@ -265,21 +286,21 @@ func addsUp(kept []part, held time.Duration, overheads []time.Duration, lo, hi, 
 }
 
 // cutRight reports whether the last attempt ends where the estimate does in one of the readings.
-func cutRight(kept []part, held time.Duration, overheads []time.Duration, full, lo, hi, run, estimate time.Duration) bool {
+func cutRight(kept []part, held time.Duration, overheads []time.Duration, full, lo, hi, run, estimate, late time.Duration) bool {
 	for _, p := range kept {
 		for _, v := range overheads {
 			d := held - v
 			if d < 0 {
 				continue
 			}
-			if p.spent == 0 && d >= lo && d <= hi {
+			if p.spent == 0 && d >= lo && d <= hi+late {
 				return true
 			}
 			if p.n == 0 {
 				continue
 			}
 			q := p.plus(d, max(full, 1), max(lo, 1), run)
-			slack := time.Duration(2*q.n + 2)
+			slack := time.Duration(2*q.n+2) + late*time.Duration(q.n)
 			switch {
 			// More than the estimate may have been used up on nodes where it covers the run, which cut nothing; there is then nothing left here.
 			case d == 0 && p.est >= 1,

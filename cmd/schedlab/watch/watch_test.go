@@ -1,0 +1,361 @@
+package watch
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/schedlab/schedlab/benchmarks/experiment"
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/cluster"
+	"github.com/schedlab/schedlab/traces/gen"
+	"github.com/schedlab/schedlab/traces/graph"
+	"github.com/schedlab/schedlab/traces/journal"
+	"github.com/schedlab/schedlab/tui"
+	"github.com/schedlab/schedlab/tui/history"
+)
+
+func build(name string) (sched.Policy, error) {
+	spec, err := policies.Parse(name)
+	if err != nil {
+		return nil, err
+	}
+	return policies.Build(spec, policies.Hints{MeanEstimate: time.Minute})
+}
+
+func example(t testing.TB, policy string) sim.Config {
+	t.Helper()
+	w, nodes := gen.Example(1)
+	p, err := build(policy)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sim.Config{Workload: w, Nodes: nodes, Policy: p, Overhead: time.Second}
+}
+
+// wait waits until nothing comes any more.
+func wait(t testing.TB, r *Run) history.Frame {
+	t.Helper()
+	select {
+	case <-r.Done():
+	case <-time.After(time.Minute):
+		t.Fatal("the recording does not come to its end")
+	}
+	f := r.Look(history.Query{Latest: true})
+	if f.Err != "" || !f.Closed {
+		t.Fatalf("closed %v: %s", f.Closed, f.Err)
+	}
+	return f
+}
+
+// record simulates into a journal in memory.
+func record(t testing.TB, c sim.Config, policy string) *bytes.Reader {
+	t.Helper()
+	var b bytes.Buffer
+	start := c.Workload.Tasks[0].Submit
+	jw, err := journal.NewWriter(&b, journal.Header{Policy: policy, Nodes: c.Nodes, Config: fmt.Appendf(nil, `{"start_ns":%d}`, start)}, c.Workload.Table)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Tap = jw.Batch
+	if _, err := sim.Run(context.Background(), c); err != nil {
+		t.Fatal(err)
+	}
+	if err := jw.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return bytes.NewReader(b.Bytes())
+}
+
+func replay(t testing.TB, src *bytes.Reader) *Run {
+	t.Helper()
+	j, err := journal.NewReader(src, src.Size())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Replay(context.Background(), j, tui.Info{}, ReplaySettings{Build: build})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func near(a, b, tolerance float64) bool { return math.Abs(a-b) <= tolerance*math.Max(1, math.Abs(b)) }
+
+// What the screen says at the end is what schedlab compare says.
+func TestTheMetricsAtTheEndAreThoseOfTheTables(t *testing.T) {
+	for _, policy := range []string{"fifo", "critical-path", "rr"} {
+		c := example(t, policy)
+		r := Simulate(context.Background(), c, tui.Info{Policy: policy})
+		f := wait(t, r)
+		c.Policy, _ = build(policy)
+		res, err := sim.Run(context.Background(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := experiment.Measure(c, res, experiment.WarmUp{}, 0)
+		for _, x := range []struct {
+			name      string
+			got, want float64
+		}{
+			{"wait_mean_s", f.Metrics.WaitMean, row.WaitMean},
+			{"jct_mean_s", f.Metrics.JCTMean, row.JCTMean},
+			{"job_wait_mean_s", f.Metrics.JobWaitMean, row.JobWaitMean},
+			{"makespan_s", f.Metrics.Makespan, row.Makespan},
+			{"utilization_gpu", f.Metrics.Utilization, row.UtilizationGPU},
+			{"utilization_cpu", f.Metrics.UtilizationCPU, row.UtilizationCPU},
+			{"throughput_per_min", f.Metrics.Throughput, row.ThroughputPerMin},
+			{"finished", float64(f.Metrics.Finished), float64(row.Finished)},
+			{"preemptions", float64(f.Metrics.Preemptions), float64(row.Preemptions)},
+		} {
+			if !near(x.got, x.want, 1e-6) {
+				t.Errorf("%s: %s is %v, in the tables %v", policy, x.name, x.got, x.want)
+			}
+		}
+		if !near(f.Metrics.WaitP50, row.WaitP50, 0.04) || !near(f.Metrics.WaitP99, row.WaitP99, 0.04) {
+			t.Errorf("%s: quantiles of the wait are %v and %v, in the tables %v and %v", policy, f.Metrics.WaitP50, f.Metrics.WaitP99, row.WaitP50, row.WaitP99)
+		}
+	}
+}
+
+// Why tasks waited adds up, over all tasks, to the kernel's books.
+func TestTheCausesOfAllTasksAreTheKernelsBooks(t *testing.T) {
+	for _, policy := range []string{"fifo", "rr", "critical-path"} {
+		c := example(t, policy)
+		r := Simulate(context.Background(), c, tui.Info{Policy: policy})
+		f := wait(t, r)
+		c.Policy, _ = build(policy)
+		res, err := sim.Run(context.Background(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var sum [sched.NumCauses]float64
+		for id := range c.Workload.Tasks {
+			for _, x := range r.waits.causes(sched.TaskID(id), f.At, &history.TaskDetail{}) {
+				sum[x.Cause] += x.Time.Seconds()
+			}
+		}
+		for cause, want := range res.CauseSeconds {
+			if !near(sum[cause], want, 1e-9) {
+				t.Errorf("%s: %v takes %v s, by the books %v", policy, sched.Cause(cause), sum[cause], want)
+			}
+		}
+	}
+}
+
+// At any instant the causes of a task fill the time from its submission, less holding; also where the instant is in the middle of a stretch.
+func TestTheCausesOfATaskFillItsWaitAtAnyInstant(t *testing.T) {
+	r := Simulate(context.Background(), example(t, "rr"), tui.Info{Policy: "rr"})
+	f := wait(t, r)
+	rng := rand.New(rand.NewPCG(1, 2))
+	checked := 0
+	for range 400 {
+		at := f.From.Add(time.Duration(rng.Int64N(int64(f.End.Sub(f.From)))))
+		id := sched.TaskID(rng.IntN(f.Tasks))
+		d := r.Look(history.Query{At: at, Task: &history.TaskQuery{Task: id, Causes: true}}).Task
+		if d == nil {
+			continue
+		}
+		end := min(at, d.Row.End)
+		want, got := end.Sub(d.Row.Submit)-d.Row.Run, time.Duration(0)
+		for _, c := range d.Causes {
+			got += c.Time
+		}
+		if got != want {
+			t.Fatalf("task %d at %v: its causes take %v, it has waited for %v (%+v)", id, at, got, want, d.Causes)
+		}
+		if want > 0 {
+			checked++
+			if words, err := r.Explain(context.Background(), id, at); err != nil || len(words) < 2 {
+				t.Fatalf("task %d at %v has waited for %v, and the explanation is %q, %v", id, at, want, words, err)
+			}
+		}
+	}
+	if checked < 100 {
+		t.Errorf("only %d tasks had waited: the test shows little", checked)
+	}
+}
+
+// A journal shows what the simulation showed, causes and the lower bound included.
+func TestAReplayShowsTheSimulation(t *testing.T) {
+	for _, policy := range []string{"fifo", "rr"} {
+		c := example(t, policy)
+		s := Simulate(context.Background(), c, tui.Info{Policy: policy})
+		Bound(c.Workload, c.Nodes, s)
+		want := wait(t, s)
+		c.Policy, _ = build(policy)
+		r := replay(t, record(t, c, policy))
+		got := wait(t, r)
+		if got.Counts != want.Counts || got.Metrics != want.Metrics || got.End != want.End {
+			t.Errorf("%s: %+v\nthe simulation had %+v", policy, got, want)
+		}
+		for id := range c.Workload.Tasks {
+			id := sched.TaskID(id)
+			a, b := r.waits.of(id, got.At), s.waits.of(id, got.At)
+			if fmt.Sprint(strip(a)) != fmt.Sprint(strip(b)) {
+				t.Fatalf("%s: task %d waited %+v, in the simulation %+v", policy, id, a, b)
+			}
+		}
+		bound, err := graph.LowerBound(c.Workload.Table, c.Workload.Run, c.Workload.RunOn, c.Nodes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b := r.Info().LowerBound; b != sched.Time(bound.Makespan) {
+			t.Errorf("%s: the lower bound is %v, of the workload %v", policy, b, bound.Makespan)
+		}
+		for end := time.Now().Add(10 * time.Second); s.Info().LowerBound != sched.Time(bound.Makespan); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%s: the simulation's lower bound is %v", policy, s.Info().LowerBound)
+			}
+		}
+	}
+}
+
+// strip leaves the places in the log out.
+func strip(list []part) []part {
+	for i := range list {
+		list[i].prev = 0
+	}
+	return list
+}
+
+func TestAJournalOfAPolicyThatIsNotThereIsShownAllTheSame(t *testing.T) {
+	c := example(t, "fifo")
+	r := replay(t, record(t, c, "of-another-program"))
+	f := wait(t, r)
+	if f.Metrics.Finished != len(c.Workload.Tasks) {
+		t.Errorf("%d tasks have finished of %d", f.Metrics.Finished, len(c.Workload.Tasks))
+	}
+}
+
+func TestAJournalThatWasCutShortIsShownUpToThereAndSaysSo(t *testing.T) {
+	src := record(t, million(t, 50_000), "fifo")
+	b := make([]byte, src.Size()*2/3)
+	if _, err := src.ReadAt(b, 0); err != nil {
+		t.Fatal(err)
+	}
+	r := replay(t, bytes.NewReader(b))
+	f := wait(t, r)
+	if f.Metrics.Finished == 0 || r.Info().Note == "" {
+		t.Errorf("%d finished, note %q", f.Metrics.Finished, r.Info().Note)
+	}
+}
+
+func TestAPanicOfAPolicyClosesTheRecording(t *testing.T) {
+	c := example(t, "fifo")
+	c.Policy = broken{}
+	r := Simulate(context.Background(), c, tui.Info{})
+	<-r.Done()
+	if f := r.Look(history.Query{Latest: true}); !f.Closed || f.Err == "" {
+		t.Errorf("closed %v, %q", f.Closed, f.Err)
+	}
+}
+
+type broken struct{}
+
+func (broken) Observe(*sched.State, sched.Event) { panic("broken") }
+func (broken) Decide(*sched.Round)               {}
+
+// million is a workload of so many tasks on 1000 nodes of 8 GPUs.
+func million(t testing.TB, tasks int) sim.Config {
+	t.Helper()
+	nodes, err := cluster.Parse("1000x(64cpu,512gb,8xH100)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := traces.NewBuilder("many", "generated")
+	rng := rand.New(rand.NewPCG(7, 7))
+	at := 0.0
+	for i := range tasks {
+		at += rng.ExpFloat64() * 0.06
+		gpus := int32(1) << rng.IntN(4)
+		run := time.Duration(rng.ExpFloat64() * 100 * float64(time.Second))
+		submit, _ := sched.Seconds(at)
+		err := b.Add(&traces.Row{ID: fmt.Sprint("t", i), Submit: submit, Run: run, Estimate: run, Need: sched.Need{GPUs: gpus, GPUMilli: sched.Whole, CPU: 4000 * int64(gpus)}, Gang: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	w, err := b.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := build("fifo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sim.Config{Workload: w, Nodes: nodes, Policy: p}
+}
+
+// screens are what the UI asks for at once, at their largest.
+func screen(at sched.Time, from, to sched.Time) history.Query {
+	return history.Query{
+		At: at, Curves: &history.CurvesQuery{From: from, To: to, Buckets: 180}, Groups: 8, Waits: true,
+		Nodes: &history.NodesQuery{Rows: 50, Heat: true}, Events: &history.EventsQuery{Rows: 50},
+		Gantt: &history.GanttQuery{From: from, To: to, Cols: 180, Rows: 50, Lanes: true},
+	}
+}
+
+// used returns the processor time that this thread has used: what others do on the machine does not count.
+func used(t *testing.T) time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_THREAD, &u); err != nil {
+		t.Skip(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// Any point of a journal of 1,000,000 events is on the screen within 100 ms, whatever point was there before. The limit here is wider, for
+// slow machines; BenchmarkScrub measures.
+func TestScrubbingALongJournalIsQuick(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long")
+	}
+	const tasks = 340_000 // an arrival, a start and an end each
+	r := replay(t, record(t, million(t, tasks), "fifo"))
+	f := wait(t, r)
+	rng := rand.New(rand.NewPCG(3, 4))
+	var worst time.Duration
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for i := range 60 {
+		at := f.From.Add(time.Duration(rng.Int64N(int64(f.End.Sub(f.From)))))
+		if i < 4 {
+			at = [...]sched.Time{f.End, f.From.Add(time.Second), f.End - 1, f.From.Add(time.Minute)}[i] // all the way
+		}
+		began := used(t)
+		g := r.Look(screen(at, f.From, f.End))
+		worst = max(worst, used(t)-began)
+		if g.At != at || g.Counts.Submitted() == 0 {
+			t.Fatalf("asked for %v, got %v with %d tasks", at, g.At, g.Counts.Submitted())
+		}
+	}
+	t.Logf("the slowest of 60 points took %v", worst)
+	if worst > 300*time.Millisecond {
+		t.Errorf("the slowest of 60 points took %v", worst)
+	}
+}
+
+func BenchmarkScrub(b *testing.B) {
+	r := replay(b, record(b, million(b, 340_000), "fifo"))
+	f := wait(b, r)
+	rng := rand.New(rand.NewPCG(3, 4))
+	var worst time.Duration
+	for b.Loop() {
+		at := f.From.Add(time.Duration(rng.Int64N(int64(f.End.Sub(f.From)))))
+		began := time.Now()
+		r.Look(screen(at, f.From, f.End))
+		worst = max(worst, time.Since(began))
+	}
+	b.ReportMetric(float64(worst)/1e6, "worst-ms")
+}

@@ -1,0 +1,119 @@
+package sim
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Tenants are the tenants' quotas, in force from the first batch on. With Borrow or Reclaim said of any of them they form a cohort: what one does
+// not use of its quota others may hold, and it gets that back, at their ends or by preemption (sched.Quota and the kernel's cohort.go have the rule).
+type Tenants struct {
+	Quotas []TenantQuota `yaml:"quotas"`
+}
+
+// TenantQuota is the quota of one tenant. An amount of 0 is no bound: a tenant that is to have nothing has -1.
+type TenantQuota struct {
+	Tenant string  `yaml:"tenant"`
+	GPUs   float64 `yaml:"gpus,omitempty"`
+	CPUs   float64 `yaml:"cpus,omitempty"` // cores
+	// Borrow says how much may be held above that: "" nothing, "all" whatever is idle, or a share of the quota such as 50%.
+	Borrow  string `yaml:"borrow,omitempty"`
+	Reclaim string `yaml:"reclaim,omitempty"` // "end" (or ""): borrowers may end; "preempt": they are stopped
+}
+
+// TenantsUsage says how the text is written that ParseTenants reads.
+const TenantsUsage = "tenant=red,gpus=4,borrow=all;tenant=blue,gpus=8,cpus=64,borrow=50%,reclaim=preempt"
+
+// ParseTenants reads tenant=red,gpus=4,borrow=all;tenant=blue,gpus=8.
+func ParseTenants(text string) (*Tenants, error) {
+	t := &Tenants{}
+	for _, part := range strings.Split(text, ";") {
+		var q TenantQuota
+		if err := parseFields("quotas", part, TenantsUsage, q.fields()); err != nil {
+			return nil, err
+		}
+		t.Quotas = append(t.Quotas, q)
+	}
+	return t, t.Check()
+}
+
+func (q *TenantQuota) fields() []field {
+	return []field{{"tenant", &q.Tenant}, {"gpus", &q.GPUs}, {"cpus", &q.CPUs}, {"borrow", &q.Borrow}, {"reclaim", &q.Reclaim}}
+}
+
+// String is how ParseTenants reads it.
+func (t *Tenants) String() string {
+	var parts []string
+	for i := range t.Quotas {
+		parts = append(parts, printFields(t.Quotas[i].fields()))
+	}
+	return strings.Join(parts, ";")
+}
+
+// Check reports what cannot be.
+func (t *Tenants) Check() error {
+	if t == nil {
+		return nil
+	}
+	for i, q := range t.Quotas {
+		switch {
+		case q.Tenant == "":
+			return fmt.Errorf("quotas: number %d names no tenant", i+1)
+		case slices.ContainsFunc(t.Quotas[:i], func(o TenantQuota) bool { return o.Tenant == q.Tenant }):
+			return fmt.Errorf("quotas: tenant %s has two", q.Tenant)
+		case q.Reclaim != "" && q.Reclaim != "end" && q.Reclaim != "preempt":
+			return fmt.Errorf("quotas: reclaim must be end or preempt, not %q", q.Reclaim)
+		}
+		if _, err := q.share(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// share returns the share of the quota that may be borrowed, negative for all that is idle.
+func (q *TenantQuota) share() (float64, error) {
+	var p float64
+	switch {
+	case q.Borrow == "":
+		return 0, nil
+	case q.Borrow == "all":
+		return -1, nil
+	}
+	if n, err := fmt.Sscanf(q.Borrow, "%g%%", &p); n != 1 || err != nil || !(p >= 0 && p <= 1e6) || q.Borrow[len(q.Borrow)-1] != '%' {
+		return 0, fmt.Errorf("quotas: borrow must be all or a share of the quota such as 50%%, not %q", q.Borrow)
+	}
+	return p / 100, nil
+}
+
+// facts returns the facts that set the quotas.
+func (t *Tenants) facts() (out []sched.Event) {
+	cohort := ""
+	for _, q := range t.Quotas {
+		if q.Borrow != "" || q.Reclaim != "" {
+			cohort = "tenants"
+		}
+	}
+	amount := func(v, unit float64) int64 {
+		switch {
+		case v == 0:
+			return -1
+		case v < 0:
+			return 0
+		}
+		return int64(v*unit + 0.5)
+	}
+	for _, q := range t.Quotas {
+		set := &sched.Quota{Tenant: q.Tenant, CPU: amount(q.CPUs, 1000), GPUMilli: amount(q.GPUs, sched.Whole), Cohort: cohort, Reclaim: q.Reclaim == "preempt"}
+		if share, _ := q.share(); share < 0 {
+			set.BorrowCPU, set.BorrowGPUMilli = -1, -1
+		} else {
+			set.BorrowCPU, set.BorrowGPUMilli = int64(share*float64(max(set.CPU, 0))), int64(share*float64(max(set.GPUMilli, 0)))
+		}
+		out = append(out, sched.Event{Kind: sched.QuotaSet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Quota: set}})
+	}
+	return out
+}

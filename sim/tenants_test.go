@@ -1,0 +1,116 @@
+package sim_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/policytest/check"
+	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
+	"github.com/schedlab/schedlab/traces"
+)
+
+func of(r traces.Row, tenant string) traces.Row {
+	r.Tenant = tenant
+	return r
+}
+
+// TestBorrowedQuotaIsGivenBackAtEndsOrByPreemption is worked by hand. Four GPUs, two a tenant. Red has four tasks of 100 s at 0 and borrows blue's half. At 10 s
+// blue brings two tasks of 10 s. By preemption they start at once; else they wait for red's ends; without borrowing red never had more than two.
+func TestBorrowedQuotaIsGivenBackAtEndsOrByPreemption(t *testing.T) {
+	w := workload(
+		t, of(gpus(0, 100*s, 1), "red"), of(gpus(0, 100*s, 1), "red"), of(gpus(0, 100*s, 1), "red"), of(gpus(0, 100*s, 1), "red"),
+		of(gpus(10, 10*s, 1), "blue"), of(gpus(10, 10*s, 1), "blue"),
+	)
+	for _, c := range []struct {
+		name, borrow, reclaim string
+		blue, end             float64 // start of blue's tasks, end of all
+		stopped               int64
+	}{
+		{"hard quotas", "", "", 10, 200, 0},
+		{"borrowing, back at ends", "all", "end", 100, 110, 0},
+		{"borrowing, back by preemption", "all", "preempt", 10, 110, 2}, // tasks 2 and 3 have run 10 s and go on at 20 s
+	} {
+		q := func(tenant string) sim.TenantQuota {
+			return sim.TenantQuota{Tenant: tenant, GPUs: 2, Borrow: c.borrow, Reclaim: c.reclaim}
+		}
+		res := run(t, sim.Config{Workload: w, Nodes: nodes(1, 0, 4), Policy: &policies.List{Skip: true}, Tenants: &sim.Tenants{Quotas: []sim.TenantQuota{q("red"), q("blue")}}})
+		if got := res.Outcome(5).Start.Seconds(); got != c.blue {
+			t.Errorf("%s: blue starts at %v s, want %v", c.name, got, c.blue)
+		}
+		if got := res.Last.Seconds(); got != c.end {
+			t.Errorf("%s: all ends at %v s, want %v", c.name, got, c.end)
+		}
+		if res.Preemptions != c.stopped {
+			t.Errorf("%s: %d preemptions, want %d", c.name, res.Preemptions, c.stopped)
+		}
+	}
+	// A limit: red may hold three.
+	limit := &sim.Tenants{Quotas: []sim.TenantQuota{{Tenant: "red", GPUs: 2, Borrow: "50%"}, {Tenant: "blue", GPUs: 2, Reclaim: "preempt"}}}
+	res := run(t, sim.Config{Workload: w, Nodes: nodes(1, 0, 4), Policy: &policies.List{Skip: true}, Tenants: limit})
+	if a, b := res.Outcome(4).Start, res.Outcome(5).Start; a != at(10) || b != at(10) || res.Preemptions != 1 {
+		t.Errorf("blue starts at %v and %v s after %d preemptions, want both at 10 after 1", a.Seconds(), b.Seconds(), res.Preemptions)
+	}
+}
+
+func TestTenantsAndQuotasKeepTheirPromisesUnderEveryPolicy(t *testing.T) {
+	names := policies.Names()
+	rapid.Check(t, func(t *rapid.T) {
+		b := traces.NewBuilder("case", "test")
+		for range rapid.IntRange(1, 30).Draw(t, "tasks") {
+			r := gpus(float64(rapid.IntRange(0, 60).Draw(t, "submit")), time.Duration(rapid.IntRange(1, 40).Draw(t, "run"))*s, int32(rapid.IntRange(1, 2).Draw(t, "gpus")))
+			r.Tenant = rapid.SampledFrom([]string{"red", "blue", "green"}).Draw(t, "tenant")
+			r.Gang = int32(rapid.IntRange(1, 2).Draw(t, "gang"))
+			r.Priority = int32(rapid.IntRange(0, 2).Draw(t, "priority"))
+			if err := b.Add(&r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := sim.Config{Workload: w, Nodes: nodes(3, 0, 4), Policy: build(t, rapid.SampledFrom(names).Draw(t, "policy")), Tenants: &sim.Tenants{}}
+		for _, tenant := range []string{"red", "blue", "green"} {
+			c.Tenants.Quotas = append(c.Tenants.Quotas, sim.TenantQuota{
+				Tenant: tenant, GPUs: 4, Borrow: rapid.SampledFrom([]string{"", "all", "50%"}).Draw(t, "borrow"), Reclaim: rapid.SampledFrom([]string{"end", "preempt"}).Draw(t, "reclaim"),
+			})
+		}
+		q := check.Quotas{Table: w.Table}
+		rec := check.Recorder{}
+		c.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
+			q.Tap(now, in, out)
+			rec.Tap(now, in, out)
+			return nil
+		}
+		res, err := runErr(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if bad := append(q.Check(), rec.Check(check.Case{Table: w.Table, Run: w.Run, Nodes: c.Nodes}, res.Outcome)...); len(bad) > 0 {
+			t.Fatalf("%v", bad[0])
+		}
+		if res.Unfinished > 0 {
+			t.Fatalf("%d tasks were left waiting", res.Unfinished)
+		}
+	})
+}
+
+func TestQuotasThatCannotBeAreRefused(t *testing.T) {
+	w := workload(t, cpus(0, 1*s, 1))
+	for what, q := range map[string][]sim.TenantQuota{
+		"names no tenant":             {{GPUs: 1}},
+		"has two":                     {{Tenant: "a"}, {Tenant: "a"}},
+		"reclaim must be end or":      {{Tenant: "a", Reclaim: "never"}},
+		"borrow must be all or a sha": {{Tenant: "a", Borrow: "half"}},
+	} {
+		_, err := runErr(sim.Config{Workload: w, Nodes: nodes(1, 1, 0), Policy: &policies.List{}, Tenants: &sim.Tenants{Quotas: q}})
+		if err == nil || !strings.Contains(err.Error(), what) {
+			t.Errorf("%v, want an error with %q", err, what)
+		}
+	}
+}

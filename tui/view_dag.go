@@ -1,0 +1,86 @@
+package tui
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+func (m *model) drawDAG(a area, s *side, i int) {
+	p := &s.frame.DAG
+	if s.task == sched.Nobody || p.Tasks == 0 {
+		m.empty(a, "choose a task in the tasks view, and press t for the DAG of its job")
+		return
+	}
+	head := fmt.Sprintf("job %s: %d of %d tasks done, %d edges", p.Job, p.Done, p.Tasks, p.Edges)
+	x := a.text(1, 0, style{bold: true}, fitText(head, min(width(head), a.w-2), false))
+	if a.w-x > 20 {
+		a.fit(x+2, 0, a.w-x-3, style{fg: colQueued, bold: true}, fmt.Sprintf("%s critical path: %d tasks, %s of estimates", m.theme.glyph("◆", "*"), p.Critical, span(p.Length)))
+	}
+	right := 34
+	if a.w >= 110 {
+		right = 52
+	}
+	for k := range p.Rows {
+		y := k + 1
+		if y >= a.h {
+			break
+		}
+		r := &p.Rows[k]
+		l := lookOf(r.Task.State, r.Task.Evicted)
+		st := style{}
+		mark := "  "
+		if r.Critical {
+			st, mark = style{fg: colQueued, bold: true}, m.theme.glyph("◆ ", "* ")
+		}
+		x := a.text(1, y, st, mark)
+		x = a.text(x, y, style{fg: track}, m.branches(r.Depth, r.Last, a.w-right-16))
+		x = a.text(x, y, style{fg: l.col, bold: true}, m.theme.glyph(l.glyph, l.ascii)+" ")
+		name := r.Task.Name
+		if r.Others > 0 {
+			name += fmt.Sprintf(" (+%d before)", r.Others)
+		}
+		a.fit(x, y, max(a.w-right-x, 4), st, name)
+		x = a.w - right
+		x = a.fit(x+1, y, 10, style{fg: l.col}, l.word)
+		x = a.right(x, y, 8, style{}, span(r.Task.Estimate))
+		x = a.right(x, y, 8, style{fg: faint}, "w "+span(r.Task.Wait))
+		if right > 40 {
+			a.fit(x+1, y, a.w-x-2, style{fg: faint}, r.Task.Node)
+		} else {
+			a.fit(x+1, y, a.w-x-2, style{fg: faint}, strings.TrimPrefix(r.Task.Node, "node-"))
+		}
+		row := p.From + k
+		if row == s.cursor[viewDAG] && i == m.focus {
+			m.selectLine(a, y)
+		}
+		m.click(a, 0, y, a.w, 1, func(m *model, _, _ int) { m.focus = i; m.choose(viewDAG, row) })
+	}
+}
+
+// branches draws the lines of a tree before a node: a level takes two columns, and deep ones are left out in the middle.
+func (m *model) branches(depth int32, lasts uint64, room int) string {
+	var b strings.Builder
+	for d := int32(0); d <= depth; d++ {
+		last := d < 64 && lasts>>d&1 != 0
+		switch {
+		case d == 0 && depth == 0:
+		case d == 0:
+			// roots have no line to their left
+		case d == depth && last:
+			b.WriteString(m.theme.glyph("└─", "`-"))
+		case d == depth:
+			b.WriteString(m.theme.glyph("├─", "|-"))
+		case last:
+			b.WriteString("  ")
+		default:
+			b.WriteString(m.theme.glyph("│ ", "| "))
+		}
+	}
+	s := []rune(b.String())
+	if room = max(room, 6); len(s) > room {
+		return fmt.Sprintf("%-4s", fmt.Sprintf("+%d", depth)) + string(s[len(s)-room+4:])
+	}
+	return string(s)
+}
