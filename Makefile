@@ -42,7 +42,7 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 bench: ## speed and memory against their budgets (10 minutes)
 	$(GO) run ./benchmarks/speed
 
-bench-live: build ## the live daemon under load, beside task-spooler where installed (2 minutes)
+bench-live: build ## the live daemon under load, beside task-spooler and Slurm where installed (4 minutes)
 	$(GO) run ./benchmarks/live
 
 bench-short: ## the same with fewer tasks; fails beyond 1.25 x of a budget
