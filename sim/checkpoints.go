@@ -220,7 +220,9 @@ func (v *saver) report(now sched.Time, d due) {
 			v.tellNext(d.task, w)
 		}
 	case sched.Stopped:
-		if w.stopping && w.pos == d.at {
+		if r.lost[d.task] == d.attempt { // while it saved: that is booked
+			*r.fact() = sched.Event{Kind: sched.Stopped, Task: d.task, Attempt: d.attempt, Node: sched.NoNode, Done: r.keptOf(d.task)}
+		} else if w.stopping && w.pos == d.at {
 			*r.fact() = v.stoppedAt(now, d.task, w, w.saved)
 		}
 	}
@@ -341,6 +343,9 @@ func (v *saver) spend(now sched.Time, t sched.TaskID, w *work) {
 func (v *saver) failed(now sched.Time, t sched.TaskID) time.Duration {
 	w := &v.works[t]
 	_, saved := v.at(w, now)
+	if w.stopping { // a gang that has lost a node need not go on with saving on the others
+		v.m.push(due{at: now, task: t, attempt: w.attempt, kind: sched.Stopped})
+	}
 	v.over(now, v.m.r.k.StartedAt(t), t, w, saved)
 	return v.m.r.keptOf(t)
 }

@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -30,14 +32,97 @@ type Elastic struct {
 // ElasticQueue says how one queue scales. Zero values are the defaults of scale.Rules and of the tier.
 type ElasticQueue struct {
 	Name       string        `yaml:"name,omitempty"`
-	Tier       string        `yaml:"tier,omitempty"` // high, normal or low
-	Min        int           `yaml:"min,omitempty"`  // replicas; 2
-	Max        int           `yaml:"max,omitempty"`  // 10
-	Backlog    int64         `yaml:"backlog,omitempty"`
+	Tier       string        `yaml:"tier,omitempty"`        // high, normal or low
+	Min        int32         `yaml:"min,omitempty"`         // replicas; 2
+	Max        int32         `yaml:"max,omitempty"`         // 10
+	Backlog    int64         `yaml:"backlog,omitempty"`     // waiting tasks that one replica should serve; 1000
 	Tolerance  float64       `yaml:"tolerance,omitempty"`   // 0.1; negative: none
 	Sync       time.Duration `yaml:"sync,omitempty"`        // 15s; the same for all queues
 	UpWindow   time.Duration `yaml:"up_window,omitempty"`   // stabilization; negative: none
 	DownWindow time.Duration `yaml:"down_window,omitempty"` // likewise
+}
+
+// ElasticUsage says how the text is written that ParseElastic reads.
+const ElasticUsage = "provisioning=60s;queue=serve,tier=high,max=8;tier=low,min=1,backlog=100 (without queue: all others); also tolerance, sync, up-window, down-window; or default"
+
+// ParseElastic reads provisioning=60s;queue=serve,tier=high;tier=low: what is said of the queues, separated by semicolons.
+func ParseElastic(text string) (*Elastic, error) {
+	e := &Elastic{}
+	if text == "default" {
+		e.Queues = []ElasticQueue{{}}
+		return e, nil
+	}
+	for _, part := range strings.Split(text, ";") {
+		if rest, ok := strings.CutPrefix(part, "provisioning="); ok {
+			d, err := time.ParseDuration(rest)
+			if err != nil || d < 0 {
+				return nil, fmt.Errorf("elastic: provisioning=%s is not a duration such as 60s", rest)
+			}
+			e.Provisioning = d
+			continue
+		}
+		var q ElasticQueue
+		if err := parseFields("elastic", part, ElasticUsage, q.fields()); err != nil {
+			return nil, err
+		}
+		e.Queues = append(e.Queues, q)
+	}
+	if len(e.Queues) == 0 {
+		e.Queues = []ElasticQueue{{}}
+	}
+	return e, e.Check()
+}
+
+func (q *ElasticQueue) fields() []field {
+	return []field{
+		{"queue", &q.Name},
+		{"tier", &q.Tier},
+		{"min", &q.Min},
+		{"max", &q.Max},
+		{"backlog", &q.Backlog},
+		{"tolerance", &q.Tolerance},
+		{"sync", &q.Sync},
+		{"up-window", &q.UpWindow},
+		{"down-window", &q.DownWindow},
+	}
+}
+
+// String is how ParseElastic reads it.
+func (e *Elastic) String() string {
+	var parts []string
+	if e.Provisioning > 0 {
+		parts = append(parts, "provisioning="+short(e.Provisioning))
+	}
+	for i := range e.Queues {
+		if text := printFields(e.Queues[i].fields()); text != "" {
+			parts = append(parts, text)
+		}
+	}
+	if len(parts) == 0 {
+		return "default"
+	}
+	return strings.Join(parts, ";")
+}
+
+// Check reports what cannot be, whatever the workload and the nodes.
+func (e *Elastic) Check() error {
+	if e == nil {
+		return nil
+	}
+	if e.Provisioning < 0 {
+		return fmt.Errorf("elastic: a provisioning delay of %v", e.Provisioning)
+	}
+	for i := range e.Queues {
+		q := &e.Queues[i]
+		rules, _, err := q.rules()
+		if err == nil {
+			err = rules.Check()
+		}
+		if err != nil {
+			return fmt.Errorf("elastic: queue %q: %w", q.Name, err)
+		}
+	}
+	return nil
 }
 
 // rules returns the queue's rules, with the defaults of its tier.
@@ -46,7 +131,7 @@ func (q *ElasticQueue) rules() (scale.Rules, scale.Tier, error) {
 	if err != nil {
 		return scale.Rules{}, 0, err
 	}
-	r := scale.Rules{Min: q.Min, Max: q.Max, Target: q.Backlog, ToleranceMilli: int(q.Tolerance*1000 + 0.5), Sync: q.Sync}
+	r := scale.Rules{Min: int(q.Min), Max: int(q.Max), Target: q.Backlog, ToleranceMilli: int(q.Tolerance*1000 + 0.5), Sync: q.Sync}
 	if q.Tolerance < 0 {
 		r.ToleranceMilli = -1
 	}
@@ -105,9 +190,6 @@ type scaledQueue struct {
 func newElastic(r *run) (*elastic, error) {
 	c, w, nodes := r.Elastic, r.Workload, r.Nodes
 	e := &elastic{Policy: r.Policy, r: r, delay: c.Provisioning, power: make([]nodePower, len(nodes)), upAt: make([]sched.Time, len(nodes)), busy: make([]int32, len(nodes))}
-	if c.Provisioning < 0 {
-		return nil, fmt.Errorf("elastic: a provisioning delay of %v", c.Provisioning)
-	}
 	for i := range nodes {
 		if a, b := nodes[0], nodes[i]; !sameKind(a, b) {
 			return nil, fmt.Errorf("elastic: a pool is of equal nodes, and %s is another than %s", b.Name, a.Name)
@@ -153,6 +235,9 @@ func newElastic(r *run) (*elastic, error) {
 		return nil, fmt.Errorf("elastic: the queues' minima add up to %d replicas, and the pool has %d nodes", minima, len(nodes))
 	}
 	e.quotas = len(e.queues) > 1
+	if e.quotas && used[0] && w.Queues[0] == "" {
+		return nil, errors.New("elastic: some tasks have a queue and some have none: the replicas of none could not be told apart")
+	}
 	e.asks, e.got = make([]scale.Ask, len(e.queues)), make([]int, len(e.queues))
 	if err := e.sizes(w); err != nil {
 		return nil, err

@@ -59,7 +59,7 @@ func nodes(count int, cores int64, gpus int32) []sched.NodeSpec {
 	return out
 }
 
-func named(t testing.TB, name string) sched.Policy {
+func named(t tester, name string) sched.Policy {
 	t.Helper()
 	spec, err := policies.Parse(name)
 	if err != nil {
@@ -161,4 +161,10 @@ func caseConfig(c policytest.Case, p sched.Policy) sim.Config {
 		cfg.Faults = append(cfg.Faults, sim.Fault{At: f.At, Node: f.Node, Up: f.Up, Task: f.Task, Attempt: f.Attempt, After: f.After})
 	}
 	return cfg
+}
+
+// tester is what helpers need of a test or a property.
+type tester interface {
+	Helper()
+	Fatal(...any)
 }

@@ -148,6 +148,25 @@ func (c *Checkpoint) Check(f *Failures) error {
 	return nil
 }
 
+// For returns what decides the interval: a fixed one, or the rule with the mean times between failures of a node and of an attempt by itself, 0 if there
+// are none.
+func (c *Checkpoint) For(f *Failures) (every time.Duration, rule string, node, own time.Duration) {
+	every, _ = c.Every.fixed()
+	if c.MTBF > 0 {
+		return every, string(c.Every), c.MTBF, 0
+	}
+	if f == nil {
+		return every, string(c.Every), 0, 0
+	}
+	mean := func(l lifetime) time.Duration {
+		if l.scale <= 0 {
+			return 0
+		}
+		return time.Duration(l.mean())
+	}
+	return every, string(c.Every), mean(weibull(f.MTBF, f.Scale, f.Shape)), mean(weibull(f.TaskMTBF, f.TaskScale, f.TaskShape))
+}
+
 // FailuresUsage, CheckpointUsage and ProfilesUsage say how the texts are written that ParseFailures, ParseCheckpoint and ParseProfiles read.
 const (
 	FailuresUsage   = "mtbf=720h,repair=10m; also shape, scale, repair-shape, task-mtbf, task-shape, task-scale, retries, storage-mtbf, storage-repair, trace"
@@ -244,6 +263,8 @@ func parseFields(what, text, usage string, fields []field) error {
 			var n int64
 			n, err = strconv.ParseInt(value, 10, 32)
 			*at = int32(n)
+		case *int64:
+			*at, err = strconv.ParseInt(value, 10, 64)
 		case *string:
 			*at = value
 		}
@@ -258,7 +279,7 @@ func kindOf(at any) string {
 	switch at.(type) {
 	case *time.Duration:
 		return "a duration such as 10m"
-	case *float64, *int32:
+	case *float64, *int32, *int64:
 		return "a number"
 	}
 	return ""
@@ -279,6 +300,10 @@ func printFields(fields []field) string {
 		case *int32:
 			if *at != 0 {
 				parts = append(parts, f.name+"="+strconv.Itoa(int(*at)))
+			}
+		case *int64:
+			if *at != 0 {
+				parts = append(parts, f.name+"="+strconv.FormatInt(*at, 10))
 			}
 		case *string:
 			if *at != "" {

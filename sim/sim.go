@@ -35,8 +35,11 @@ type Config struct {
 	Profiles       *Profiles       // samplers of the nodes; nil: policies see what is booked alone
 	Seed           uint64          // of all that is random here
 	Window         *Window         // facts are gathered before the kernel is asked; nil: every instant is a decision
+	Memory         *Memory         // tasks use another amount of memory than they ask for; nil: what they ask for
 	Tenants        *Tenants        // their quotas; nil: none
 	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
+	Staging        *Staging        // how input comes to nodes; nil: as sched.Fetch says
+	NodePrice      float64         // of a node-hour: nothing in a run depends on it
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
 	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
 	// WaitParts sees the stretches of waiting that ended in a batch, before Tap does. The slice is valid during the call.
@@ -75,6 +78,7 @@ type Result struct {
 	Batches                        int64
 	NodeHours                      float64 // that nodes were on; without Elastic all of them, from First to Last
 	Scalings                       int64   // changes of a queue's replicas
+	OutOfMemory                    int64   // attempts that were to fail for want of memory
 	Wall                           time.Duration
 }
 
@@ -95,6 +99,7 @@ type run struct {
 	stops    []sched.Event // reports of the last decision's stops
 	lostGPU  float64
 	lostCPU  float64
+	stager   *stager // nil without Config.Staging
 	series   seriesBuilder
 	frag     fragMeter
 	m        *models // nil: none
@@ -102,6 +107,8 @@ type run struct {
 	hetero   bool    // run times differ by node
 	plain    bool    // a first attempt takes the task's run time, whatever happens
 	batches  int64
+	oomed    int64
+	ooms     []bool // tasks that run out of memory; nil: none
 	elastic  *elastic
 	window   *window
 }
@@ -128,7 +135,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	if c.Estimates != nil && len(c.Estimates) != len(w.Tasks) {
 		return nil, fmt.Errorf("%d estimates for %d tasks", len(c.Estimates), len(w.Tasks))
 	}
-	if err := c.check(); err != nil {
+	if err := c.Check(); err != nil {
 		return nil, err
 	}
 	tb := *c.Table()
@@ -149,18 +156,20 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			r.faults = append(r.faults, f)
 		}
 	}
-	r.plain = !r.hetero && tb.EdgeBytes == nil && !r.KillAtEstimate && len(r.taskFail) == 0
+	r.plain = !r.hetero && tb.EdgeBytes == nil && tb.Data == nil && !r.KillAtEstimate && len(r.taskFail) == 0
 	slices.SortStableFunc(r.faults, func(a, b Fault) int { return cmpTime(a.At, b.At) })
 	first := sched.Time(0)
 	if len(tb.Tasks) > 0 {
 		first = tb.Tasks[0].Submit
 	}
 	var err error
-	if c.Window != nil {
-		if r.window, err = newWindow(c.Window, len(tb.Tasks)); err != nil {
-			return nil, err
+	if c.Memory != nil {
+		if r.Workload, r.ooms = c.Memory.apply(w, c.Seed); r.ooms != nil {
+			r.plain = false
 		}
-		r.plain = false
+	}
+	if c.Window != nil {
+		r.window, r.plain = newWindow(c.Window, len(tb.Tasks)), false
 	}
 	if c.Elastic != nil {
 		if r.elastic, err = newElastic(r); err != nil {
@@ -175,6 +184,9 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	}
 	if r.m = newModels(r, first); r.m != nil {
 		r.plain = false
+	}
+	if c.Staging != nil {
+		r.stager, r.plain = newStager(r), false
 	}
 	span := time.Minute
 	if n := len(tb.Tasks); n > 0 {
@@ -204,8 +216,8 @@ func (c *Config) Table() *sched.Table {
 	return &tb
 }
 
-// check reports models that cannot be, or not together.
-func (c *Config) check() error {
+// Check reports models that cannot be, or not together.
+func (c *Config) Check() error {
 	if err := c.Failures.Check(); err != nil {
 		return err
 	}
@@ -215,9 +227,21 @@ func (c *Config) check() error {
 	if err := c.Tenants.Check(); err != nil {
 		return err
 	}
+	if err := c.Memory.Check(); err != nil {
+		return err
+	}
+	if err := c.Window.Check(); err != nil {
+		return err
+	}
+	if err := c.Elastic.Check(); err != nil {
+		return err
+	}
+	if err := c.Staging.Check(); err != nil {
+		return err
+	}
 	switch {
 	case c.Checkpoint != nil && c.Restart:
-		return errors.New("restart says that preempted tasks lose their work, checkpoint that it is saved: say stop=lose instead")
+		return errors.New("restart says that a preempted task loses its work, checkpoint that it is saved: say stop=lose in checkpoint instead")
 	case c.Checkpoint != nil && c.Window != nil:
 		return errors.New("a decision window and checkpoints are not modelled together")
 	case c.Checkpoint != nil && c.KillAtEstimate:
@@ -514,6 +538,9 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 			r.fates[t] = fate{sched.Killed, c.Attempt}
 		}
 	}
+	if r.stager != nil {
+		r.stager.begin(now, c)
+	}
 	d += r.staging(t)
 	r.acted = true
 	var w *work
@@ -522,37 +549,42 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 		d = r.m.saver.begin(now, c, whole, d-staging-overhead, staging, overhead)
 		w = &r.m.saver.works[t]
 	}
+	after := time.Duration(sched.Never)
 	if r.m != nil && r.m.breaking != nil {
-		after := r.m.breaking.fails(t, c.Attempt)
-		if w != nil {
-			w.fails = now.Add(after)
-		}
-		if after < d {
-			d = after
+		after = r.m.breaking.fails(t, c.Attempt)
+	}
+	if r.ooms != nil && r.ooms[t] {
+		if peak := max(d-stretch(whole, 1-r.Memory.peak()), 0); peak < after {
+			d, after = peak, peak
 			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
+			r.oomed++
 		}
 	}
 	if len(r.taskFail) > 0 {
-		if after, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok && after < d {
-			d = after
-			r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
-			if w != nil {
-				w.fails = now.Add(after)
-			}
+		if scripted, ok := r.taskFail[taskAttempt{t, c.Attempt}]; ok {
+			after = min(after, scripted)
 		}
+	}
+	if after < d {
+		d = after
+		r.fates[t] = fate{sched.FailedAttempt, c.Attempt}
 	}
 	if r.window != nil {
 		r.window.endAt[t] = now.Add(d)
 	}
 	if w != nil {
-		w.end = now.Add(d)
+		w.fails, w.end = now.Add(after), now.Add(d)
 	}
 	r.ends.push(end{now.Add(d), t, c.Attempt})
 }
 
-// staging returns how long the present attempt holds its room before its work begins, because what its predecessors send is not there yet.
+// staging returns how long the present attempt holds its room before its work begins, because what its predecessors send, or its own input, is
+// not there yet.
 func (r *run) staging(t sched.TaskID) time.Duration {
-	if r.tb.EdgeBytes == nil {
+	if r.stager != nil {
+		return r.stager.wait[t]
+	}
+	if r.tb.EdgeBytes == nil && r.tb.Data == nil {
 		return 0
 	}
 	return r.k.WorkBegins(t).Sub(r.k.StartedAt(t))
@@ -738,6 +770,7 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 		}
 	}
 	res.LostGPUSeconds, res.LostCPUSeconds = r.lostGPU, r.lostCPU
+	res.OutOfMemory = r.oomed
 	if e := r.elastic; e != nil {
 		e.pay(end, 0)
 		res.NodeHours, res.Scalings = e.nodeNS/3.6e12, e.scalings

@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -21,6 +22,35 @@ type TenantQuota struct {
 	// Borrow says how much may be held above that: "" nothing, "all" whatever is idle, or a share of the quota such as 50%.
 	Borrow  string `yaml:"borrow,omitempty"`
 	Reclaim string `yaml:"reclaim,omitempty"` // "end" (or ""): borrowers may end; "preempt": they are stopped
+}
+
+// TenantsUsage says how the text is written that ParseTenants reads.
+const TenantsUsage = "tenant=red,gpus=4,borrow=all;tenant=blue,gpus=8,cpus=64,borrow=50%,reclaim=preempt"
+
+// ParseTenants reads tenant=red,gpus=4,borrow=all;tenant=blue,gpus=8.
+func ParseTenants(text string) (*Tenants, error) {
+	t := &Tenants{}
+	for _, part := range strings.Split(text, ";") {
+		var q TenantQuota
+		if err := parseFields("quotas", part, TenantsUsage, q.fields()); err != nil {
+			return nil, err
+		}
+		t.Quotas = append(t.Quotas, q)
+	}
+	return t, t.Check()
+}
+
+func (q *TenantQuota) fields() []field {
+	return []field{{"tenant", &q.Tenant}, {"gpus", &q.GPUs}, {"cpus", &q.CPUs}, {"borrow", &q.Borrow}, {"reclaim", &q.Reclaim}}
+}
+
+// String is how ParseTenants reads it.
+func (t *Tenants) String() string {
+	var parts []string
+	for i := range t.Quotas {
+		parts = append(parts, printFields(t.Quotas[i].fields()))
+	}
+	return strings.Join(parts, ";")
 }
 
 // Check reports what cannot be.

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -21,6 +22,48 @@ type Window struct {
 	Cost time.Duration `yaml:"cost,omitempty"` // of a decision
 }
 
+// WindowUsage says how the text is written that ParseWindow reads.
+const WindowUsage = "10ms-50ms (adaptive) or 20ms (fixed), and what a decision takes: 10ms-50ms,cost=2ms"
+
+// ParseWindow reads 10ms-50ms,cost=2ms.
+func ParseWindow(text string) (*Window, error) {
+	span, rest, more := strings.Cut(text, ",")
+	b, err := sched.ParseBatchWindow(span)
+	if err != nil {
+		return nil, err
+	}
+	w := &Window{Min: b.Min, Max: b.Max}
+	if more {
+		if err := parseFields("window", rest, WindowUsage, []field{{"cost", &w.Cost}}); err != nil {
+			return nil, err
+		}
+	}
+	return w, w.Check()
+}
+
+// String is how ParseWindow reads it.
+func (w *Window) String() string {
+	text := "0"
+	if w.Max > 0 {
+		text = short(w.Min)
+	}
+	if w.Max != w.Min {
+		text += "-" + short(w.Max)
+	}
+	if w.Cost > 0 {
+		text += ",cost=" + short(w.Cost)
+	}
+	return text
+}
+
+// Check reports what cannot be.
+func (w *Window) Check() error {
+	if w != nil && (w.Min < 0 || w.Max < w.Min || w.Cost < 0) {
+		return fmt.Errorf("a decision window from %v to %v, at %v a decision: want 0 <= min <= max, cost >= 0", w.Min, w.Max, w.Cost)
+	}
+	return nil
+}
+
 // Late is the longest time from what happens until it is told.
 func (w *Window) Late() time.Duration {
 	if w == nil {
@@ -37,11 +80,8 @@ type window struct {
 	endAt []sched.Time // by task: when its attempt really ends; Never if it was stopped before
 }
 
-func newWindow(c *Window, tasks int) (*window, error) {
-	if c.Min < 0 || c.Max < c.Min || c.Cost < 0 {
-		return nil, fmt.Errorf("a decision window from %v to %v, at %v a decision: want 0 <= min <= max, cost >= 0", c.Min, c.Max, c.Cost)
-	}
-	return &window{BatchWindow: sched.BatchWindow{Min: c.Min, Max: c.Max, Always: c.Min == c.Max}, cost: c.Cost, free: -sched.Never, endAt: make([]sched.Time, tasks)}, nil
+func newWindow(c *Window, tasks int) *window {
+	return &window{BatchWindow: sched.BatchWindow{Min: c.Min, Max: c.Max, Always: c.Min == c.Max}, cost: c.Cost, free: -sched.Never, endAt: make([]sched.Time, tasks)}
 }
 
 // settle gathers a batch whose first fact is there at an instant: it returns when the kernel decides, and up to when facts are in the batch.

@@ -55,6 +55,7 @@ type Builder struct {
 
 	data    map[sched.TaskID]sched.Data // by position in the input
 	runOn   map[sched.TaskID][]sched.CostOn
+	used    map[sched.TaskID]Used
 	estOn   map[sched.TaskID][]sched.CostOn
 	after   []ref
 	sends   []int64 // bytes by index in after; it ends with the last that is not 0
@@ -196,6 +197,15 @@ func (b *Builder) extras(r *Row) error {
 			b.every = map[int32]Recurrence{}
 		}
 		b.every[job] = rec
+	}
+	if r.UsedMem != 0 || r.UsedVRAM != 0 {
+		if r.UsedMem < 0 || r.UsedVRAM < 0 {
+			return b.Errorf(r.Line, "negative use of memory")
+		}
+		if b.used == nil {
+			b.used = map[sched.TaskID]Used{}
+		}
+		b.used[sched.TaskID(row)] = Used{r.UsedMem, r.UsedVRAM}
 	}
 	if len(r.RunOn) > 0 {
 		on := make([]sched.CostOn, len(r.RunOn))
@@ -531,6 +541,7 @@ func (b *Builder) Build() (*Workload, error) {
 	if err := b.number(w, order); err != nil {
 		return nil, err
 	}
+	w.Used = rekey(b.used, place)
 	w.RunOn, tb.EstimateOn, tb.Data = rekey(b.runOn, place), rekey(b.estOn, place), rekey(b.data, place)
 	link(tb, src, dst)
 	b.send(tb, src, dst)

@@ -42,6 +42,8 @@ import (
 //	input_gb, input_at, output_gb  data, and the node where the input lies
 //	speed_on      throughput by GPU type, that of a node of reference speed being 1, where run_on does not say: A100=1.6;V100=1. Unlike run_on,
 //	              one table serves all tasks that say the same
+//	mem_used_gb   true peak of the memory of one replica, which policies do not see; default: as asked for, or by the model of the simulation
+//	gpu_mem_used_gb  likewise on each of its GPUs
 //	run_on        run time by node name or GPU type: A100=12.5;V100=20
 //
 // Those up to colOther are a task's own; the others are what tasks have in common (Class).
@@ -59,6 +61,8 @@ const (
 	colInputAt
 	colOutput
 	colRunOn
+	colMemUsed
+	colGPUMemUsed
 	colOther
 )
 
@@ -86,7 +90,7 @@ const (
 
 var columnNames = [numCols]string{
 	colID: "id", colJob: "job", colName: "name", colSubmit: "submit_s", colRun: "run_s", colEstimate: "estimate_s", colAfter: "after", colAfterGB: "after_gb",
-	colEvery: "every", colInput: "input_gb", colInputAt: "input_at", colOutput: "output_gb", colRunOn: "run_on", colKind: "kind",
+	colEvery: "every", colInput: "input_gb", colInputAt: "input_at", colOutput: "output_gb", colRunOn: "run_on", colMemUsed: "mem_used_gb", colGPUMemUsed: "gpu_mem_used_gb", colKind: "kind",
 	colTenant: "tenant", colQueue: "queue", colCPU: "cpu", colMem: "mem_gb", colGPUs: "gpus", colGPUMem: "gpu_mem_gb",
 	colGPUTypes: "gpu_types", colGang: "gang", colPriority: "priority", colDeadline: "deadline_s", colPeriod: "period_s",
 	colCriticality: "criticality", colLabels: "labels", colTolerations: "tolerations", colRetries: "retries", colBackoff: "backoff_s",
@@ -97,7 +101,7 @@ var columnNames = [numCols]string{
 var writeOrder = [numCols]int{
 	colID, colJob, colName, colKind, colTenant, colQueue, colSubmit, colRun, colEstimate, colCPU, colMem, colGPUs, colGPUMem, colGPUTypes,
 	colGang, colPriority, colDeadline, colPeriod, colCriticality, colAfter, colAfterGB, colLabels, colTolerations, colRetries, colBackoff, colEvery,
-	colInput, colInputAt, colOutput, colRunOn, colSpeedOn,
+	colInput, colInputAt, colOutput, colRunOn, colSpeedOn, colMemUsed, colGPUMemUsed,
 }
 
 func columnOf(name string) int { return slices.Index(columnNames[:], name) }
@@ -171,6 +175,10 @@ func setColumn(r *Row, col int, cell []byte) error {
 		return size(&r.Need.Mem)
 	case colGPUMem:
 		return size(&r.Need.VRAM)
+	case colMemUsed:
+		return size(&r.UsedMem)
+	case colGPUMemUsed:
+		return size(&r.UsedVRAM)
 	case colInput:
 		return size(&r.InputBytes)
 	case colOutput:
@@ -336,6 +344,10 @@ func newShape(w *Workload) *shape {
 		s.use(colOutput, x.Output != 0)
 	}
 	s.use(colRunOn, len(w.RunOn) > 0)
+	for _, x := range w.Used {
+		s.use(colMemUsed, x.Mem != 0)
+		s.use(colGPUMemUsed, x.VRAM != 0)
+	}
 	for t := range w.Tasks {
 		s.use(colEstimate, !s.someEst || w.Estimates[t] != w.Run[t])
 		if !s.used[colJob] {
@@ -432,6 +444,10 @@ func appendScalar(dst []byte, r *Row, col int) []byte {
 		return size(r.Need.Mem)
 	case colGPUMem:
 		return size(r.Need.VRAM)
+	case colMemUsed:
+		return size(r.UsedMem)
+	case colGPUMemUsed:
+		return size(r.UsedVRAM)
 	case colInput:
 		return size(r.InputBytes)
 	case colOutput:

@@ -261,3 +261,15 @@ func BenchmarkReadCSV(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
 }
+
+// The true peaks of memory are a driver's: no class and no demand has them.
+func TestTrueUseOfMemoryComesBackFromEveryFormat(t *testing.T) {
+	w := read(t, "id,run_s,mem_gb,gpus,gpu_mem_gb,mem_used_gb,gpu_mem_used_gb,submit_s\nb,1,4,1,8,5.5,,1\na,1,4,1,8,,7.25,0\nc,1,4,1,8,,,2\n", "csv")
+	want := map[sched.TaskID]Used{0: {VRAM: 29 << 28}, 1: {Mem: 11 << 29}}
+	for _, format := range []string{"csv", "jsonl", "parquet"} {
+		back := read(t, write(t, w, format), format)
+		if len(back.Used) != 2 || back.Used[0] != want[0] || back.Used[1] != want[1] || len(back.Classes) != 1 {
+			t.Errorf("%s: %v of %d classes, want %v of one", format, back.Used, len(back.Classes), want)
+		}
+	}
+}

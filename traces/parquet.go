@@ -413,7 +413,7 @@ func unitOf(col int) int {
 		return unitNS
 	case colCPU, colGPUs:
 		return unitMilli
-	case colMem, colGPUMem, colInput, colOutput:
+	case colMem, colGPUMem, colInput, colOutput, colMemUsed, colGPUMemUsed:
 		return unitBytes
 	case colGang, colPriority, colRetries:
 		return unitCount
@@ -984,6 +984,10 @@ func (p *parquetFile) set(c *parquetColumn, i int, word func() uint64) error {
 		r.InputBytes = v
 	case colOutput:
 		r.OutputBytes = v
+	case colMemUsed:
+		r.UsedMem = v
+	case colGPUMemUsed:
+		r.UsedVRAM = v
 	}
 	return nil
 }

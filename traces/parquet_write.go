@@ -195,6 +195,10 @@ func numberOf(r *Row, col int) (count int64, real float64) {
 		real = float64(r.Need.Mem) / gib
 	case colGPUMem:
 		real = float64(r.Need.VRAM) / gib
+	case colMemUsed:
+		real = float64(r.UsedMem) / gib
+	case colGPUMemUsed:
+		real = float64(r.UsedVRAM) / gib
 	case colInput:
 		real = float64(r.InputBytes) / gib
 	case colOutput:

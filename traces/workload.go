@@ -20,6 +20,7 @@ type Workload struct {
 	*sched.Table
 	Run   []time.Duration                 // true run time per task on a node of reference speed; hidden from policies
 	RunOn map[sched.TaskID][]sched.CostOn // true run time by node name or GPU type, where given; nil if nowhere
+	Used  map[sched.TaskID]Used           // true peak of the memory, where given; nil if nowhere
 	Input []int32                         // TaskID -> position in the input (0-based, dropped records not counted); nil when they are the same
 	Names *sched.Names                    // names for people, per task ("" = none); nil if no task has one. TaskNames are the ids
 	Every map[sched.JobID]Recurrence      // recurring jobs; nil if none. Periodic tasks are those of a class with a Period
@@ -31,6 +32,9 @@ type Workload struct {
 	Notes            []Note           // what was dropped or mended, and why, in order of first occurrence
 	MissingEstimates int              // tasks whose estimate was missing and is the true run time
 }
+
+// Used is what a replica really uses of memory at its peak, in bytes; 0 is not known.
+type Used struct{ Mem, VRAM int64 }
 
 // Note says what a reader dropped or mended.
 type Note struct {
@@ -81,6 +85,8 @@ type Row struct {
 	OutputBytes int64
 	InputAt     string         // where the input lies: a node's name, or ""
 	RunOn       []sched.CostOn // run time by node name or GPU type; Run then serves all other nodes
+	UsedMem     int64          // true peak of one replica's memory; 0 = not known
+	UsedVRAM    int64          // of the memory on each of its GPUs; 0 = not known
 	Line        int            // 1-based line (or record) in the source, for errors
 }
 
@@ -111,6 +117,9 @@ func (w *Workload) RowOf(t sched.TaskID, r *Row) {
 		r.InputBytes, r.OutputBytes, r.InputAt = x.Input, x.Output, x.At
 	}
 	r.RunOn = w.RunOn[t]
+	if x, ok := w.Used[t]; ok {
+		r.UsedMem, r.UsedVRAM = x.Mem, x.VRAM
+	}
 	for _, p := range w.Preds(t) {
 		after = append(after, w.TaskNames.At(int(p)))
 	}

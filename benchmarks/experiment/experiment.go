@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -56,6 +57,84 @@ type Settings struct {
 	Overhead       time.Duration
 	Horizon        time.Duration // after the first submit; 0: none
 	WarmUp         WarmUp
+	Failures       *sim.Failures   // nil: nothing breaks at random
+	Faults         []sim.Fault     // what is read from Failures.Trace; see ReadFaults
+	Checkpoint     *sim.Checkpoint // nil: work is not saved
+	Profiles       *sim.Profiles   // nil: nodes are not sampled
+	Window         *sim.Window     // nil: every instant is a decision
+	Memory         *sim.Memory     // nil: tasks use what they ask for
+	Tenants        *sim.Tenants    // nil: no quotas
+	Elastic        *sim.Elastic    // nil: all nodes are there all the time
+	Staging        *sim.Staging    // nil: input comes as sched.Fetch says
+	NodePrice      float64         // of a node-hour; 0: 1 with Elastic, else none
+}
+
+// random reports whether the seed changes how a recorded trace is run.
+func (s *Settings) random() bool {
+	return s.Failures.Random() || s.Profiles != nil && s.Profiles.Noise > 0 || s.Memory != nil && s.Memory.Sigma > 0
+}
+
+// Check reports models that cannot be, or not together.
+func (s *Settings) Check() error {
+	c := sim.Config{
+		Failures: s.Failures, Checkpoint: s.Checkpoint, Profiles: s.Profiles, Restart: s.Restart, KillAtEstimate: s.KillAtEstimate,
+		Window: s.Window, Memory: s.Memory, Tenants: s.Tenants, Elastic: s.Elastic, Staging: s.Staging,
+	}
+	return c.Check()
+}
+
+// Models says which models are on, each as its flag would be written.
+func (s *Settings) Models() []string {
+	var out []string
+	if s.Failures != nil {
+		out = append(out, "failures: "+s.Failures.String())
+	}
+	if s.Checkpoint != nil {
+		out = append(out, "checkpoint: "+s.Checkpoint.String())
+	}
+	if s.Profiles != nil {
+		out = append(out, "profiles: "+s.Profiles.String())
+	}
+	if s.Window != nil {
+		out = append(out, "window: "+s.Window.String())
+	}
+	if s.Memory != nil {
+		out = append(out, "memory: "+s.Memory.String())
+	}
+	if s.Tenants != nil {
+		out = append(out, "quotas: "+s.Tenants.String())
+	}
+	if s.Elastic != nil {
+		out = append(out, "elastic: "+s.Elastic.String())
+	}
+	if s.Staging != nil {
+		out = append(out, "staging: "+s.Staging.String())
+	}
+	if s.NodePrice > 0 {
+		out = append(out, fmt.Sprintf("a node-hour costs %g", s.NodePrice))
+	}
+	return out
+}
+
+// ReadFaults reads the trace of failures, if Failures name one.
+func (s *Settings) ReadFaults(nodes []sched.NodeSpec) error {
+	if s.Failures == nil || s.Failures.Trace == "" {
+		return nil
+	}
+	f, err := os.Open(s.Failures.Trace)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	in, err := traces.Unpack(f)
+	if err != nil {
+		return fmt.Errorf("%s: %w", s.Failures.Trace, err)
+	}
+	defer in.Close()
+	if s.Faults, err = sim.ReadFaults(in, nodes); err != nil {
+		return fmt.Errorf("%s: %w", s.Failures.Trace, err)
+	}
+	return nil
 }
 
 // WarmUp says which tasks are left out of the means: those submitted within After of the first submit, or the first Share of the tasks.
@@ -189,7 +268,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 	if len(o.Policies) == 0 {
 		return nil, errors.New("no policies")
 	}
-	plan := newPlan(o.Source.Fixed, len(o.Policies), o.Seeds, o.Loads)
+	plan := newPlan(o.fixed(), len(o.Policies), o.Seeds, o.Loads)
 	mine := plan.shard(o.Shard)
 	works := make([]*work, plan.groups()) // nil: not of this shard
 	var first *work
@@ -203,7 +282,7 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 			first = works[group]
 		}
 	}
-	res := &Result{Runs: make([]report.Run, len(mine)), Notes: plan.notes, index: mine}
+	res := &Result{Runs: make([]report.Run, len(mine)), Notes: append(plan.notes, o.Sim.Models()...), index: mine}
 	if o.Pictures {
 		res.Pictures = make([]Picture, len(o.Policies))
 	}
@@ -334,6 +413,9 @@ func (wk *work) prepare(o *Options) {
 	wk.w, wk.bound, wk.mix = w, b.Makespan.Seconds(), metrics.NewFragMix(w.Table)
 }
 
+// fixed reports whether the seed changes nothing.
+func (o *Options) fixed() bool { return o.Source.Fixed && !o.Sim.random() }
+
 // checks reports whether schedules are verified: the checkers want them whole.
 func (o *Options) checks() bool { return o.Check && o.Sim.Horizon == 0 }
 
@@ -344,12 +426,13 @@ type single struct {
 	wait    stats.Interval
 }
 
-// Config returns the simulator's configuration of one policy on one workload, with what the policy must be told of it.
-func (o *Options) Config(w *traces.Workload, p policies.Spec) (sim.Config, error) {
-	return o.config(w, p, func(e Estimates) []time.Duration { return e.of(w) })
+// Config returns the simulator's configuration of one policy on one workload, with what the policy must be told of it. The seed is that of what
+// breaks at random.
+func (o *Options) Config(w *traces.Workload, p policies.Spec, seed int64) (sim.Config, error) {
+	return o.config(w, p, seed, func(e Estimates) []time.Duration { return e.of(w) })
 }
 
-func (o *Options) config(w *traces.Workload, p policies.Spec, estimates func(Estimates) []time.Duration) (sim.Config, error) {
+func (o *Options) config(w *traces.Workload, p policies.Spec, seed int64, estimates func(Estimates) []time.Duration) (sim.Config, error) {
 	est := o.Estimates
 	if p.Estimates != "" {
 		var err error
@@ -359,6 +442,12 @@ func (o *Options) config(w *traces.Workload, p policies.Spec, estimates func(Est
 	}
 	c := sim.Config{
 		Workload: w, Nodes: o.Nodes, Estimates: estimates(est), KillAtEstimate: o.Sim.KillAtEstimate, Restart: o.Sim.Restart, Overhead: o.Sim.Overhead,
+		Failures: o.Sim.Failures, Faults: o.Sim.Faults, Checkpoint: o.Sim.Checkpoint, Profiles: o.Sim.Profiles, Seed: uint64(seed),
+	}
+	c.Window, c.Memory, c.Tenants, c.Elastic = o.Sim.Window, o.Sim.Memory, o.Sim.Tenants, o.Sim.Elastic
+	c.Staging = o.Sim.Staging
+	if c.NodePrice = o.Sim.NodePrice; c.NodePrice == 0 && c.Elastic != nil {
+		c.NodePrice = 1
 	}
 	if o.Sim.Horizon > 0 && len(w.Tasks) > 0 {
 		c.Horizon = w.Tasks[0].Submit.Add(o.Sim.Horizon)
@@ -386,16 +475,16 @@ func mean(ds []time.Duration) time.Duration {
 // one runs one policy on one workload. first: of the first group, which pictures are of; waits: the interval of the mean wait is wanted.
 func (o *Options) one(ctx context.Context, wk *work, p int, first, waits bool, progress func(float64)) (*single, error) {
 	w := wk.w
-	c, err := o.config(w, o.Policies[p], wk.estimates)
+	c, err := o.config(w, o.Policies[p], wk.seed, wk.estimates)
 	if err != nil {
 		return nil, err
 	}
 	c.FragMix = wk.mix
 	c.Progress = func(done, total int) { progress(float64(done) / float64(max(total, 1))) }
-	var rec *check.Recorder
+	var rec *Checker
 	var gantt *ganttRecorder
 	if o.checks() {
-		rec = &check.Recorder{}
+		rec = NewChecker(c)
 	}
 	if o.Pictures && first {
 		gantt = newGantt(w, o.Nodes)
@@ -442,15 +531,20 @@ func Unfinished(r *sim.Result, n int) error {
 }
 
 // Violations returns an error that tells what the independent checkers found wrong with a run, or nil.
-func Violations(rec *check.Recorder, c sim.Config, r *sim.Result) error {
-	tb := *c.Workload.Table
-	if c.Estimates != nil {
-		tb.Estimates = c.Estimates
+func Violations(rec *Checker, c sim.Config, r *sim.Result) error {
+	w := c.Truth()
+	one := check.Case{
+		Table: c.Table(), Run: w.Run, RunOn: w.RunOn, Late: c.Window.Late(), Nodes: c.Nodes, Restart: c.Restart,
+		KillAtEstimate: c.KillAtEstimate, Overhead: c.Overhead, Faults: rec.NodeFaults(),
 	}
-	bad := rec.Check(check.Case{
-		Table: &tb, Run: c.Workload.Run, RunOn: c.Workload.RunOn, Nodes: c.Nodes, Restart: c.Restart,
-		KillAtEstimate: c.KillAtEstimate, Overhead: c.Overhead,
-	}, r.Outcome)
+	if p := c.Checkpoint; p != nil {
+		every, rule, mtbf, own := p.For(c.Failures)
+		one.Saving = &check.Saving{
+			Every: every, Rule: rule, NodeMTBF: mtbf, MTBF: own, Cost: p.Cost, Restart: p.Restart, Lose: p.Stop == "lose", Wait: p.Outage == "wait",
+			Outages: rec.Outages(), LostGPUSeconds: r.LostGPUSeconds,
+		}
+	}
+	bad := append(rec.Recorder.Check(one, r.Outcome), rec.models(c, r)...)
 	if len(bad) == 0 {
 		return nil
 	}
@@ -464,14 +558,14 @@ func Violations(rec *check.Recorder, c sim.Config, r *sim.Result) error {
 // Measure computes the metrics of a run. bound is the lower bound of the makespan in seconds, NaN if unknown; it is not in the row of a
 // run that was cut.
 func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound float64) metrics.Row {
-	if r.Unfinished > 0 {
+	if r.Unfinished > 0 || r.OutOfMemory > 0 {
 		bound = math.NaN() // it is one of the time for all tasks
 	}
 	return metrics.Compute(metrics.Input{
 		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, Outcomes: r.Outcomes, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
 		GPUSeconds: r.GPUSeconds, CPUSeconds: r.CPUSeconds, LostGPUSeconds: r.LostGPUSeconds, LostCPUSeconds: r.LostCPUSeconds,
 		Preemptions: r.Preemptions, Restarts: r.Restarts, CauseSeconds: r.CauseSeconds, FragmentationGPUs: r.FragmentationGPUs,
-		LowerBound: bound, Wall: r.Wall,
+		LowerBound: bound, Wall: r.Wall, Decisions: r.Batches, NodeHours: r.NodeHours, NodePrice: c.NodePrice,
 	})
 }
 

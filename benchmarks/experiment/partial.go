@@ -58,6 +58,8 @@ type Setup struct {
 	OverheadNS     int64      `json:"overhead_ns"`
 	HorizonNS      int64      `json:"horizon_ns"`
 	Check          bool       `json:"check"`
+	Models         []string   `json:"models,omitempty"`      // of failures, checkpoints and profiles that are on
+	FaultsHash     string     `json:"faults_hash,omitempty"` // of the trace of failures
 }
 
 type warmUpJSON struct {
@@ -138,12 +140,15 @@ func NewPartial(o *Options, res *Result, loaded *traces.Workload, trace report.T
 	p := &Partial{
 		Schema: PartialSchema, Shard: o.Shard.Number, Shards: o.Shard.Of, Trace: trace, Notes: notes, Cluster: cluster, Checked: res.Checked,
 		Setup: Setup{
-			Program: program(), TraceHash: Fingerprint(loaded), ClusterHash: fingerprintNodes(o.Nodes), Fixed: o.Source.Fixed,
+			Program: program(), TraceHash: Fingerprint(loaded), ClusterHash: fingerprintNodes(o.Nodes), Fixed: o.fixed(),
 			Seeds: o.Seeds, Loads: o.Loads, Estimates: o.Estimates.String(), WarmUp: warmUpJSON{int64(o.Sim.WarmUp.After), o.Sim.WarmUp.Share},
 			KillAtEstimate: o.Sim.KillAtEstimate, Restart: o.Sim.Restart, OverheadNS: int64(o.Sim.Overhead), HorizonNS: int64(o.Sim.Horizon),
-			Check: o.Check,
+			Check: o.Check, Models: o.Sim.Models(),
 		},
 		Runs: make([]PartialRun, len(res.Runs)),
+	}
+	if o.Sim.Faults != nil {
+		p.Setup.FaultsHash = fmt.Sprintf("%x", sha256.Sum256(fmt.Append(nil, o.Sim.Faults)))
 	}
 	for _, policy := range o.Policies {
 		p.Setup.Policies = append(p.Setup.Policies, policy.String())
@@ -299,7 +304,7 @@ func Merge(parts []*Partial, names []string) (*Result, error) {
 		return nil, fmt.Errorf("%d of %d parts are there; missing: %s", len(parts), parts[0].Shards, strings.Join(missing, ", "))
 	}
 	plan := parts[0].Setup.plan()
-	res := &Result{Runs: make([]report.Run, plan.len()), Notes: plan.notes}
+	res := &Result{Runs: make([]report.Run, plan.len()), Notes: append(plan.notes, parts[0].Setup.Models...)}
 	if plan.single() {
 		res.waits = make([]stats.Interval, plan.len())
 	}
@@ -378,6 +383,9 @@ func Fingerprint(w *traces.Workload) string {
 	sorted(b, "run on", w.RunOn)
 	sorted(b, "estimate on", w.EstimateOn)
 	sorted(b, "data", w.Data)
+	if w.Used != nil {
+		sorted(b, "used", w.Used)
+	}
 	sorted(b, "every", w.Every)
 	_ = b.Flush()
 	return hex.EncodeToString(h.Sum(nil))

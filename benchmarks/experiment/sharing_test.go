@@ -55,7 +55,7 @@ func TestPoliciesShareTheTrace(t *testing.T) {
 			t.Fatal(err)
 		}
 		o.Policies = append(o.Policies, spec)
-		c, err := o.config(wk.w, spec, wk.estimates)
+		c, err := o.config(wk.w, spec, 1, wk.estimates)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/charmbracelet/lipgloss"
 	"github.com/muesli/termenv"
+	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces/metrics"
 )
 
@@ -104,6 +105,25 @@ var columns = []column{
 		title: "unfinished", unit: "tasks", rank: 1, better: metrics.Less, idle: true, format: Human,
 		value: func(s, _ *Summary) float64 { return float64(s.Mean.Tasks - s.Mean.Finished) },
 	},
+	{
+		title: "decisions", unit: "", rank: 4, idle: true, format: Human, // where a window costs waiting
+		value: func(s, _ *Summary) float64 {
+			if s.Mean.CauseSeconds[sched.Window] == 0 {
+				return 0
+			}
+			return float64(s.Mean.Decisions)
+		},
+	},
+	{
+		title: "node hours", unit: "h", rank: 3, better: metrics.Less, idle: true, format: Human, // where they have a price
+		value: func(s, _ *Summary) float64 {
+			if math.IsNaN(s.Mean.Cost) {
+				return 0
+			}
+			return s.Mean.NodeHours
+		},
+	},
+	idleColumn("cost", 3),
 	metricColumn("sim_wall_s", 20),
 }
 

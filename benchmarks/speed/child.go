@@ -73,7 +73,7 @@ func (a *asked) simulate() (told, error) {
 }
 
 func (a *asked) once(w *traces.Workload, spec policies.Spec, o experiment.Options, m *told) error {
-	c, err := o.Config(w, spec)
+	c, err := o.Config(w, spec, 1)
 	if err != nil {
 		return err
 	}

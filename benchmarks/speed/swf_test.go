@@ -44,7 +44,7 @@ func TestTheFloorInCXXStartsEveryJobWhenSchedlabDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			options := experiment.Options{Nodes: nodes, Estimates: experiment.Estimates{Kind: "trace"}}
-			config, err := options.Config(w, spec)
+			config, err := options.Config(w, spec, 1)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,8 +19,10 @@ import (
 	"github.com/schedlab/schedlab/benchmarks/experiment"
 	"github.com/schedlab/schedlab/benchmarks/plots"
 	"github.com/schedlab/schedlab/benchmarks/report"
+	"github.com/schedlab/schedlab/benchmarks/scenarios"
 	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
 	"github.com/schedlab/schedlab/traces/cluster"
 	"github.com/schedlab/schedlab/traces/gen"
@@ -28,9 +31,14 @@ import (
 
 // simFlags are the flags that compare and run share.
 type simFlags struct {
+	scenario                           string
+	sc                                 *scenarios.Scenario // as options has read it
 	cluster, format, estimates, warmUp string
 	kill, restart, check               bool
 	overhead, horizon                  time.Duration
+	failures, checkpoint               string
+	profiles                           sim.Profiles
+	models                             modelFlags
 }
 
 func (f *simFlags) add(cmd *cobra.Command) {
@@ -44,6 +52,7 @@ func (f *simFlags) add(cmd *cobra.Command) {
 func (f *simFlags) addSimulation(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	f.warmUp = "0"
+	fl.StringVar(&f.scenario, "scenario", "", "a scenario, by name or file: cluster, workload and models; flags say otherwise (schedlab scenario list)")
 	fl.StringVar(&f.cluster, "cluster", "", "nodes: a shorthand such as 8x8xA100, pool:128cpu or \"1000x(64cpu,512gb,8xH100)\",\nor a file (default: what the trace names)")
 	fl.StringVar(&f.format, "format", "", "format of the trace (default: detected)")
 	fl.StringVar(&f.estimates, "estimates", "trace", "run-time estimates that policies see: trace, perfect or factor:x (of the run time)")
@@ -51,12 +60,26 @@ func (f *simFlags) addSimulation(cmd *cobra.Command) {
 	fl.BoolVar(&f.restart, "restart", false, "a preempted task loses its work (default: it resumes)")
 	fl.DurationVar(&f.overhead, "overhead", 0, "time lost, while holding, at each start after a preemption")
 	fl.DurationVar(&f.horizon, "horizon", 0, "stop so long after the first submit (default: run to the end)")
+	fl.StringVar(&f.failures, "failures", "", "nodes and tasks that fail: mtbf=720h,repair=10m (schedlab help failures)")
+	fl.StringVar(&f.checkpoint, "checkpoint", "", "how tasks save their work: every=10m,cost=30s,restart=1m (schedlab help failures)")
+	fl.DurationVar(&f.profiles.Every, "profile-every", 0, "policies see a load of the nodes that is sampled so often (default: 1s with the other two, else none)")
+	fl.DurationVar(&f.profiles.Delay, "profile-delay", 0, "age at which they see a sample")
+	fl.Float64Var(&f.profiles.Noise, "profile-noise", 0, "standard deviation of its error, 0..1")
+	f.models.add(fl)
 }
 
 // options turns the flags into options, but for policies, seeds and loads.
 func (f *simFlags) options() (experiment.Options, error) {
 	var o experiment.Options
 	var err error
+	if f.scenario != "" {
+		if f.sc, err = scenarios.Open(f.scenario); err != nil {
+			return o, err
+		}
+		if f.sc.Estimates != "" && f.estimates == "trace" {
+			f.estimates = f.sc.Estimates
+		}
+	}
 	if o.Estimates, err = experiment.ParseEstimates(f.estimates); err != nil {
 		return o, asUsage(err)
 	}
@@ -68,7 +91,26 @@ func (f *simFlags) options() (experiment.Options, error) {
 	}
 	o.Sim.KillAtEstimate, o.Sim.Restart, o.Sim.Overhead, o.Sim.Horizon = f.kill, f.restart, f.overhead, f.horizon
 	o.Check = f.check
-	return o, nil
+	if err := f.models.set(&o.Sim); err != nil {
+		return o, err
+	}
+	if f.failures != "" {
+		if o.Sim.Failures, err = sim.ParseFailures(f.failures); err != nil {
+			return o, asUsage(err)
+		}
+	}
+	if f.checkpoint != "" {
+		if o.Sim.Checkpoint, err = sim.ParseCheckpoint(f.checkpoint); err != nil {
+			return o, asUsage(err)
+		}
+	}
+	if f.profiles != (sim.Profiles{}) {
+		o.Sim.Profiles = &f.profiles
+	}
+	if f.sc != nil {
+		f.sc.Simulation.Into(&o.Sim)
+	}
+	return o, asUsage(o.Sim.Check())
 }
 
 const genPrefix = "gen:"
@@ -89,6 +131,12 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64) (src expe
 		}
 		clusterName = f.cluster
 	}
+	if f.sc != nil && nodes == nil && f.sc.Nodes != nil {
+		nodes, clusterName = f.sc.Nodes, cmp.Or(f.sc.Cluster, "of scenario "+f.sc.Name)
+	}
+	if f.sc != nil && path == "" && f.sc.Workload.Trace != "" {
+		path = f.sc.Workload.Trace
+	}
 	if err := (&traceFlags{format: f.format}).check(); err != nil {
 		return src, nil, nil, "", err
 	}
@@ -97,6 +145,11 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64) (src expe
 		return src, nil, nil, "", usagef("--format says how to read a TRACE, and none is read")
 	}
 	switch {
+	case path == "" && f.sc != nil && f.sc.Load(nodes) != nil:
+		src.Load = f.sc.Load(nodes)
+		if nodes == nil && f.sc.Workload.Gen != "" {
+			return src, nil, nil, "", usagef("scenario %s names no cluster; give one with --cluster: %s", f.sc.Name, cluster.Usage)
+		}
 	case path == "":
 		if nodes == nil {
 			if nodes, err = cluster.Parse(gen.ExampleCluster); err != nil {
@@ -253,6 +306,14 @@ one by one.`,
 			if err != nil {
 				return err
 			}
+			if f.sc != nil {
+				if len(f.sc.Policies) > 0 && !cmd.Flags().Changed("policies") {
+					names = strings.Join(f.sc.Policies, ",")
+				}
+				if seeds == "" {
+					seeds = f.sc.Seeds
+				}
+			}
 			if o.Policies, err = parsePolicies(names); err != nil {
 				return err
 			}
@@ -260,7 +321,7 @@ one by one.`,
 			if len(args) == 1 {
 				path = args[0]
 			}
-			generated := path == "" || strings.HasPrefix(path, genPrefix)
+			generated := path == "" && (f.sc == nil || f.sc.Generated()) || strings.HasPrefix(path, genPrefix)
 			if seeds == "" {
 				seeds = "1"
 				if generated {
@@ -289,6 +350,9 @@ one by one.`,
 			}
 			src, w, nodes, clusterName, err := f.source(cmd, path, o.Seeds[0])
 			if err != nil {
+				return err
+			}
+			if err := o.Sim.ReadFaults(nodes); err != nil {
 				return err
 			}
 			o.Source, o.Nodes, o.Pictures, o.Workers = src, nodes, out != "", workers

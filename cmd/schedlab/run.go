@@ -11,7 +11,6 @@ import (
 	"github.com/schedlab/schedlab/benchmarks/report"
 	"github.com/schedlab/schedlab/benchmarks/waits"
 	"github.com/schedlab/schedlab/policies"
-	"github.com/schedlab/schedlab/policies/policytest/check"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
@@ -85,6 +84,9 @@ it with
 				return err
 			}
 			opt.Nodes = nodes
+			if err := opt.Sim.ReadFaults(nodes); err != nil {
+				return err
+			}
 			row, err := o.simulate(cmd, opt, w, spec[0], seed)
 			if err != nil {
 				return err
@@ -93,7 +95,7 @@ it with
 			if len(loads) == 1 {
 				run.Load = loads[0]
 			}
-			res := &experiment.Result{Runs: []report.Run{run}, Summary: report.Summarise([]report.Run{run}), Workload: w}
+			res := &experiment.Result{Runs: []report.Run{run}, Summary: report.Summarise([]report.Run{run}), Workload: w, Notes: opt.Sim.Models()}
 			switch {
 			case f.check && f.horizon == 0:
 				res.Checked = 1
@@ -106,7 +108,7 @@ it with
 	f.add(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&name, "policy", "fifo", "the policy, as name{key=value,...}+placement")
-	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload")
+	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload, and of what breaks at random")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
 	fl.StringVar(&o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where (packed if the name ends in .gz or .zst)")
 	fl.StringVar(&o.journal, "journal", "", "write all facts and orders, for schedlab replay")
@@ -121,7 +123,7 @@ type runOutputs struct{ tasks, journal, metrics, waits string }
 
 // simulate runs the policy and writes the files.
 func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *traces.Workload, spec policies.Spec, seed int64) (row metrics.Row, err error) {
-	c, err := opt.Config(w, spec)
+	c, err := opt.Config(w, spec, seed)
 	if err != nil {
 		return row, err
 	}
@@ -130,7 +132,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	bar := newBar(os.Stderr)
 	c.Progress = func(done, total int) { bar.At(float64(done), float64(total)) }
 	var taps []func(sched.Time, []sched.Event, []sched.Command) error
-	var rec check.Recorder
+	rec := experiment.NewChecker(c)
 	if opt.Check {
 		taps = append(taps, func(now sched.Time, in []sched.Event, out []sched.Command) error {
 			rec.Tap(now, in, out)
@@ -173,7 +175,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 		return row, fmt.Errorf("%s: %w", spec, err)
 	}
 	if opt.Check && c.Horizon == 0 {
-		if err := experiment.Violations(&rec, c, res); err != nil {
+		if err := experiment.Violations(rec, c, res); err != nil {
 			return row, err
 		}
 	}
@@ -219,16 +221,13 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.Spec, seed int64,
 	simulate func(tap func(sched.Time, []sched.Event, []sched.Command) error) (*sim.Result, error),
 ) (res *sim.Result, err error) {
-	tb := *w.Table
-	if c.Estimates != nil {
-		tb.Estimates = c.Estimates
-	}
+	tb := c.Table()
 	settings, err := journalConfig(c)
 	if err != nil {
 		return nil, err
 	}
 	err = writeFile(o.journal, func(out io.Writer) error {
-		jw, err := journal.NewWriter(out, journal.Header{Policy: spec.String(), Seed: seed, Config: settings, Nodes: c.Nodes}, &tb)
+		jw, err := journal.NewWriter(out, journal.Header{Policy: spec.String(), Seed: seed, Config: settings, Nodes: c.Nodes}, tb)
 		if err != nil {
 			return err
 		}

@@ -185,10 +185,13 @@ func (f *simFlags) simulations(ctx context.Context, cmd *cobra.Command, args []s
 	if err := sim.Placeable(w, nodes); err != nil {
 		return nil, nil, err
 	}
+	if err := opt.Sim.ReadFaults(nodes); err != nil {
+		return nil, nil, err
+	}
 	opt.Nodes = nodes
 	configs := make([]sim.Config, len(specs))
 	for i, s := range specs {
-		if configs[i], err = opt.Config(w, s); err != nil {
+		if configs[i], err = opt.Config(w, s, seed); err != nil {
 			return nil, nil, asUsage(err)
 		}
 	}

@@ -156,15 +156,18 @@ func (k *Kernel) profile(e *Event) {
 		next.GPULoad = 0
 	}
 	next.GPULoad = min(next.GPULoad, 1)
+	next.OtherGPUs &= k.room.nodes[e.Node].all()
 	k.room.occupy(e.Node, next.OtherCPU-p.OtherCPU, next.OtherMem-p.OtherMem)
+	k.room.occupyGPUs(e.Node, next.OtherGPUs&^p.OtherGPUs, p.OtherGPUs&^next.OtherGPUs)
 	*p = nodeProfile{next, true}
 	k.pol.Observe(&k.State, *e)
 }
 
 // quotas bounds what tenants and queues hold.
 type quotas struct {
-	tenant, queue map[string]*quotaUse
-	cohorts       []*cohort // nil where nobody lends
+	tenant, queue   map[string]*quotaUse
+	tenants, queues []*quotaUse // the same by number; nil where none has been looked up
+	cohorts         []*cohort   // nil where nobody lends
 }
 
 type quotaUse struct {
@@ -201,7 +204,22 @@ func (q *quotas) of(m map[string]*quotaUse, name string) *quotaUse {
 
 func (q *quotas) both(tb *Table, t TaskID) [2]*quotaUse {
 	c := tb.ClassOf(t)
-	return [2]*quotaUse{q.of(q.tenant, nameOf(tb.Tenants, int(c.Tenant))), q.of(q.queue, nameOf(tb.Queues, int(c.Queue)))}
+	return [2]*quotaUse{q.at(&q.tenants, q.tenant, tb.Tenants, int(c.Tenant)), q.at(&q.queues, q.queue, tb.Queues, int(c.Queue))}
+}
+
+// at returns the entry of a tenant or a queue by its number, which it notes: a name is looked up once.
+func (q *quotas) at(noted *[]*quotaUse, m map[string]*quotaUse, names []string, i int) *quotaUse {
+	if uint(i) < uint(len(*noted)) && (*noted)[i] != nil {
+		return (*noted)[i]
+	}
+	u := q.of(m, nameOf(names, i))
+	if i >= 0 {
+		if i >= len(*noted) {
+			*noted = append(*noted, make([]*quotaUse, i+1-len(*noted))...)
+		}
+		(*noted)[i] = u
+	}
+	return u
 }
 
 func nameOf(names []string, i int) string {

@@ -33,6 +33,8 @@ type Input struct {
 	Preemptions, Restarts          int64
 	CauseSeconds                   [sched.NumCauses]float64
 	FragmentationGPUs              float64       // time-mean; NaN where it has no meaning
+	Decisions                      int64         // times that the policy was asked
+	NodeHours, NodePrice           float64       // h that nodes were on; what one costs, 0: nothing is said of it
 	LowerBound                     float64       // s, of the makespan; NaN if unknown
 	Wall                           time.Duration // the simulator's own time; 0 if unknown
 }
@@ -117,6 +119,10 @@ func Compute(in Input) Row {
 	r := Row{
 		Preemptions: in.Preemptions, Restarts: in.Restarts, LostWorkGPU: in.LostGPUSeconds, FragmentationGPUs: in.FragmentationGPUs,
 		CauseSeconds: in.CauseSeconds, LowerBound: in.LowerBound, Tasks: int64(n), SimWall: math.NaN(),
+	}
+	r.Decisions, r.NodeHours, r.Cost = in.Decisions, in.NodeHours, math.NaN()
+	if in.NodePrice > 0 {
+		r.Cost = in.NodeHours * in.NodePrice
 	}
 	if in.Wall > 0 {
 		r.SimWall = in.Wall.Seconds()

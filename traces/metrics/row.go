@@ -38,6 +38,9 @@ type Row struct {
 	Tasks, Finished           int64 // all tasks of the trace; those that are done
 	Failed, Dropped, Rejected int64 // failed for good; cancelled, as the successors of a failed one; refused
 
+	Decisions       int64   // times that the policy was asked
+	NodeHours, Cost float64 // h that nodes were on; their price, NaN where an hour has none
+
 	SimWall float64 // s of the simulator's own time
 
 	CauseSeconds [sched.NumCauses]float64 // waiting by cause, task-seconds
@@ -108,6 +111,9 @@ var Metrics = []Metric{
 	{"failed", "", "failed", Less, nil, func(r *Row) *int64 { return &r.Failed }},
 	{"dropped", "", "dropped", Less, nil, func(r *Row) *int64 { return &r.Dropped }},
 	{"rejected", "", "rejected", Neither, nil, func(r *Row) *int64 { return &r.Rejected }},
+	{"decisions", "", "decisions", Neither, nil, func(r *Row) *int64 { return &r.Decisions }},
+	{"node_hours", "h", "node hours", Less, func(r *Row) *float64 { return &r.NodeHours }, nil},
+	{"cost", "", "cost", Less, func(r *Row) *float64 { return &r.Cost }, nil},
 	{"sim_wall_s", "s", "sim time", Neither, func(r *Row) *float64 { return &r.SimWall }, nil},
 }
 

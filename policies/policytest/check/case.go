@@ -25,6 +25,7 @@ type Case struct {
 	KillAtEstimate bool                            // a run longer than its estimate is cut there
 	Overhead       time.Duration                   // held and wasted at each start after a preemption
 	Late           time.Duration                   // ends may be told, and room given back, up to so much later (a decision window)
+	Saving         *Saving                         // how running tasks save their work; nil: they do not
 }
 
 // Fault is one thing that goes wrong: with Attempt 0 the loss (or, Up, the return) of a node at an instant; otherwise that attempt
@@ -67,8 +68,9 @@ type Span struct {
 	Gone    []sched.Time // when the node of On[i] was lost, Never if it was not; nil if none was
 	How     How
 
-	begin, end int64   // the recorder's order of facts and orders, 0 if unknown
-	gone       []int64 // likewise
+	asked      sched.Time // when it was last ordered to stop
+	begin, end int64      // the recorder's order of facts and orders, 0 if unknown
+	gone       []int64    // likewise
 }
 
 // Until returns when placement i was given back: at the loss of its node, or at the end of the attempt.

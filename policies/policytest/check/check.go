@@ -12,7 +12,7 @@ import (
 
 // Violation is one broken promise, in words for people.
 type Violation struct {
-	Rule string       // short and stable: "capacity", "devices", "constraint", "node-down", "gang", "attempts", "precedence", "service", "outcome", "end", "stream", "csv"
+	Rule string       // short and stable: "capacity", "devices", "constraint", "node-down", "gang", "attempts", "precedence", "service", "outcome", "end", "stream", "csv", "lost-work"
 	Task sched.TaskID // Nobody if it is about no one task
 	At   sched.Time
 	Text string
@@ -50,7 +50,7 @@ func (k *checker) bad(rule string, t sched.TaskID, at sched.Time, format string,
 //   - GPU type, labels and taints allow the node; the node was up
 //   - all replicas of a gang start in one start; one attempt at a time, numbered from 1
 //   - no task before its submission or the end of its predecessors, nor before its backoff is over
-//   - service given = run time (see work.go), also across preemptions
+//   - service given = run time (see work.go), also across preemptions; with Saving, that of what was saved (see saving.go), and what is lost adds up
 //   - outcomes agree with the spans, waits are not negative, every task is over
 func Check(c Case, spans []Span, outcome func(sched.TaskID) sched.Outcome) []Violation {
 	k := &checker{c: c}
@@ -73,6 +73,7 @@ func Check(c Case, spans []Span, outcome func(sched.TaskID) sched.Outcome) []Vio
 	for t := range n {
 		k.task(sched.TaskID(t), byTask[t], outcome)
 	}
+	k.lostWork()
 	return k.found
 }
 
@@ -363,7 +364,11 @@ func (k *checker) task(t sched.TaskID, spans []*Span, outcome func(sched.TaskID)
 	}
 
 	k.backoff(t, spans)
-	k.service(t, spans, o, outcome)
+	if k.c.Saving != nil {
+		k.saved(t, spans, o, outcome)
+	} else {
+		k.service(t, spans, o, outcome)
+	}
 
 	// The outcome against the spans.
 	if !o.Phase.Over() {

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -20,6 +21,9 @@ type Recorder struct {
 	order    int64
 	problems []Violation
 	rejected map[sched.TaskID]bool
+	faults   []Fault
+	outages  []Outage
+	hit      []int // scratch
 	batches  int
 	commands int
 }
@@ -67,14 +71,31 @@ func (r *Recorder) fact(now sched.Time, e *sched.Event) {
 		} else {
 			r.close(now, e, Halted)
 		}
+	case sched.DependencyDown, sched.DependencyUp:
+		if e.More == nil || e.More.Name != sched.CheckpointStorage {
+			return
+		}
+		last := len(r.outages) - 1
+		if open := last >= 0 && r.outages[last].To == sched.Never; open && e.Kind == sched.DependencyUp {
+			r.outages[last].To = now
+		} else if !open && e.Kind == sched.DependencyDown {
+			r.outages = append(r.outages, Outage{now, sched.Never})
+		}
 	case sched.NodeDown:
+		r.faults = append(r.faults, Fault{At: now, Node: e.Node})
 		r.down[e.Node] = true
-		for i := range r.spans { // in the order of starts
+		r.hit = r.hit[:0]
+		for _, i := range r.live {
+			r.hit = append(r.hit, i)
+		}
+		slices.Sort(r.hit) // in the order of starts
+		for _, i := range r.hit {
 			r.lose(now, &r.spans[i], e.Node)
 		}
 	case sched.NodeDrain:
 		r.down[e.Node] = true
 	case sched.NodeUp:
+		r.faults = append(r.faults, Fault{At: now, Node: e.Node, Up: true})
 		delete(r.down, e.Node)
 	}
 }
@@ -143,6 +164,9 @@ func (r *Recorder) command(now sched.Time, c *sched.Command) {
 			r.problem(c.Task, now, "an order to stop attempt %d, which was never started or is not the newest", c.Attempt)
 		case r.spans[i].How != Open && r.spans[i].How != Lost:
 			r.problem(c.Task, now, "an order to stop attempt %d, which is known to be %s", c.Attempt, r.spans[i].How)
+		}
+		if ok {
+			r.spans[i].asked = now
 		}
 		r.stopping[c.Task] = c.Attempt
 	case sched.Reject:
