@@ -46,6 +46,8 @@ type CriticalPath struct {
 	Patience time.Duration // 0: as above
 	Score    int           // nodes scored at most; 0: all
 	First    bool          // first fit instead of the node score
+	Finish   bool          // choose pairs of task and node where nodes differ; see matching
+	Match    MatchWeights  // with Finish
 
 	lines   lines.Lines
 	fresh   []sched.TaskID // became ready since the last decision; not in their lines yet
@@ -76,6 +78,7 @@ type CriticalPath struct {
 	scored  []scoredNode
 	reserve reservation
 	holder  sched.TaskID // whose reservation stands in this decision
+	match   matching
 }
 
 // Weights are the weights of the terms of CriticalPath's priority, at least 0.
@@ -257,6 +260,7 @@ func (p *CriticalPath) refresh(s *sched.State) {
 	p.stale = false
 	p.count, p.area, p.est, p.meanA, p.grace = 0, 0, 0, 0, 0
 	p.backlog, p.wants = 0, wants{gpu: p.wants.gpu[:0]}
+	p.match.forget()
 	for t := range sched.TaskID(s.Known()) {
 		if s.Phase(t) != sched.Unknown {
 			p.take(s, t)
@@ -524,13 +528,7 @@ func newAsks(s *sched.State, d sched.DemandID) asks {
 // key returns the part of the priority that does not depend on the moment, as a key: smallest first.
 func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 	task, cl := s.Task(t), s.Class(t)
-	rank := 1.0
-	if j := p.path(s, t); j != nil {
-		rank = min(float64(p.rankOf(s, t))/float64(max(j.keyed, 1)), 1)
-		rank *= rank
-		rank *= rank
-		rank *= rank
-	}
+	rank := p.rankTerm(s, t)
 	latency := cl.Criticality
 	if dl := task.Deadline; dl != sched.Never {
 		left := dl.Sub(s.FirstReady(t))
@@ -554,6 +552,18 @@ func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 		key += int64(math.Round(p.W.Age * unit * (float64(s.FirstReady(t)) / float64(p.patience()))))
 	}
 	return key
+}
+
+// rankTerm returns the term of the upward rank.
+func (p *CriticalPath) rankTerm(s *sched.State, t sched.TaskID) float64 {
+	rank := 1.0
+	if j := p.path(s, t); j != nil {
+		rank = min(float64(p.rankOf(s, t))/float64(max(j.keyed, 1)), 1)
+		rank *= rank
+		rank *= rank
+		rank *= rank
+	}
+	return rank
 }
 
 // isLast reports whether some successor waits for t alone.
@@ -589,6 +599,9 @@ func (p *CriticalPath) ask(s *sched.State, t sched.TaskID, sign int64) {
 	p.backlog += sign * int64(math.Round(min(a.share*s.Estimate(t).Seconds(), 1e6)*1e9))
 	p.wants.cpu += sign * a.cpu
 	p.wants.mem += sign * a.mem
+	if p.match.on {
+		p.match.ask(s, t, sign)
+	}
 	if a.gpu == 0 {
 		return
 	}
@@ -634,6 +647,10 @@ func (p *CriticalPath) heat(s *sched.State, d sched.DemandID) float64 {
 // Decide starts ready tasks in the order of their priority, past what does not fit, beside the reservation of the oldest overdue task.
 func (p *CriticalPath) Decide(r *sched.Round) {
 	p.scores.tops = p.Score <= 0
+	if p.Finish && p.matches(r.State) {
+		p.decideMatched(r)
+		return
+	}
 	if len(p.fresh)+len(p.lines.Open()) <= 1 && !p.stale && !p.overdue(r.State) && p.decideOne(r) {
 		p.fresh = p.fresh[:0]
 		return
@@ -939,16 +956,21 @@ var criticalPathEntry = Entry{
 		{Name: "heat", Default: num(DefaultWeights.Heat), About: "weight of the heat of the demanded resource"},
 		{Name: "age", Default: num(DefaultWeights.Age), About: "weight of the waiting time, in patiences"},
 		{Name: "patience", Default: auto, About: "wait after which a task gets a reservation; auto is 20 x the mean estimate + 4 x the time that the whole cluster needs for what is ready, at most 100 x the mean estimate"},
+		{Name: "urgency", Default: num(DefaultMatch.Urgency), About: "place=finish: weight of the upward rank in what is left of the makespan, in place of rank"},
+		{Name: "advantage", Default: num(DefaultMatch.Advantage), About: "place=finish: weight of the logarithm of a pair's comparative disadvantage"},
+		{Name: "decline", Default: num(DefaultMatch.Decline), About: "place=finish: comparative disadvantage, at least 1, beyond which a task rather waits"},
 		{Name: "score", Default: "8", About: "nodes scored at most; 0: all on which the task fits"},
-		{Name: "place", Default: "seed", Choices: []string{"seed", "first"}, About: "node choice: the node score, or first fit"},
+		{Name: "place", Default: "finish", Choices: []string{"finish", "published", "first"}, About: "node choice: pairs of task and node by expected finish where nodes differ, the node score as it was published, or first fit"},
 	},
 	New: func(a Args) (sched.Policy, error) {
+		match := MatchWeights{Urgency: a.Float("urgency"), Advantage: a.Float("advantage"), Decline: max(a.Float("decline"), 1)}
 		return &CriticalPath{
+			Match: match,
 			W: Weights{
 				Rank: a.Float("rank"), Latency: a.Float("latency"), Share: a.Float("share"), Preds: a.Float("preds"),
 				Heat: a.Float("heat"), Age: a.Float("age"),
 			},
-			Patience: a.Duration("patience"), Score: int(a.Float("score")), First: a.Text("place") == "first",
+			Patience: a.Duration("patience"), Score: int(a.Float("score")), First: a.Text("place") == "first", Finish: a.Text("place") == "finish",
 		}, nil
 	},
 }

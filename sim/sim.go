@@ -38,6 +38,7 @@ type Config struct {
 	Memory         *Memory         // tasks use another amount of memory than they ask for; nil: what they ask for
 	Tenants        *Tenants        // their quotas; nil: none
 	Elastic        *Elastic        // queues that scale; nil: all nodes are there all the time
+	Staging        *Staging        // how input comes to nodes; nil: as sched.Fetch says
 	NodePrice      float64         // of a node-hour: nothing in a run depends on it
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
 	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
@@ -98,6 +99,7 @@ type run struct {
 	stops    []sched.Event // reports of the last decision's stops
 	lostGPU  float64
 	lostCPU  float64
+	stager   *stager // nil without Config.Staging
 	series   seriesBuilder
 	frag     fragMeter
 	m        *models // nil: none
@@ -154,7 +156,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			r.faults = append(r.faults, f)
 		}
 	}
-	r.plain = !r.hetero && tb.EdgeBytes == nil && !r.KillAtEstimate && len(r.taskFail) == 0
+	r.plain = !r.hetero && tb.EdgeBytes == nil && tb.Data == nil && !r.KillAtEstimate && len(r.taskFail) == 0
 	slices.SortStableFunc(r.faults, func(a, b Fault) int { return cmpTime(a.At, b.At) })
 	first := sched.Time(0)
 	if len(tb.Tasks) > 0 {
@@ -182,6 +184,12 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	}
 	if r.m = newModels(r, first); r.m != nil {
 		r.plain = false
+	}
+	if c.Staging != nil {
+		if err := c.Staging.Check(); err != nil {
+			return nil, err
+		}
+		r.stager, r.plain = newStager(r), false
 	}
 	span := time.Minute
 	if n := len(tb.Tasks); n > 0 {
@@ -530,6 +538,9 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 			r.fates[t] = fate{sched.Killed, c.Attempt}
 		}
 	}
+	if r.stager != nil {
+		r.stager.begin(now, c)
+	}
 	d += r.staging(t)
 	r.acted = true
 	var w *work
@@ -567,9 +578,13 @@ func (r *run) begin(now sched.Time, c *sched.Command) {
 	r.ends.push(end{now.Add(d), t, c.Attempt})
 }
 
-// staging returns how long the present attempt holds its room before its work begins, because what its predecessors send is not there yet.
+// staging returns how long the present attempt holds its room before its work begins, because what its predecessors send, or its own input, is
+// not there yet.
 func (r *run) staging(t sched.TaskID) time.Duration {
-	if r.tb.EdgeBytes == nil {
+	if r.stager != nil {
+		return r.stager.wait[t]
+	}
+	if r.tb.EdgeBytes == nil && r.tb.Data == nil {
 		return 0
 	}
 	return r.k.WorkBegins(t).Sub(r.k.StartedAt(t))

@@ -45,3 +45,107 @@ func TestAStartBeforeItsDataHoldsItsRoomAndWorksFromThen(t *testing.T) {
 		}
 	}
 }
+
+// chain is two tasks of 10 s and 4 s on one GPU, whose inputs of 3 GB and 5 GB (10^9 bytes) are fetched at 1 GB/s after 0.5 s.
+func chain(t *testing.T) (*traces.Workload, []sched.NodeSpec) {
+	gpu := func(id string, run time.Duration, in int64, after ...string) traces.Row {
+		return traces.Row{Job: "j", ID: id, Run: run, Estimate: run, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}, InputBytes: in, After: after}
+	}
+	w := workload(t, gpu("a", 10*s, 3e9), gpu("b", 4*s, 5e9, "a"))
+	ns := nodes(1, 8, 1)
+	ns[0].StorageMBps, ns[0].StorageLatency = 1000, 500*time.Millisecond
+	return w, ns
+}
+
+// TestTwoChainedTransfers holds the end of a chain of two against s1 + r1 + s2 + r2, and s1 + max(r1, s2) + r2 where the second fetch goes
+// beside the first run: exactly.
+func TestTwoChainedTransfers(t *testing.T) {
+	const s1, r1, s2, r2 = 3500, 10000, 5500, 4000                                                         // ms
+	direct := (100*time.Microsecond + 500*time.Millisecond) + (10*time.Microsecond + 5*time.Second/12 + 1) // 3 GB at 6 GB/s, then 5 GB at 12 GB/s: hot
+	for _, c := range []struct {
+		name string
+		st   *sim.Staging
+		run  time.Duration // of a
+		want time.Duration
+	}{
+		{"nothing said", nil, 10 * s, (s1 + r1 + s2 + r2) * time.Millisecond},
+		{"apart", &sim.Staging{}, 10 * s, (s1 + r1 + s2 + r2) * time.Millisecond},
+		{"overlapped", &sim.Staging{Overlap: true}, 10 * s, (s1 + r1 + r2) * time.Millisecond},
+		{"overlapped, the fetch is longer", &sim.Staging{Overlap: true}, 2 * s, (s1 + s2 + r2) * time.Millisecond},
+		{"tiers", &sim.Staging{Tiers: &sim.Tiers{}}, 10 * s, (s1+r1+s2+r2)*time.Millisecond + direct},
+	} {
+		w, ns := chain(t)
+		w.Run[0], w.Estimates[0] = c.run, c.run
+		res, err := sim.Run(context.Background(), sim.Config{Workload: w, Nodes: ns, Policy: &policies.List{}, Staging: c.st})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := time.Duration(res.Last)
+		if d := got - c.want; c.name == "tiers" && (d < -1 || d > 1) || c.name != "tiers" && d != 0 {
+			t.Errorf("%s: the chain ends after %v, want %v", c.name, got, c.want)
+		}
+		if res.GPUSeconds != got.Seconds() {
+			t.Errorf("%s: %v GPU seconds, want %v: staging holds the GPU", c.name, res.GPUSeconds, got.Seconds())
+		}
+	}
+}
+
+// TestStagingsOfOneLinkWaitForEachOther starts three fetches of 2 s at once on a link: apart they take 2 s each, on one link they end after 2, 4
+// and 6 s, and on another node none is in the way.
+func TestStagingsOfOneLinkWaitForEachOther(t *testing.T) {
+	var rows []traces.Row
+	for range 4 {
+		rows = append(rows, with(cpus(0, 1*s, 1), func(r *traces.Row) { r.InputBytes = 2e9 }))
+	}
+	w := workload(t, rows...)
+	ns := nodes(2, 3, 0)
+	for i := range ns {
+		ns[i].StorageMBps = 1000
+	}
+	for _, c := range []struct {
+		shared bool
+		ends   []sched.Time
+	}{{false, []sched.Time{at(3), at(3), at(3), at(3)}}, {true, []sched.Time{at(3), at(5), at(7), at(3)}}} {
+		res, err := sim.Run(context.Background(), sim.Config{Workload: w, Nodes: ns, Policy: &policies.List{}, Staging: &sim.Staging{Contention: c.shared}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range c.ends {
+			if got := res.Outcome(sched.TaskID(i)).End; got != want {
+				t.Errorf("contention %t: task %d ends at %v s, want %v", c.shared, i, got.Seconds(), want.Seconds())
+			}
+		}
+	}
+}
+
+// TestRunTimesFollowTheTable runs four kinds one after the other on each of three GPU types and holds each against a table worked out by hand:
+// 60 s of work at throughputs relative to the reference, 1.
+func TestRunTimesFollowTheTable(t *testing.T) {
+	table := map[string]map[string]float64{ // kind, type: run time in s
+		"resnet50":       {"V100": 60, "P100": 100, "K80": 400},
+		"transformer":    {"V100": 60, "P100": 75, "K80": 120},
+		"recommendation": {"V100": 60, "P100": 24, "K80": 40},
+		"cyclegan":       {"V100": 60, "P100": 120, "K80": 480},
+	}
+	speed := map[string]map[string]int64{ // 1e-3
+		"resnet50": {"V100": 1000, "P100": 600, "K80": 150}, "transformer": {"V100": 1000, "P100": 800, "K80": 500},
+		"recommendation": {"V100": 1000, "P100": 2500, "K80": 1500}, "cyclegan": {"V100": 1000, "P100": 500, "K80": 125},
+	}
+	for kind, byType := range table {
+		for typ, want := range byType {
+			row := traces.Row{Kind: kind, Run: 60 * s, Estimate: 60 * s, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}}
+			for _, g := range []string{"V100", "P100", "K80"} {
+				row.SpeedOn = append(row.SpeedOn, sched.SpeedOn{GPUType: g, Nano: speed[kind][g] * 1e6})
+			}
+			ns := nodes(1, 8, 1)
+			ns[0].GPUType = typ
+			res, err := sim.Run(context.Background(), sim.Config{Workload: workload(t, row), Nodes: ns, Policy: &policies.List{}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := res.Outcome(0).End.Seconds(); got != want {
+				t.Errorf("%s on %s: %v s, want %v", kind, typ, got, want)
+			}
+		}
+	}
+}

@@ -69,7 +69,7 @@ func TestTheTerminalIsGivenBack(t *testing.T) {
 			if x.fail {
 				src.(*breaking).left = 10
 			}
-			ctx, cancel := context.WithCancel(context.Background())
+			ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM) // as the command does
 			defer cancel()
 			ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM) // as the command does
 			defer stop()

@@ -609,7 +609,7 @@ func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
 	return most
 }
 
-// stage notes how long after its start an attempt waits, holding its room, for what its predecessors send.
+// stage notes how long after its start an attempt waits, holding its room, for what its predecessors send and for its own input.
 func (k *Kernel) stage(t TaskID, slot int32) {
 	if int(slot) >= len(k.staging) {
 		k.staging = append(k.staging, make([]time.Duration, len(k.runs)-len(k.staging))...)
@@ -617,7 +617,10 @@ func (k *Kernel) stage(t TaskID, slot int32) {
 	r := &k.runs[slot]
 	at := r.start
 	for _, p := range r.on {
-		at = max(at, k.Sent(t, p.Node))
+		at = max(at, r.start.Add(k.InputTime(t, p.Node)))
+		if k.tb.EdgeBytes != nil {
+			at = max(at, k.Sent(t, p.Node))
+		}
 	}
 	k.staging[slot] = at.Sub(r.start)
 }
@@ -861,7 +864,7 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 		r.kept = k.keptOf(t)
 	}
 	r.est = k.attempt(t, r)
-	if k.tb.EdgeBytes != nil {
+	if k.tb.EdgeBytes != nil || k.tb.Data != nil {
 		k.stage(t, rw.at)
 	}
 	k.running++

@@ -833,7 +833,7 @@ func (k *Kernel) bookRuns() error {
 				return fmt.Errorf("task %d is out of the order of start", r.task)
 			}
 			first, last = false, r.start
-			if k.tb.EdgeBytes != nil {
+			if k.tb.EdgeBytes != nil || k.tb.Data != nil {
 				k.stage(r.task, i)
 			}
 		}

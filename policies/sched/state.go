@@ -495,27 +495,27 @@ func (s *State) Sent(t TaskID, n NodeID) Time {
 	return at
 }
 
-// DataReady returns when the data of t is on node n: what its predecessors send (see Sent), and its own input, if that transfer began now:
-// latency of the storage plus size by its bandwidth where the node states one, now where the input lies there or there is none. A driver makes
-// an attempt wait for what is sent only; its own input is for policies to weigh.
+// DataReady returns when the data of t is on node n: what its predecessors send (see Sent), and its own input, if it is fetched from now on
+// (see Fetch).
 func (s *State) DataReady(t TaskID, n NodeID) Time {
+	at := s.now.Add(s.InputTime(t, n))
 	if s.tb.EdgeBytes != nil {
-		return max(s.inputReady(t, n), s.Sent(t, n))
-	}
-	return s.inputReady(t, n)
-}
-
-func (s *State) inputReady(t TaskID, n NodeID) Time {
-	d, ok := s.tb.Data[t]
-	spec := &s.room.specs[n]
-	if !ok || d.Input == 0 || d.At == spec.Name {
-		return s.now
-	}
-	at := s.now.Add(spec.StorageLatency)
-	if spec.StorageMBps > 0 {
-		at = at.Add(time.Duration(float64(d.Input) / (spec.StorageMBps * 1e6) * 1e9))
+		at = max(at, s.Sent(t, n))
 	}
 	return at
+}
+
+// InputTime returns how long t fetches its own input on node n before it works there; see Fetch. A driver may know of links that are shared
+// or of data that came early, and take longer or shorter.
+func (s *State) InputTime(t TaskID, n NodeID) time.Duration {
+	if s.tb.Data == nil {
+		return 0
+	}
+	d, ok := s.tb.Data[t]
+	if !ok {
+		return 0
+	}
+	return Fetch(&d, &s.room.specs[n])
 }
 
 // Outcome returns what became of t so far.

@@ -182,6 +182,23 @@ func Transfer(bytes int64, from, to *NodeSpec) time.Duration {
 	return d
 }
 
+// Fetch returns how long a task fetches its input before it works on a node: the latency of the node's storage and the bytes at its bandwidth
+// (none stated: no time for them). It is 0 where the input lies on that node, or is nothing.
+func Fetch(d *Data, n *NodeSpec) time.Duration {
+	if d.Input <= 0 || d.At != "" && d.At == n.Name {
+		return 0
+	}
+	at := n.StorageLatency
+	if n.StorageMBps > 0 {
+		ns := math.Round(float64(d.Input) * 1000 / n.StorageMBps)
+		if ns >= 1<<62 {
+			return time.Duration(Never)
+		}
+		at += time.Duration(ns)
+	}
+	return at
+}
+
 // MaxDevices is the largest number of GPUs on a node whose indexes are told apart: a Devices set has that many bits.
 const MaxDevices = 64
 

@@ -108,9 +108,21 @@ type part struct {
 	n           int // attempts that count
 }
 
-// staging returns how long an attempt that starts then waits for what its predecessors, of these ends and nodes, send.
+// staging returns how long an attempt that starts then waits for its input, and for what its predecessors, of these ends and nodes, send.
 func (c *Case) staging(t sched.TaskID, start sched.Time, on []sched.Placement, pred func(p sched.TaskID) (sched.Time, sched.NodeID)) time.Duration {
 	tb, wait := c.Table, time.Duration(0)
+	if in := tb.Data[t]; in.Input > 0 {
+		for _, place := range on {
+			if place.Node < 0 || int(place.Node) >= len(c.Nodes) || c.Nodes[place.Node].Name == in.At {
+				continue
+			}
+			n, takes := &c.Nodes[place.Node], 0.0
+			if n.StorageMBps > 0 {
+				takes = float64(in.Input) / (n.StorageMBps / 1000) // ns
+			}
+			wait = max(wait, n.StorageLatency+time.Duration(math.Round(takes)))
+		}
+	}
 	for _, p := range tb.Preds(t) {
 		bytes := int64(0)
 		for i := tb.SuccOff[p]; i < tb.SuccOff[p+1] && len(tb.EdgeBytes) > 0; i++ {
