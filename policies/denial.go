@@ -113,7 +113,7 @@ func (p *Preemptive) fitsNowhere(s *sched.State, d sched.DemandID) bool {
 // look takes in how much of what comes can be told without a search of all running tasks, at the begin of a decision.
 func (p *Preemptive) look(s *sched.State) {
 	p.quotas = s.Quotas()
-	p.near = p.Place == nil && p.stop.near.sees(s)
+	p.near = p.Place == nil && p.Loss == nil && p.stop.near.sees(s)
 }
 
 // reopen opens the lines whose first tasks may find room, or room may be made for them, since something has changed.

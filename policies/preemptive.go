@@ -19,6 +19,7 @@ type Preemptive struct {
 	Mild  bool  // a task stops none of the same key
 	Place Place // nil: first fit
 	Skip  bool  // pass over what does not fit
+	Loss  Loss  // if not nil: what a stop costs counts, see Loss
 
 	laxity int64                                // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
 	grows  bool                                 // the keys of waiting tasks fall against the ranks of running ones as time goes by
@@ -56,7 +57,9 @@ func (p *Preemptive) Observe(s *sched.State, e sched.Event) {
 			p.push(s, e.Task)
 		}
 		p.forget()
-	case sched.JobArrived, sched.Started, sched.CheckpointDone:
+	case sched.CheckpointDone:
+		p.stirred = p.stirred || p.Loss != nil // it costs less now to stop it
+	case sched.JobArrived, sched.Started:
 	default:
 		p.stirred = true
 	}
@@ -244,6 +247,8 @@ func (p *Preemptive) orders(key int64) bool { return !p.Falls && !p.Sinks || key
 func (p *Preemptive) search(r *sched.Round, t sched.TaskID, place Place) bool {
 	switch {
 	case p.evict != nil:
+	case p.Loss != nil:
+		p.evict = worthwhile(p.Key, p.Loss)
 	case p.laxity > 0:
 		p.evict = func(s *sched.State, running, t sched.TaskID) (int64, bool) {
 			rank := laxityRunning(s, running)

@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"fmt"
+
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -45,13 +47,17 @@ func (*sinking) part(*sched.State, sched.TaskID, cell) (low, high int64) { retur
 var srsfEntry = Entry{
 	Name: "srsf", Summary: "Shortest remaining service first: estimated work left x GPUs, preemptive.", Placed: true, Starves: true,
 	About: "The least work left x GPUs first; a running task with more left is stopped where that makes room. Service of tasks without GPUs is in cores x time. " +
-		"Long and wide tasks may starve. With repack=true nothing is kept out by where others run: Muri's rule, which takes migration to be free.",
+		"Long and wide tasks may starve. With victims=lost or saved it counts what a stop costs. With repack=true nothing is kept out by where others run: Muri's rule, which takes migration to be free.",
 	Source: "Shortest remaining service first of Tiresias (Gu et al., NSDI 2019, section 3) and Muri (Zhao et al., SIGCOMM 2022).",
-	Params: []Param{preemptParam, skipParam, repackParam},
+	Params: []Param{preemptParam, skipParam, repackParam, victimsParam},
 	New: repacking(RemainingService, func(a Args) (sched.Policy, error) {
+		loss, err := lossOf(a, true)
+		if err != nil {
+			return nil, fmt.Errorf("srsf: %w", err)
+		}
 		if !a.Bool(preemptParam.Name) {
 			return keyed(RemainingService)(a)
 		}
-		return &Preemptive{Key: RemainingService, Sinks: true, Place: a.Place, Skip: a.Bool("skip")}, nil
+		return &Preemptive{Key: RemainingService, Sinks: true, Place: a.Place, Skip: a.Bool("skip"), Loss: loss}, nil
 	}),
 }

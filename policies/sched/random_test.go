@@ -280,7 +280,7 @@ func (w *world) restart() {
 		if w.k.Outcome(id) != k.Outcome(id) || w.k.Phase(id) != Unknown && (w.k.Remaining(id) != k.Remaining(id) || w.k.Attained(id) != k.Attained(id) || w.k.ReadySince(id) != k.ReadySince(id)) {
 			w.t.Fatalf("task %d is not what it was", t)
 		}
-		if ph := w.k.Phase(id); ph != Unknown && !ph.Over() && (w.k.AtRisk(id) != k.AtRisk(id) || w.k.StopLoss(id) != k.StopLoss(id) || w.k.CheckpointCost(id) != k.CheckpointCost(id) || w.k.CheckpointedAt(id) != k.CheckpointedAt(id)) {
+		if ph := w.k.Phase(id); ph != Unknown && !ph.Over() && (w.k.AtRisk(id) != k.AtRisk(id) || w.k.StopLoss(id) != k.StopLoss(id) || w.k.CheckpointCost(id) != k.CheckpointCost(id) || w.k.CheckpointedAt(id) != k.CheckpointedAt(id) || w.k.RestoreCost() != k.RestoreCost()) {
 			w.t.Fatalf("the checkpoints of task %d are not what they were", t)
 		}
 	}

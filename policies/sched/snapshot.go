@@ -392,6 +392,7 @@ func (e *encoder) savings(k *Kernel) {
 			n++
 		}
 	}
+	e.uint(uint64(k.restored))
 	e.uint(uint64(n))
 	for t := range k.saving {
 		if s := &k.saving[t]; s.attempt > 0 && !k.Phase(TaskID(t)).Over() {
@@ -406,6 +407,7 @@ func (e *encoder) savings(k *Kernel) {
 
 func (d *decoder) savings(k *Kernel) {
 	k.saving = make([]saving, len(k.rows))
+	k.restored = time.Duration(d.length("time"))
 	d.many("checkpoints", len(k.rows), func(int) {
 		t := d.below(len(k.rows), "task")
 		s := saving{attempt: int32(d.upTo(math.MaxInt32/2, "attempts")), cost: time.Duration(d.length("cost")), paid: time.Duration(d.length("time")), at: d.since(k.now)}
