@@ -3,14 +3,16 @@ GO ?= go
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test race fuzz bench bench-live bench-short bench-compare bench-baseline bench-readme bench-growth verify crash slurm demo pictures clean
+.PHONY: help deps build check test race fuzz bench bench-live bench-short bench-compare bench-baseline bench-readme bench-growth verify crash slurm demo pictures pictures-tui clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## fetch the modules and build the tools that check uses
+deps: ## fetch the modules, build the tools that check uses, and get tmux, in which the terminal UI is tested
 	$(GO) mod download
 	$(GO) build -o bin/ honnef.co/go/tools/cmd/staticcheck mvdan.cc/gofumpt
+	@command -v tmux >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends tmux >/dev/null; } || \
+		echo "tmux is not here and cannot be installed: the tests that type into a terminal are skipped"
 
 build: ## build bin/schedlab
 	$(GO) build -trimpath -o bin/schedlab ./cmd/schedlab
@@ -76,6 +78,9 @@ demo: build ## compare three policies on the built-in example; plots in out/
 pictures: build ## draw the README's pictures again
 	bin/schedlab compare --policies fifo,rr,sjf,easy,critical-path --out out >/dev/null
 	cp out/wait-cdf.png out/gantt-critical-path.png benchmarks/pictures/
+
+pictures-tui: ## draw the README's frames of the terminal UI again
+	SCHEDLAB_PICTURES=$(CURDIR)/benchmarks/pictures $(GO) test -count=1 -run TestPicturesOfTheTerminalUI ./cmd/schedlab
 
 clean: ## remove what the other targets made
 	rm -rf bin out

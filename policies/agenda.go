@@ -478,19 +478,24 @@ type gap struct{ amount }
 
 // gapOn returns what a task of the demand, all its replicas together, lacks on a node now.
 func gapOn(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
-	room, dem := s.Room(), &s.Table().Demands[d]
-	k := int64(dem.Gang) // 1, or all on the only node
-	g := gap{amount{math.MinInt64 / 2, math.MinInt64 / 2, math.MinInt32 / 2}}
-	if dem.Need.CPU > 0 {
-		g.cpu = k*dem.Need.CPU - room.FreeCPU(n)
+	room := s.Room()
+	return gap{wanted(&s.Table().Demands[d]).minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
+}
+
+// wanted is what all replicas of a demand together ask for: one, or all of a gang on the only node. What they do not ask for is far below what any node
+// lacks.
+func wanted(d *sched.Demand) amount {
+	k, a := int64(d.Gang), amount{math.MinInt64 / 2, math.MinInt64 / 2, math.MinInt32 / 2}
+	if d.Need.CPU > 0 {
+		a.cpu = k * d.Need.CPU
 	}
-	if dem.Need.Mem > 0 {
-		g.mem = k*dem.Need.Mem - room.FreeMem(n)
+	if d.Need.Mem > 0 {
+		a.mem = k * d.Need.Mem
 	}
-	if dem.Need.GPUs > 0 {
-		g.gpus = dem.Gang*dem.Need.GPUs - room.FreeGPUs(n)
+	if d.Need.GPUs > 0 {
+		a.gpus = d.Gang * d.Need.GPUs
 	}
-	return g
+	return a
 }
 
 func (g *gap) less(a amount) { g.amount = g.minus(a) }

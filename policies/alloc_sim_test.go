@@ -63,7 +63,7 @@ func TestASimulationAllocatesNothingATask(t *testing.T) {
 			"drf{skip=false}", "themis{skip=false,lease=60s}", "hrrn{skip=false}", "fair-share{half-life=600s}", "fifo+fgd", "fjf+best-fit{by=sum}",
 			"fjf+gpu-clustering", "fjf+pack-by-tenant", "fjf+consolidate", "fifo+random", "fifo+load-weighted", "fifo{unplaced=reject}+two-choices",
 			"easy{scan=lookahead}", "conservative+worst-fit", "gavel{round=30s}", "gavel{round=30s,objective=ftf}", "gavel{round=30s,objective=fifo}",
-			"srsf{repack=true}", "2d-las{queues=100/400,promote=2}") {
+			"srsf{repack=true}", "srtf{victims=lost}", "srtf{victims=saved,skip=false}", "srsf{victims=saved}", "2d-las{queues=100/400,promote=2}") {
 			t.Run(fmt.Sprintf("%s/diamonds=%v", name, diamonds), func(t *testing.T) {
 				newPolicy := build(t, name)
 				mallocs := func(w *traces.Workload) uint64 {

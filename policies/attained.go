@@ -27,6 +27,8 @@ type Attained struct {
 	runs  agendaOfSteps  // running tasks, by when their rank changes
 	waits agendaOfSteps  // with Promote: waiting tasks, by when they count as new
 	came  []sched.TaskID // with Queues: running tasks that came to their rank when the keys were last worked out
+	climb *climbing      // if not nil: instead of runs
+	times []time.Duration
 }
 
 // fewSteps running tasks are looked at one by one for whose step matters next; of more the first step counts.
@@ -39,6 +41,10 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 		l.Key = p.key
 		l.Skip, l.Mild, l.Place, l.began = true, !p.Strict, p.Place, p.start
 		l.claims = p.waits.drop // it starts before anything else comes of it, or is told as ready again
+		if p.climb != nil {
+			p.climb.p = p
+			l.running.moves = &movers{moving: p.climb}
+		}
 	}
 	switch e.Kind {
 	case sched.Wake: // by itself it makes no room; see step
@@ -48,7 +54,9 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 			l.lines.Index(n)
 			p.waits.grow(n)
 		}
-		p.runs.grow(len(s.Table().Tasks))
+		if p.climb == nil {
+			p.runs.grow(len(s.Table().Tasks))
+		}
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped, sched.TaskBlocked, sched.TaskDropped:
 		p.runs.drop(e.Task)
 		p.waits.drop(e.Task)
@@ -95,6 +103,10 @@ const sinceBits = 42
 
 // start takes in that a task runs.
 func (p *Attained) start(s *sched.State, t sched.TaskID) {
+	if p.climb != nil {
+		p.climb.started(s, t)
+		return
+	}
 	p.waits.drop(t)
 	st := p.standing(s, t)
 	p.runs.put(t, st.next)
@@ -161,6 +173,18 @@ func scaled(d time.Duration, f float64) time.Duration {
 func (p *Attained) Decide(r *sched.Round) {
 	l := &p.list
 	if l.ordered(r); l.lines.Len() == 0 {
+		if p.climb != nil {
+			clear(l.denials) // what rises from now on is not seen
+		}
+		return
+	}
+	if p.climb != nil {
+		l.look(r.State)
+		p.climb.take(r.State)
+		l.Decide(r)
+		if at := p.climb.watch(r.State); at != sched.Never && l.lines.Len() > 0 {
+			r.WakeAt(at)
+		}
 		return
 	}
 	if on := p.grid(r.Now()); on != r.Now() {
@@ -232,6 +256,11 @@ func (p *Attained) step(s *sched.State) {
 func (p *Attained) relevel(s *sched.State) {
 	l := &p.list
 	l.lines.Rekey(func(t sched.TaskID) int64 { return l.Key(s, t) })
+	if p.climb != nil {
+		p.climb.forget()
+		l.forget()
+		return
+	}
 	for t := range s.RunningTasks() {
 		p.start(s, t)
 		l.running.rerank(s, t, p.key(s, t))

@@ -72,6 +72,7 @@ func TestAttainedOrdersAreThoseOfThePlainList(t *testing.T) {
 		strict := rapid.Bool().Draw(rt, "strict")
 		level := func() Level { return leastAttained(4 * time.Second) }
 		queues := false
+		var climbs *Attained // where steps cost nothing
 		switch rapid.SampledFrom([]string{"las", "2d", "2d", "up and down"}).Draw(rt, "level") {
 		case "2d":
 			queues = !strict && rapid.Bool().Draw(rt, "queues")
@@ -84,8 +85,18 @@ func TestAttainedOrdersAreThoseOfThePlainList(t *testing.T) {
 					return []int64{3, 1, 4, 1, 5}[n], from, until
 				}
 			}
+			p := NewGittins([]int64{1}, 1)
+			p.steps, p.ranks = serviceSteps{limits: []time.Duration{2e9, 5e9, 9e9, 20e9}}, []int64{3, 1, 4, 1, 5}
+			p.climb.sortCells(p.ranks)
+			climbs = &p.Attained
+		default:
+			climbs = newLAS(4*time.Second, nil)
 		}
 		fast, plain := &Attained{Level: level(), Strict: strict, Queues: queues, Place: place}, plainAttained(level(), strict, queues)
+		if climbs != nil && !strict && rapid.IntRange(0, 3).Draw(rt, "by steps") > 0 {
+			climbs.Place = place
+			fast = climbs
+		}
 		plain.Place = again
 		tb := policytest.TB(t, rt)
 		a, b := acted(batches(tb, c, fast)), acted(batches(tb, c, plain))

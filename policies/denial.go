@@ -20,7 +20,7 @@ const fewChanged = 24
 // deny takes in that a task found no room on any node.
 func (p *Preemptive) deny(d sched.DemandID, it heap.Item) {
 	if p.laxity == 0 && !p.grows { // else tasks may be stopped later that may not be now
-		p.denials[d] = denial{it, p.running.logged(), true}
+		p.denials[d] = denial{it, p.running.gains.mark(), true}
 	}
 }
 
@@ -44,61 +44,82 @@ func (p *Preemptive) mayStop(s *sched.State, rank int64, running sched.TaskID, i
 // closingFor is closing for one task: what it must not stop makes no room.
 func (p *Preemptive) closingFor(s *sched.State, d sched.DemandID, n sched.NodeID, it heap.Item) closing {
 	q, room := &p.running, s.Room()
-	if !room.Up(n) || !room.Allowed(d, n) {
-		return closing{}
-	}
-	g := gapOn(s, d, n)
-	if g.closed() {
-		return closing{how: fits}
-	}
-	q.sink(s, n)
-	for i := range q.nodes[n] {
-		r := &q.nodes[n][i]
-		if !r.leaving && !p.mayStop(s, r.rank, r.task, it) {
+	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
+	c := closing{how: fits}
+	if !g.closed() {
+		q.sink(s, n)
+		c.how = noRoom
+		list := q.nodes[n]
+		for i := range list {
+			r := &list[i]
+			if !r.leaving && !p.mayStop(s, r.rank, r.task, it) {
+				break
+			}
+			if g.less(r.freed); !g.closed() {
+				continue
+			}
+			if c.how = leaving; !r.leaving {
+				c = closing{r.rank, r.task, atStop}
+			}
 			break
 		}
-		if g.less(r.freed); !g.closed() {
-			continue
-		}
-		if r.leaving {
-			return closing{how: leaving}
-		}
-		return closing{r.rank, r.task, atStop}
 	}
-	return closing{}
+	if c.how == noRoom || !room.Up(n) || !room.Allowed(d, n) {
+		return closing{}
+	}
+	return c
 }
 
 // amongGained returns the first closing for a task among the nodes that have gained since one of its demand that comes no later found no room, and false
 // where that is not known.
 func (p *Preemptive) amongGained(s *sched.State, d sched.DemandID, it heap.Item) (first closing, known bool) {
 	k, q := &p.denials[d], &p.running
-	end := q.logged()
-	if !k.ok || it.Before(k.it) || k.upTo < q.begun || end-k.upTo > fewChanged || p.quotas {
+	end := q.gains.end()
+	if !k.ok || it.Before(k.it) || k.upTo < q.gains.begun || end-k.upTo > fewChanged || p.quotas {
 		return closing{}, false
 	}
 	for i := k.upTo; i < end; i++ {
-		n := q.log[i-q.begun]
-		if n < 0 || q.gained[n] != i {
-			continue // it has not gained, or comes up again
+		n, ok := q.gains.at(i)
+		if !ok {
+			continue // it comes up again
 		}
 		if c := p.closingFor(s, d, n, it); c.before(&first) {
 			first = c
 		}
 	}
-	q.read = end
 	return first, true
+}
+
+// fitsNowhere reports whether it is known that no node has room for a task of the demand.
+func (p *Preemptive) fitsNowhere(s *sched.State, d sched.DemandID) bool {
+	k, q := &p.denials[d], &p.running
+	end := q.gains.end()
+	if !k.ok || k.upTo < q.gains.begun || end-k.upTo > fewChanged || p.quotas {
+		return false
+	}
+	room := s.Room()
+	for i := k.upTo; i < end; i++ {
+		n, ok := q.gains.at(i)
+		if !ok {
+			continue
+		}
+		if g := gapOn(s, d, n); g.closed() && room.Up(n) && room.Allowed(d, n) {
+			return false
+		}
+	}
+	return true
 }
 
 // look takes in how much of what comes can be told without a search of all running tasks, at the begin of a decision.
 func (p *Preemptive) look(s *sched.State) {
 	p.quotas = s.Quotas()
-	p.near = p.Place == nil && p.stop.near.sees(s)
+	p.near = p.Place == nil && p.Loss == nil && p.stop.near.sees(s)
 }
 
 // reopen opens the lines whose first tasks may find room, or room may be made for them, since something has changed.
 func (p *Preemptive) reopen(s *sched.State) {
 	q := &p.running
-	if !p.stirred && p.looked == q.logged() {
+	if !p.stirred && p.looked == q.gains.end() {
 		return
 	}
 	for d := range sched.DemandID(p.lines.Demands()) {
@@ -109,7 +130,7 @@ func (p *Preemptive) reopen(s *sched.State) {
 		if waits && int(d) < len(p.denials) && p.byNodeServes(s, d) && p.orders(it.Key) {
 			if c, known := p.amongGained(s, d, it); known && (c.how == noRoom || c.how == leaving) {
 				if c.how == noRoom { // of what is leaving some may be left over
-					p.denials[d].upTo = q.logged()
+					p.denials[d].upTo = q.gains.mark()
 				}
 				continue
 			}
@@ -118,7 +139,7 @@ func (p *Preemptive) reopen(s *sched.State) {
 		}
 		p.lines.Unshut(d)
 	}
-	p.stirred, p.looked = false, q.logged()
+	p.stirred, p.looked = false, q.gains.mark()
 }
 
 // raise takes in that the rank of a running task has risen: that may let the first of a line stop it, of those lines that are not looked at anyway since its
@@ -127,4 +148,41 @@ func (p *Preemptive) raise(s *sched.State, old, rank int64) {
 	if p.Place != nil || s.Quotas() || p.running.odd > 0 || p.running.leaves >= maxLeaves || !p.stop.near.servesAll(s) {
 		p.lines.UnshutBetween(old, rank)
 	}
+}
+
+// nodeLog is a list of nodes of which each reader remembers how far it has read.
+type nodeLog struct {
+	nodes []sched.NodeID
+	last  []int // by node: its last entry, dropped ones included
+	begun int   // entries that were dropped
+	read  int   // entries that somebody has read, dropped ones included
+}
+
+func (l *nodeLog) grow() { l.last = append(l.last, -1) }
+
+// end is the number of entries, dropped ones included.
+func (l *nodeLog) end() int { return l.begun + len(l.nodes) }
+
+// mark is end for one who has read all and comes back for more.
+func (l *nodeLog) mark() int {
+	l.read = l.end()
+	return l.read
+}
+
+func (l *nodeLog) add(n sched.NodeID) {
+	if at := l.last[n]; at >= l.read && at == l.end()-1 {
+		return // nobody has read it yet
+	}
+	if len(l.nodes) > 4*len(l.last)+1024 { // who has not read for so long starts afresh
+		l.begun += len(l.nodes)
+		l.nodes = l.nodes[:0]
+	}
+	l.last[n] = l.end()
+	l.nodes = append(l.nodes, n)
+}
+
+// at returns an entry, and false if the same node comes up again later.
+func (l *nodeLog) at(i int) (sched.NodeID, bool) {
+	n := l.nodes[i-l.begun]
+	return n, l.last[n] == i
 }

@@ -48,10 +48,37 @@ func NewGittins(samples []int64, cells int) *Gittins {
 		n, from, until := p.steps.of(s, t, attained)
 		return p.ranks[n], from, until
 	}
+	p.climb = &climbing{byWidth: &widthClasses{}, limits: p.limits, rises: p.rises}
 	if !p.Learn {
 		p.make(slices.Clone(samples))
 	}
 	return p
+}
+
+// limits returns between which times held a task is in a cell.
+func (p *Gittins) limits(s *sched.State, t sched.TaskID, n int) (from, until time.Duration) {
+	times := p.steps.times(s, t)
+	until = math.MaxInt64
+	if n > 0 {
+		from = times[n-1]
+	}
+	if n < len(times) {
+		until = times[n]
+	}
+	return from, until
+}
+
+// rises appends the times held at which tasks like t come from a rank of at most key to a larger one.
+func (p *Gittins) rises(s *sched.State, t sched.TaskID, key int64, buf []time.Duration) []time.Duration {
+	low := false
+	for n, rank := range p.ranks {
+		if rank > key && low {
+			from, _ := p.limits(s, t, n)
+			buf = append(buf, from)
+		}
+		low = rank <= key
+	}
+	return buf
 }
 
 // fewest finished tasks are waited for before anything is learned from them.
@@ -142,6 +169,7 @@ func (p *Gittins) make(samples []int64) {
 		}
 		p.ranks = append(p.ranks, int64(math.Round(best)))
 	}
+	p.climb.sortCells(p.ranks)
 }
 
 // laws are the distributions that can be named, with the number of their parameters: each returns the quantile of u.

@@ -21,6 +21,18 @@ func leastAttained(quantum time.Duration) Level {
 	}
 }
 
+// newLAS returns least attained service by quanta.
+func newLAS(quantum time.Duration, place Place) *Attained {
+	return &Attained{Level: leastAttained(quantum), Place: place, climb: &climbing{
+		rises: func(_ *sched.State, _ sched.TaskID, key int64, buf []time.Duration) []time.Duration {
+			if key < 0 || time.Duration(key) >= math.MaxInt64/quantum {
+				return buf
+			}
+			return append(buf, time.Duration(key+1)*quantum)
+		},
+	}}
+}
+
 var lasEntry = Entry{
 	Name: "las", Summary: "Least attained service first (foreground-background), by quanta, preemptive.", Placed: true, Starves: true,
 	About: "The fewest whole quanta of attained time first, ties in the order of submission; no estimate is looked at. A task that came to a new quantum is " +
@@ -33,7 +45,7 @@ var lasEntry = Entry{
 		if q <= 0 {
 			q = max(a.Hints.MeanEstimate/10, time.Millisecond)
 		}
-		return &Attained{Level: leastAttained(q), Place: a.Place}, nil
+		return newLAS(q, a.Place), nil
 	},
 }
 
@@ -46,8 +58,8 @@ type serviceSteps struct {
 // reset takes the limits out.
 func (q *serviceSteps) reset() { q.limits, q.byDem = q.limits[:0], q.byDem[:0] }
 
-// of returns the number of limits that a task has reached, and the attained times of the last of them and of the next.
-func (q *serviceSteps) of(s *sched.State, t sched.TaskID, attained time.Duration) (reached int, from, until time.Duration) {
+// times returns the times held at which a task reaches the limits.
+func (q *serviceSteps) times(s *sched.State, t sched.TaskID) []time.Duration {
 	d := s.DemandID(t)
 	for int(d) >= len(q.byDem) {
 		w, n := width(&s.Table().Demands[len(q.byDem)]), len(q.byDem)
@@ -62,7 +74,12 @@ func (q *serviceSteps) of(s *sched.State, t sched.TaskID, attained time.Duration
 		}
 		q.byDem[n] = times
 	}
-	times := q.byDem[d]
+	return q.byDem[d]
+}
+
+// of returns the number of limits that a task has reached, and the attained times of the last of them and of the next.
+func (q *serviceSteps) of(s *sched.State, t sched.TaskID, attained time.Duration) (reached int, from, until time.Duration) {
+	times := q.times(s, t)
 	to := len(times)
 	for reached < to {
 		if m := (reached + to) / 2; times[m] <= attained {

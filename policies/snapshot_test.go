@@ -20,7 +20,7 @@ func everyPolicy() []string {
 	for _, name := range policies.PlacementNames() {
 		list = append(list, "fjf+"+name)
 	}
-	return append(list, "fifo{unplaced=reject}", "fifo+best-fit{by=sum}", "sjf+seed{score=2}", "sjf+random{seed=3}", "easy+random", "easy+best-fit", "easy{scan=reverse}+fgd", "blevel+random", "srtf+fgd", "srtf+two-choices", "edf+gpu-clustering", "dm+pack-by-tenant", "rr{quantum=1s}+load-weighted", "rr{quantum=1s}+consolidate", "easy{scan=lookahead}", "conservative+best-fit", "allox{head=3,patience=1}", "gavel{round=2s}", "gavel{round=1s,aware=false}", "gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}", "gavel{objective=fifo,round=1s}", "gavel{objective=fifo,round=2s,aware=false}", "gittins{distribution=h2:5/4,cells=20}", "gittins{cells=5}", "las{quantum=1s}", "2d-las{queues=5/20}", "2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,fifo=submit}", "2d-las{queues=5/20,round=10s}", "srtf{repack=true}", "srsf{repack=true}", "lookahead{depth=all}")
+	return append(list, "fifo{unplaced=reject}", "fifo+best-fit{by=sum}", "sjf+seed{score=2}", "sjf+random{seed=3}", "easy+random", "easy+best-fit", "easy{scan=reverse}+fgd", "blevel+random", "srtf+fgd", "srtf+two-choices", "edf+gpu-clustering", "dm+pack-by-tenant", "rr{quantum=1s}+load-weighted", "rr{quantum=1s}+consolidate", "easy{scan=lookahead}", "conservative+best-fit", "allox{head=3,patience=1}", "gavel{round=2s}", "gavel{round=1s,aware=false}", "gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}", "gavel{objective=fifo,round=1s}", "gavel{objective=fifo,round=2s,aware=false}", "gittins{distribution=h2:5/4,cells=20}", "gittins{cells=5}", "las{quantum=1s}", "2d-las{queues=5/20}", "2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,fifo=submit}", "2d-las{queues=5/20,round=10s}", "srtf{repack=true}", "srsf{repack=true}", "srtf{victims=lost}", "srtf{victims=saved,skip=false}", "srsf{victims=saved}", "lookahead{depth=all}")
 }
 
 // newHand drives a new kernel with the policy.
@@ -171,6 +171,7 @@ func (h *hand) surprise(rt *rapid.T) sched.Event {
 		e.More = &sched.Detail{Profile: &sched.Profile{
 			SampledAt: h.now.Add(-time.Duration(rapid.IntRange(0, 12).Draw(rt, "age")) * time.Second), GPULoad: float64(rapid.IntRange(0, 4).Draw(rt, "load")) / 4,
 			OtherCPU: int64(rapid.IntRange(0, 2).Draw(rt, "others")) * 500, OtherMem: int64(rapid.IntRange(0, 2).Draw(rt, "others' memory")) << 29,
+			OtherGPUs: sched.Devices(rapid.IntRange(0, 5).Draw(rt, "others' GPUs")),
 		}}
 	}
 	return e

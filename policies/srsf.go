@@ -1,13 +1,15 @@
 package policies
 
 import (
+	"fmt"
+
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
 // RemainingService is the key of SRSF: the estimated work left times what the task holds, GPUs x time (see width). It falls while a task runs, the
 // faster the more it holds, and stands still while it waits.
 func RemainingService(s *sched.State, t sched.TaskID) int64 {
-	return int64(sched.MulDiv(s.Remaining(t), width(s.Demand(t)), 1000, false))
+	return int64(sched.MulDiv(s.Remaining(t), width(s.Demand(t)), sched.Whole, false))
 }
 
 // width is what a whole gang holds in 1/1000: GPUs, or cores where it asks for none, or 1 where it asks for neither. Service is width x time.
@@ -21,16 +23,41 @@ func width(d *sched.Demand) int64 {
 	return 1000
 }
 
+// sinking is how RemainingService falls while a task runs at reference speed: by the width of its demand. Classes are widths, keys the ends.
+type sinking struct{ widthClasses }
+
+func (m *sinking) class(s *sched.State, d sched.DemandID) int { return m.of(s, d) }
+
+func (m *sinking) key(s *sched.State, t sched.TaskID) int64 {
+	return int64(s.StartedAt(t).Add(s.LeftAtStart(t)))
+}
+
+func (m *sinking) rank(s *sched.State, class int32, _ sched.TaskID, end int64) int64 {
+	left, w := max(sched.Time(end).Sub(s.Now()), 0), m.widths[class]
+	if n := w / sched.Whole; n*sched.Whole == w && n < 1<<10 && left < 1<<52 {
+		return int64(left) * n
+	}
+	return int64(sched.MulDiv(left, w, sched.Whole, false))
+}
+
+func (*sinking) cells() []cell { return nil }
+
+func (*sinking) part(*sched.State, sched.TaskID, cell) (low, high int64) { return 0, 0 }
+
 var srsfEntry = Entry{
 	Name: "srsf", Summary: "Shortest remaining service first: estimated work left x GPUs, preemptive.", Placed: true, Starves: true,
 	About: "The least work left x GPUs first; a running task with more left is stopped where that makes room. Service of tasks without GPUs is in cores x time. " +
-		"Long and wide tasks may starve. With repack=true nothing is kept out by where others run: Muri's rule, which takes migration to be free.",
+		"Long and wide tasks may starve. With victims=lost or saved it counts what a stop costs. With repack=true nothing is kept out by where others run: Muri's rule, which takes migration to be free.",
 	Source: "Shortest remaining service first of Tiresias (Gu et al., NSDI 2019, section 3) and Muri (Zhao et al., SIGCOMM 2022).",
-	Params: []Param{preemptParam, skipParam, repackParam},
+	Params: []Param{preemptParam, skipParam, repackParam, victimsParam},
 	New: repacking(RemainingService, func(a Args) (sched.Policy, error) {
+		loss, err := lossOf(a, true)
+		if err != nil {
+			return nil, fmt.Errorf("srsf: %w", err)
+		}
 		if !a.Bool(preemptParam.Name) {
 			return keyed(RemainingService)(a)
 		}
-		return &Preemptive{Key: RemainingService, Sinks: true, Place: a.Place, Skip: a.Bool("skip")}, nil
+		return &Preemptive{Key: RemainingService, Sinks: true, Place: a.Place, Skip: a.Bool("skip"), Loss: loss}, nil
 	}),
 }

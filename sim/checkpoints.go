@@ -41,7 +41,11 @@ type work struct {
 func newSaver(m *models, c *Checkpoint) *saver {
 	v := &saver{m: m, c: *c}
 	v.every, _ = c.Every.fixed()
-	if w, ok := m.r.Policy.(sched.CheckpointWatcher); ok {
+	p := m.r.Policy
+	if e, ok := p.(*elastic); ok {
+		p = e.Policy
+	}
+	if w, ok := p.(sched.CheckpointWatcher); ok {
 		v.watched = w.WatchesCheckpoints()
 	}
 	return v

@@ -60,7 +60,7 @@ func (m *model) askFor(k ActionKind) {
 			return
 		}
 		q.actions = []Action{{Kind: k, Task: r.ID, Name: r.Name, Job: r.Job}}
-		q.text = fmt.Sprintf("%s %s?", k, taskName(r))
+		q.text = fmt.Sprintf("%s %s?", k, fullName(r))
 	}
 	m.asking = q
 }
@@ -128,13 +128,21 @@ func (m *model) showLogs() tea.Cmd {
 		return nil
 	}
 	m.cur().task = r.ID
-	return func() tea.Msg {
+	read := func(refresh bool) textMsg {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
-		lines, err := l.Logs(ctx, r.ID, 0, 2000)
-		return textMsg{"logs of " + taskName(r), lines, err}
+		lines, err := l.Logs(ctx, r.ID, 0, logLines)
+		return textMsg{title: "logs of " + fullName(r), lines: lines, err: err, refresh: refresh}
+	}
+	return func() tea.Msg {
+		t := read(false)
+		t.again = func() tea.Msg { return read(true) }
+		return t
 	}
 }
+
+// logLines is how much of a log is shown: its end.
+const logLines = 2000
 
 // showExplanation asks the scheduler why a task waits, or shows what the recording knows.
 func (m *model) showExplanation() tea.Cmd {
@@ -156,6 +164,6 @@ func (m *model) showExplanation() tea.Cmd {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
 		lines, err := e.Explain(ctx, r.ID, at)
-		return textMsg{"why " + taskName(r) + " is where it is", lines, err}
+		return textMsg{title: "why " + fullName(r) + " is where it is", lines: lines, err: err}
 	}
 }

@@ -9,6 +9,25 @@ import (
 	"github.com/schedlab/schedlab/tui/history"
 )
 
+// onKeys takes what was typed. Characters that come fast, as from a key that is held down, come together.
+func (m model) onKeys(k tea.KeyMsg) (tea.Model, tea.Cmd) {
+	if k.Type != tea.KeyRunes || len(k.Runes) < 2 || k.Paste || m.prompt != noPrompt {
+		return m.onKey(k)
+	}
+	var cmds []tea.Cmd
+	for i, r := range k.Runes {
+		next, cmd := m.onKey(tea.KeyMsg{Type: tea.KeyRunes, Runes: []rune{r}, Alt: k.Alt})
+		m = next.(model)
+		cmds = append(cmds, cmd)
+		if m.prompt != noPrompt && i+1 < len(k.Runes) { // what follows was typed into it
+			next, cmd = m.onKey(tea.KeyMsg{Type: tea.KeyRunes, Runes: k.Runes[i+1:]})
+			m, cmds = next.(model), append(cmds, cmd)
+			break
+		}
+	}
+	return m, tea.Batch(cmds...)
+}
+
 func (m model) onKey(k tea.KeyMsg) (tea.Model, tea.Cmd) {
 	name := k.String()
 	if name == "ctrl+c" {

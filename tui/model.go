@@ -84,10 +84,22 @@ type model struct {
 	bad     bool
 	until   time.Time // the message goes then; zero = with the next key
 	words   []string  // viewText
+	again   tea.Cmd   // asks for them anew, each second; nil = they stay
+	reread  time.Time
 	title   string
 	buffer  *canvas
 	out     *strings.Builder
+	looked  time.Time
+	change  uint64 // grows with all that may change the picture
+	drawn   *drawn
 	hits    *[]hit
+}
+
+// drawn is the last picture, which stands while nothing changes.
+type drawn struct {
+	change uint64
+	text   string
+	valid  bool
 }
 
 // colouring says what colours the bars of the Gantt chart and the GPUs stand for.
@@ -129,16 +141,19 @@ type (
 		err  error
 	}
 	textMsg struct {
-		title string
-		lines []string
-		err   error
+		title   string
+		lines   []string
+		err     error
+		again   tea.Cmd // asks for it anew, since it grows
+		refresh bool    // it was asked for anew
 	}
 )
 
 func newModel(o Options, t *theme) model {
-	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, stale: true}
+	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, drawn: &drawn{}, stale: true}
 	for _, s := range o.Sources {
 		m.sides = append(m.sides, side{info: s.Info(), task: sched.Nobody, marked: map[sched.TaskID]bool{}})
+		m.sides[len(m.sides)-1].cursor[viewEvents] = 1 << 20 // the newest
 	}
 	if o.Speed > 0 {
 		m.clock.speed, m.tempo = o.Speed, true
@@ -165,15 +180,17 @@ func (m model) tick() tea.Cmd {
 func (m model) Init() tea.Cmd { return m.tick() }
 
 func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	if t, ok := msg.(tickMsg); ok {
+		return m.onTick(t.now)
+	}
+	m.change++
 	switch msg := msg.(type) {
-	case tickMsg:
-		return m.onTick(msg.now)
 	case lookMsg:
 		m.onLook(msg)
 	case tea.WindowSizeMsg:
 		m.w, m.h, m.stale = msg.Width, msg.Height, true
 	case tea.KeyMsg:
-		return m.onKey(msg)
+		return m.onKeys(msg)
 	case tea.MouseMsg:
 		return m.onMouse(msg)
 	case saidMsg:
@@ -188,11 +205,32 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 			m.say(msg.err.Error(), true)
 			break
 		}
-		m.words, m.title = msg.lines, msg.title
-		m.go_(viewText)
-		m.cur().cursor[viewText], m.cur().offset[viewText] = 0, 0
+		m.showText(msg)
 	}
 	return m, nil
+}
+
+// showText shows an answer. Of one that grows the end is shown; when it comes again, it moves on only if its end was on the screen.
+func (m *model) showText(t textMsg) {
+	s, rows := m.cur(), max(m.panes()[0].h-1, 1)
+	end := func() int { return max(len(m.words)-rows, 0) }
+	if t.refresh {
+		if m.view != viewText || m.title != t.title {
+			return // it was left meanwhile
+		}
+		atEnd := s.offset[viewText] >= end()
+		m.words = t.lines
+		if atEnd {
+			s.offset[viewText] = end()
+		}
+		return
+	}
+	m.words, m.title, m.again = t.lines, t.title, t.again
+	m.go_(viewText)
+	s.offset[viewText] = 0
+	if t.again != nil {
+		s.offset[viewText] = end()
+	}
 }
 
 func (m *model) cur() *side { return &m.sides[m.focus] }
@@ -240,20 +278,31 @@ func (m model) onTick(now time.Time) (tea.Model, tea.Cmd) {
 	}
 	if m.message != "" && now.After(m.until) {
 		m.message = ""
+		m.change++
 	}
 	if m.set {
 		from, end := m.ends()
 		was := m.clock.at
 		m.clock.advance(d, from, end)
-		m.stale = m.stale || m.clock.at != was
+		if m.clock.at != was {
+			m.stale = true
+			m.change++
+		}
 	}
 	cmds := []tea.Cmd{m.tick()}
-	if !m.busy && (m.stale || !m.closed()) {
-		m.busy, m.stale = true, false
+	if m.view == viewText && m.again != nil && now.Sub(m.reread) >= time.Second {
+		m.reread = now
+		cmds = append(cmds, m.again)
+	}
+	if !m.busy && (m.stale || !m.closed() && now.Sub(m.looked) >= lookEvery) {
+		m.busy, m.stale, m.looked = true, false, now
 		cmds = append(cmds, m.ask())
 	}
 	return m, tea.Batch(cmds...)
 }
+
+// lookEvery is how often a recording that grows is looked at where nothing else changes.
+const lookEvery = time.Second / 10
 
 // orderEvery is how often the order of the tasks is made anew while time moves.
 const orderEvery = time.Second
@@ -298,11 +347,20 @@ func (m *model) onLook(l lookMsg) {
 		} else if m.clock.follow {
 			m.clock.at = end
 		}
+		m.zoom = m.firstZoom(end - from)
 	}
 	if m.set && !m.tempo && !m.clock.follow && end > from {
 		m.clock.speed = speedFor(time.Duration(end-from), m.opt.lasts())
 		m.tempo = m.closed()
 	}
+}
+
+// firstZoom is what curves and the Gantt chart show at first: a quarter of a run, so that one sees it move, and live the last half hour.
+func (m *model) firstZoom(length sched.Time) float64 {
+	if m.sides[0].info.Mode == Live {
+		return min(float64(30*time.Minute)/float64(length), 1)
+	}
+	return 0.25
 }
 
 // settle keeps the selections of a side within what is there.
@@ -336,7 +394,7 @@ func (m *model) window() (from, to sched.Time) {
 	}
 	mid := m.middle
 	if !m.panned {
-		mid = m.clock.at - w/4 // what has been shows, and a little of what comes
+		mid = m.clock.at - w*3/8 // what has been shows, and a little of what comes
 	}
 	a := min(max(mid-w/2, from), max(end-w, from))
 	return a, a + w
@@ -408,6 +466,14 @@ func (m *model) selected() (history.TaskRow, bool) {
 
 func relatives(d *history.TaskDetail) []history.TaskRow {
 	return append(append([]history.TaskRow(nil), d.Preds...), d.Succs...)
+}
+
+// fullName names a task so that it cannot be taken for another: many tasks are called main.
+func fullName(r history.TaskRow) string {
+	if r.Job == "" || r.Job == r.Name {
+		return taskName(r)
+	}
+	return taskName(r) + " of job " + r.Job
 }
 
 func taskName(r history.TaskRow) string {

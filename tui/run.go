@@ -76,14 +76,19 @@ func Run(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithAltScreen(), tea.WithMouseCellMotion(), tea.WithFPS(perSecond)}
+	// Signals end the context, which the caller sees to: with a handler of its own as well, bubbletea can wait for itself for ever.
+	opts := []tea.ProgramOption{tea.WithContext(ctx), tea.WithoutSignalHandler(), tea.WithAltScreen(), tea.WithMouseCellMotion(), tea.WithFPS(perSecond)}
 	if o.In != nil {
 		opts = append(opts, tea.WithInput(o.In))
 	}
 	if o.Out != nil {
 		opts = append(opts, tea.WithOutput(o.Out))
 	}
-	_, err = tea.NewProgram(newModel(o, newTheme(r, o.ASCII)), opts...).Run()
+	g := guarded{newModel(o, newTheme(r, o.ASCII)), &fault{}}
+	_, err = tea.NewProgram(g, opts...).Run()
+	if bug := g.fault.err(); bug != nil {
+		return bug
+	}
 	if errors.Is(err, tea.ErrProgramKilled) && ctx.Err() != nil { // asked to end from outside
 		return nil
 	}

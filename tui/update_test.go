@@ -3,6 +3,7 @@ package tui
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,7 +58,7 @@ func TestTheRunMovesByItself(t *testing.T) {
 
 func TestPauseStepJumpAndEnd(t *testing.T) {
 	s := exampleSession(t, 80, 24)
-	s.keys("p")
+	s.keys("p", "0")
 	at := s.m.clock.at
 	for range 30 {
 		s.tick()
@@ -132,8 +133,17 @@ func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
 		text string
 		want sched.Time
 	}{
-		{"90", 90e9}, {"1h20m", 4800e9}, {"1:02:03", 3723e9}, {"2:30", 150e9}, {"1d2h", 26 * 3600e9}, {"end", 1000e9}, {"start", 0}, {"25%", 250e9},
-		{"+10", 510e9}, {"-1m", 440e9}, {"2d", 2 * 86400e9},
+		{"90", 90e9},
+		{"1h20m", 4800e9},
+		{"1:02:03", 3723e9},
+		{"2:30", 150e9},
+		{"1d2h", 26 * 3600e9},
+		{"end", 1000e9},
+		{"start", 0},
+		{"25%", 250e9},
+		{"+10", 510e9},
+		{"-1m", 440e9},
+		{"2d", 2 * 86400e9},
 	} {
 		got, err := parseTime(x.text, 500e9, 0, 1000e9)
 		if err != nil || got != x.want {
@@ -211,9 +221,10 @@ func TestTheListIsVirtual(t *testing.T) {
 // acted is a source that writes down what is done to it.
 type acted struct {
 	Source
-	mu   sync.Mutex
-	done []Action
-	fail bool
+	mu     sync.Mutex
+	done   []Action
+	fail   bool
+	logged int
 }
 
 func (a *acted) Act(_ context.Context, x Action) (string, error) {
@@ -227,7 +238,14 @@ func (a *acted) Act(_ context.Context, x Action) (string, error) {
 }
 
 func (a *acted) Logs(context.Context, sched.TaskID, int32, int) ([]string, error) {
-	return []string{"epoch 1", "epoch 2"}, nil
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.logged += 30
+	var lines []string
+	for i := range a.logged {
+		lines = append(lines, fmt.Sprintf("epoch %d", i+1))
+	}
+	return lines, nil
 }
 
 func (a *acted) Info() Info {
@@ -271,7 +289,17 @@ func TestActionsAreConfirmed(t *testing.T) {
 	s.keys("3", "P", "y")
 	wants(t, s, "no such task")
 	s.keys("l")
-	wants(t, s, "epoch 2")
+	wants(t, s, "logs of", "epoch 30")
+	s.send(s.m.again())
+	wants(t, s, "epoch 60") // the end that has come
+	s.keys("ctrl+u")
+	s.send(s.m.again())
+	wants(t, s, "epoch 45") // who reads further up is left there
+	s.keys("esc")
+	s.send(s.m.again())
+	if s.m.view == viewText {
+		t.Fatal("logs that were left come back")
+	}
 }
 
 func TestReadOnlyChangesNothing(t *testing.T) {
@@ -372,7 +400,7 @@ func TestTheMouseScrollsChoosesAndOpens(t *testing.T) {
 
 func TestTheGanttChartZoomsAndScrolls(t *testing.T) {
 	s := exampleSession(t, 120, 40).at(0.5)
-	s.keys("4", "+", "+")
+	s.keys("4", "0", "+", "+")
 	from, to := s.m.window()
 	a, b := s.m.ends()
 	if got := float64(to-from) / float64(b-a); got < 0.24 || got > 0.26 {
@@ -453,8 +481,9 @@ func TestAGrowingRunIsFollowed(t *testing.T) {
 		t.Fatalf("the end is %v, shown is %v", end/10, s.m.clock.at)
 	}
 	src.end = end / 5
-	s.tick()
-	s.tick()
+	for range perSecond {
+		s.tick()
+	}
 	if s.m.clock.at != end/5 {
 		t.Fatal("the clock does not follow what is recorded")
 	}

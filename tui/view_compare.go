@@ -88,8 +88,9 @@ func (m *model) drawMeasure(a area, y, cw int, x measure) {
 		if d > 9.99 {
 			text = fmt.Sprintf("x%.3g", d+1)
 		}
+		running := x.name == "makespan" && m.clock.at < m.end() // it says nothing before the end
 		switch {
-		case x.none || math.Abs(d) < 0.0005:
+		case x.none || running || math.Abs(d) < 0.0005:
 		case (d < 0) == x.less:
 			col, verdict = colDone, m.theme.glyph("▲ B better", "B better")
 		default:

@@ -189,16 +189,23 @@ func (m *model) drawCauses(a area, y int, d *history.TaskDetail) int {
 		notes = append(notes, "last predecessor done: "+d.Last)
 	}
 	if d.Overtaken > 0 {
-		notes = append(notes, count(d.Overtaken)+" tasks were ready later and started earlier")
+		notes = append(notes, plural(d.Overtaken, "task was", "tasks were")+" ready later and started earlier")
 	}
 	if d.Ahead > 0 {
-		notes = append(notes, count(d.Ahead)+" ready tasks have waited longer")
+		notes = append(notes, plural(d.Ahead, "ready task has", "ready tasks have")+" waited longer")
 	}
 	for _, n := range notes {
 		a.fit(1, y, a.w-2, style{}, n)
 		y++
 	}
 	return y
+}
+
+func plural(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return count(n) + " " + more
 }
 
 func (m *model) drawAttempts(a area, y int, s *side, d *history.TaskDetail) int {

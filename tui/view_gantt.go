@@ -32,14 +32,14 @@ func (m *model) drawGantt(a area, s *side, i int) {
 		case r.First:
 			name = r.Name
 			if r.GPU {
-				name = fitText(name, nw-4, false) + " 0"
+				name = fitText(middleCut(name, nw-4), nw-4, false) + " 0"
 			}
 		case r.GPU:
 			name = fitText("", nw-4, false) + fmt.Sprintf("%2d", r.Lane)
 		case r.Lane == 0:
 			name = fitText("cpu", nw-2, true)
 		}
-		a.fit(1, y, nw-1, style{fg: own, bold: r.First}, name)
+		a.fit(1, y, nw-1, style{fg: own, bold: r.First}, middleCut(name, nw-1))
 		m.drawBars(a.sub(nw+1, y, cols, 1), r, p.Names, now)
 		row := p.Row + k
 		if row == s.cursor[viewGantt] && i == m.focus {
@@ -62,6 +62,15 @@ func (m *model) drawGantt(a area, s *side, i int) {
 		return
 	}
 	m.drawGanttFoot(a, s)
+}
+
+// middleCut shortens a name in its middle, since names of nodes differ at their ends.
+func middleCut(s string, w int) string {
+	r := []rune(s)
+	if width(s) <= w || w < 5 || len(r) != width(s) {
+		return s
+	}
+	return string(r[:w-w/2-1]) + "~" + string(r[len(r)-w/2:])
 }
 
 // drawGanttFoot says what the bar under the crosshair is, and what the colours mean.
@@ -144,7 +153,8 @@ func (m *model) drawBar(a area, r *history.GanttRow, from, to int, name string, 
 	if m.paint != byState {
 		col = ownerColour(id)
 	}
-	whole := true
+	full0, full1 := 0, 0 // the longest stretch in which it holds all of the row: there its name can stand
+	run := from
 	for x := from; x < to; x++ {
 		fill := r.Cells[x].Fill
 		g := m.theme.level(float64(fill) / 100)
@@ -155,12 +165,16 @@ func (m *model) drawBar(a area, r *history.GanttRow, from, to int, name string, 
 			g = rune(letter(id)[0])
 		}
 		a.put(x, 0, style{fg: col}, g, 1)
-		whole = whole && fill > 85
+		if fill <= 85 {
+			run = x + 1
+		} else if x+1-run > full1-full0 {
+			full0, full1 = run, x+1
+		}
 	}
-	if whole && to-from >= history.NameFrom && name != "" && !m.theme.colourless() {
-		st := style{fg: ink, bg: col}
-		for x := a.sub(from, 0, to-from, 1).text(0, 0, st, name); x < to-from; x++ { // cut off, without a mark: it is a label
-			a.put(from+x, 0, style{fg: col}, m.theme.level(1), 1)
+	if n := full1 - full0 - 1; n >= history.NameFrom-1 && name != "" && !m.theme.colourless() {
+		// Cut off without a mark, since it is a label, and a column before the next bar's.
+		for x := a.sub(full0, 0, n, 1).text(0, 0, style{fg: ink, bg: col}, name); x < n; x++ {
+			a.put(full0+x, 0, style{fg: col}, m.theme.level(1), 1)
 		}
 	}
 	switch { // the end of an attempt that did not finish has its sign, whatever the colours stand for

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/schedlab/schedlab/live/daemon"
+	"github.com/schedlab/schedlab/live/stage"
 )
 
 func listCommand() *cobra.Command {
@@ -172,6 +173,15 @@ func showTask(w io.Writer, v *daemon.Task) {
 	}
 	if v.Node != "" {
 		row("on", "%s %s", v.Node, strings.Trim(fmt.Sprint(v.GPUs), "[]"))
+	}
+	if in := v.Inputs; in != nil {
+		how := ""
+		for tier := range stage.NumTiers {
+			if n := in.Tiers[tier.String()]; n > 0 {
+				how += fmt.Sprintf(", %s %s", size(n), tier)
+			}
+		}
+		row("inputs", "%s, %s in %s, %s of it before it was placed%s", counted(in.Files, "file", "files"), size(in.Bytes), seconds(in.Seconds), seconds(in.AheadS), how)
 	}
 	if c := v.Checkpoint; c != nil {
 		switch {

@@ -21,7 +21,7 @@ func submitCommand() *cobra.Command {
 	var cpu, mem, gpuMem, every string
 	var estimate, limit, grace, backoff, deadline time.Duration
 	var env, params []string
-	var types, tolerations, labels, after []string
+	var types, tolerations, labels, after, inputs []string
 	var to string
 	cmd := &cobra.Command{
 		Use:   "submit [flags] -- COMMAND [ARG...] | -f WORKFLOW",
@@ -61,6 +61,12 @@ socket $NOTIFY_SOCKET; or it leaves with exit code 85, which saves what lies
 there, puts it back in the queue and takes no retry. A preemption asks, waits
 for --grace, and then sends SIGTERM. Who does not catch SIGUSR1 is not sent it.
 
+With --input files and folders are copied to $INPUT_DIR before the command runs,
+as its owner: paths, and URLs of http and https. PATH:as=NAME gives another
+name, PATH:link makes a symbolic link. That begins while the tasks before it
+still run, or while it waits; what has changed since is copied again. In a
+workflow a task has inputs: [PATH, {from: URL, as: NAME}].
+
 With --to the tasks are added to a workflow that was submitted before, whether
 it runs or not. What they come after can be among its tasks (after, --after),
 and edges says what comes before its tasks that have not started:
@@ -74,6 +80,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
   schedlab live submit --gpus 1 --estimate 2h --retries 2 -- python train.py
   schedlab live submit --checkpoint 5s --retries 10 -- python train.py
   schedlab live submit -f sweep.yaml --param data=/data/imagenet
+  schedlab live submit --input data/train.bin -- sh -c 'wc $INPUT_DIR/train.bin'
   schedlab live submit --to last -f more.yaml
   schedlab live wait $(schedlab live submit -- ./job.sh)`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -92,7 +99,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			}
 			var doc *job.Job
 			if file != "" {
-				for _, name := range []string{"cpu", "mem", "gpus", "gpu-mem", "gpu-type", "gang", "label", "toleration", "priority", "criticality", "retries", "estimate", "limit", "grace", "backoff", "deadline", "array", "kind", "id", "checkpoint", "after"} {
+				for _, name := range []string{"cpu", "mem", "gpus", "gpu-mem", "gpu-type", "gang", "label", "toleration", "priority", "criticality", "retries", "estimate", "limit", "grace", "backoff", "deadline", "array", "kind", "id", "checkpoint", "after", "input"} {
 					if cmd.Flags().Changed(name) {
 						return usagef("--%s is for a command; in a workflow each task says it", name)
 					}
@@ -141,6 +148,9 @@ It prints the job's number. When it returns, the job is on the disk.`,
 					return usagef("--after names tasks of the workflow that --to names")
 				}
 				t.GPUTypes, t.Tolerations, t.After = types, tolerations, after
+				for _, text := range inputs {
+					t.Inputs = append(t.Inputs, job.ParseInput(text))
+				}
 				if t.Labels, err = pairs("--label", labels); err != nil {
 					return err
 				}
@@ -239,6 +249,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f.DurationVar(&limit, "limit", 0, "how long it may run")
 	f.DurationVar(&grace, "grace", job.DefaultGrace, "from SIGTERM to SIGKILL, and for a checkpoint before it")
 	f.StringVar(&every, "checkpoint", "", "it saves its work when asked: every so often (5s), young-daly, or off: only when preempted")
+	f.StringArrayVar(&inputs, "input", nil, "PATH or URL that is copied to $INPUT_DIR before it runs; behind it\n:as=NAME for another name, :link for no copy")
 	f.DurationVar(&backoff, "backoff", 0, "before the first retry, doubled each time, and up to half more (default 1s)")
 	f.DurationVar(&deadline, "deadline", 0, "from submission, for policies that look at it")
 	f.StringVar(&t.Array, "array", "", "one task a number: 1-10, 0-100:5 or 1,3,7; {index} in the command")

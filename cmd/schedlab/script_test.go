@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"schedlab": func() { os.Exit(run()) }})
+	testscript.Main(m, map[string]func(){"schedlab": func() { os.Exit(run()) }, "panicking-ui": panickingUI})
 }
 
 // TestScripts runs the commands as a user does: testdata/script/*.txt. A script that needs the recorded traces begins with

@@ -76,30 +76,30 @@ type server struct {
 func Handler(d *daemon.Daemon) http.Handler {
 	s := &server{d: d, large: make(chan struct{}, largeAtOnce)}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/jobs", s.submit)
-	mux.HandleFunc("GET /v1/tasks", s.tasks)
-	mux.HandleFunc("POST /v1/actions/{action}", s.act)
-	mux.HandleFunc("POST /v1/estimate", s.estimate)
-	mux.HandleFunc("GET /v1/wait", s.wait)
-	mux.HandleFunc("GET /v1/explain", s.explain)
-	mux.HandleFunc("GET /v1/log", s.log)
-	mux.HandleFunc("GET /v1/policy", s.policy)
-	mux.HandleFunc("PUT /v1/policy", s.setPolicy)
-	mux.HandleFunc("GET /v1/export", s.export)
-	mux.HandleFunc("GET /v1/journal", s.journal)
-	mux.HandleFunc("POST /v1/retry", s.retry)
-	mux.HandleFunc("POST /v1/end-recurrence", s.endRecurrence)
-	mux.HandleFunc("POST /v1/drain", s.drain)
-	mux.HandleFunc("GET /v1/quotas", s.quotas)
-	mux.HandleFunc("PUT /v1/quotas", s.setQuota)
-	mux.HandleFunc("GET /v1/events", s.events)
-	mux.HandleFunc("GET /v1/alerts", s.alerts)
-	mux.HandleFunc("GET /v1/queues", s.queues)
-	mux.HandleFunc("POST /v1/alerts/test", s.testAlert)
-	mux.HandleFunc("GET /v1/record", s.record)
-	mux.HandleFunc("GET /v1/status", s.status)
-	mux.HandleFunc("GET /v1/nodes", s.nodes)
-	mux.HandleFunc("GET /v1/nodes/readings", s.readings)
+	mux.HandleFunc("POST /v1/jobs", answers(http.StatusCreated, s.submit))
+	mux.HandleFunc("GET /v1/tasks", answers(http.StatusOK, s.tasks))
+	mux.HandleFunc("POST /v1/actions/{action}", answers(http.StatusOK, s.act))
+	mux.HandleFunc("POST /v1/estimate", answers(http.StatusOK, s.estimate))
+	mux.HandleFunc("GET /v1/wait", answers(http.StatusOK, s.wait))
+	mux.HandleFunc("GET /v1/explain", answers(http.StatusOK, s.explain))
+	mux.HandleFunc("GET /v1/log", streams("text/plain; charset=utf-8", s.log))
+	mux.HandleFunc("GET /v1/policy", answers(http.StatusOK, s.policy))
+	mux.HandleFunc("PUT /v1/policy", answers(http.StatusOK, s.setPolicy))
+	mux.HandleFunc("GET /v1/export", streams("text/csv; charset=utf-8", s.export))
+	mux.HandleFunc("GET /v1/journal", streams("application/octet-stream", s.journal))
+	mux.HandleFunc("POST /v1/retry", answers(http.StatusCreated, s.retry))
+	mux.HandleFunc("POST /v1/end-recurrence", answers(http.StatusOK, s.endRecurrence))
+	mux.HandleFunc("POST /v1/drain", answers(http.StatusOK, s.drain))
+	mux.HandleFunc("GET /v1/quotas", answers(http.StatusOK, s.quotas))
+	mux.HandleFunc("PUT /v1/quotas", answers(http.StatusOK, s.setQuota))
+	mux.HandleFunc("GET /v1/events", streams("application/jsonl", s.events))
+	mux.HandleFunc("GET /v1/alerts", answers(http.StatusOK, s.alerts))
+	mux.HandleFunc("GET /v1/queues", answers(http.StatusOK, s.queues))
+	mux.HandleFunc("GET /v1/record", streams("application/jsonl", s.record))
+	mux.HandleFunc("POST /v1/alerts/test", answers(http.StatusOK, s.testAlert))
+	mux.HandleFunc("GET /v1/status", answers(http.StatusOK, s.status))
+	mux.HandleFunc("GET /v1/nodes", answers(http.StatusOK, s.nodes))
+	mux.HandleFunc("GET /v1/nodes/readings", answers(http.StatusOK, s.readings))
 	mux.Handle("GET /", Observed(d))
 	limited := http.MaxBytesHandler(mux, maxBody)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -265,13 +265,84 @@ func peer(c net.Conn) (daemon.Who, error) {
 	return daemon.Who{UID: cred.Uid}, nil
 }
 
-// who returns the asker; where it is not known, the request is refused.
-func who(w http.ResponseWriter, r *http.Request) (daemon.Who, bool) {
-	v, ok := r.Context().Value(whoKey{}).(daemon.Who)
+// query is a request of somebody who is known.
+type query struct {
+	*http.Request
+	who daemon.Who
+}
+
+// asked returns the query; where it is not known who asks, it is refused.
+func asked(w http.ResponseWriter, r *http.Request) (query, bool) {
+	who, ok := r.Context().Value(whoKey{}).(daemon.Who)
 	if !ok {
 		fail(w, fmt.Errorf("%w: it is not known who asks", daemon.ErrForbidden))
 	}
-	return v, ok
+	return query{r, who}, ok
+}
+
+// answers makes a handler that answers with the status and, as JSON, what f returns.
+func answers[T any](status int, f func(query) (T, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		q, ok := asked(w, r)
+		if !ok {
+			return
+		}
+		v, err := f(q)
+		if err != nil {
+			fail(w, err)
+			return
+		}
+		answerJSON(w, status, v)
+	}
+}
+
+// streams makes a handler that answers with what f writes.
+func streams(kind string, f func(query, *stream) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		q, ok := asked(w, r)
+		if !ok {
+			return
+		}
+		out := &stream{w: w, kind: kind}
+		switch err := f(q, out); {
+		case err == nil:
+			out.begin()
+		case out.begun:
+			panic(http.ErrAbortHandler) // the head is sent: only a broken connection tells
+		default:
+			fail(w, err)
+		}
+	}
+}
+
+// stream is an answer that is written bit by bit.
+type stream struct {
+	w     http.ResponseWriter
+	kind  string // Content-Type
+	begun bool
+	flush bool // send at once what is written
+}
+
+func (s *stream) begin() {
+	if !s.begun {
+		s.begun = true
+		s.w.Header().Set("Content-Type", s.kind)
+		s.w.WriteHeader(http.StatusOK)
+		s.sent()
+	}
+}
+
+func (s *stream) sent() {
+	if s.flush {
+		_ = http.NewResponseController(s.w).Flush()
+	}
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.begin()
+	n, err := s.w.Write(p)
+	s.sent()
+	return n, err
 }
 
 func fail(w http.ResponseWriter, err error) {
@@ -304,17 +375,17 @@ func answerJSON(w http.ResponseWriter, status int, v any) {
 	_ = enc.Encode(v) // the asker may be gone
 }
 
-// body reads a JSON body into v.
-func body(r *http.Request, v any) error {
-	d := json.NewDecoder(r.Body)
+// body reads a JSON body.
+func body[T any](r io.Reader) (v T, err error) {
+	d := json.NewDecoder(r)
 	d.DisallowUnknownFields()
-	if err := d.Decode(v); err != nil {
-		return fmt.Errorf("%w: %w", daemon.ErrBad, err)
+	if err := d.Decode(&v); err != nil {
+		return v, fmt.Errorf("%w: %w", daemon.ErrBad, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: more than one JSON value", daemon.ErrBad)
+		return v, fmt.Errorf("%w: more than one JSON value", daemon.ErrBad)
 	}
-	return nil
+	return v, nil
 }
 
 // room waits for a place among the large requests, unless this is a small one.
@@ -335,32 +406,22 @@ func (s *server) room(r *http.Request) (done func(), err error) {
 }
 
 // submit takes one job as YAML or JSON, or a JSON array of jobs, all or none.
-func (s *server) submit(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	done, err := s.room(r)
+func (s *server) submit(q query) (a Submitted, err error) {
+	done, err := s.room(q.Request)
 	if err != nil {
-		fail(w, err)
-		return
+		return a, err
 	}
 	defer done()
-	text, err := io.ReadAll(r.Body)
+	text, err := io.ReadAll(q.Body)
 	var jobs []*job.Job
 	if err == nil {
 		jobs, err = parseJobs(text)
 	}
 	if err != nil {
-		fail(w, fmt.Errorf("%w: %w", daemon.ErrBad, err))
-		return
+		return a, fmt.Errorf("%w: %w", daemon.ErrBad, err)
 	}
-	ids, err := s.d.Submit(r.Context(), me, jobs...)
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	answerJSON(w, http.StatusCreated, submitted(ids))
+	ids, err := s.d.Submit(q.Context(), q.who, jobs...)
+	return submitted(ids), err
 }
 
 // parseJobs reads one job, or a JSON array of jobs.
@@ -409,241 +470,166 @@ func submitted(ids []sched.JobID) Submitted {
 	return a
 }
 
-// selected finds the tasks that the query's select names; all where it names none.
-func (s *server) selected(r *http.Request, all bool) ([]sched.TaskID, error) {
-	sel := r.URL.Query().Get("select")
+// selected finds the tasks that the query's select names.
+func (s *server) selected(q query) ([]sched.TaskID, error) {
+	sel := q.URL.Query().Get("select")
 	if sel == "" {
-		if !all {
-			return nil, fmt.Errorf("%w: select what? (3-8,12, a task as 12/train, last or all)", daemon.ErrBad)
-		}
-		return s.d.All(), nil
+		return nil, fmt.Errorf("%w: select what? (3-8,12, a task as 12/train, last or all)", daemon.ErrBad)
 	}
 	return s.d.Select(sel)
 }
 
-func (s *server) tasks(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); !ok {
-		return
+// selectedOrAll is selected, and all tasks where the query names none.
+func (s *server) selectedOrAll(q query) ([]sched.TaskID, error) {
+	if q.URL.Query().Get("select") == "" {
+		return s.d.All(), nil
 	}
-	tasks, err := s.selected(r, true)
+	return s.selected(q)
+}
+
+// count reads a whole number of the query that is not below least; 0 where it has none.
+func (q query) count(name string, least int64, bits int) (int64, error) {
+	text := q.URL.Query().Get(name)
+	if text == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(text, 10, bits)
+	if err != nil || n < least {
+		return 0, fmt.Errorf("%w: %s %q", daemon.ErrBad, name, text)
+	}
+	return n, nil
+}
+
+// TaskList is a list of tasks.
+type TaskList struct {
+	Tasks []daemon.Task `json:"tasks"`
+	More  int           `json:"more"` // that the limit left out
+}
+
+func (s *server) tasks(q query) (l TaskList, err error) {
+	tasks, err := s.selectedOrAll(q)
 	if err != nil {
-		fail(w, err)
-		return
+		return l, err
 	}
-	q := r.URL.Query()
-	limit := 0
-	if text := q.Get("limit"); text != "" {
-		if limit, err = strconv.Atoi(text); err != nil || limit < 0 {
-			fail(w, fmt.Errorf("%w: limit %q", daemon.ErrBad, text))
-			return
-		}
+	limit, err := q.count("limit", 0, 0)
+	if err != nil {
+		return l, err
 	}
 	var states []string
-	if text := q.Get("state"); text != "" {
+	if text := q.URL.Query().Get("state"); text != "" {
 		states = strings.Split(text, ",")
 	}
-	list, more, err := s.d.List(tasks, states, limit)
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	answerJSON(w, http.StatusOK, struct {
-		Tasks []daemon.Task `json:"tasks"`
-		More  int           `json:"more"` // that the limit left out
-	}{list, more})
+	l.Tasks, l.More, err = s.d.List(tasks, states, int(limit))
+	return l, err
 }
 
-func (s *server) act(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	tasks, err := s.selected(r, false)
+func (s *server) act(q query) (Acted, error) {
+	tasks, err := s.selected(q)
 	if err == nil {
-		tasks, err = s.d.Act(r.Context(), me, daemon.Action(r.PathValue("action")), tasks)
+		tasks, err = s.d.Act(q.Context(), q.who, daemon.Action(q.PathValue("action")), tasks)
 	}
-	s.acted(w, tasks, err)
+	return Acted{s.d.Names(tasks)}, err
 }
 
-func (s *server) acted(w http.ResponseWriter, tasks []sched.TaskID, err error) {
+func (s *server) estimate(q query) (a Acted, err error) {
+	tasks, err := s.selected(q)
 	if err != nil {
-		fail(w, err)
-		return
+		return a, err
 	}
-	answerJSON(w, http.StatusOK, Acted{Tasks: s.d.Names(tasks)})
-}
-
-func (s *server) estimate(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	var e Estimate
-	tasks, err := s.selected(r, false)
-	if err == nil {
-		err = body(r, &e)
-	}
+	e, err := body[Estimate](q.Body)
 	if err == nil && !(e.EstimateS > 0 && e.EstimateS <= 1e9) {
 		err = fmt.Errorf("%w: an estimate is a number of seconds up to 1e9", daemon.ErrBad)
 	}
 	if err == nil {
-		tasks, err = s.d.Update(r.Context(), me, tasks, job.Seconds(e.EstimateS))
+		tasks, err = s.d.Update(q.Context(), q.who, tasks, job.Seconds(e.EstimateS))
 	}
-	s.acted(w, tasks, err)
+	return Acted{s.d.Names(tasks)}, err
 }
 
 // wait answers with the tasks once they are over.
-func (s *server) wait(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); !ok {
-		return
-	}
-	tasks, err := s.selected(r, false)
+func (s *server) wait(q query) ([]daemon.Task, error) {
+	tasks, err := s.selected(q)
 	if err == nil {
-		err = s.d.Wait(r.Context(), tasks)
+		err = s.d.Wait(q.Context(), tasks)
 	}
 	if err != nil {
-		fail(w, err)
-		return
+		return nil, err
 	}
-	answerJSON(w, http.StatusOK, s.d.Tasks(tasks))
+	return s.d.Tasks(tasks), nil
 }
 
-func (s *server) explain(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); !ok {
-		return
-	}
-	tasks, err := s.selected(r, false)
+func (s *server) explain(q query) ([]daemon.Explanation, error) {
+	tasks, err := s.selected(q)
 	if err != nil {
-		fail(w, err)
-		return
+		return nil, err
 	}
-	answerJSON(w, http.StatusOK, s.d.Explain(tasks))
+	return s.d.Explain(tasks), nil
 }
 
-func (s *server) policy(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); ok {
-		answerJSON(w, http.StatusOK, Policy{s.d.Policy()})
-	}
-}
+func (s *server) policy(query) (Policy, error) { return Policy{s.d.Policy()}, nil }
 
-func (s *server) setPolicy(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	var p Policy
-	err := body(r, &p)
+func (s *server) setPolicy(q query) (Policy, error) {
+	p, err := body[Policy](q.Body)
 	if err == nil {
-		err = s.d.SetPolicy(r.Context(), me, p.Policy)
+		err = s.d.SetPolicy(q.Context(), q.who, p.Policy)
 	}
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	answerJSON(w, http.StatusOK, Policy{s.d.Policy()})
+	return Policy{s.d.Policy()}, err
 }
 
-func (s *server) status(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); ok {
-		answerJSON(w, http.StatusOK, s.d.Status())
-	}
-}
+func (s *server) status(query) (daemon.Status, error) { return s.d.Status(), nil }
 
 // nodes answers with the profiles of the nodes as they were seen last, in the form in which clusters are read.
-func (s *server) nodes(w http.ResponseWriter, r *http.Request) {
-	if seen := s.seen(w, r); seen != nil {
-		answerJSON(w, http.StatusOK, []cluster.Profile{seen.Profile})
+func (s *server) nodes(q query) ([]cluster.Profile, error) {
+	seen, err := s.readings(q)
+	if err != nil {
+		return nil, err
 	}
+	return []cluster.Profile{seen[0].Profile}, nil
 }
 
 // readings answers with all that was seen.
-func (s *server) readings(w http.ResponseWriter, r *http.Request) {
-	if seen := s.seen(w, r); seen != nil {
-		answerJSON(w, http.StatusOK, []*daemon.Seen{seen})
-	}
-}
-
-func (s *server) seen(w http.ResponseWriter, r *http.Request) *daemon.Seen {
-	if _, ok := who(w, r); !ok {
-		return nil
-	}
+func (s *server) readings(query) ([]*daemon.Seen, error) {
 	seen := s.d.Seen()
 	if seen == nil {
-		fail(w, fmt.Errorf("%w: the machine has not been sampled yet", daemon.ErrConflict))
+		return nil, fmt.Errorf("%w: the machine has not been sampled yet", daemon.ErrConflict)
 	}
-	return seen
+	return []*daemon.Seen{seen}, nil
 }
 
 // log writes an attempt's log; with follow until the attempt is over.
-func (s *server) log(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	tasks, err := s.selected(r, false)
-	if err == nil && len(tasks) != 1 {
-		err = fmt.Errorf("%w: the log of one task at a time, not of %d", daemon.ErrBad, len(tasks))
-	}
-	attempt := int32(0)
-	if text := r.URL.Query().Get("attempt"); err == nil && text != "" {
-		n, e := strconv.ParseInt(text, 10, 32)
-		if attempt = int32(n); e != nil || n < 1 {
-			err = fmt.Errorf("%w: attempt %q", daemon.ErrBad, text)
-		}
-	}
+func (s *server) log(q query, out *stream) error {
+	tasks, err := s.selected(q)
 	if err != nil {
-		fail(w, err)
-		return
+		return err
 	}
-	out := &flusher{w: w}
-	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-	if err := s.d.Log(r.Context(), me, tasks[0], attempt, r.URL.Query().Get("follow") == "true", out); err != nil && !out.any {
-		w.Header().Del("Content-Type")
-		fail(w, err)
+	if len(tasks) != 1 {
+		return fmt.Errorf("%w: the log of one task at a time, not of %d", daemon.ErrBad, len(tasks))
 	}
+	attempt, err := q.count("attempt", 1, 32)
+	if err != nil {
+		return err
+	}
+	out.flush = true
+	if err = s.d.Log(q.Context(), q.who, tasks[0], int32(attempt), q.follow(), out); out.begun {
+		return nil // as far as it goes
+	}
+	return err
 }
 
-// flusher sends at once what is written.
-type flusher struct {
-	w   http.ResponseWriter
-	any bool
-}
-
-func (f *flusher) Write(p []byte) (int, error) {
-	f.any = true
-	n, err := f.w.Write(p)
-	if fl, ok := f.w.(http.Flusher); ok {
-		fl.Flush()
-	}
-	return n, err
-}
+// follow reports whether what comes later is wanted too.
+func (q query) follow() bool { return q.URL.Query().Get("follow") == "true" }
 
 // export writes what has been run as a native CSV trace.
-func (s *server) export(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); !ok {
-		return
-	}
-	tasks, err := s.selected(r, true)
+func (s *server) export(q query, out *stream) error {
+	tasks, err := s.selectedOrAll(q)
 	if err != nil {
-		fail(w, err)
-		return
+		return err
 	}
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
-	if err := s.d.Export(w, tasks); err != nil {
-		panic(http.ErrAbortHandler) // the head is sent: only a broken connection tells
-	}
+	return s.d.Export(out, tasks)
 }
 
 // journal writes the facts and orders so far in the simulator's journal format.
-func (s *server) journal(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); !ok {
-		return
-	}
-	w.Header().Set("Content-Type", "application/octet-stream")
-	if err := s.d.Journal(r.Context(), w); err != nil {
-		panic(http.ErrAbortHandler)
-	}
-}
+func (s *server) journal(q query, out *stream) error { return s.d.Journal(q.Context(), out) }
 
 // Drain says whether a node is to be closed to new starts.
 type Drain struct {
@@ -651,93 +637,47 @@ type Drain struct {
 	Drain bool   `json:"drain"`
 }
 
-func (s *server) drain(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	var v Drain
-	err := body(r, &v)
+func (s *server) drain(q query) (daemon.Status, error) {
+	v, err := body[Drain](q.Body)
 	if err == nil {
-		err = s.d.Drain(r.Context(), me, v.Node, v.Drain)
+		err = s.d.Drain(q.Context(), q.who, v.Node, v.Drain)
 	}
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	answerJSON(w, http.StatusOK, s.d.Status())
+	return s.d.Status(), err
 }
 
-func (s *server) quotas(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); ok {
-		answerJSON(w, http.StatusOK, s.d.Quotas())
-	}
-}
+func (s *server) quotas(query) ([]daemon.Quota, error) { return s.d.Quotas(), nil }
 
-func (s *server) setQuota(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	var q daemon.Quota
-	err := body(r, &q)
+func (s *server) setQuota(q query) ([]daemon.Quota, error) {
+	v, err := body[daemon.Quota](q.Body)
 	if err == nil {
-		err = s.d.SetQuota(r.Context(), me, q)
+		err = s.d.SetQuota(q.Context(), q.who, v)
 	}
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	answerJSON(w, http.StatusOK, s.d.Quotas())
+	return s.d.Quotas(), err
 }
 
-func (s *server) retry(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	tasks, err := s.selected(r, false)
-	var ids []sched.JobID
-	if err == nil {
-		ids, err = s.d.Retry(r.Context(), me, tasks)
-	}
+func (s *server) retry(q query) (a Submitted, err error) {
+	tasks, err := s.selected(q)
 	if err != nil {
-		fail(w, err)
-		return
+		return a, err
 	}
-	answerJSON(w, http.StatusCreated, submitted(ids))
+	ids, err := s.d.Retry(q.Context(), q.who, tasks)
+	return submitted(ids), err
 }
 
-// events writes what happens, one JSON object a line.
-func (s *server) events(w http.ResponseWriter, r *http.Request) { lines(w, r, s.d.Events) }
+func (s *server) events(q query, out *stream) error { return lines(q, out, s.d.Events) }
 
-func (s *server) record(w http.ResponseWriter, r *http.Request) { lines(w, r, s.d.Record) }
+func (s *server) record(q query, out *stream) error { return lines(q, out, s.d.Record) }
 
-// lines answers with what has happened from a batch on, a line of JSON each.
-func lines(w http.ResponseWriter, r *http.Request, write func(ctx context.Context, from int64, follow bool, w io.Writer) error) {
-	if _, ok := who(w, r); !ok {
-		return
+// lines writes JSON objects, one a line, from a number on.
+func lines(q query, out *stream, write func(ctx context.Context, from int64, follow bool, w io.Writer) error) error {
+	from, err := q.count("from", 0, 64)
+	if err != nil {
+		return err
 	}
-	from := int64(0)
-	if text := r.URL.Query().Get("from"); text != "" {
-		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 0 {
-			fail(w, fmt.Errorf("%w: from %q", daemon.ErrBad, text))
-			return
-		}
-		from = n
+	if out.flush = q.follow(); out.flush {
+		out.begin()
 	}
-	follow := r.URL.Query().Get("follow") == "true"
-	w.Header().Set("Content-Type", "application/jsonl")
-	out := io.Writer(w)
-	if follow {
-		out = &flusher{w: w}
-		w.WriteHeader(http.StatusOK)
-		_ = http.NewResponseController(w).Flush()
-	}
-	if err := write(r.Context(), from, follow, out); err != nil {
-		panic(http.ErrAbortHandler)
-	}
+	return write(q.Context(), from, out.flush, out)
 }
 
 // QueuesState is what is shown of queues.
@@ -746,44 +686,22 @@ type QueuesState struct {
 	Queues []daemon.QueueView `json:"queues"`
 }
 
-func (s *server) queues(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); ok {
-		list, pool := s.d.QueuesView()
-		answerJSON(w, http.StatusOK, QueuesState{pool, list})
-	}
+func (s *server) queues(query) (QueuesState, error) {
+	list, pool := s.d.QueuesView()
+	return QueuesState{pool, list}, nil
 }
 
-func (s *server) alerts(w http.ResponseWriter, r *http.Request) {
-	if _, ok := who(w, r); ok {
-		answerJSON(w, http.StatusOK, s.d.Alerts())
-	}
+func (s *server) alerts(query) (daemon.AlertsState, error) { return s.d.Alerts(), nil }
+
+func (s *server) testAlert(q query) (daemon.AlertsState, error) {
+	err := s.d.TestAlert(q.who)
+	return s.d.Alerts(), err
 }
 
-func (s *server) testAlert(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	if err := s.d.TestAlert(me); err != nil {
-		fail(w, err)
-		return
-	}
-	answerJSON(w, http.StatusOK, s.d.Alerts())
-}
-
-func (s *server) endRecurrence(w http.ResponseWriter, r *http.Request) {
-	me, ok := who(w, r)
-	if !ok {
-		return
-	}
-	tasks, err := s.selected(r, false)
-	var ended []int32
+func (s *server) endRecurrence(q query) (a Submitted, err error) {
+	tasks, err := s.selected(q)
 	if err == nil {
-		ended, err = s.d.EndRecurrence(r.Context(), me, tasks)
+		a.Jobs, err = s.d.EndRecurrence(q.Context(), q.who, tasks)
 	}
-	if err != nil {
-		fail(w, err)
-		return
-	}
-	answerJSON(w, http.StatusOK, Submitted{Jobs: ended})
+	return a, err
 }

@@ -19,6 +19,8 @@ import (
 	"github.com/johannesboyne/gofakes3"
 	"github.com/johannesboyne/gofakes3/backend/s3mem"
 	"github.com/minio/minio-go/v7"
+
+	"github.com/schedlab/schedlab/live/stage"
 )
 
 // openFake opens a store on an S3 server of another maker that runs in this process.
@@ -69,7 +71,7 @@ func TestAStoreKeepsWhatItIsGiven(t *testing.T) {
 		if _, err := rand.Read(big); err != nil {
 			t.Fatal(err)
 		}
-		want := map[string]string{"a/1/0": "", "a/1/1": "one", "a/2/x": string(big), "ab/3/y": strings.Repeat("z", small), "b": "top"}
+		want := map[string]string{"a/1/0": "", "a/1/1": "one", "a/2/x": string(big), "ab/3/y": strings.Repeat("z", stage.Small), "b": "top"}
 		for name, text := range want {
 			if err := s.Put(t.Context(), name, strings.NewReader(text), int64(len(text))); err != nil {
 				t.Fatal(name, err)
@@ -171,7 +173,7 @@ func same(a, b map[string]string) bool {
 
 func generation(i int) map[string]string {
 	return map[string]string{
-		"model": fmt.Sprint("model ", i), "deep/er/optimizer.bin": strings.Repeat(fmt.Sprint(i), small), "empty": "", fmt.Sprint("only-", i): "x", "ü 文": "name",
+		"model": fmt.Sprint("model ", i), "deep/er/optimizer.bin": strings.Repeat(fmt.Sprint(i), stage.Small), "empty": "", fmt.Sprint("only-", i): "x", "ü 文": "name",
 	}
 }
 
@@ -187,7 +189,7 @@ func TestTheLastTwoCheckpointsAreKeptAndTheNewestIsRestored(t *testing.T) {
 		}
 		for i := 1; i <= 4; i++ {
 			m, err := set.Save(t.Context(), folder(t, generation(i)), Manifest{Work: time.Duration(i), Task: "1/a", Attempt: 7, At: time.Now()})
-			if err != nil || m.Seq != int64(i) || m.Bytes < small {
+			if err != nil || m.Seq != int64(i) || m.Bytes < stage.Small {
 				t.Fatal(m, err)
 			}
 			if got, n, problems := restored(t, set); !same(got, generation(i)) || n != int64(i) || problems != nil {
@@ -456,18 +458,18 @@ func (f *failing) Read(p []byte) (int, error) {
 }
 
 func TestBothTiersOfCopyingAreTheSameCopy(t *testing.T) {
-	for _, size := range []int{0, 1, small - 1, small, small + 1, block, 2*block + 3, 5 * block} {
+	for _, size := range []int{0, 1, stage.Small - 1, stage.Small, stage.Small + 1, stage.Block, 2*stage.Block + 3, 5 * stage.Block} {
 		want := make([]byte, size)
 		_, _ = rand.Read(want)
 		var got bytes.Buffer
-		n, err := copyBlocks(t.Context(), &got, bytes.NewReader(want), int64(size))
+		n, _, err := stage.Copy(t.Context(), &got, bytes.NewReader(want), int64(size))
 		if err != nil || n != int64(size) || !bytes.Equal(got.Bytes(), want) {
 			t.Errorf("%d bytes: %d, %v", size, n, err)
 		}
-		if n, err := copyBlocks(t.Context(), io.Discard, bytes.NewReader(want), int64(size)+1); err != nil || n != int64(size) {
+		if n, _, err := stage.Copy(t.Context(), io.Discard, bytes.NewReader(want), int64(size)+1); err != nil || n != int64(size) {
 			t.Errorf("%d bytes of one more: %d, %v", size, n, err)
 		}
-		if _, err := copyBlocks(t.Context(), io.Discard, &failing{bytes.NewReader(want)}, int64(size)+1); !errors.Is(err, errDied) {
+		if _, _, err := stage.Copy(t.Context(), io.Discard, &failing{bytes.NewReader(want)}, int64(size)+1); !errors.Is(err, errDied) {
 			t.Errorf("%d bytes and an error: %v", size, err)
 		}
 	}

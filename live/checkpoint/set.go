@@ -24,15 +24,18 @@ import (
 	"hash"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
 	"github.com/schedlab/schedlab/live/failpoint"
+	"github.com/schedlab/schedlab/live/stage"
 )
 
 // Keep is how many checkpoints of a task are kept.
@@ -71,6 +74,9 @@ type File struct {
 type Set struct {
 	Store Store
 	Key   string // without a slash at its end
+	// Owner, if not nil, is whose files are saved; another's is refused: whoever can name a file need not be one who may read it, and what
+	// is restored is given away.
+	Owner *uint32
 
 	bad map[int64]bool // found so by Restore
 }
@@ -186,6 +192,9 @@ func (s *Set) put(ctx context.Context, root *os.Root, name string, seq int64, i 
 	if !info.Mode().IsRegular() {
 		return File{}, fmt.Errorf("%s is no regular file", name)
 	}
+	if st, ok := info.Sys().(*syscall.Stat_t); s.Owner != nil && (!ok || st.Uid != *s.Owner) {
+		return File{}, fmt.Errorf("%s is another user's", name)
+	}
 	sum := sha256.New()
 	err = s.Store.Put(ctx, s.name(seq, strconv.Itoa(i)), io.TeeReader(r, sum), info.Size())
 	failpoint.Hit("checkpoint-file-put")
@@ -280,6 +289,17 @@ func bad(err error) error {
 	return err
 }
 
+// misnamed makes an error of a name that no file can have there one that says that the checkpoint is not whole: the folder is new, so it is
+// the manifest's fault.
+func misnamed(err error) error {
+	for _, e := range []error{syscall.EEXIST, syscall.ENOENT, syscall.ENOTDIR, syscall.EISDIR, syscall.EINVAL, syscall.ENAMETOOLONG, syscall.ELOOP} {
+		if errors.Is(err, e) {
+			return fmt.Errorf("%w: %w", errBad, err)
+		}
+	}
+	return err
+}
+
 // read reads and checks a manifest.
 func (s *Set) read(ctx context.Context, seq int64) (*Manifest, error) {
 	r, err := s.Store.Get(ctx, s.name(seq, manifestName))
@@ -320,12 +340,12 @@ func (s *Set) restore(ctx context.Context, seq int64, dir string, own func(*os.F
 	defer root.Close()
 	for i := range m.Files {
 		f := &m.Files[i]
-		if !filepath.IsLocal(filepath.FromSlash(f.Path)) || f.Size < 0 {
+		if !filepath.IsLocal(filepath.FromSlash(f.Path)) || f.Size < 0 || f.Size == math.MaxInt64 {
 			return nil, fmt.Errorf("%w: it has a file %q of %d bytes", errBad, f.Path, f.Size)
 		}
 		if f.Folder {
 			if err := root.Mkdir(f.Path, 0o700); err != nil {
-				return nil, err
+				return nil, misnamed(err)
 			}
 			continue
 		}
@@ -352,12 +372,12 @@ func (s *Set) get(ctx context.Context, root *os.Root, f *File, name string, own 
 	defer r.Close()
 	w, err := root.OpenFile(f.Path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
-		return err
+		return misnamed(err)
 	}
 	defer func() { err = errors.Join(err, w.Close()) }()
 	sum := sha256.New()
 	// A byte more than there should be would be one too many.
-	n, err := copyBlocks(ctx, w, io.TeeReader(r, sum), f.Size+1)
+	n, _, err := stage.Copy(ctx, w, io.TeeReader(r, sum), f.Size+1)
 	if err != nil {
 		return err
 	}

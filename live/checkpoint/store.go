@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/schedlab/schedlab/live/failpoint"
+	"github.com/schedlab/schedlab/live/stage"
 )
 
 // Store keeps objects under slash-separated names. Its methods may be called from any goroutine. An error that wraps fs.ErrNotExist says
@@ -65,7 +66,7 @@ func (f Folder) Put(ctx context.Context, name string, r io.Reader, size int64) (
 			_ = os.Remove(w.Name())
 		}
 	}()
-	n, err := copyBlocks(ctx, w, r, size)
+	n, _, err := stage.Copy(ctx, w, r, size)
 	if err == nil && n != size {
 		err = fmt.Errorf("%s: %d bytes of %d came: %w", name, n, size, io.ErrUnexpectedEOF)
 	}

@@ -86,6 +86,14 @@ func (d *Daemon) noteSaved(e *local.Event) time.Duration {
 	return s.Work
 }
 
+// heldUp returns for how long the last checkpoint held the job up, in ns; 0 where that is not known: what the attempt began with is another's.
+func heldUp(s *local.Saved) int64 {
+	if s == nil || s.Done == 0 {
+		return 0
+	}
+	return int64(s.HoldS * 1e9)
+}
+
 // CheckpointView is what is shown of a task's checkpoints.
 type CheckpointView struct {
 	local.Saved

@@ -72,6 +72,12 @@ func TestThePolicySeesWhatIsSavedAndWhatAPreemptionWouldLose(t *testing.T) {
 			t.Fatalf("the kernel has %v kept, %v at risk; the checkpoint %v", kept, risk, v.Checkpoint.Work)
 		}
 	}
+	d.mu.RLock()
+	cost, loss, at := d.kernel.CheckpointCost(0), d.kernel.StopLoss(0), d.kernel.CheckpointedAt(0)
+	d.mu.RUnlock()
+	if want := time.Duration(v.Checkpoint.HoldS * float64(time.Second)); cost != want || cost <= 0 || loss > cost || at > d.loop.Now() {
+		t.Errorf("the kernel knows of a cost of %v, %v that a stop would lose, told at %v; the checkpoint cost %v", cost, loss, at, want)
+	}
 	// A preemption asks for another; what is left of the estimate shows it.
 	if _, err := d.Act(t.Context(), Who{0}, Preempt, mustSelect(t, d, "1")); err != nil {
 		t.Fatal(err)

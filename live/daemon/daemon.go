@@ -112,7 +112,9 @@ type Daemon struct {
 	budget    *retry.Budget
 	scaling   *scaling // nil: no queue scales
 
-	parts map[sched.JobID][]sched.JobID // what was added to workflows
+	parts  map[sched.JobID][]sched.JobID // what was added to workflows
+	inputs []sched.TaskID                // tasks that have inputs and are not over, as far as is known
+	stages stages
 
 	scaledBefore []string // queues whose workers the state bounds, sorted
 
@@ -174,6 +176,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		noted: map[attemptKey]local.Saved{}, saved: map[sched.TaskID]local.Saved{}, swept: make(chan struct{}, 1),
 		parts: map[sched.JobID][]sched.JobID{}, refusedRetry: map[attemptKey]string{}, alerted: map[string]*atomic.Int64{},
 	}
+	d.stages.of, d.stages.shown = map[attemptKey]*staging{}, map[sched.TaskID]*InputsView{}
 	for _, r := range alert.Results() {
 		d.alerted[r] = &atomic.Int64{}
 	}
@@ -304,6 +307,11 @@ func (d *Daemon) accept(j Job, spec *job.Job) {
 		j.quiet = j.quiet || d.jobs[j.Of].quiet
 		d.parts[j.Of] = append(d.parts[j.Of], j.ID)
 	}
+	for i := range spec.Tasks {
+		if len(spec.Tasks[i].Inputs) > 0 {
+			d.inputs = append(d.inputs, j.First+sched.TaskID(i))
+		}
+	}
 	d.jobs = append(d.jobs, j)
 	d.recurs(j.ID, spec, j.Submit)
 }
@@ -407,6 +415,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	beside.Go(func() { d.sweep(aside) })
 	beside.Go(func() { d.alerts.Run(aside) })
 	beside.Go(func() { d.scaleLoop(aside) })
+	beside.Go(func() { d.stageLoop(aside) })
 	err := d.loop.Run(ctx)
 	stop()
 	beside.Wait()
@@ -690,7 +699,7 @@ func (d *Daemon) report(e local.Event) {
 		news := fact.Done != d.kernel.Kept(e.Task)
 		d.mu.Unlock()
 		if news {
-			fact.Kind = sched.CheckpointDone
+			fact.Kind, fact.Value = sched.CheckpointDone, heldUp(e.Saved)
 			d.loop.Report(fact)
 		}
 		return
@@ -762,7 +771,7 @@ func (o *orders) Start(t sched.TaskID, attempt int32, on []sched.Placement) {
 }
 
 func (d *Daemon) start(t sched.TaskID, attempt int32, on []sched.Placement) {
-	d.runner.Start(t, attempt, func() (*local.Spec, error) { return d.describe(t, attempt, on) })
+	d.runner.Start(t, attempt, func(ctx context.Context) (*local.Spec, error) { return d.describe(ctx, t, attempt, on) })
 }
 
 // Stop ends an attempt.

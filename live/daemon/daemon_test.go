@@ -94,13 +94,18 @@ func (r *running) close() {
 	}
 }
 
-func (r *running) submit(text string) sched.JobID {
-	r.t.Helper()
+func parse(t testing.TB, text string) *job.Job {
+	t.Helper()
 	j, err := job.Parse([]byte(text), "test")
 	if err != nil {
-		r.t.Fatal(err)
+		t.Fatal(err)
 	}
-	ids, err := r.Submit(r.t.Context(), Who{0}, j)
+	return j
+}
+
+func (r *running) submit(text string) sched.JobID {
+	r.t.Helper()
+	ids, err := r.Submit(r.t.Context(), Who{0}, parse(r.t, text))
 	if err != nil {
 		r.t.Fatal(err)
 	}

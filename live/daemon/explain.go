@@ -69,6 +69,9 @@ func (d *Daemon) why(t sched.TaskID) []string {
 		return append(why, d.whyReady(t)...)
 	case sched.Running:
 		why := []string{fmt.Sprintf("It runs since %s (attempt %d).", since(k.StartedAt(t)), k.Attempt(t))}
+		if d.isPlacing(attemptKey{t, k.Attempt(t)}) {
+			why = []string{fmt.Sprintf("It is placed since %s (attempt %d), and its inputs are being brought.", since(k.StartedAt(t)), k.Attempt(t))}
+		}
 		if text := d.overruns(attemptKey{t, k.Attempt(t)}); text != "" {
 			why = append(why, "It uses more GPU memory than it asked for: "+text+".")
 		}

@@ -25,6 +25,9 @@ type metrics struct {
 	checkpointBytes prometheus.Counter
 
 	retries, refusedRetries prometheus.Counter
+	staged                  *prometheus.CounterVec   // by tier
+	staging                 *prometheus.HistogramVec // by when
+	unstaged                prometheus.Counter
 
 	ready, running, capacity, used, alerts *prometheus.Desc
 	workers, wanted, backlog               *prometheus.Desc
@@ -61,16 +64,22 @@ func newMetrics(d *Daemon) *metrics {
 		checkpointBytes: prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "checkpoint_bytes_total", Help: "Bytes of checkpoints stored."}),
 		retries:         prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "retries_total", Help: "Failed attempts that are tried again."}),
 		refusedRetries:  prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "retries_refused_total", Help: "Failures that are final only since the retry budget is spent."}),
-		alerts:          prometheus.NewDesc(space+"_alerts_total", "What became of alerts.", []string{"result"}, nil),
-		workers:         prometheus.NewDesc(space+"_queue_workers", "Workers of a queue that scales: tasks that it may run at once.", []string{"queue", "tier"}, nil),
-		wanted:          prometheus.NewDesc(space+"_queue_workers_wanted", "Workers that its backlog asks for, before the pool is shared out.", []string{"queue", "tier"}, nil),
-		backlog:         prometheus.NewDesc(space+"_queue_backlog", "Tasks of a queue that scales that are ready and wait, at the last decision.", []string{"queue", "tier"}, nil),
-		ready:           prometheus.NewDesc(space+"_ready_tasks", "Tasks that are ready and do not run.", []string{"queue", "tenant"}, nil),
-		running:         prometheus.NewDesc(space+"_running_tasks", "Tasks that hold resources.", []string{"queue", "tenant"}, nil),
-		capacity:        prometheus.NewDesc(space+"_capacity", "What the node has: GPUs, cores, bytes of memory.", []string{"node", "resource"}, nil),
-		used:            prometheus.NewDesc(space+"_used", "What of it is allocated.", []string{"node", "resource"}, nil),
+		staged:          prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: space, Name: "staged_bytes_total", Help: "Bytes of inputs that were staged, by how they were copied."}, []string{"tier"}),
+		staging: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Namespace: space, Name: "staging_seconds", Help: "Time to stage the inputs of an attempt: ahead, while others still ran; placed, while it held its room.",
+			Buckets: prometheus.ExponentialBuckets(1e-3, 4, 12),
+		}, []string{"when"}),
+		unstaged: prometheus.NewCounter(prometheus.CounterOpts{Namespace: space, Name: "staging_failures_total", Help: "Attempts that did not run since an input could not be staged."}),
+		alerts:   prometheus.NewDesc(space+"_alerts_total", "What became of alerts.", []string{"result"}, nil),
+		workers:  prometheus.NewDesc(space+"_queue_workers", "Workers of a queue that scales: tasks that it may run at once.", []string{"queue", "tier"}, nil),
+		wanted:   prometheus.NewDesc(space+"_queue_workers_wanted", "Workers that its backlog asks for, before the pool is shared out.", []string{"queue", "tier"}, nil),
+		backlog:  prometheus.NewDesc(space+"_queue_backlog", "Tasks of a queue that scales that are ready and wait, at the last decision.", []string{"queue", "tier"}, nil),
+		ready:    prometheus.NewDesc(space+"_ready_tasks", "Tasks that are ready and do not run.", []string{"queue", "tenant"}, nil),
+		running:  prometheus.NewDesc(space+"_running_tasks", "Tasks that hold resources.", []string{"queue", "tenant"}, nil),
+		capacity: prometheus.NewDesc(space+"_capacity", "What the node has: GPUs, cores, bytes of memory.", []string{"node", "resource"}, nil),
+		used:     prometheus.NewDesc(space+"_used", "What of it is allocated.", []string{"node", "resource"}, nil),
 	}
-	m.registry.MustRegister(m.wait, m.ends, m.decisions, m.decision, m.store, m.dropped, m.checkpoints, m.checkpointTime, m.checkpointBytes, m.retries, m.refusedRetries, m)
+	m.registry.MustRegister(m.wait, m.ends, m.decisions, m.decision, m.store, m.dropped, m.checkpoints, m.checkpointTime, m.checkpointBytes, m.retries, m.refusedRetries, m.staged, m.staging, m.unstaged, m)
 	return m
 }
 

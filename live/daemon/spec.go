@@ -15,6 +15,7 @@ import (
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
+	"github.com/schedlab/schedlab/live/stage"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -82,8 +83,8 @@ func (c *specCache) task(d *Daemon, t sched.TaskID) (*job.Task, error) {
 	return &j.Tasks[at], nil
 }
 
-// describe says what an attempt runs.
-func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (*local.Spec, error) {
+// describe says what an attempt runs, once its inputs are there.
+func (d *Daemon) describe(ctx context.Context, t sched.TaskID, attempt int32, on []sched.Placement) (*local.Spec, error) {
 	j, uid, at, err := d.specs.job(d, t)
 	if err != nil {
 		return nil, err
@@ -103,7 +104,7 @@ func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (
 		Pids: d.cfg.Pids, LogBytes: logBytes, LogFiles: logFiles,
 	}
 	s.Checkpoint = d.saving(t, task, on)
-	u, err := owner(uid)
+	u, err := ownerOf(uid)
 	if err != nil {
 		return nil, err
 	}
@@ -125,6 +126,13 @@ func (d *Daemon) describe(t sched.TaskID, attempt int32, on []sched.Placement) (
 	s.Env = append(s.Env, "SCHEDLAB_JOB="+strconv.Itoa(int(id)+1), "SCHEDLAB_TASK="+task.ID, "SCHEDLAB_ID="+name,
 		"ATTEMPT="+strconv.Itoa(int(attempt)), "RESTART_COUNT="+strconv.Itoa(int(attempt)-1),
 		"GRACE="+strconv.FormatFloat(s.Grace.Seconds(), 'f', -1, 64))
+	if len(task.Inputs) > 0 {
+		dir, err := d.place(ctx, attemptKey{t, attempt}, task, uid)
+		if err != nil {
+			return nil, err
+		}
+		s.Env = append(s.Env, stage.DirVariable+"="+dir)
+	}
 	s.Env = once(s.Env)
 	return s, nil
 }
@@ -206,8 +214,8 @@ type account struct {
 	groups     []uint32
 }
 
-// owner looks an account up.
-func owner(uid uint32) (account, error) {
+// ownerOf looks an account up.
+func ownerOf(uid uint32) (account, error) {
 	u, err := user.LookupId(strconv.Itoa(int(uid)))
 	if err != nil {
 		return account{}, fmt.Errorf("the job's owner: %w", err)

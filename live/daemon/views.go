@@ -38,6 +38,7 @@ type Task struct {
 	Reason   string   `json:"reason,omitempty"`
 
 	Checkpoint *CheckpointView `json:"checkpoint,omitempty"`
+	Inputs     *InputsView     `json:"inputs,omitempty"` // of its last attempt
 }
 
 // view returns what is shown of a task. It is called under mu.
@@ -85,7 +86,7 @@ func (d *Daemon) view(t sched.TaskID) Task {
 	if x, ok := d.lastEnd[t]; ok {
 		v.Code, v.Reason = &x.code, x.reason
 	}
-	v.Checkpoint = d.viewSaved(t)
+	v.Checkpoint, v.Inputs = d.viewSaved(t), d.viewInputs(t)
 	if p := d.problem[t]; p != "" && v.Reason == "" {
 		v.Reason = p
 	}

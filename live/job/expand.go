@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"net/url"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -12,21 +13,25 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/schedlab/schedlab/live/stage"
 )
 
 const (
-	maxTasks = 100_000
-	maxEdges = 1_000_000
-	maxName  = 128
-	maxText  = 1 << 20  // of the words of one command, and of one environment
-	maxAll   = 64 << 20 // of all of a job's commands and environments, each member's own
-	maxWords = 64       // labels, tolerations, GPU types
+	maxTasks  = 100_000
+	maxEdges  = 1_000_000
+	maxName   = 128
+	maxText   = 1 << 20  // of the words of one command, and of one environment
+	maxAll    = 64 << 20 // of all of a job's commands and environments, each member's own
+	maxPath   = 4096
+	maxInputs = 1000
+	maxWords  = 64 // labels, tolerations, GPU types
 )
 
 var idForm = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.=,+@%-]*$`)
 
 // reserved begins the names of variables that schedlab sets itself.
-var reserved = []string{"SCHEDLAB_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CKPT_DIR", "NOTIFY_SOCKET", "ATTEMPT", "RESTART_COUNT", "GRACE"}
+var reserved = []string{"SCHEDLAB_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "CKPT_DIR", "NOTIFY_SOCKET", "ATTEMPT", "RESTART_COUNT", "GRACE", stage.DirVariable}
 
 // NameOf makes a job's name of a program's.
 func NameOf(program string) string {
@@ -319,6 +324,9 @@ func (t *Task) size() int {
 	for k, v := range t.Labels {
 		n += len(k) + len(v) + 2
 	}
+	for i := range t.Inputs {
+		n += len(t.Inputs[i].From) + len(t.Inputs[i].As) + 16
+	}
 	return n
 }
 
@@ -380,6 +388,9 @@ func (t *Task) substitute(params map[string]string) error {
 		for _, v := range t.Env {
 			count += strings.Count(v, pairs[i])
 		}
+		for k := range t.Inputs {
+			count += strings.Count(t.Inputs[k].From, pairs[i]) + strings.Count(t.Inputs[k].As, pairs[i])
+		}
 		if grown += count * len(pairs[i+1]); grown > 4*maxText {
 			return fmt.Errorf("parameter %q: with it the command and the environment have more than %d bytes", clip(pairs[i]), 4*maxText)
 		}
@@ -392,6 +403,11 @@ func (t *Task) substitute(params map[string]string) error {
 	t.Dir, t.Name = r.Replace(t.Dir), r.Replace(t.Name)
 	for k, v := range t.Env {
 		t.Env[k] = r.Replace(v)
+	}
+	t.Inputs = slices.Clone(t.Inputs)
+	for k := range t.Inputs {
+		in := &t.Inputs[k]
+		in.From, in.As = r.Replace(in.From), r.Replace(in.As)
 	}
 	return nil
 }
@@ -410,7 +426,62 @@ func (j *Job) fill(t *Task) error {
 	if err := t.substitute(j.Params); err != nil {
 		return err
 	}
+	if err := t.place(); err != nil {
+		return err
+	}
 	return t.check()
+}
+
+// place says where the inputs are and where they come to lie.
+func (t *Task) place() error {
+	if len(t.Inputs) > maxInputs {
+		return fmt.Errorf("more than %d inputs", maxInputs)
+	}
+	t.Inputs = slices.Clone(t.Inputs)
+	seen := map[string]bool{}
+	for i := range t.Inputs {
+		in := &t.Inputs[i]
+		switch {
+		case in.From == "" || strings.ContainsRune(in.From, 0) || len(in.From) > maxPath:
+			return fmt.Errorf("input %q: a path or a URL of at most %d bytes", clip(in.From), maxPath)
+		case stage.IsURL(in.From):
+			if u, err := url.Parse(in.From); err != nil || u.Host == "" {
+				return fmt.Errorf("input %q: not a URL", clip(in.From))
+			}
+			if in.Link {
+				return fmt.Errorf("input %q: a URL cannot be linked", clip(in.From))
+			}
+		case strings.Contains(in.From, "://"):
+			return fmt.Errorf("input %q: of URLs, http and https are fetched", clip(in.From))
+		case filepath.IsAbs(in.From):
+			in.From = filepath.Clean(in.From)
+		case !filepath.IsLocal(in.From):
+			return fmt.Errorf("input %q leads out of the folder of the job; write an absolute path", clip(in.From))
+		case t.Dir == "":
+			return fmt.Errorf("input %q: an absolute path is wanted where the job has no dir", clip(in.From))
+		default:
+			in.From = filepath.Join(t.Dir, in.From)
+		}
+		if in.As == "" {
+			in.As = stage.Name(in.From)
+		}
+		if !filepath.IsLocal(in.As) || filepath.Clean(in.As) == "." || strings.ContainsRune(in.As, 0) || len(in.As) > maxPath {
+			return fmt.Errorf("input %q: the name %q leads out of the folder of the inputs; say as=NAME", clip(in.From), clip(in.As))
+		}
+		in.As = filepath.Clean(in.As)
+		if seen[in.As] {
+			return fmt.Errorf("input %q: another is called %s too; say as=NAME", clip(in.From), clip(in.As))
+		}
+		seen[in.As] = true
+	}
+	for name := range seen {
+		for dir := filepath.Dir(name); dir != "."; dir = filepath.Dir(dir) {
+			if seen[dir] {
+				return fmt.Errorf("input %s lies below input %s", clip(name), clip(dir))
+			}
+		}
+	}
+	return nil
 }
 
 func (t *Task) check() error {

@@ -3,8 +3,10 @@
 package job
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -53,9 +55,68 @@ type Task struct {
 	BackoffS    float64     `json:"backoff_s,omitempty" yaml:"backoff_s"`
 	GraceS      *float64    `json:"grace_s,omitempty" yaml:"grace_s"` // from SIGTERM to SIGKILL; default 10
 	Checkpoint  *Checkpoint `json:"checkpoint,omitempty" yaml:"checkpoint"`
+	Inputs      []Input     `json:"inputs,omitempty" yaml:"inputs"` // brought to $INPUT_DIR before it runs
 
 	Array  string          `json:"array,omitempty" yaml:"array"`   // 1-10 or 0-100:5 or 1,3,7: one task a number, {index} in the command
 	Matrix map[string]List `json:"matrix,omitempty" yaml:"matrix"` // one task a combination of the values
+}
+
+// Input is a file or folder that a task reads. It can be written as one word, see ParseInput.
+type Input struct {
+	From string `json:"from" yaml:"from"`                     // a path, or a URL of http or https
+	As   string `json:"as,omitempty" yaml:"as,omitempty"`     // its name below $INPUT_DIR; default: the last part of From
+	Link bool   `json:"link,omitempty" yaml:"link,omitempty"` // a symbolic link will do, no copy
+}
+
+// ParseInput reads PATH or URL, and behind it :as=NAME and :link in any order.
+func ParseInput(text string) Input {
+	in := Input{From: text}
+	for {
+		i := strings.LastIndexByte(in.From, ':')
+		if i < 0 {
+			return in
+		}
+		switch word := in.From[i+1:]; {
+		case word == "link":
+			in.Link = true
+		case strings.HasPrefix(word, "as="):
+			in.As = word[3:]
+		default:
+			return in
+		}
+		in.From = in.From[:i]
+	}
+}
+
+// plainInput is an Input that is written out.
+type plainInput Input
+
+// UnmarshalYAML takes an input or a word.
+func (in *Input) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind == yaml.ScalarNode {
+		*in = ParseInput(n.Value)
+		return nil
+	}
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i < len(n.Content); i += 2 {
+			if k := n.Content[i].Value; k != "from" && k != "as" && k != "link" {
+				return fmt.Errorf("line %d: unknown field %s", n.Content[i].Line, k)
+			}
+		}
+	}
+	return n.Decode((*plainInput)(in))
+}
+
+// UnmarshalJSON takes an input or a word.
+func (in *Input) UnmarshalJSON(b []byte) error {
+	var word string
+	if json.Unmarshal(b, &word) == nil {
+		*in = ParseInput(word)
+		return nil
+	}
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	return d.Decode((*plainInput)(in))
 }
 
 // Checkpoint says that a task can save its work, and how often it is asked to.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/schedlab/schedlab/live/checkpoint"
 	"github.com/schedlab/schedlab/live/failpoint"
+	"github.com/schedlab/schedlab/live/stage"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -106,11 +107,17 @@ func openKeeper(ctx context.Context, f folder, s *Spec, say func(string, ...any)
 	k := &keeper{f: f, spec: s, c: s.Checkpoint, say: say, roots: roots, taken: make(chan struct{}), done: make([]bool, len(s.Replicas)), answers: make([]string, len(s.Replicas))}
 	k.quiet.L = &k.mu
 	k.ctx, k.cancel = context.WithCancel(context.Background())
+	if slices.ContainsFunc(s.Replicas, func(r Replica) bool { return r.GPUs != 0 }) { // every few seconds again: worth keeping its pages
+		ctx, k.ctx = stage.WithLocked(ctx), stage.WithLocked(k.ctx)
+	}
 	store, err := checkpoint.Open(k.c.Store)
 	if err != nil {
 		return nil, err
 	}
 	k.set = &checkpoint.Set{Store: store, Key: k.c.Key}
+	if k.alien() {
+		k.set.Owner = &s.UID
+	}
 	if err := os.RemoveAll(k.c.Dir); err != nil {
 		return nil, err
 	}
@@ -167,9 +174,12 @@ func openKeeper(ctx context.Context, f folder, s *Spec, say func(string, ...any)
 
 func (k *keeper) dir() string { return filepath.Join(k.c.Dir, "job") }
 
+// alien reports whether the job's user is not the shim's.
+func (k *keeper) alien() bool { return os.Geteuid() == 0 && k.spec.UID != 0 }
+
 // own gives a file to the job's owner.
 func (k *keeper) own(f *os.File) error {
-	if os.Geteuid() != 0 || k.spec.UID == 0 {
+	if !k.alien() {
 		return nil
 	}
 	return f.Chown(int(k.spec.UID), int(k.spec.GID))

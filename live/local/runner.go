@@ -79,6 +79,9 @@ type run struct {
 	mem   int64        // the limit of its memory, in bytes; 0 = none
 	at    folder       // of its try, from the beginning
 	saves bool         // its shim knows askSignal
+
+	ctx    context.Context // of what comes before its shim; ends when it is stopped, and with the runner
+	cancel context.CancelFunc
 }
 
 func (r *Runner) add(k key) *run {
@@ -91,6 +94,7 @@ func (r *Runner) add(k key) *run {
 		return nil
 	}
 	u := &run{key: k, pidfd: -1}
+	u.ctx, u.cancel = context.WithCancel(context.Background())
 	r.runs[k] = u
 	return u
 }
@@ -102,6 +106,7 @@ func (r *Runner) end(u *run, e Event) {
 		u.pidfd = -1
 	}
 	delete(r.runs, u.key)
+	u.cancel()
 	if u.at != "" {
 		if s, ok := u.at.readSaved(); ok {
 			e.Saved = &s
@@ -115,16 +120,20 @@ func (r *Runner) end(u *run, e Event) {
 	}
 }
 
-// Start spawns the shim of an attempt, which may be stopped from here on. describe says what it is to run; it is called from another
-// goroutine. Ready, Failed or Voided is reported.
-func (r *Runner) Start(t sched.TaskID, attempt int32, describe func() (*Spec, error)) {
+// Start spawns the shim of an attempt, which may be stopped from here on. describe says what it is to run, and may take its time until its
+// context ends; it is called from another goroutine. Ready, Failed or Voided is reported.
+func (r *Runner) Start(t sched.TaskID, attempt int32, describe func(ctx context.Context) (*Spec, error)) {
 	u := r.add(key{t, attempt})
 	if u == nil {
 		return
 	}
 	go func() {
-		s, err := describe()
+		s, err := describe(u.ctx)
 		e := Event{Kind: Voided}
+		if err != nil && u.ctx.Err() != nil { // it is not to run any more
+			r.end(u, e)
+			return
+		}
 		for wait := 50 * time.Millisecond; err == nil; wait = min(2*wait, 5*time.Second) {
 			if e, err = r.spawn(u, s); err == nil || !passing(err) {
 				break
@@ -282,6 +291,7 @@ func (r *Runner) Stop(t sched.TaskID, attempt int32, how Stop) bool {
 		return false
 	}
 	u.stop = &how
+	u.cancel()
 	if u.gate { // it has not run: it will not
 		u.shut()
 		r.mu.Unlock()
@@ -390,6 +400,7 @@ func (r *Runner) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, u := range r.runs {
+		u.cancel()
 		if u.by != nil {
 			u.shut()
 		}

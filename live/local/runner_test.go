@@ -2,6 +2,7 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -150,7 +151,7 @@ func TestACommandThatForksAllTheTimeIsStoppedByItsGroup(t *testing.T) {
 }
 
 func (b *bench) start(s *Spec) {
-	b.Start(s.Task, s.Attempt, func() (*Spec, error) { return s, nil })
+	b.Start(s.Task, s.Attempt, func(context.Context) (*Spec, error) { return s, nil })
 }
 
 func (b *bench) want(kind EventKind) Event {

@@ -66,8 +66,13 @@ func (k *Kernel) noteSaving(e *Event) {
 	}
 	if e.Kind == CheckpointDone {
 		s.cost, s.at = d, k.now
+	} else {
+		k.restored = d
 	}
 }
+
+// RestoreCost returns for how long the last attempt of any task restored its work that said so; 0 if none has.
+func (s *State) RestoreCost() time.Duration { return s.restored }
 
 // CheckpointCost returns for how long the last checkpoint of t held its work up, as its CheckpointDone said; 0 where none has said so.
 func (s *State) CheckpointCost(t TaskID) time.Duration {

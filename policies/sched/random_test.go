@@ -198,7 +198,7 @@ func (w *world) fact() Event {
 			e.More = &Detail{Spec: &spec}
 		}
 	case NodeProfile:
-		e.More = &Detail{Profile: &Profile{SampledAt: w.k.now - Time(e.Value), OtherCPU: e.Value / 1e6, OtherMem: int64(e.N), GPULoad: math.NaN()}}
+		e.More = &Detail{Profile: &Profile{SampledAt: w.k.now - Time(e.Value), OtherCPU: e.Value / 1e6, OtherMem: int64(e.N), OtherGPUs: Devices(e.N), GPULoad: math.NaN()}}
 	case QuotaSet:
 		e.More = &Detail{Quota: &Quota{CPU: e.Value / 1e6, GPUMilli: -1, Tasks: int64(e.Attempt)}}
 		if rapid.Bool().Draw(w.t, "lends") {
@@ -280,7 +280,7 @@ func (w *world) restart() {
 		if w.k.Outcome(id) != k.Outcome(id) || w.k.Phase(id) != Unknown && (w.k.Remaining(id) != k.Remaining(id) || w.k.Attained(id) != k.Attained(id) || w.k.ReadySince(id) != k.ReadySince(id)) {
 			w.t.Fatalf("task %d is not what it was", t)
 		}
-		if ph := w.k.Phase(id); ph != Unknown && !ph.Over() && (w.k.AtRisk(id) != k.AtRisk(id) || w.k.StopLoss(id) != k.StopLoss(id) || w.k.CheckpointCost(id) != k.CheckpointCost(id) || w.k.CheckpointedAt(id) != k.CheckpointedAt(id)) {
+		if ph := w.k.Phase(id); ph != Unknown && !ph.Over() && (w.k.AtRisk(id) != k.AtRisk(id) || w.k.StopLoss(id) != k.StopLoss(id) || w.k.CheckpointCost(id) != k.CheckpointCost(id) || w.k.CheckpointedAt(id) != k.CheckpointedAt(id) || w.k.RestoreCost() != k.RestoreCost()) {
 			w.t.Fatalf("the checkpoints of task %d are not what they were", t)
 		}
 	}

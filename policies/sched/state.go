@@ -24,7 +24,8 @@ type State struct {
 
 	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
 
-	saving []saving // per task; nil until a checkpoint's or a restoring's cost is told
+	saving   []saving      // per task; nil until a checkpoint's or a restoring's cost is told
+	restored time.Duration // what the last restoring took that was told
 
 	holders  [][]Holder      // by node; nil until they are asked for
 	staging  []time.Duration // by slot: from the start until what its predecessors send is there and the work begins; nil where edges carry nothing

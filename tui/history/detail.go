@@ -125,7 +125,7 @@ func (r *Record) relatives(d *TaskDetail, t sched.TaskID, at sched.Time, limit i
 			d.Preds = append(d.Preds, r.row(p, at))
 		}
 		if e := r.tasks[p].end; e <= at && e > last {
-			last, d.Last = e, r.tb.TaskNames.At(int(p))
+			last, d.Last = e, r.name(p)
 		}
 	})
 	r.eachSucc(t, func(s sched.TaskID) {

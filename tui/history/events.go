@@ -99,7 +99,7 @@ func (r *Record) eventRow(e *entry) EventRow {
 		_, x.Note, _ = strings.Cut(r.words[e.arg], " ")
 		return x
 	}
-	x.Name, x.Job = r.tb.TaskNames.At(int(e.task)), r.tb.JobName.At(int(r.tb.Tasks[e.task].Job))
+	x.Name, x.Job = r.name(e.task), r.tb.JobName.At(int(r.tb.Tasks[e.task].Job))
 	switch {
 	case e.kind == entStart:
 		a := r.atts.at(e.arg)
@@ -122,7 +122,7 @@ func (r *Record) eventRow(e *entry) EventRow {
 			x.Note += ", now " + sched.Phase(e.to).String()
 		}
 	case e.kind == entEdge:
-		x.Note = "after " + r.tb.TaskNames.At(int(e.arg))
+		x.Note = "after " + r.name(sched.TaskID(e.arg))
 	case e.kind == entSubmit:
 		x.Note = sched.Phase(e.to).String()
 	}

@@ -141,7 +141,7 @@ func (q *term) match(r *Record, t sched.TaskID, at sched.Time) bool {
 	case "state":
 		return q.phase[sched.Phase(r.cur.phase[t])]
 	case "name":
-		return q.is(r.tb.TaskNames.At(int(t)))
+		return q.is(r.name(t))
 	case "job":
 		return q.is(r.tb.JobName.At(int(r.tb.Tasks[t].Job)))
 	case "tenant":
@@ -167,7 +167,7 @@ func (q *term) match(r *Record, t sched.TaskID, at sched.Time) bool {
 	if n, _ := r.nodeOf(t); q.is(n) {
 		return true
 	}
-	return q.is(r.tb.TaskNames.At(int(t))) || q.is(r.tb.JobName.At(int(r.tb.Tasks[t].Job))) || q.is(r.tb.Tenants[c.Tenant]) ||
+	return q.is(r.name(t)) || q.is(r.tb.JobName.At(int(r.tb.Tasks[t].Job))) || q.is(r.tb.Tenants[c.Tenant]) ||
 		q.is(r.tb.Queues[c.Queue]) || q.is(r.tb.Kinds[c.Kind])
 }
 

@@ -62,7 +62,7 @@ func (r *Record) nameBars(p *GanttPage, cells []Cell) {
 			x++
 		}
 		if t != sched.Nobody && x-from >= NameFrom && p.Names[t] == "" {
-			p.Names[t] = r.tb.TaskNames.At(int(t))
+			p.Names[t] = r.name(t)
 		}
 	}
 }

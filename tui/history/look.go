@@ -211,7 +211,7 @@ func percent(a, b int64) uint8 {
 
 func (r *Record) owner(p int32) Owner {
 	t := r.atts.at(r.places.at(p).att).task
-	return Owner{Task: t, Name: r.tb.TaskNames.At(int(t)), Job: int32(r.tb.Tasks[t].Job), Tenant: int32(r.tb.ClassOf(t).Tenant)}
+	return Owner{Task: t, Name: r.name(t), Job: int32(r.tb.Tasks[t].Job), Tenant: int32(r.tb.ClassOf(t).Tenant)}
 }
 
 func (r *Record) nodeRow(id sched.NodeID) Node {

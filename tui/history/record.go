@@ -197,7 +197,7 @@ func (r *Record) TaskNamed(job, name string) (sched.TaskID, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	for t := range r.tasks {
-		if r.tasks[t].last >= 0 && r.tb.TaskNames.At(t) == name && (job == "" || r.tb.JobName.At(int(r.tb.Tasks[t].Job)) == job) {
+		if r.tasks[t].last >= 0 && (r.tb.TaskNames.At(t) == name || r.name(sched.TaskID(t)) == name) && (job == "" || r.tb.JobName.At(int(r.tb.Tasks[t].Job)) == job) {
 			return sched.TaskID(t), true
 		}
 	}

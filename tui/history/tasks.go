@@ -8,6 +8,17 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
+// name is what a task is called: by its own name, or by its job's where that has no other task (live, the one task of a command is called main).
+func (r *Record) name(t sched.TaskID) string {
+	j := r.tb.Tasks[t].Job
+	if int(j) < len(r.jobs) && r.jobs[j].tasks == 1 {
+		if n := r.tb.JobName.At(int(j)); n != "" {
+			return n
+		}
+	}
+	return r.tb.TaskNames.At(int(t))
+}
+
 // lastAttempt returns the task's last attempt by the cursor's instant, -1 if it had none.
 func (r *Record) lastAttempt(t sched.TaskID) int32 {
 	for i := r.cur.last[t]; i >= 0; {
@@ -78,7 +89,7 @@ func (r *Record) evicted(t sched.TaskID) bool {
 func (r *Record) row(t sched.TaskID, now sched.Time) TaskRow {
 	k, x, c := &r.tasks[t], &r.tb.Tasks[t], r.tb.ClassOf(t)
 	row := TaskRow{
-		ID: t, Name: r.tb.TaskNames.At(int(t)), Job: r.tb.JobName.At(int(x.Job)), Tenant: r.tb.Tenants[c.Tenant], Queue: r.tb.Queues[c.Queue],
+		ID: t, Name: r.name(t), Job: r.tb.JobName.At(int(x.Job)), Tenant: r.tb.Tenants[c.Tenant], Queue: r.tb.Queues[c.Queue],
 		Kind: r.tb.Kinds[c.Kind], State: sched.Phase(r.cur.phase[t]), Evicted: r.evicted(t), Submit: x.Submit, Wait: r.waitBy(t, now), Run: r.heldBy(t, now),
 		Start: sched.Never, End: sched.Never, Deadline: x.Deadline, GPUs: r.tb.Demands[c.Demand].GPUTotal(), Attempts: r.attemptsBy(t),
 		JobID: int32(x.Job), Group: int32(c.Tenant),
@@ -200,7 +211,7 @@ func (r *Record) key(c Column, t sched.TaskID, at sched.Time) taskKey {
 	k := taskKey{id: t}
 	switch c {
 	case ByName:
-		k.text = r.tb.TaskNames.At(int(t))
+		k.text = r.name(t)
 	case ByJob:
 		k.text = r.tb.JobName.At(int(r.tb.Tasks[t].Job))
 	case ByTenant:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -149,6 +150,7 @@ func (l *Live) sample(ctx context.Context) {
 // Look answers what is on the screen, with what was measured where the present is shown.
 func (l *Live) Look(q history.Query) history.Frame {
 	f := l.Run.Look(q)
+	numbered(&f)
 	if f.At < f.End.Add(-2*time.Second) {
 		return f
 	}
@@ -186,6 +188,27 @@ func (l *Live) Look(q history.Query) history.Frame {
 	return f
 }
 
+// numbered puts the numbers of jobs before their names: that is how the commands call them, and two jobs may have one name.
+func numbered(f *history.Frame) {
+	rows := func(list []history.TaskRow) {
+		for i := range list {
+			list[i].Job = strings.TrimSpace(strconv.Itoa(int(list[i].JobID)+1) + " " + list[i].Job)
+		}
+	}
+	rows(f.List.Rows)
+	if d := f.Task; d != nil {
+		row := []history.TaskRow{d.Row}
+		rows(row)
+		d.Row = row[0]
+		rows(d.Preds)
+		rows(d.Succs)
+	}
+	for i := range f.DAG.Rows {
+		t := &f.DAG.Rows[i].Task
+		t.Job = strings.TrimSpace(strconv.Itoa(int(t.JobID)+1) + " " + t.Job)
+	}
+}
+
 // selector returns the task as the commands take it.
 func (l *Live) selector(t sched.TaskID) (s string) {
 	rec, _, _ := l.record()
@@ -195,6 +218,28 @@ func (l *Live) selector(t sched.TaskID) (s string) {
 		}
 	})
 	return s
+}
+
+// TaskNamed returns the task of that name, or as the commands take it: 12, or 12/train.
+func (l *Live) TaskNamed(job, name string) (sched.TaskID, bool) {
+	found := sched.Nobody
+	rec, _, _ := l.record()
+	if number, _, _ := strings.Cut(name, "/"); job == "" {
+		if n, err := strconv.Atoi(number); err == nil {
+			rec.Table(func(tb *sched.Table) {
+				for t := range tb.Tasks {
+					if int(tb.Tasks[t].Job) == n-1 && daemon.Selector(tb, sched.TaskID(t)) == name {
+						found = sched.TaskID(t)
+						return
+					}
+				}
+			})
+		}
+	}
+	if found != sched.Nobody {
+		return found, true
+	}
+	return l.Run.TaskNamed(job, name)
 }
 
 // Act has the daemon do something and returns what it did.
@@ -218,6 +263,9 @@ func (l *Live) Act(ctx context.Context, a tui.Action) (string, error) {
 		return "", fmt.Errorf("cannot %s here", a.Kind)
 	}
 	done, err := l.c.Act(ctx, what, sel)
+	if errors.Is(err, context.DeadlineExceeded) && (a.Kind == tui.Preempt || a.Kind == tui.Cancel) {
+		return fmt.Sprintf("%s %s: asked for; it has its grace to stop", a.Kind, sel), nil
+	}
 	if err != nil {
 		return "", err
 	}

@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -106,6 +107,14 @@ func TestALiveRecordingFollowsTheDaemonAndActsOnIt(t *testing.T) {
 	if lines, err := l.Logs(t.Context(), 0, 0, 1); err != nil || len(lines) != 1 || lines[0] != "there" {
 		t.Errorf("the last line of the log is %q, %v", lines, err)
 	}
+	for name, want := range map[string]sched.TaskID{"1/b": 1, "2/x": x, "y": y} {
+		if got, ok := l.TaskNamed("", name); !ok || got != want {
+			t.Errorf("%s is task %d, %v; wanted %d", name, got, ok, want)
+		}
+	}
+	if got, ok := l.TaskNamed("", "7/x"); ok {
+		t.Errorf("7/x is task %d", got)
+	}
 	act := func(kind tui.ActionKind, task sched.TaskID, want string) {
 		t.Helper()
 		if said, err := l.Act(t.Context(), tui.Action{Kind: kind, Task: task}); err != nil || !strings.Contains(said, want) {
@@ -132,7 +141,7 @@ func TestALiveRecordingFollowsTheDaemonAndActsOnIt(t *testing.T) {
 	}
 	for id, want := range tasks {
 		row := l.Look(history.Query{Latest: true, Task: &history.TaskQuery{Task: sched.TaskID(id)}}).Task.Row
-		if row.State.String() != want.State || row.Attempts != want.Attempts || row.Name != want.Task || row.Job != want.JobName {
+		if row.State.String() != want.State || row.Attempts != want.Attempts || row.Name != want.Task || row.Job != fmt.Sprint(want.Job, " ", want.JobName) {
 			t.Errorf("%+v, by the daemon %+v", row, want)
 		}
 	}

@@ -64,6 +64,12 @@ func (r *Run) Look(q history.Query) history.Frame {
 	return f
 }
 
+// TaskNamed returns the task of that name, in the job if one is given.
+func (r *Run) TaskNamed(job, name string) (sched.TaskID, bool) {
+	rec, _, _ := r.record()
+	return rec.TaskNamed(job, name)
+}
+
 // Done is closed when nothing comes any more.
 func (r *Run) Done() <-chan struct{} { return r.done }
 

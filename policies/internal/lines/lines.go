@@ -117,6 +117,9 @@ func (l *Lines) Overtakes(d sched.DemandID, it heap.Item) bool {
 // IsShut reports whether the line of d is shut.
 func (l *Lines) IsShut(d sched.DemandID) bool { return int(d) < len(l.shut) && l.shut[d] }
 
+// ShutBy returns the task that found no room when the line of d was shut, and false where it is open.
+func (l *Lines) ShutBy(d sched.DemandID) (heap.Item, bool) { return l.by[d], l.shut[d] }
+
 // Reopen opens all lines: room came free.
 func (l *Lines) Reopen() {
 	for d := range l.shut {

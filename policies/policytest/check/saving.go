@@ -124,6 +124,7 @@ func (v *Saving) walk(works, left, every, at float64) (now attempt, end float64)
 func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome func(sched.TaskID) sched.Outcome) {
 	c, v := &k.c, k.c.Saving
 	run, kept, gpus := float64(c.Run[t]), 0.0, float64(c.Table.DemandOf(t).GPUTotal())/sched.Whole/1e9
+	rounding := 0.0
 	useful, lost := 0.0, 0.0 // ns held for what is kept, and in vain
 	for i, s := range spans {
 		if s.How == Open || s.End < s.Start {
@@ -147,16 +148,25 @@ func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome 
 			works += float64(v.Restart)
 		}
 		every, end := v.interval(s.On), float64(s.End)
-		share := 1.0
-		if run > 0 {
-			share = (run - kept) / run
+		if v.Every == 0 && every > 0 {
+			rounding += 2 * float64(hi) / every // the optimum may be rounded otherwise, at every checkpoint
 		}
-		slack := 4.0 * float64(i+1)
+		// What is kept is in whole ns of the reference node, rounded down, and what is left on these nodes is rounded up.
+		toDo := func(whole time.Duration) float64 {
+			if run <= 0 {
+				return float64(whole)
+			}
+			return math.Ceil(float64(whole)*((run-kept)/run) - 1e-4)
+		}
+		slack := 4.0*float64(i+1) + rounding
+		if run > 0 {
+			slack *= max(float64(hi)/run, 1)
+		}
 		if s.How == Complete {
 			ok, first := false, 0.0
-			for _, whole := range []float64{float64(lo), float64(hi)} {
+			for _, whole := range []time.Duration{lo, hi} {
 				for _, off := range []float64{0, -slack, slack} { // a checkpoint more or less if the work ends at one
-					_, e := v.walk(works, max(whole*share+off, 0), every, math.Inf(1))
+					_, e := v.walk(works, max(toDo(whole)+off, 0), every, math.Inf(1))
 					if ok = ok || math.Abs(e-end) <= slack; first == 0 {
 						first = e
 					}
@@ -166,7 +176,7 @@ func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome 
 				k.bad("service", t, s.End, "attempt %d finished at %s, and with %s kept before and %s between checkpoints its work ends at %s",
 					s.Attempt, stamp(s.End), time.Duration(kept), time.Duration(every), stamp(sched.Time(first)))
 			}
-			left := float64(hi) * share
+			left := toDo(hi)
 			useful += left
 			lost += max(end-begins-left, 0)
 			break
@@ -182,7 +192,7 @@ func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome 
 				over = min(over, float64(g)) // a gang is over with its first node
 			}
 		}
-		left := float64(hi) * share
+		left := toDo(hi)
 		now, _ := v.walk(works, left, every, over)
 		got := now.saved
 		if s.How == Halted {
@@ -211,7 +221,7 @@ func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome 
 		}
 		useful += got
 		if hi > 0 {
-			kept = min(kept+got*run/float64(hi), run)
+			kept = min(math.Floor(kept+got*run/float64(hi)+1e-4), run)
 		} else if works <= over {
 			kept = run
 		}

@@ -1,0 +1,202 @@
+package policies
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// climbing is how the ranks of Attained move where nothing but the time held tells them: the key is the time held less the time, which stands still while
+// a task runs, so that steps cost nothing. What has to be known of them is when the next one lets a waiting task stop a running one.
+type climbing struct {
+	p *Attained
+	// rises appends the times held at which tasks like t come from a rank of at most key to a larger one.
+	rises func(s *sched.State, t sched.TaskID, key int64, buf []time.Duration) []time.Duration
+	// byWidth are the classes where ranks go by service; else they go by time held, and all tasks are of one class.
+	byWidth *widthClasses
+	// order are the cells where ranks rise and fall; limits returns between which times held tasks like t are in a cell.
+	order  []cell
+	limits func(s *sched.State, t sched.TaskID, n int) (from, until time.Duration)
+
+	lines []rising // by demand
+}
+
+// rising is when running tasks come to a rank at which the task that shut a line may stop them.
+type rising struct {
+	known   bool
+	key     int64 // of that task
+	classes int   // that there were
+	steps   []riseOf
+	seen    sched.Time // up to then it is taken in
+	next    sched.Time
+}
+
+type riseOf struct {
+	class int
+	held  time.Duration
+}
+
+func (m *climbing) class(s *sched.State, d sched.DemandID) int {
+	if m.byWidth == nil {
+		return 0
+	}
+	return m.byWidth.of(s, d)
+}
+
+func (m *climbing) key(s *sched.State, t sched.TaskID) int64 {
+	return int64(s.Attained(t)) - int64(s.Now())
+}
+
+func (m *climbing) rank(s *sched.State, _ int32, t sched.TaskID, key int64) int64 {
+	rank, _, _ := m.p.Level(s, t, time.Duration(key+int64(s.Now())))
+	return rank
+}
+
+func (m *climbing) cells() []cell { return m.order }
+
+func (m *climbing) part(s *sched.State, t sched.TaskID, c cell) (low, high int64) {
+	from, until := m.limits(s, t, c.n)
+	if low, high = int64(from)-int64(s.Now()), math.MaxInt64; until < math.MaxInt64 {
+		high = int64(until) - int64(s.Now())
+	}
+	return low, high
+}
+
+// sortCells makes the cells of their ranks.
+func (m *climbing) sortCells(ranks []int64) {
+	m.order = m.order[:0]
+	for n, r := range ranks {
+		m.order = append(m.order, cell{r, n})
+	}
+	slices.SortFunc(m.order, func(a, b cell) int { return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(a.n, b.n)) })
+}
+
+// forget takes in that ranks have changed.
+func (m *climbing) forget() {
+	for d := range m.lines {
+		m.lines[d].known = false
+	}
+	of := m.p.list.running.moves
+	for n := range of.sunk {
+		of.sunk[n] = sched.Never
+	}
+}
+
+// started takes in that a task runs: it may be the next to rise.
+func (m *climbing) started(s *sched.State, t sched.TaskID) {
+	class, key := m.class(s, s.DemandID(t)), m.key(s, t)
+	for d := range m.lines {
+		l := &m.lines[d]
+		if !l.known {
+			continue
+		}
+		for _, r := range l.steps {
+			if at := sched.Time(int64(r.held) - key); r.class == class && at > s.Now() {
+				l.next = min(l.next, at)
+			}
+		}
+	}
+}
+
+// take takes in what has risen since the last decision: of lines that are told by the nodes that have gained these nodes, else they are opened.
+func (m *climbing) take(s *sched.State) {
+	list := &m.p.list
+	of := list.running.moves
+	for d := range m.lines {
+		l := &m.lines[d]
+		if !l.known || l.next > s.Now() {
+			continue
+		}
+		for _, r := range l.steps {
+			// Those with keys from held-now on, but below held-seen.
+			walk, low := of.classes[r.class].list.DownFrom(int64(r.held)-int64(l.seen)), int64(r.held)-int64(s.Now())
+			for v, ok := walk.Next(); ok && v.Rank >= low; v, ok = walk.Next() {
+				if v.Node != sched.NoNode {
+					list.running.gains.add(v.Node)
+					continue
+				}
+				for _, on := range s.Placements(v.Task) {
+					list.running.gains.add(on.Node)
+				}
+			}
+		}
+		if !list.near || list.quotas || !list.byNodeServes(s, sched.DemandID(d)) {
+			list.lines.Unshut(sched.DemandID(d))
+		}
+		m.findNext(s, l)
+	}
+}
+
+// findNext works out when the next of the running tasks rises.
+func (m *climbing) findNext(s *sched.State, l *rising) {
+	of := m.p.list.running.moves
+	l.seen, l.next = s.Now(), sched.Never
+	for _, r := range l.steps {
+		walk := of.classes[r.class].list.DownFrom(int64(r.held) - int64(s.Now()))
+		if v, ok := walk.Next(); ok {
+			l.next = min(l.next, sched.Time(int64(r.held)-v.Rank))
+		}
+	}
+}
+
+// watch is called at the end of a decision and returns when the next one is to be made if nothing happens, or Never.
+func (m *climbing) watch(s *sched.State) sched.Time {
+	list := &m.p.list
+	of, at := list.running.moves, sched.Never
+	for len(m.lines) < list.lines.Demands() {
+		m.lines = append(m.lines, rising{})
+	}
+	for d := range m.lines {
+		l, id := &m.lines[d], sched.DemandID(d)
+		by, shut := list.lines.ShutBy(id)
+		if _, waits := list.lines.Head(id); !waits || !shut {
+			l.known = false
+			if d < len(list.denials) {
+				list.denials[d].ok = false // what rises from now on is not seen
+			}
+			continue
+		}
+		if d < len(list.denials) {
+			if k := &list.denials[d]; k.it.Before(by) {
+				k.it = by
+			}
+		}
+		if !l.known || l.key != by.Key || l.classes != of.met {
+			l.known, l.key, l.classes, l.steps = true, by.Key, of.met, l.steps[:0]
+			for c := range of.classes {
+				if of.classes[c].task == sched.Nobody {
+					continue
+				}
+				m.p.times = m.rises(s, of.classes[c].task, by.Key, m.p.times[:0])
+				for _, held := range m.p.times {
+					l.steps = append(l.steps, riseOf{c, held})
+				}
+			}
+			m.findNext(s, l)
+		}
+		at = min(at, l.next)
+	}
+	return at
+}
+
+// widthClasses tells demands apart by their width.
+type widthClasses struct {
+	widths  []int64 // by class
+	classes []int32 // by demand
+}
+
+func (w *widthClasses) of(s *sched.State, d sched.DemandID) int {
+	for int(d) >= len(w.classes) {
+		width := width(&s.Table().Demands[len(w.classes)])
+		c := slices.Index(w.widths, width)
+		if c < 0 {
+			c = len(w.widths)
+			w.widths = append(w.widths, width)
+		}
+		w.classes = append(w.classes, int32(c))
+	}
+	return int(w.classes[d])
+}

@@ -1,0 +1,207 @@
+package policies
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/schedlab/schedlab/policies/internal/heap"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// closing says with which task, in the order in which they are stopped, there is room for a task of a demand.
+type closing struct {
+	rank int64
+	task sched.TaskID
+	how  uint8
+}
+
+const (
+	noRoom  uint8 = iota // not even if all stop
+	atStop               // if it and those before it stop
+	leaving              // by what is stopping anyway
+	fits                 // there is
+)
+
+// before reports whether the search for room reaches c first.
+func (c *closing) before(d *closing) bool {
+	switch {
+	case c.how != d.how:
+		return c.how > d.how
+	case c.rank != d.rank:
+		return c.rank > d.rank
+	}
+	return c.task > d.task
+}
+
+// closings keeps, for one demand, the closing of every node in a tournament tree.
+type closings struct {
+	seen int       // entries of the log that are taken in, dropped ones included
+	size int       // leaves of tree, a power of two
+	tree []closing // the first of each subtree; leaf i at size+i
+}
+
+// maxLeaves bounds what the trees of all demands take: 16 MB. A demand that comes after is worked out by a search.
+const maxLeaves = 1 << 19
+
+// serves reports whether first can tell.
+func (q *ranks) serves(d sched.DemandID) bool {
+	return q.odd == 0 && (int(d) < len(q.trees) && q.trees[d] != nil || q.leaves < maxLeaves)
+}
+
+// fewVictims tasks are gone through in their order for whom to stop. Where those are not enough, the tree is asked, and the next times without a try.
+const (
+	fewVictims = 48
+	hardTimes  = 32
+)
+
+// closest returns the closing that comes first of all nodes, for a task that fits nowhere; none, or any other, where that needs the stop of tasks that may not
+// be stopped for it.
+func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) (best closing) {
+	if q.moves == nil && q.hard[d] > 0 {
+		q.hard[d]--
+		return q.first(s, d)
+	}
+	for _, n := range q.left {
+		if c := q.closing(s, d, n); c.how >= leaving {
+			return c
+		}
+	}
+	if q.moves != nil {
+		return q.closestMoving(s, p, d, it)
+	}
+	walk := q.order.Down()
+	for range fewVictims {
+		v, ok := walk.Next()
+		if !ok || best.how == atStop && (v.Rank < best.rank || v.Rank == best.rank && v.Task <= best.task) || !p.mayStop(s, v.Rank, v.Task, it) {
+			return best
+		}
+		if v.Node != sched.NoNode {
+			if c := p.closingFor(s, d, v.Node, it); c.before(&best) {
+				best = c
+			}
+			continue
+		}
+		for _, on := range s.Placements(v.Task) {
+			if c := p.closingFor(s, d, on.Node, it); c.before(&best) {
+				best = c
+			}
+		}
+	}
+	q.hard[d] = hardTimes
+	return q.first(s, d)
+}
+
+// first returns the closing that comes first of all nodes.
+func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
+	for len(q.trees) <= int(d) {
+		q.trees = append(q.trees, nil)
+	}
+	w, nodes := q.trees[d], len(q.nodes)
+	switch {
+	case w == nil || w.size < nodes:
+		size := 1
+		for size < nodes {
+			size *= 2
+		}
+		if w != nil {
+			q.leaves -= w.size
+		}
+		q.leaves += size
+		w = &closings{size: size, tree: make([]closing, 2*size)}
+		q.trees[d] = w
+		fallthrough
+	case w.seen < q.log.begun || q.log.end()-w.seen > nodes:
+		for n := range nodes {
+			w.tree[w.size+n] = q.closing(s, d, sched.NodeID(n))
+		}
+		for i := w.size - 1; i > 0; i-- {
+			w.play(i)
+		}
+	default:
+		for i := w.seen; i < q.log.end(); i++ {
+			n, ok := q.log.at(i)
+			if !ok {
+				continue // it comes up again
+			}
+			c, k := q.closing(s, d, n), w.size+int(n)
+			if w.tree[k] == c {
+				continue
+			}
+			w.tree[k] = c
+			for k /= 2; k > 0 && w.play(k); k /= 2 {
+			}
+		}
+	}
+	w.seen = q.log.mark()
+	return w.tree[1]
+}
+
+// play works out the first of a subtree from its halves and reports whether it has changed.
+func (w *closings) play(i int) bool {
+	a, b := &w.tree[2*i], &w.tree[2*i+1]
+	if b.before(a) {
+		a = b
+	}
+	if w.tree[i] == *a {
+		return false
+	}
+	w.tree[i] = *a
+	return true
+}
+
+// closing works out the closing of a node.
+func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID) closing {
+	room := s.Room()
+	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
+	c := closing{how: fits}
+	if !g.closed() {
+		q.sink(s, n)
+		c.how = noRoom
+		list := q.nodes[n]
+		for i := range list {
+			r := &list[i]
+			if g.less(r.freed); !g.closed() {
+				continue
+			}
+			if c.how = leaving; !r.leaving {
+				c = closing{r.rank, r.task, atStop}
+			}
+			break
+		}
+	}
+	if c.how == noRoom || !room.Up(n) || !room.Allowed(d, n) {
+		return closing{}
+	}
+	return c
+}
+
+// gather finds whom to stop where the last is a gang, so that its stop makes room on several nodes.
+func (q *ranks) gather(r *sched.Round, x *stopping, d sched.DemandID, last sched.TaskID) {
+	x.victims, x.leaving = x.victims[:0], x.leaving[:0]
+	for _, p := range r.Placements(last) {
+		q.sink(r.State, p.Node)
+		for _, v := range q.nodes[p.Node] {
+			if v.leaving {
+				x.leaving = append(x.leaving, v.task)
+				continue
+			}
+			x.victims = append(x.victims, victim{v.rank, v.task})
+			if v.task == last {
+				break
+			}
+		}
+	}
+	slices.Sort(x.leaving)
+	slices.SortFunc(x.victims, func(a, b victim) int {
+		return cmp.Or(cmp.Compare(b.rank, a.rank), cmp.Compare(b.task, a.task))
+	})
+	x.victims = slices.Compact(x.victims)
+	x.near.begin(r.State)
+	for _, v := range slices.Compact(x.leaving) {
+		x.near.give(r.State, d, v)
+	}
+	for _, v := range x.victims {
+		x.near.give(r.State, d, v.task)
+	}
+	x.nearly(r, last)
+}

@@ -1,0 +1,148 @@
+// Package ranking keeps tasks sorted by a rank, so that the last of them can be gone through without the others: a list of short sorted blocks, in
+// which a place is found by two binary searches. The zero value is empty.
+package ranking
+
+import (
+	"slices"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// Item is a task with its rank, and a node to remember.
+type Item struct {
+	Rank int64
+	Task sched.TaskID
+	Node sched.NodeID
+}
+
+// Before is the order: by rank, ties by TaskID.
+func (a Item) Before(b Item) bool { return a.Rank < b.Rank || a.Rank == b.Rank && a.Task < b.Task }
+
+// List is a sorted list.
+type List struct {
+	blocks [][]Item // none is empty
+	spare  [][]Item
+	n      int
+}
+
+const most = 128 // items of a block
+
+// Len returns the number of items.
+func (l *List) Len() int { return l.n }
+
+// find returns the first place at or behind which it belongs.
+func (l *List) find(it Item) (block, i int) {
+	lo, hi := 0, len(l.blocks)-1
+	for lo < hi { // the first block whose last item does not come before it
+		m := (lo + hi) / 2
+		if b := l.blocks[m]; b[len(b)-1].Before(it) {
+			lo = m + 1
+		} else {
+			hi = m
+		}
+	}
+	if len(l.blocks) == 0 {
+		return 0, 0
+	}
+	b := l.blocks[lo]
+	from, to := 0, len(b)
+	for from < to {
+		m := (from + to) / 2
+		if b[m].Before(it) {
+			from = m + 1
+		} else {
+			to = m
+		}
+	}
+	return lo, from
+}
+
+// Insert adds an item.
+func (l *List) Insert(it Item) {
+	if len(l.blocks) == 0 {
+		l.blocks = append(l.blocks, l.block())
+	}
+	k, i := l.find(it)
+	b := l.blocks[k]
+	if len(b) == most {
+		half := append(l.block(), b[most/2:]...)
+		l.blocks[k] = b[:most/2]
+		l.blocks = slices.Insert(l.blocks, k+1, half)
+		if i > most/2 {
+			k, i = k+1, i-most/2
+		}
+		b = l.blocks[k]
+	}
+	b = b[:len(b)+1]
+	copy(b[i+1:], b[i:])
+	b[i] = it
+	l.blocks[k] = b
+	l.n++
+}
+
+// Remove takes the item with this rank and task out, and reports whether it was there.
+func (l *List) Remove(rank int64, t sched.TaskID) bool {
+	k, i := l.find(Item{Rank: rank, Task: t})
+	if k >= len(l.blocks) || i >= len(l.blocks[k]) || l.blocks[k][i].Task != t || l.blocks[k][i].Rank != rank {
+		return false
+	}
+	b := l.blocks[k]
+	b = b[:i+copy(b[i:], b[i+1:])]
+	l.blocks[k] = b
+	l.n--
+	if next := k + 1; len(b) > 0 && len(b) < most/8 && next < len(l.blocks) && len(l.blocks[next]) < most/2 {
+		l.blocks[k] = append(b, l.blocks[next]...)
+		l.drop(next)
+	} else if len(b) == 0 {
+		l.drop(k)
+	}
+	return true
+}
+
+func (l *List) drop(k int) {
+	l.spare = append(l.spare, l.blocks[k])
+	l.blocks = slices.Delete(l.blocks, k, k+1)
+}
+
+func (l *List) block() []Item {
+	if n := len(l.spare); n > 0 {
+		b := l.spare[n-1]
+		l.spare = l.spare[:n-1]
+		return b[:0]
+	}
+	return make([]Item, 0, most)
+}
+
+// Clear takes all out.
+func (l *List) Clear() {
+	l.spare = append(l.spare, l.blocks...)
+	l.blocks, l.n = l.blocks[:0], 0
+}
+
+// Down is a walk from the last item to the first. It is valid until the list changes.
+type Down struct {
+	l        *List
+	block, i int
+}
+
+// Down returns a walk that has not begun.
+func (l *List) Down() Down { return Down{l, len(l.blocks), 0} }
+
+// Next returns the item before the last one returned, and false behind the first of the list.
+func (d *Down) Next() (Item, bool) {
+	if d.i == 0 {
+		if d.block == 0 {
+			return Item{}, false
+		}
+		d.block--
+		d.i = len(d.l.blocks[d.block])
+	}
+	d.i--
+	return d.l.blocks[d.block][d.i], true
+}
+
+// DownFrom returns a walk that begins at the last item of a rank below high.
+func (l *List) DownFrom(high int64) Down {
+	k, i := l.find(Item{Rank: high, Task: -1})
+	return Down{l, k, i}
+}

@@ -1,0 +1,195 @@
+package policies
+
+import (
+	"slices"
+
+	"github.com/schedlab/schedlab/policies/internal/heap"
+	"github.com/schedlab/schedlab/policies/internal/ranking"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// moving says how the ranks of running tasks move while they run. Those of a class have the same rank wherever they have the same key, so that nothing need
+// be done as time goes by: they are kept by their keys, and the ranks worked out when somebody wants to know.
+type moving interface {
+	class(s *sched.State, d sched.DemandID) int
+	// key stands still while the task runs.
+	key(s *sched.State, t sched.TaskID) int64
+	// rank is the rank now of a task of a class, of which it is any, with the key.
+	rank(s *sched.State, class int32, t sched.TaskID, key int64) int64
+	// cells are the parts into which the ranks fall, the largest rank first; nil where in a class larger keys have larger ranks, or equal ones.
+	cells() []cell
+	// part returns which keys of a class, of which t is one, now belong to a cell: from low on, high not included.
+	part(s *sched.State, t sched.TaskID, c cell) (low, high int64)
+}
+
+// cell is a step of attained service, with its rank.
+type cell struct {
+	rank int64
+	n    int
+}
+
+// movers are the running tasks that are not stopping, by class and key.
+type movers struct {
+	moving
+	classes []moverClass
+	met     int          // classes of which some task has run
+	sunk    []sched.Time // by node: when its ranks were worked out
+	walk    victimWalk
+	seen    []int32 // by node: the last search that looked at it
+	search  int32
+}
+
+type moverClass struct {
+	list ranking.List
+	task sched.TaskID // some task of the class; Nobody while none has run
+}
+
+func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
+	c := m.class(s, s.DemandID(r.task))
+	for len(m.classes) <= c {
+		m.classes = append(m.classes, moverClass{task: sched.Nobody})
+	}
+	if m.classes[c].task == sched.Nobody {
+		m.met++
+		m.classes[c].task = r.task
+	}
+	r.class = int32(c)
+	m.classes[c].list.Insert(ranking.Item{Rank: r.key, Task: r.task, Node: node})
+}
+
+// sink works out the ranks on a node as they are now.
+func (q *ranks) sink(s *sched.State, n sched.NodeID) {
+	m := q.moves
+	if m == nil || m.sunk[n] == s.Now() {
+		return
+	}
+	m.sunk[n] = s.Now()
+	list := q.nodes[n]
+	for i := range list {
+		r := list[i]
+		r.rank = m.rank(s, r.class, r.task, r.key)
+		j := i
+		for ; j > 0 && r.before(&list[j-1]); j-- {
+			list[j] = list[j-1]
+		}
+		list[j] = r
+	}
+}
+
+// victimWalk goes through running tasks in the order in which they would be stopped: in runs of the same rank, each sorted by TaskID.
+type victimWalk struct {
+	tops []top // by class, where there are no cells
+	run  []ranking.Item
+	rank int64 // of the run
+	cell int
+}
+
+type top struct {
+	walk ranking.Down
+	it   ranking.Item
+	rank int64
+	ok   bool
+}
+
+func (m *movers) begin(s *sched.State) {
+	w := &m.walk
+	w.cell = 0
+	if m.cells() != nil {
+		return
+	}
+	w.tops = w.tops[:0]
+	for c := range m.classes {
+		w.tops = append(w.tops, top{walk: m.classes[c].list.Down()})
+		m.next(s, c)
+	}
+}
+
+func (m *movers) next(s *sched.State, class int) {
+	t := &m.walk.tops[class]
+	if t.it, t.ok = t.walk.Next(); t.ok {
+		t.rank = m.rank(s, int32(class), t.it.Task, t.it.Rank)
+	}
+}
+
+// nextRun collects the next run, and reports false where there is none, or only of tasks that may not be stopped for it.
+func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
+	w := &m.walk
+	w.run = w.run[:0]
+	if cells := m.cells(); cells != nil {
+		for ; w.cell < len(cells); w.cell++ {
+			c := cells[w.cell]
+			if len(w.run) > 0 && c.rank != w.rank {
+				break
+			}
+			if w.rank = c.rank; !p.mayStop(s, w.rank, lastTask, it) {
+				return false
+			}
+			for i := range m.classes {
+				of := &m.classes[i]
+				if of.list.Len() == 0 {
+					continue
+				}
+				low, high := m.part(s, of.task, c)
+				walk := of.list.DownFrom(high)
+				for v, ok := walk.Next(); ok && v.Rank >= low; v, ok = walk.Next() {
+					w.run = append(w.run, v)
+				}
+			}
+		}
+	} else {
+		first := true
+		for i := range w.tops {
+			if t := &w.tops[i]; t.ok && (first || t.rank > w.rank) {
+				w.rank, first = t.rank, false
+			}
+		}
+		if first || !p.mayStop(s, w.rank, lastTask, it) {
+			return false
+		}
+		for i := range w.tops {
+			for t := &w.tops[i]; t.ok && t.rank == w.rank; m.next(s, i) {
+				w.run = append(w.run, t.it)
+			}
+		}
+	}
+	if len(w.run) > 1 {
+		slices.SortFunc(w.run, func(a, b ranking.Item) int { return int(b.Task) - int(a.Task) })
+	}
+	return len(w.run) > 0
+}
+
+// lastTask comes after all tasks.
+const lastTask = 1<<31 - 1
+
+// closestMoving is closest where ranks move.
+func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) (best closing) {
+	m := q.moves
+	if m.search++; m.search == lastTask {
+		clear(m.seen)
+		m.search = 1
+	}
+	look := func(n sched.NodeID) {
+		if m.seen[n] != m.search {
+			m.seen[n] = m.search
+			if c := p.closingFor(s, d, n, it); c.before(&best) {
+				best = c
+			}
+		}
+	}
+	m.begin(s)
+	for m.nextRun(s, p, it) {
+		for _, v := range m.walk.run {
+			if best.how == atStop && (m.walk.rank < best.rank || m.walk.rank == best.rank && v.Task <= best.task) || !p.mayStop(s, m.walk.rank, v.Task, it) {
+				return best
+			}
+			if v.Node != sched.NoNode {
+				look(v.Node)
+				continue
+			}
+			for _, on := range s.Placements(v.Task) {
+				look(on.Node)
+			}
+		}
+	}
+	return best
+}

@@ -1,0 +1,324 @@
+package policies
+
+import (
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/internal/ranking"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// ranks are the running tasks by node, in the order in which they would be stopped.
+type ranks struct {
+	nodes  [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
+	gangs  gangs
+	claims []claimed
+	odd    int            // entries of running tasks whose place in the order changes as time goes by
+	trees  []*closings    // by demand; nil = never asked for
+	leaves int            // of all trees
+	order  ranking.List   // those that are not stopping, by rank; without a node where it runs on more than one
+	left   []sched.NodeID // where somebody is stopping
+	onLeft []int32        // by node: how many
+	hard   []uint8        // by demand: how often the tree is asked before order again
+	log    nodeLog        // nodes that changed
+	gains  nodeLog        // nodes that changed otherwise than by a start
+	wants  []amount       // by demand: what all replicas together ask for; what they do not is far below 0
+	moves  *movers        // if not nil: ranks move, and are worked out when looked at
+}
+
+// ranked is a running task on a node.
+type ranked struct {
+	rank    int64 // the key, or where that falls the estimated end
+	key     int64 // see moving
+	task    sched.TaskID
+	class   int32
+	freed   amount // what its end makes free on the node. Devices that a claim has booked as well go to the claim
+	devices sched.Devices
+	leaving bool // it is stopping
+	odd     bool
+}
+
+func (r *ranked) before(u *ranked) bool {
+	switch {
+	case r.leaving != u.leaving:
+		return r.leaving
+	case r.rank != u.rank:
+		return r.rank > u.rank
+	}
+	return r.task > u.task
+}
+
+func (q *ranks) grow(s *sched.State) {
+	for len(q.nodes) < s.Room().Len() {
+		q.nodes, q.onLeft = append(q.nodes, nil), append(q.onLeft, 0)
+		q.log.grow()
+		q.gains.grow()
+		if m := q.moves; m != nil {
+			m.sunk, m.seen = append(m.sunk, sched.Never), append(m.seen, 0)
+		}
+	}
+	for all := s.Table().Demands; len(q.wants) < len(all); {
+		q.wants = append(q.wants, wanted(&all[len(q.wants)]))
+	}
+}
+
+// observe keeps the running tasks by the facts.
+func (p *Preemptive) observe(s *sched.State, e sched.Event) {
+	q := &p.running
+	if p.Sinks && q.moves == nil {
+		q.moves = &movers{moving: &sinking{}}
+	}
+	q.grow(s)
+	switch e.Kind {
+	case sched.JobArrived:
+		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
+			if s.Phase(t) == sched.Claiming { // it claimed room before the kernel was restored
+				q.claim(s, t)
+			}
+		}
+	case sched.Started:
+		q.endClaim(s, e.Task)
+		if !slices.ContainsFunc(q.nodes[s.Placements(e.Task)[0].Node], func(r ranked) bool { return r.task == e.Task }) {
+			p.started(s, e.Task)
+		}
+	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
+		q.end(s, e.Task)
+	case sched.TaskReady, sched.TaskBlocked, sched.TaskDropped, sched.Cancelled:
+		q.endClaim(s, e.Task)
+	case sched.Updated: // its place in the order may have changed
+		if ph := s.Phase(e.Task); ph == sched.Running || ph == sched.Stopping {
+			q.end(s, e.Task)
+			p.started(s, e.Task)
+		}
+	case sched.NodeUp, sched.NodeDown, sched.NodeProfile:
+		q.touch(e.Node)
+	}
+}
+
+// started takes in that a task runs.
+func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
+	r := ranked{task: t, leaving: s.Phase(t) == sched.Stopping}
+	on := s.Placements(t)
+	if p.laxity > 0 {
+		r.rank = laxityRunning(s, t)
+	} else if p.Falls {
+		// The estimated work left falls by one second a second, from the start on, so that the order of the estimated ends is the same, where the attempt is
+		// estimated to take as long as the work on a node of reference speed.
+		r.rank = int64(s.EstimatedEnd(t).Add(s.StartedAt(t).Sub(s.WorkBegins(t))))
+		var most time.Duration
+		for _, pl := range on {
+			most = max(most, s.EstimateOn(t, pl.Node))
+		}
+		r.odd = most != s.Estimate(t) || r.rank == int64(sched.Never)
+	} else if p.running.moves == nil {
+		r.rank = p.Key(s, t)
+	}
+	if m := p.running.moves; m != nil {
+		r.key = m.key(s, t)
+		if p.Sinks {
+			r.odd = s.EstimatedEnd(t).Sub(s.WorkBegins(t)) != s.LeftAtStart(t) || r.key == int64(sched.Never)
+		}
+	}
+	p.running.start(s, r, on)
+	if p.began != nil {
+		p.began(s, t)
+	}
+}
+
+func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
+	need, t := &s.Demand(r.task).Need, r.task
+	q.gangs.note(t, on)
+	if !r.leaving {
+		q.list(s, &r, on)
+	}
+	for i, p := range on {
+		here := r
+		for j, o := range on {
+			if o.Node != p.Node {
+				continue
+			}
+			if j < i {
+				here.task = sched.Nobody // its entry stands already
+				break
+			}
+			here.freed, here.devices = here.freed.plus(amountOf(need, o.Replicas)), here.devices|o.GPUs
+		}
+		if here.task == t {
+			q.insert(p.Node, here)
+			q.log.add(p.Node)
+			if len(q.claims) > 0 { // a restored kernel tells of claims first: they may have booked its devices
+				q.rebook(s, p.Node)
+			}
+		}
+	}
+}
+
+// list puts a task into the order of all.
+func (q *ranks) list(s *sched.State, r *ranked, on []sched.Placement) {
+	node := on[0].Node
+	if len(on) > 1 {
+		node = sched.NoNode
+	}
+	if q.moves != nil {
+		q.moves.add(s, r, node)
+	} else {
+		q.order.Insert(ranking.Item{Rank: r.rank, Task: r.task, Node: node})
+	}
+}
+
+// unlist takes it out again.
+func (q *ranks) unlist(r *ranked) {
+	switch {
+	case r.leaving:
+	case q.moves != nil:
+		q.moves.classes[r.class].list.Remove(r.key, r.task)
+	default:
+		q.order.Remove(r.rank, r.task)
+	}
+}
+
+func (q *ranks) insert(n sched.NodeID, r ranked) {
+	list := append(q.nodes[n], r)
+	i := len(list) - 1
+	for ; i > 0 && r.before(&list[i-1]); i-- {
+		list[i] = list[i-1]
+	}
+	list[i] = r
+	q.nodes[n] = list
+	if r.odd {
+		q.odd++
+	}
+	if q.moves != nil {
+		q.moves.sunk[n] = sched.Never
+	}
+	if r.leaving {
+		if q.onLeft[n]++; q.onLeft[n] == 1 {
+			q.left = append(q.left, n)
+		}
+	}
+}
+
+// end takes in that a task runs no more.
+func (q *ranks) end(s *sched.State, t sched.TaskID) {
+	if nodes := q.gangs.take(t); nodes != nil {
+		for i, n := range nodes {
+			if slices.Contains(nodes[:i], n) { // it has one entry a node
+				continue
+			}
+			if r, ok := q.remove(n, t); ok && i == 0 {
+				q.unlist(&r)
+			}
+		}
+		return
+	}
+	if n := s.LastNode(t); n != sched.NoNode {
+		if r, ok := q.remove(n, t); ok {
+			q.unlist(&r)
+		}
+	}
+}
+
+func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
+	i := slices.IndexFunc(q.nodes[n], func(r ranked) bool { return r.task == t })
+	if i < 0 {
+		return r, false
+	}
+	if r = q.nodes[n][i]; r.odd {
+		q.odd--
+	}
+	if r.leaving {
+		if q.onLeft[n]--; q.onLeft[n] == 0 {
+			k := slices.Index(q.left, n)
+			q.left[k] = q.left[len(q.left)-1]
+			q.left = q.left[:len(q.left)-1]
+		}
+	}
+	q.nodes[n] = slices.Delete(q.nodes[n], i, i+1)
+	q.touch(n)
+	return r, true
+}
+
+// rerank takes in that the rank of a running task has changed, and returns what it was.
+func (q *ranks) rerank(s *sched.State, t sched.TaskID, rank int64) (old int64) {
+	on := s.Placements(t)
+	for i, p := range on {
+		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == p.Node }) {
+			continue
+		}
+		if r, ok := q.remove(p.Node, t); ok {
+			if i == 0 {
+				q.unlist(&r)
+			}
+			old, r.rank = r.rank, rank
+			if q.insert(p.Node, r); i == 0 && !r.leaving {
+				q.list(s, &r, on)
+			}
+		}
+	}
+	return old
+}
+
+// leave takes in that a running task is stopping.
+func (q *ranks) leave(s *sched.State, t sched.TaskID) {
+	on := s.Placements(t)
+	for i, p := range on {
+		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == p.Node }) {
+			continue
+		}
+		if r, ok := q.remove(p.Node, t); ok {
+			if i == 0 {
+				q.unlist(&r)
+			}
+			r.leaving = true
+			q.insert(p.Node, r)
+		}
+	}
+}
+
+// claim takes in that a task claims room.
+func (q *ranks) claim(s *sched.State, t sched.TaskID) {
+	k := len(q.claims)
+	if k < cap(q.claims) {
+		q.claims = q.claims[:k+1]
+	} else {
+		q.claims = append(q.claims, claimed{})
+	}
+	c := &q.claims[k]
+	c.task, c.nodes = t, c.nodes[:0]
+	for _, p := range s.Placements(t) {
+		c.nodes = append(c.nodes, p.Node)
+		q.rebook(s, p.Node)
+	}
+}
+
+// endClaim takes in that a task claims no room any more.
+func (q *ranks) endClaim(s *sched.State, t sched.TaskID) {
+	k := slices.IndexFunc(q.claims, func(c claimed) bool { return c.task == t })
+	if k < 0 {
+		return
+	}
+	last := len(q.claims) - 1
+	q.claims[k], q.claims[last] = q.claims[last], q.claims[k]
+	for _, n := range q.claims[last].nodes {
+		q.rebook(s, n)
+	}
+	q.claims = q.claims[:last]
+}
+
+// rebook takes in that claims have booked or given back devices of a node.
+func (q *ranks) rebook(s *sched.State, n sched.NodeID) {
+	twice := bookedTwice(s.Room(), n)
+	for i := range q.nodes[n] {
+		if r := &q.nodes[n][i]; r.devices != 0 {
+			r.freed.gpus = int32(bits.OnesCount64(uint64(r.devices &^ twice)))
+		}
+	}
+	q.touch(n)
+}
+
+// touch takes in that the room of a node has changed, or what runs there.
+func (q *ranks) touch(n sched.NodeID) {
+	q.log.add(n)
+	q.gains.add(n)
+}
