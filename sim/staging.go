@@ -169,7 +169,7 @@ func (s *stager) begin(now sched.Time, c *sched.Command) {
 // next reports whether u waits for nothing but tasks that run or are done.
 func (s *stager) next(u sched.TaskID) bool {
 	for p := range s.r.k.Preds(u) {
-		if ph := s.r.k.Phase(p); ph != sched.Running && ph != sched.Done {
+		if ph := s.r.k.Phase(p); ph != sched.Running && ph != sched.Stopping && ph != sched.Done {
 			return false
 		}
 	}

@@ -537,6 +537,12 @@ func Violations(rec *Checker, c sim.Config, r *sim.Result) error {
 		Table: c.Table(), Run: w.Run, RunOn: w.RunOn, Late: c.Window.Late(), Nodes: c.Nodes, Restart: c.Restart,
 		KillAtEstimate: c.KillAtEstimate, Overhead: c.Overhead, Faults: rec.NodeFaults(),
 	}
+	if st := c.Staging; st != nil {
+		one.Links = &check.Links{OneByOne: st.Contention, Ahead: st.Overlap}
+		if st.Tiers != nil {
+			one.Links.Copy = st.Tiers.Copy
+		}
+	}
 	if p := c.Checkpoint; p != nil {
 		every, rule, mtbf, own := p.For(c.Failures)
 		one.Saving = &check.Saving{

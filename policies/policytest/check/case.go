@@ -25,7 +25,10 @@ type Case struct {
 	KillAtEstimate bool                            // a run longer than its estimate is cut there
 	Overhead       time.Duration                   // held and wasted at each start after a preemption
 	Late           time.Duration                   // ends may be told, and room given back, up to so much later (a decision window)
+	Links          *Links                          // how input comes to nodes; nil: all fetches have all of the bandwidth, from their start on
 	Saving         *Saving                         // how running tasks save their work; nil: they do not
+
+	waits map[spanStart]time.Duration // by Links
 }
 
 // Fault is one thing that goes wrong: with Attempt 0 the loss (or, Up, the return) of a node at an instant; otherwise that attempt
@@ -69,6 +72,7 @@ type Span struct {
 	How     How
 
 	asked      sched.Time // when it was last ordered to stop
+	batch      int        // in which it was started, by the recorder's count
 	begin, end int64      // the recorder's order of facts and orders, 0 if unknown
 	gone       []int64    // likewise
 }

@@ -53,6 +53,9 @@ func (k *checker) bad(rule string, t sched.TaskID, at sched.Time, format string,
 //   - service given = run time (see work.go), also across preemptions; with Saving, that of what was saved (see saving.go), and what is lost adds up
 //   - outcomes agree with the spans, waits are not negative, every task is over
 func Check(c Case, spans []Span, outcome func(sched.TaskID) sched.Outcome) []Violation {
+	if c.Links != nil {
+		c.waits = c.Links.follow(&c, spans, outcome)
+	}
 	k := &checker{c: c}
 	n := len(c.Table.Tasks)
 	byTask := make([][]*Span, n)

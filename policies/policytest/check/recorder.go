@@ -154,7 +154,7 @@ func (r *Recorder) command(now sched.Time, c *sched.Command) {
 		r.live[c.Task] = len(r.spans)
 		r.last[c.Task] = len(r.spans)
 		r.spans = append(r.spans, Span{
-			Task: c.Task, Attempt: c.Attempt, Start: now, End: sched.Never, How: Open, begin: r.order,
+			Task: c.Task, Attempt: c.Attempt, Start: now, End: sched.Never, How: Open, begin: r.order, batch: r.batches,
 			On: append([]sched.Placement(nil), c.On...),
 		})
 	case sched.Stop:

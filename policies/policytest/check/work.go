@@ -110,8 +110,11 @@ type part struct {
 
 // staging returns how long an attempt that starts then waits for its input, and for what its predecessors, of these ends and nodes, send.
 func (c *Case) staging(t sched.TaskID, start sched.Time, on []sched.Placement, pred func(p sched.TaskID) (sched.Time, sched.NodeID)) time.Duration {
-	tb, wait := c.Table, time.Duration(0)
-	if in := tb.Data[t]; in.Input > 0 {
+	if d, ok := c.waits[spanStart{t, start}]; ok {
+		return d
+	}
+	wait := c.sent(t, start, on, pred)
+	if in := c.Table.Data[t]; in.Input > 0 {
 		for _, place := range on {
 			if place.Node < 0 || int(place.Node) >= len(c.Nodes) || c.Nodes[place.Node].Name == in.At {
 				continue
@@ -123,6 +126,12 @@ func (c *Case) staging(t sched.TaskID, start sched.Time, on []sched.Placement, p
 			wait = max(wait, n.StorageLatency+time.Duration(math.Round(takes)))
 		}
 	}
+	return wait
+}
+
+// sent returns how long an attempt that starts then waits for what its predecessors send.
+func (c *Case) sent(t sched.TaskID, start sched.Time, on []sched.Placement, pred func(p sched.TaskID) (sched.Time, sched.NodeID)) time.Duration {
+	tb, wait := c.Table, time.Duration(0)
 	for _, p := range tb.Preds(t) {
 		bytes := int64(0)
 		for i := tb.SuccOff[p]; i < tb.SuccOff[p+1] && len(tb.EdgeBytes) > 0; i++ {
