@@ -78,6 +78,7 @@ demo: build ## compare three policies on the built-in example; plots in out/
 pictures: build ## draw the README's pictures again
 	bin/schedlab compare --policies fifo,rr,sjf,easy,critical-path --out out >/dev/null
 	cp out/wait-cdf.png out/gantt-critical-path.png benchmarks/pictures/
+	$(GO) run ./benchmarks/failures -out benchmarks/pictures ../shared/traces/gpu/philly/philly.csv.gz
 
 pictures-tui: ## draw the README's frames of the terminal UI again
 	SCHEDLAB_PICTURES=$(CURDIR)/benchmarks/pictures $(GO) test -count=1 -run TestPicturesOfTheTerminalUI ./cmd/schedlab

@@ -33,7 +33,7 @@ func everyPolicy() []string {
 		"easy{scan=lookahead}", "conservative+best-fit", "easy+best-fit", "gavel{round=2s}", "gavel{round=1s,aware=false}",
 		"gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}", "gavel{objective=fifo,round=1s}",
 		"gavel{objective=fifo,round=2s,aware=false}", "gittins{distribution=h2:5/4,cells=4}", "gittins{cells=5}", "las{quantum=1s}", "2d-las{queues=5/20}",
-		"2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,fifo=submit}", "2d-las{queues=5/20,round=10s}", "srtf{repack=true}", "srsf{repack=true}",
+		"2d-las{queues=5/20,promote=1}", "2d-las{queues=5/20,fifo=submit}", "2d-las{queues=5/20,round=10s}", "srtf{repack=true}", "srsf{repack=true}", "srtf{victims=lost}", "srtf{victims=saved,skip=false}", "srsf{victims=saved}",
 		"lookahead{depth=all}")
 }
 

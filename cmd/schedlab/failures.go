@@ -22,26 +22,27 @@ same times under every policy.
                     the loss of a node costs none
   storage-mtbf=200h,storage-repair=1h
                     mean times that the storage of checkpoints is up and down
-  trace=FILE        failures that happened: CSV with the columns node,down_s,up_s
-                    or task,attempt,after_s
+  trace=FILE        failures that happened: CSV with the columns
+                    node,down_s,up_s or task,attempt,after_s
 
 --checkpoint saves the work of running tasks. Without it a task whose node is
 lost begins again.
-  every=10m         work between two checkpoints (default 5s); young or daly: the
-                    optimum for the failure rate of the task's nodes and the
-                    cost; never: only when it is preempted
+  every=10m         work between two checkpoints (default 5s); young or daly:
+                    the optimum for the cost and the failure rate of the
+                    task's nodes; never: only when it is preempted
   cost=30s          for how long a checkpoint holds the task up
   restart=1m        for how long every attempt but the first restores
   mtbf=720h         of a node, for young and daly (default: that of --failures)
   stop=save|lose    a preempted task saves first, or stops at once
-  outage=fail|wait  a checkpoint while the storage is down saves nothing, or waits
+  outage=fail|wait  while the storage is down a checkpoint saves nothing, or
+                    waits
 
 Work that has to be done again, checkpoints and restoring are in lost_work, and
 not in goodput; utilization counts them.
 
 --profile-every, --profile-delay, --profile-noise: policies that look at the
 sampled load of nodes see it so often, so late, with a normal error.`,
-		Example: `  schedlab compare --failures mtbf=100h,repair=10m --checkpoint every=daly,cost=30s,restart=1m
+		Example: `  schedlab compare --failures mtbf=100h,repair=10m --checkpoint every=daly,cost=3s
   schedlab compare jobs.csv --cluster 8x8xA100 --failures scale=500h,shape=0.7 --seeds 10
   schedlab compare --policies fjf+load-weighted,fjf+two-choices --profile-delay 5s`,
 	}
