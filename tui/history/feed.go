@@ -147,7 +147,9 @@ func (r *Record) arrive(now sched.Time, e *sched.Event) {
 		to := sched.Blocked
 		if r.tasks[t].waitsFor == 0 {
 			to = sched.Ready
-			r.tasks[t].ready = min(r.tb.Tasks[t].Submit, now)
+			ready := r.tb.Tasks[t].Submit
+			r.eachPred(t, func(p sched.TaskID) { ready = max(ready, r.tasks[p].end) }) // one that ended between the submission and this batch
+			r.tasks[t].ready = min(ready, now)
 		}
 		r.step(now, t, entSubmit, to, -1)
 	}
