@@ -173,9 +173,6 @@ func scaled(d time.Duration, f float64) time.Duration {
 func (p *Attained) Decide(r *sched.Round) {
 	l := &p.list
 	if l.ordered(r); l.lines.Len() == 0 {
-		if p.climb != nil {
-			clear(l.denials) // what rises from now on is not seen
-		}
 		return
 	}
 	if p.climb != nil {

@@ -24,7 +24,7 @@ type climbing struct {
 	lines []rising // by demand
 }
 
-// rising is when running tasks come to a rank at which the task that shut a line may stop them.
+// rising is when running tasks come to a rank at which the task that shut a line may stop them; where nobody waits, that of which a denial tells.
 type rising struct {
 	known   bool
 	key     int64 // of that task
@@ -53,6 +53,11 @@ func (m *climbing) key(s *sched.State, t sched.TaskID) int64 {
 func (m *climbing) rank(s *sched.State, _ int32, t sched.TaskID, key int64) int64 {
 	rank, _, _ := m.p.Level(s, t, time.Duration(key+int64(s.Now())))
 	return rank
+}
+
+func (m *climbing) since(s *sched.State, _ int32, t sched.TaskID, key, _ int64) int64 {
+	_, from, _ := m.p.Level(s, t, time.Duration(key+int64(s.Now())))
+	return int64(from) - int64(s.Now())
 }
 
 func (m *climbing) cells() []cell { return m.order }
@@ -152,17 +157,16 @@ func (m *climbing) watch(s *sched.State) sched.Time {
 	for d := range m.lines {
 		l, id := &m.lines[d], sched.DemandID(d)
 		by, shut := list.lines.ShutBy(id)
-		if _, waits := list.lines.Head(id); !waits || !shut {
-			l.known = false
-			if d < len(list.denials) {
-				list.denials[d].ok = false // what rises from now on is not seen
-			}
-			continue
-		}
-		if d < len(list.denials) {
-			if k := &list.denials[d]; k.it.Before(by) {
+		_, waits := list.lines.Head(id)
+		if waits = waits && shut; d < len(list.denials) && list.denials[d].ok {
+			if k := &list.denials[d]; waits && k.it.Before(by) {
 				k.it = by
+			} else if !waits {
+				by = k.it
 			}
+		} else if !waits {
+			l.known = false
+			continue
 		}
 		if !l.known || l.key != by.Key || l.classes != of.met {
 			l.known, l.key, l.classes, l.steps = true, by.Key, of.met, l.steps[:0]
@@ -177,7 +181,9 @@ func (m *climbing) watch(s *sched.State) sched.Time {
 			}
 			m.findNext(s, l)
 		}
-		at = min(at, l.next)
+		if waits {
+			at = min(at, l.next)
+		}
 	}
 	return at
 }

@@ -62,7 +62,7 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 		return q.first(s, d)
 	}
 	for _, n := range q.left {
-		if c := q.closing(s, d, n); c.how >= leaving {
+		if c := q.leavingOn(s, d, n); c.how != noRoom {
 			return c
 		}
 	}
@@ -173,6 +173,27 @@ func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID) closin
 		return closing{}
 	}
 	return c
+}
+
+// leavingOn is closing by what is stopping anyway.
+func (q *ranks) leavingOn(s *sched.State, d sched.DemandID, n sched.NodeID) closing {
+	room := s.Room()
+	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
+	how := leaving
+	if g.closed() {
+		how = fits
+	}
+	for i := range q.nodes[n] {
+		r := &q.nodes[n][i]
+		if !r.leaving {
+			break
+		}
+		g.less(r.freed)
+	}
+	if !g.closed() || !room.Up(n) || !room.Allowed(d, n) {
+		return closing{}
+	}
+	return closing{how: how}
 }
 
 // gather finds whom to stop where the last is a gang, so that its stop makes room on several nodes.

@@ -24,6 +24,38 @@ func (p *Preemptive) deny(d sched.DemandID, it heap.Item) {
 	}
 }
 
+// learn takes in that room was claimed at a closing: none comes before it, so that a task of its rank finds no room now, if it asks for as much or more.
+// That serves those that were stopped, which are back in line next.
+func (p *Preemptive) learn(s *sched.State, d sched.DemandID, c closing) {
+	it := heap.Item{Key: c.rank, Task: c.task}
+	if p.Falls {
+		it.Key -= int64(s.Now())
+	}
+	for i := range p.stop.ids {
+		v := s.DemandID(p.stop.ids[i])
+		if !p.asksMore(s, v, d) {
+			continue
+		}
+		for len(p.denials) <= int(v) {
+			p.denials = append(p.denials, denial{})
+			p.running.hard = append(p.running.hard, 0)
+		}
+		if k := &p.denials[v]; !k.ok || p.earlier(it, k.it) || k.upTo < p.running.gains.begun {
+			p.deny(v, it)
+		}
+	}
+}
+
+// asksMore reports whether wherever there is room for a task of demand d there is some for one of demand less, if both are of one replica.
+func (p *Preemptive) asksMore(s *sched.State, d, less sched.DemandID) bool {
+	if d == less {
+		return true
+	}
+	a, b, want, least := &s.Table().Demands[d], &s.Table().Demands[less], &p.running.wants[d], &p.running.wants[less]
+	return a.Gang == 1 && want.cpu >= least.cpu && want.mem >= least.mem && want.gpus >= least.gpus && a.Need.VRAM >= b.Need.VRAM &&
+		len(b.GPUTypes) == 0 && len(b.Labels) == 0 && len(a.Tolerations) == 0
+}
+
 // forget takes in that keys have changed.
 func (p *Preemptive) forget() {
 	clear(p.denials)
@@ -39,6 +71,11 @@ func (p *Preemptive) mayStop(s *sched.State, rank int64, running sched.TaskID, i
 		rank -= int64(s.Now())
 	}
 	return rank > it.Key || rank == it.Key && !p.Mild && running > it.Task
+}
+
+// earlier reports whether a waiting task may stop any that another one may not.
+func (p *Preemptive) earlier(it, than heap.Item) bool {
+	return it.Key < than.Key || it.Key == than.Key && !p.Mild && it.Task < than.Task
 }
 
 // closingFor is closing for one task: what it must not stop makes no room.
@@ -75,7 +112,7 @@ func (p *Preemptive) closingFor(s *sched.State, d sched.DemandID, n sched.NodeID
 func (p *Preemptive) amongGained(s *sched.State, d sched.DemandID, it heap.Item) (first closing, known bool) {
 	k, q := &p.denials[d], &p.running
 	end := q.gains.end()
-	if !k.ok || it.Before(k.it) || k.upTo < q.gains.begun || end-k.upTo > fewChanged || p.quotas {
+	if !k.ok || p.earlier(it, k.it) || k.upTo < q.gains.begun || end-k.upTo > fewChanged || p.quotas {
 		return closing{}, false
 	}
 	for i := k.upTo; i < end; i++ {
@@ -130,7 +167,7 @@ func (p *Preemptive) reopen(s *sched.State) {
 		if waits && int(d) < len(p.denials) && p.byNodeServes(s, d) && p.orders(it.Key) {
 			if c, known := p.amongGained(s, d, it); known && (c.how == noRoom || c.how == leaving) {
 				if c.how == noRoom { // of what is leaving some may be left over
-					p.denials[d].upTo = q.gains.mark()
+					p.deny(d, it)
 				}
 				continue
 			}

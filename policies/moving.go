@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"math"
 	"slices"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
@@ -16,6 +17,8 @@ type moving interface {
 	key(s *sched.State, t sched.TaskID) int64
 	// rank is the rank now of a task of a class, of which it is any, with the key.
 	rank(s *sched.State, class int32, t sched.TaskID, key int64) int64
+	// since returns the smallest key of the class that has the same rank now.
+	since(s *sched.State, class int32, t sched.TaskID, key, rank int64) int64
 	// cells are the parts into which the ranks fall, the largest rank first; nil where in a class larger keys have larger ranks, or equal ones.
 	cells() []cell
 	// part returns which keys of a class, of which t is one, now belong to a cell: from low on, high not included.
@@ -35,6 +38,7 @@ type movers struct {
 	met     int          // classes of which some task has run
 	sunk    []sched.Time // by node: when its ranks were worked out
 	walk    victimWalk
+	gaps    []gap   // by node, of this search
 	seen    []int32 // by node: the last search that looked at it
 	search  int32
 }
@@ -88,6 +92,7 @@ type top struct {
 	walk ranking.Down
 	it   ranking.Item
 	rank int64
+	low  int64 // the smallest key of that rank
 	ok   bool
 }
 
@@ -99,15 +104,16 @@ func (m *movers) begin(s *sched.State) {
 	}
 	w.tops = w.tops[:0]
 	for c := range m.classes {
-		w.tops = append(w.tops, top{walk: m.classes[c].list.Down()})
+		w.tops = append(w.tops, top{walk: m.classes[c].list.Down(), low: math.MaxInt64})
 		m.next(s, c)
 	}
 }
 
 func (m *movers) next(s *sched.State, class int) {
 	t := &m.walk.tops[class]
-	if t.it, t.ok = t.walk.Next(); t.ok {
+	if t.it, t.ok = t.walk.Next(); t.ok && t.it.Rank < t.low {
 		t.rank = m.rank(s, int32(class), t.it.Task, t.it.Rank)
+		t.low = m.since(s, int32(class), t.it.Task, t.it.Rank, t.rank)
 	}
 }
 
@@ -152,8 +158,14 @@ func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
 			}
 		}
 	}
-	if len(w.run) > 1 {
-		slices.SortFunc(w.run, func(a, b ranking.Item) int { return int(b.Task) - int(a.Task) })
+	if w.rank == it.Key { // the larger TaskIDs may be stopped
+		keep := w.run[:0]
+		for _, v := range w.run {
+			if v.Task > it.Task {
+				keep = append(keep, v)
+			}
+		}
+		w.run = keep
 	}
 	return len(w.run) > 0
 }
@@ -161,35 +173,72 @@ func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
 // lastTask comes after all tasks.
 const lastTask = 1<<31 - 1
 
-// closestMoving is closest where ranks move.
-func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) (best closing) {
+// closestMoving is closest where ranks move. A gap per node is kept, from which what the tasks of each run hold is taken; the order in a run counts only
+// where it closes one.
+func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) closing {
 	m := q.moves
 	if m.search++; m.search == lastTask {
 		clear(m.seen)
 		m.search = 1
 	}
-	look := func(n sched.NodeID) {
-		if m.seen[n] != m.search {
-			m.seen[n] = m.search
-			if c := p.closingFor(s, d, n, it); c.before(&best) {
-				best = c
-			}
-		}
-	}
 	m.begin(s)
 	for m.nextRun(s, p, it) {
-		for _, v := range m.walk.run {
-			if best.how == atStop && (m.walk.rank < best.rank || m.walk.rank == best.rank && v.Task <= best.task) || !p.mayStop(s, m.walk.rank, v.Task, it) {
-				return best
-			}
-			if v.Node != sched.NoNode {
-				look(v.Node)
+		run := m.walk.run
+		for i := range run {
+			if !q.takeOff(s, d, run[i], 1) {
 				continue
 			}
-			for _, on := range s.Placements(v.Task) {
-				look(on.Node)
+			for _, v := range run[:i+1] {
+				q.takeOff(s, d, v, -1)
+			}
+			slices.SortFunc(run, func(a, b ranking.Item) int { return int(b.Task) - int(a.Task) })
+			for _, v := range run {
+				if q.takeOff(s, d, v, 1) {
+					return closing{m.walk.rank, v.Task, atStop}
+				}
 			}
 		}
 	}
-	return best
+	return closing{}
+}
+
+// takeOff takes what a running task holds off the gaps of its nodes, or puts it back (times -1), and reports whether one is closed.
+func (q *ranks) takeOff(s *sched.State, d sched.DemandID, v ranking.Item, times int32) bool {
+	if v.Node != sched.NoNode {
+		return q.takeOffOn(s, d, v.Task, v.Node, times)
+	}
+	closed, on := false, s.Placements(v.Task)
+	for i, pl := range on {
+		if !slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == pl.Node }) && q.takeOffOn(s, d, v.Task, pl.Node, times) {
+			closed = true
+		}
+	}
+	return closed
+}
+
+func (q *ranks) takeOffOn(s *sched.State, d sched.DemandID, t sched.TaskID, n sched.NodeID, times int32) bool {
+	m := q.moves
+	g, list := &m.gaps[n], q.nodes[n]
+	if m.seen[n] != m.search {
+		m.seen[n] = m.search
+		room := s.Room()
+		*g = gap{amount{cpu: math.MaxInt64 / 2}} // of the wrong kind, or down: never closes
+		if room.Up(n) && room.Allowed(d, n) {
+			g.amount = q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})
+			for i := 0; i < len(list) && list[i].leaving; i++ {
+				g.less(list[i].freed)
+			}
+		}
+	}
+	for i := range list {
+		if r := &list[i]; r.task == t {
+			if times < 0 {
+				g.more(r.freed)
+			} else {
+				g.less(r.freed)
+			}
+			break
+		}
+	}
+	return g.closed()
 }

@@ -73,7 +73,7 @@ func (p *Preemptive) push(s *sched.State, t sched.TaskID) {
 	}
 	d := s.DemandID(t)
 	p.lines.Push(d, it)
-	if p.lines.Overtakes(d, it) {
+	if by, shut := p.lines.ShutBy(d); shut && p.earlier(it, by) {
 		p.lines.Unshut(d) // it may stop tasks that the others of its demand may not
 	}
 	p.fresh = append(p.fresh, t)
@@ -296,6 +296,7 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, c closing) bool {
 		q.gather(r, x, d, c.task)
 	} else {
 		node := on[0].Node
+		q.sink(r.State, node)
 		list := q.nodes[node]
 		g, last := gapOn(r.State, d, node), slices.IndexFunc(list, func(r ranked) bool { return r.task == c.task })
 		for i := range list[:last+1] {
@@ -316,6 +317,7 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, c closing) bool {
 		return false
 	}
 	if r.Claim(t, x.buf, x.ids...) {
+		p.learn(r.State, d, c)
 		return true
 	}
 	for v := range r.RunningTasks() {

@@ -55,7 +55,7 @@ func (q *ranks) grow(s *sched.State) {
 		q.log.grow()
 		q.gains.grow()
 		if m := q.moves; m != nil {
-			m.sunk, m.seen = append(m.sunk, sched.Never), append(m.seen, 0)
+			m.sunk, m.seen, m.gaps = append(m.sunk, sched.Never), append(m.seen, 0), append(m.gaps, gap{})
 		}
 	}
 	for all := s.Table().Demands; len(q.wants) < len(all); {

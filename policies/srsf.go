@@ -2,6 +2,8 @@ package policies
 
 import (
 	"fmt"
+	"math"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -38,6 +40,17 @@ func (m *sinking) rank(s *sched.State, class int32, _ sched.TaskID, end int64) i
 		return int64(left) * n
 	}
 	return int64(sched.MulDiv(left, w, sched.Whole, false))
+}
+
+func (m *sinking) since(s *sched.State, class int32, _ sched.TaskID, end, rank int64) int64 {
+	switch w := m.widths[class]; {
+	case rank == 0:
+		return math.MinInt64
+	case w%sched.Whole == 0:
+		return end
+	default:
+		return int64(s.Now().Add(sched.MulDiv(time.Duration(rank), sched.Whole, w, true)))
+	}
 }
 
 func (*sinking) cells() []cell { return nil }
