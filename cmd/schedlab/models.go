@@ -55,9 +55,9 @@ as they need, by the rule of the Kubernetes HorizontalPodAutoscaler:
 Nodes that are not needed end their tasks and go. node_hours counts them while
 they are on; --node-price is what an hour costs.
 
---staging: how the input of a task (input_gb, input_at) comes to a node that is
-not where it lies, and that states storage_latency_ms or storage_mbps. Without it
-every fetch has all of that bandwidth, from the start of its attempt on.
+--staging: how the input of a task (input_gb, input_at) comes to a node where it
+does not lie, and which states storage_latency_ms or storage_mbps. Without the
+flag every fetch has all of that bandwidth, from the start of its attempt on.
   contention        fetches of one node come one after the other
   overlap           a successor's input comes while its predecessor works
   tiers             and is copied to the GPU: below 1 MB through kept buffers,
