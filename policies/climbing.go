@@ -179,8 +179,8 @@ func (m *climbing) watch(s *sched.State) sched.Time {
 					l.steps = append(l.steps, riseOf{c, held})
 				}
 			}
-			m.findNext(s, l)
 		}
+		m.findNext(s, l) // always: a restored policy wakes when this one does
 		if waits {
 			at = min(at, l.next)
 		}
