@@ -8,9 +8,11 @@ FUZZTIME ?= 10s
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-deps: ## fetch the modules and build the tools that check uses
+deps: ## fetch the modules, build the tools that check uses, and get tmux, in which the terminal UI is tested
 	$(GO) mod download
 	$(GO) build -o bin/ honnef.co/go/tools/cmd/staticcheck mvdan.cc/gofumpt
+	@command -v tmux >/dev/null || { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends tmux >/dev/null; } || \
+		echo "tmux is not here and cannot be installed: the tests that type into a terminal are skipped"
 
 build: ## build bin/schedlab
 	$(GO) build -trimpath -o bin/schedlab ./cmd/schedlab

@@ -171,6 +171,7 @@ func (h *hand) surprise(rt *rapid.T) sched.Event {
 		e.More = &sched.Detail{Profile: &sched.Profile{
 			SampledAt: h.now.Add(-time.Duration(rapid.IntRange(0, 12).Draw(rt, "age")) * time.Second), GPULoad: float64(rapid.IntRange(0, 4).Draw(rt, "load")) / 4,
 			OtherCPU: int64(rapid.IntRange(0, 2).Draw(rt, "others")) * 500, OtherMem: int64(rapid.IntRange(0, 2).Draw(rt, "others' memory")) << 29,
+			OtherGPUs: sched.Devices(rapid.IntRange(0, 5).Draw(rt, "others' GPUs")),
 		}}
 	}
 	return e

@@ -186,9 +186,6 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		r.plain = false
 	}
 	if c.Staging != nil {
-		if err := c.Staging.Check(); err != nil {
-			return nil, err
-		}
 		r.stager, r.plain = newStager(r), false
 	}
 	span := time.Minute
@@ -237,6 +234,9 @@ func (c *Config) Check() error {
 		return err
 	}
 	if err := c.Elastic.Check(); err != nil {
+		return err
+	}
+	if err := c.Staging.Check(); err != nil {
 		return err
 	}
 	switch {

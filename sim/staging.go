@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -173,4 +174,39 @@ func (s *stager) next(u sched.TaskID) bool {
 		}
 	}
 	return true
+}
+
+// ParseStaging reads contention, overlap and tiers, separated by commas.
+func ParseStaging(text string) (*Staging, error) {
+	s := &Staging{}
+	for _, word := range strings.Split(text, ",") {
+		switch strings.TrimSpace(word) {
+		case "contention":
+			s.Contention = true
+		case "overlap":
+			s.Overlap = true
+		case "tiers":
+			s.Tiers = &Tiers{}
+		default:
+			return nil, fmt.Errorf("staging takes contention, overlap and tiers, separated by commas, not %q", word)
+		}
+	}
+	return s, nil
+}
+
+// String is how ParseStaging reads it; tiers of other speeds are not told apart.
+func (s *Staging) String() string {
+	var words []string
+	for _, w := range []struct {
+		name string
+		on   bool
+	}{{"contention", s.Contention}, {"overlap", s.Overlap}, {"tiers", s.Tiers != nil}} {
+		if w.on {
+			words = append(words, w.name)
+		}
+	}
+	if len(words) == 0 {
+		return "plain"
+	}
+	return strings.Join(words, ",")
 }

@@ -122,7 +122,7 @@ func (w *window) tell(r *run) {
 
 // over reports whether the attempt of a task that is ordered to stop has ended before; if not, it is stopped now.
 func (w *window) over(t sched.TaskID, now sched.Time) bool {
-	if w.endAt[t] <= now {
+	if w.endAt[t] < now { // at the same instant the order counts, as without a window
 		return true
 	}
 	w.endAt[t] = sched.Never

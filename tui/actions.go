@@ -60,7 +60,7 @@ func (m *model) askFor(k ActionKind) {
 			return
 		}
 		q.actions = []Action{{Kind: k, Task: r.ID, Name: r.Name, Job: r.Job}}
-		q.text = fmt.Sprintf("%s %s?", k, taskName(r))
+		q.text = fmt.Sprintf("%s %s?", k, fullName(r))
 	}
 	m.asking = q
 }
@@ -132,7 +132,7 @@ func (m *model) showLogs() tea.Cmd {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
 		lines, err := l.Logs(ctx, r.ID, 0, logLines)
-		return textMsg{title: "logs of " + taskName(r), lines: lines, err: err, refresh: refresh}
+		return textMsg{title: "logs of " + fullName(r), lines: lines, err: err, refresh: refresh}
 	}
 	return func() tea.Msg {
 		t := read(false)
@@ -164,6 +164,6 @@ func (m *model) showExplanation() tea.Cmd {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
 		lines, err := e.Explain(ctx, r.ID, at)
-		return textMsg{title: "why " + taskName(r) + " is where it is", lines: lines, err: err}
+		return textMsg{title: "why " + fullName(r) + " is where it is", lines: lines, err: err}
 	}
 }

@@ -89,7 +89,17 @@ type model struct {
 	title   string
 	buffer  *canvas
 	out     *strings.Builder
+	looked  time.Time
+	change  uint64 // grows with all that may change the picture
+	drawn   *drawn
 	hits    *[]hit
+}
+
+// drawn is the last picture, which stands while nothing changes.
+type drawn struct {
+	change uint64
+	text   string
+	valid  bool
 }
 
 // colouring says what colours the bars of the Gantt chart and the GPUs stand for.
@@ -140,9 +150,10 @@ type (
 )
 
 func newModel(o Options, t *theme) model {
-	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, stale: true}
+	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, drawn: &drawn{}, stale: true}
 	for _, s := range o.Sources {
 		m.sides = append(m.sides, side{info: s.Info(), task: sched.Nobody, marked: map[sched.TaskID]bool{}})
+		m.sides[len(m.sides)-1].cursor[viewEvents] = 1 << 20 // the newest
 	}
 	if o.Speed > 0 {
 		m.clock.speed, m.tempo = o.Speed, true
@@ -169,9 +180,11 @@ func (m model) tick() tea.Cmd {
 func (m model) Init() tea.Cmd { return m.tick() }
 
 func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	if t, ok := msg.(tickMsg); ok {
+		return m.onTick(t.now)
+	}
+	m.change++
 	switch msg := msg.(type) {
-	case tickMsg:
-		return m.onTick(msg.now)
 	case lookMsg:
 		m.onLook(msg)
 	case tea.WindowSizeMsg:
@@ -265,24 +278,31 @@ func (m model) onTick(now time.Time) (tea.Model, tea.Cmd) {
 	}
 	if m.message != "" && now.After(m.until) {
 		m.message = ""
+		m.change++
 	}
 	if m.set {
 		from, end := m.ends()
 		was := m.clock.at
 		m.clock.advance(d, from, end)
-		m.stale = m.stale || m.clock.at != was
+		if m.clock.at != was {
+			m.stale = true
+			m.change++
+		}
 	}
 	cmds := []tea.Cmd{m.tick()}
 	if m.view == viewText && m.again != nil && now.Sub(m.reread) >= time.Second {
 		m.reread = now
 		cmds = append(cmds, m.again)
 	}
-	if !m.busy && (m.stale || !m.closed()) {
-		m.busy, m.stale = true, false
+	if !m.busy && (m.stale || !m.closed() && now.Sub(m.looked) >= lookEvery) {
+		m.busy, m.stale, m.looked = true, false, now
 		cmds = append(cmds, m.ask())
 	}
 	return m, tea.Batch(cmds...)
 }
+
+// lookEvery is how often a recording that grows is looked at where nothing else changes.
+const lookEvery = time.Second / 10
 
 // orderEvery is how often the order of the tasks is made anew while time moves.
 const orderEvery = time.Second
@@ -446,6 +466,14 @@ func (m *model) selected() (history.TaskRow, bool) {
 
 func relatives(d *history.TaskDetail) []history.TaskRow {
 	return append(append([]history.TaskRow(nil), d.Preds...), d.Succs...)
+}
+
+// fullName names a task so that it cannot be taken for another: many tasks are called main.
+func fullName(r history.TaskRow) string {
+	if r.Job == "" || r.Job == r.Name {
+		return taskName(r)
+	}
+	return taskName(r) + " of job " + r.Job
 }
 
 func taskName(r history.TaskRow) string {

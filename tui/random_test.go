@@ -109,6 +109,14 @@ func TestWideNamesAlign(t *testing.T) {
 			t.Errorf("line %d is %d columns wide: %q", i, lipgloss.Width(l), l)
 		}
 	}
+	// One that would stick out of its area becomes a blank.
+	b := newCanvas(10, 2).all()
+	b.sub(0, 0, 5, 1).text(4, 0, style{}, "训")
+	b.text(9, 0, style{}, "训")
+	b.text(-1, 1, style{}, "训")
+	if got := b.c.plain(); got != "\n\n" {
+		t.Errorf("cut in half: %q", got)
+	}
 	// Half a wide rune that is overwritten becomes a blank.
 	a.text(0, 0, style{}, "训练")
 	a.text(1, 0, style{}, "x")

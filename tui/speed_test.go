@@ -102,6 +102,7 @@ func BenchmarkView(b *testing.B) {
 			s := newSession(b, Options{Sources: []Source{bigSource(b)}}, 200, 60).scene(sc.keys)
 			b.ReportAllocs()
 			for b.Loop() {
+				s.m.change++
 				_ = s.m.View()
 			}
 		})

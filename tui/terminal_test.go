@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os/signal"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,8 +69,10 @@ func TestTheTerminalIsGivenBack(t *testing.T) {
 			if x.fail {
 				src.(*breaking).left = 10
 			}
-			ctx, cancel := context.WithCancel(context.Background())
+			ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM) // as the command does
 			defer cancel()
+			ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM) // as the command does
+			defer stop()
 			in, typed := io.Pipe()
 			defer typed.Close()
 			out := &screenOf{}

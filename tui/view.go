@@ -15,8 +15,10 @@ type hit struct {
 
 // View draws the screen.
 func (m model) View() string {
-	c := m.draw()
-	return c.render(m.theme, m.out)
+	if d := m.drawn; !d.valid || d.change != m.change {
+		*d = drawn{m.change, m.draw().render(m.theme, m.out), true}
+	}
+	return m.drawn.text
 }
 
 // draw makes the picture of the present state. The canvas is used again by the next call.
@@ -237,6 +239,8 @@ func (m *model) drawBottom(a area) {
 			mark = m.theme.glyph("✗ ", "! ")
 		}
 		a.fit(1, y, a.w-2, st, mark+m.message)
+	case m.view != viewOverview && m.cur().info.Note != "": // the overview has a line for it
+		a.fit(1, y, a.w-2, style{fg: colQueued, bold: true}, m.theme.glyph("⚠ ", "! ")+m.cur().info.Note)
 	default:
 		x := 1
 		for _, h := range m.hints() {

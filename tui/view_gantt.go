@@ -32,14 +32,14 @@ func (m *model) drawGantt(a area, s *side, i int) {
 		case r.First:
 			name = r.Name
 			if r.GPU {
-				name = fitText(name, nw-4, false) + " 0"
+				name = fitText(middleCut(name, nw-4), nw-4, false) + " 0"
 			}
 		case r.GPU:
 			name = fitText("", nw-4, false) + fmt.Sprintf("%2d", r.Lane)
 		case r.Lane == 0:
 			name = fitText("cpu", nw-2, true)
 		}
-		a.fit(1, y, nw-1, style{fg: own, bold: r.First}, name)
+		a.fit(1, y, nw-1, style{fg: own, bold: r.First}, middleCut(name, nw-1))
 		m.drawBars(a.sub(nw+1, y, cols, 1), r, p.Names, now)
 		row := p.Row + k
 		if row == s.cursor[viewGantt] && i == m.focus {
@@ -62,6 +62,15 @@ func (m *model) drawGantt(a area, s *side, i int) {
 		return
 	}
 	m.drawGanttFoot(a, s)
+}
+
+// middleCut shortens a name in its middle, since names of nodes differ at their ends.
+func middleCut(s string, w int) string {
+	r := []rune(s)
+	if width(s) <= w || w < 5 || len(r) != width(s) {
+		return s
+	}
+	return string(r[:w-w/2-1]) + "~" + string(r[len(r)-w/2:])
 }
 
 // drawGanttFoot says what the bar under the crosshair is, and what the colours mean.

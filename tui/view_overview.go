@@ -23,7 +23,8 @@ func (m *model) drawOverview(a area, s *side) {
 	y = m.drawCounts(a, y, f)
 	metrics := m.metricList(s)
 	cols := max(min(a.w/26, 4), 2)
-	mrows := (len(metrics) + cols - 1) / cols
+	mrows := min((len(metrics)+cols-1)/cols, max((a.h-y)/2, 3)) // the first ones, where there is little room
+	metrics = metrics[:min(mrows*cols, len(metrics))]
 	trows := 0
 	if len(f.Groups) > 1 || len(f.Groups) == 1 && f.Groups[0].Name != "" {
 		trows = min(len(f.Groups), max((a.h-y-mrows-6)/2, 0)) + 1
@@ -190,18 +191,18 @@ func (m *model) metricList(s *side) [][2]string {
 	x, f := &s.frame.Metrics, &s.frame
 	l := [][2]string{
 		{"mean wait", seconds(x.WaitMean)},
-		{"median wait", seconds(x.WaitP50)},
 		{"p99 wait", seconds(x.WaitP99)},
-		{"mean JCT", seconds(x.JCTMean)},
 		{"GPU utilization", percent(x.Utilization)},
-		{"CPU utilization", percent(x.UtilizationCPU)},
 		{"tasks/min", short(x.Throughput)},
+		{"mean JCT", seconds(x.JCTMean)},
+		{"median wait", seconds(x.WaitP50)},
+		{"CPU utilization", percent(x.UtilizationCPU)},
 		{"finished", count(x.Finished)},
 		{"preemptions", count(x.Preemptions)},
 		{"restarts", count(x.Restarts)},
 	}
 	if f.Use.GPUs == 0 {
-		l[4] = [2]string{"jobs done", count(x.FinishedJobs)}
+		l[2] = [2]string{"jobs done", count(x.FinishedJobs)}
 	}
 	if x.WithDeadline > 0 {
 		l = append(l, [2]string{"late", fmt.Sprintf("%d of %d", x.Late, x.WithDeadline)})

@@ -65,6 +65,7 @@ type Settings struct {
 	Memory         *sim.Memory     // nil: tasks use what they ask for
 	Tenants        *sim.Tenants    // nil: no quotas
 	Elastic        *sim.Elastic    // nil: all nodes are there all the time
+	Staging        *sim.Staging    // nil: input comes as sched.Fetch says
 	NodePrice      float64         // of a node-hour; 0: 1 with Elastic, else none
 }
 
@@ -77,7 +78,7 @@ func (s *Settings) random() bool {
 func (s *Settings) Check() error {
 	c := sim.Config{
 		Failures: s.Failures, Checkpoint: s.Checkpoint, Profiles: s.Profiles, Restart: s.Restart, KillAtEstimate: s.KillAtEstimate,
-		Window: s.Window, Memory: s.Memory, Tenants: s.Tenants, Elastic: s.Elastic,
+		Window: s.Window, Memory: s.Memory, Tenants: s.Tenants, Elastic: s.Elastic, Staging: s.Staging,
 	}
 	return c.Check()
 }
@@ -105,6 +106,9 @@ func (s *Settings) Models() []string {
 	}
 	if s.Elastic != nil {
 		out = append(out, "elastic: "+s.Elastic.String())
+	}
+	if s.Staging != nil {
+		out = append(out, "staging: "+s.Staging.String())
 	}
 	if s.NodePrice > 0 {
 		out = append(out, fmt.Sprintf("a node-hour costs %g", s.NodePrice))
@@ -441,6 +445,7 @@ func (o *Options) config(w *traces.Workload, p policies.Spec, seed int64, estima
 		Failures: o.Sim.Failures, Faults: o.Sim.Faults, Checkpoint: o.Sim.Checkpoint, Profiles: o.Sim.Profiles, Seed: uint64(seed),
 	}
 	c.Window, c.Memory, c.Tenants, c.Elastic = o.Sim.Window, o.Sim.Memory, o.Sim.Tenants, o.Sim.Elastic
+	c.Staging = o.Sim.Staging
 	if c.NodePrice = o.Sim.NodePrice; c.NodePrice == 0 && c.Elastic != nil {
 		c.NodePrice = 1
 	}

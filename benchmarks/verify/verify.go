@@ -78,7 +78,7 @@ type part struct {
 	run                 func(b *bench) error
 }
 
-var parts = slices.Concat(backfillParts, gpuParts, attainedParts, fgdParts, realtimeParts, dagParts, heteroParts, logParts, queueingParts, fairParts, optimumParts, checkpointParts)
+var parts = slices.Concat(backfillParts, gpuParts, attainedParts, fgdParts, realtimeParts, dagParts, heteroParts, logParts, queueingParts, fairParts, optimumParts, checkpointParts, scaleParts)
 
 // bench is what the checks of a part share.
 type bench struct {

@@ -135,6 +135,10 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"fifo: mean wait, s, of 27992 jobs", "218980.6"},
 			{"easy: mean wait, s, of 202876 jobs", "11259.8"},
 		},
+		"scale": {
+			{"HPA: 50 replicas at 90 % of 75 %", "60"},
+			{"HPA: 80 replicas on their way to 10", "[72 64 57 51 45 40 36 32 28 24 20 16 12 10]"},
+		},
 		"queueing": {
 			{"M/M/64, load 0.95, fifo: wait of every job, by recursion", "50000 jobs"},
 			{"M/M/1, load 0.5, fifo: mean wait", "1"},
@@ -267,7 +271,7 @@ func TestAWrongValueFailsItsCheckAndNoOther(t *testing.T) {
 
 func TestAMissingReferenceIsSkippedAndNeverPasses(t *testing.T) {
 	for _, c := range runShort(t, t.TempDir()) {
-		needsNone := []string{"T1, T2, T3", "by recursion", "fair-share: ", "themis: ", "Stallings", "wait x service", "Audsley", "late deadlines", "utilization 0.9", "Dhall", "of small instances"}
+		needsNone := []string{"T1, T2, T3", "by recursion", "fair-share: ", "themis: ", "Stallings", "wait x service", "Audsley", "late deadlines", "utilization 0.9", "Dhall", "of small instances", "HPA: "}
 		if slices.ContainsFunc(needsNone, func(s string) bool { return strings.Contains(c.Name, s) }) {
 			if !c.OK {
 				t.Errorf("%s: %s", c.Name, c.Got)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"github.com/schedlab/schedlab/benchmarks/experiment"
 	"github.com/schedlab/schedlab/benchmarks/plots"
 	"github.com/schedlab/schedlab/benchmarks/report"
+	"github.com/schedlab/schedlab/benchmarks/scenarios"
 	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/sim"
@@ -29,6 +31,8 @@ import (
 
 // simFlags are the flags that compare and run share.
 type simFlags struct {
+	scenario                           string
+	sc                                 *scenarios.Scenario // as options has read it
 	cluster, format, estimates, warmUp string
 	kill, restart, check               bool
 	overhead, horizon                  time.Duration
@@ -48,6 +52,7 @@ func (f *simFlags) add(cmd *cobra.Command) {
 func (f *simFlags) addSimulation(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	f.warmUp = "0"
+	fl.StringVar(&f.scenario, "scenario", "", "a scenario, by name or file: cluster, workload and models; flags say otherwise (schedlab scenario list)")
 	fl.StringVar(&f.cluster, "cluster", "", "nodes: a shorthand such as 8x8xA100, pool:128cpu or \"1000x(64cpu,512gb,8xH100)\",\nor a file (default: what the trace names)")
 	fl.StringVar(&f.format, "format", "", "format of the trace (default: detected)")
 	fl.StringVar(&f.estimates, "estimates", "trace", "run-time estimates that policies see: trace, perfect or factor:x (of the run time)")
@@ -67,6 +72,14 @@ func (f *simFlags) addSimulation(cmd *cobra.Command) {
 func (f *simFlags) options() (experiment.Options, error) {
 	var o experiment.Options
 	var err error
+	if f.scenario != "" {
+		if f.sc, err = scenarios.Open(f.scenario); err != nil {
+			return o, err
+		}
+		if f.sc.Estimates != "" && f.estimates == "trace" {
+			f.estimates = f.sc.Estimates
+		}
+	}
 	if o.Estimates, err = experiment.ParseEstimates(f.estimates); err != nil {
 		return o, asUsage(err)
 	}
@@ -94,6 +107,9 @@ func (f *simFlags) options() (experiment.Options, error) {
 	if f.profiles != (sim.Profiles{}) {
 		o.Sim.Profiles = &f.profiles
 	}
+	if f.sc != nil {
+		f.sc.Simulation.Into(&o.Sim)
+	}
 	return o, asUsage(o.Sim.Check())
 }
 
@@ -115,6 +131,12 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64) (src expe
 		}
 		clusterName = f.cluster
 	}
+	if f.sc != nil && nodes == nil && f.sc.Nodes != nil {
+		nodes, clusterName = f.sc.Nodes, cmp.Or(f.sc.Cluster, "of scenario "+f.sc.Name)
+	}
+	if f.sc != nil && path == "" && f.sc.Workload.Trace != "" {
+		path = f.sc.Workload.Trace
+	}
 	if err := (&traceFlags{format: f.format}).check(); err != nil {
 		return src, nil, nil, "", err
 	}
@@ -123,6 +145,11 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64) (src expe
 		return src, nil, nil, "", usagef("--format says how to read a TRACE, and none is read")
 	}
 	switch {
+	case path == "" && f.sc != nil && f.sc.Load(nodes) != nil:
+		src.Load = f.sc.Load(nodes)
+		if nodes == nil && f.sc.Workload.Gen != "" {
+			return src, nil, nil, "", usagef("scenario %s names no cluster; give one with --cluster: %s", f.sc.Name, cluster.Usage)
+		}
 	case path == "":
 		if nodes == nil {
 			if nodes, err = cluster.Parse(gen.ExampleCluster); err != nil {
@@ -279,6 +306,14 @@ one by one.`,
 			if err != nil {
 				return err
 			}
+			if f.sc != nil {
+				if len(f.sc.Policies) > 0 && !cmd.Flags().Changed("policies") {
+					names = strings.Join(f.sc.Policies, ",")
+				}
+				if seeds == "" {
+					seeds = f.sc.Seeds
+				}
+			}
 			if o.Policies, err = parsePolicies(names); err != nil {
 				return err
 			}
@@ -286,7 +321,7 @@ one by one.`,
 			if len(args) == 1 {
 				path = args[0]
 			}
-			generated := path == "" || strings.HasPrefix(path, genPrefix)
+			generated := path == "" && (f.sc == nil || f.sc.Generated()) || strings.HasPrefix(path, genPrefix)
 			if seeds == "" {
 				seeds = "1"
 				if generated {

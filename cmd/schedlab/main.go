@@ -88,7 +88,7 @@ Start with:
 	root.PersistentPreRunE = func(_ *cobra.Command, args []string) error { return prof.start(args) }
 	prof.add(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
-	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), tuiCommand(), liveCommand(), completionCommand(), failuresTopic(), modelsTopic())
+	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), tuiCommand(), liveCommand(), scenarioCommand(), completionCommand(), failuresTopic(), modelsTopic())
 	addCompletions(root)
 	narrow(root)
 	markUsage(root)

@@ -12,7 +12,7 @@ import (
 func modelsTopic() *cobra.Command {
 	return &cobra.Command{
 		Use:   "models",
-		Short: "What --window, --memory, --quotas and --elastic mean",
+		Short: "What --window, --memory, --quotas, --elastic and --staging mean",
 		Long: `Models of compare and run that are off unless a flag turns them on. Parts are
 separated by commas, what is said of several queues or tenants by semicolons.
 See also: schedlab help failures.
@@ -53,7 +53,15 @@ as they need, by the rule of the Kubernetes HorizontalPodAutoscaler:
   tolerance, sync, up-window, down-window
                     0.1, 15s, and the stabilization windows
 Nodes that are not needed end their tasks and go. node_hours counts them while
-they are on; --node-price is what an hour costs.`,
+they are on; --node-price is what an hour costs.
+
+--staging: how the input of a task (input_gb, input_at) comes to a node that is
+not where it lies, and that states storage_latency_ms or storage_mbps. Without it
+every fetch has all of that bandwidth, from the start of its attempt on.
+  contention        fetches of one node come one after the other
+  overlap           a successor's input comes while its predecessor works
+  tiers             and is copied to the GPU: below 1 MB through kept buffers,
+                    directly, or, of kinds that were there before, page-locked`,
 		Example: `  schedlab compare --window 10ms-50ms,cost=2ms
   schedlab compare --memory median=0.9,sigma=0.2
   schedlab compare --quotas 'tenant=language,gpus=16,borrow=all;tenant=ads,gpus=24,reclaim=preempt'
@@ -63,8 +71,8 @@ they are on; --node-price is what an hour costs.`,
 
 // modelFlags are the flags of the simulator's models, each off where it is not given.
 type modelFlags struct {
-	window, memory, quotas, elastic string
-	nodePrice                       float64
+	window, memory, quotas, elastic, staging string
+	nodePrice                                float64
 }
 
 func (f *modelFlags) add(fl *pflag.FlagSet) {
@@ -72,6 +80,7 @@ func (f *modelFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.memory, "memory", "", "tasks use another amount of memory than they ask for: median=0.8,sigma=0.2 (schedlab help models)")
 	fl.StringVar(&f.quotas, "quotas", "", "quotas of tenants: 'tenant=red,gpus=4,borrow=all;tenant=blue,gpus=8' (schedlab help models)")
 	fl.StringVar(&f.elastic, "elastic", "", "queues that scale: 'provisioning=60s;queue=serve,tier=high;tier=low' (schedlab help models)")
+	fl.StringVar(&f.staging, "staging", "", "how input comes to nodes: contention,overlap,tiers (schedlab help models)")
 	fl.Float64Var(&f.nodePrice, "node-price", 0, "what an hour of a node costs (default: 1 with --elastic)")
 }
 
@@ -95,6 +104,11 @@ func (f *modelFlags) set(s *experiment.Settings) (err error) {
 	if f.elastic != "" {
 		if s.Elastic, err = sim.ParseElastic(f.elastic); err != nil {
 			return usagef("--elastic: %v", err)
+		}
+	}
+	if f.staging != "" {
+		if s.Staging, err = sim.ParseStaging(f.staging); err != nil {
+			return usagef("--staging: %v", err)
 		}
 	}
 	if s.NodePrice = f.nodePrice; !(f.nodePrice >= 0) {

@@ -291,7 +291,11 @@ func TestInATerminalTheDaemonIsWatchedAndSteered(t *testing.T) {
 		}
 	}
 	d := daemon()
-	defer func() { end(d) }()
+	defer func() {
+		if d.ProcessState == nil {
+			end(d)
+		}
+	}()
 	x.line("until schedlab live status >/dev/null 2>&1; do sleep 0.1; done; clear")
 	x.until(`^at-the-shell> *\n*$`)
 	x.line("schedlab live submit --name train --cpu 4 -- sh -c 'echo epoch 7; sleep 1000'")

@@ -37,7 +37,7 @@ func FuzzSelector(f *testing.F) {
 		if err != nil {
 			f.Fatal(err)
 		}
-		d.jobs = append(d.jobs, Job{ID: id, First: first, Tasks: int32(len(j.Tasks))})
+		d.accept(Job{ID: id, First: first, Tasks: int32(len(j.Tasks))}, j)
 	}
 	f.Fuzz(func(t *testing.T, selector string) {
 		tasks, err := d.Select(selector)

@@ -20,11 +20,8 @@ import (
 )
 
 // The watch: once a second the machine is sampled, the attempts apart from the rest. What others use becomes a fact, an attempt that holds more
-// VRAM than it was granted is warned or stopped, and a GPU that is lost closes the node to new starts.
-//
-// What it does not do: a placement cannot be kept off a single GPU, since the kernel knows a node's GPUs only as all there or not. So one lost
-// GPU drains the node (an operator may undrain it), and a GPU that a process of others holds is told in the log and in `live nodes`, and counts in the
-// scores, but is not closed.
+// VRAM than it was granted is warned or stopped, on a GPU that others hold nothing more is placed, and one that is lost closes the node to
+// new starts: what else it takes along nobody knows. An operator may undrain it.
 
 // watchEvery is how often the machine is sampled, and watchShare how much of the time the sampling itself may take.
 const (
@@ -41,6 +38,7 @@ type watch struct {
 	holders map[int32]attemptKey // processes of attempts
 	lost    []int                // samples on end in which a GPU was lost
 	foreign []int32              // processes of others on a GPU, as told last
+	held    sched.Devices        // GPUs that others held in the last sample
 	stopped map[attemptKey]bool  // by the watch
 	cpu     time.Duration        // of all attempts so far
 
@@ -122,8 +120,11 @@ func (d *Daemon) look() {
 		return
 	}
 	p := r.Fact(d.loop.Epoch)
+	// In two samples on end: an attempt that has just ended, or forked, is others' for a moment.
+	held := r.Held()
+	p.OtherGPUs, w.held = held&w.held, held
 	if d.cfg.IgnoreOthers {
-		p.OtherCPU, p.OtherMem = 0, 0
+		p.OtherCPU, p.OtherMem, p.OtherGPUs = 0, 0, 0
 	}
 	d.mu.RLock()
 	n := sched.NodeID(d.kernel.Room().Len() - 1)
@@ -279,7 +280,7 @@ func (d *Daemon) watchGPUs(r *node.Reading) {
 		}
 		if n := r.Others[i].Processes; n != w.foreign[i] {
 			if n > w.foreign[i] {
-				d.log.Warn("a GPU is held by processes that are none of ours; what is placed there shares it", "gpu", g.Index, "processes", n, "gb", float64(r.Others[i].VRAM)/gib)
+				d.log.Warn("a GPU is used by processes that are none of ours", "gpu", g.Index, "processes", n, "gb", float64(r.Others[i].VRAM)/gib)
 			}
 			w.foreign[i] = n
 		}

@@ -221,6 +221,49 @@ func TestMemoryThatOthersUseIsNotOffered(t *testing.T) {
 	}
 }
 
+func TestAGPUThatOthersHoldIsNotOffered(t *testing.T) {
+	gpus, root := newCards(4), t.TempDir()
+	proc(t, root, 16)
+	hold := func(i int, of ...device.Process) {
+		gpus.set(i, func(s *device.Sample) { s.Processes = of })
+	}
+	other := device.Process{PID: 1, VRAM: 8 << 30}
+	hold(0, other)
+	hold(1, device.Process{PID: 1, VRAM: device.Unknown})
+	hold(2, device.Process{PID: 1, VRAM: 100 << 20}) // a desktop
+	d := serve(t, t.TempDir(), watched(t, gpus, root, nil))
+	free := func() int32 { return int32(d.Status().Nodes[0].GPUsFree) }
+	eventually(t, "the GPUs are offered", func() bool { return free() == 2 })
+	d.submit(`{"tasks":[{"id":"t","command":"echo $CUDA_VISIBLE_DEVICES; sleep 1000","gpus":2,"grace_s":0}]}`)
+	waitState(t, d, "1", "running")
+	eventually(t, "no log", func() bool {
+		log, _ := os.ReadFile(d.runner.LogPath(0, 1))
+		return string(log) == "1,0\n" // the vendor's numbers of 2 and 3
+	})
+	d.submit(`{"tasks":[{"id":"t","command":"true","gpus":1}]}`)
+	time.Sleep(100 * time.Millisecond)
+	if v := d.Tasks(mustSelect(t, d, "2"))[0]; v.State != "ready" || !strings.Contains(explained(t, d, "2"), "GPU") {
+		t.Errorf("%+v: %s", v, explained(t, d, "2"))
+	}
+	// Others come to a GPU on which an attempt runs: it runs on, and the GPU is not offered after it.
+	hold(2, other)
+	time.Sleep(200 * time.Millisecond)
+	if v := d.Tasks(mustSelect(t, d, "1"))[0]; v.State != "running" {
+		t.Errorf("%+v", v)
+	}
+	hold(0)
+	if v := d.wait("2")[0]; v.State != "done" {
+		t.Errorf("%+v", v)
+	}
+	if _, err := d.Act(t.Context(), Who{0}, Cancel, mustSelect(t, d, "1")); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the GPU of the others is offered, or another is not", func() bool { return free() == 2 })
+	hold(1)
+	hold(2)
+	eventually(t, "GPUs that others have left are not offered", func() bool { return free() == 4 })
+}
+
 func TestTheVendorsNumbersAreShownToTheCommand(t *testing.T) {
 	gpus, root := newCards(4), t.TempDir()
 	proc(t, root, 16)

@@ -113,6 +113,20 @@ func (r *Reading) Fact(epoch time.Time) sched.Profile {
 	return p
 }
 
+// heldShare is the share of a GPU's memory below which others do not hold it: a desktop always has a little.
+const heldShare = 0.05
+
+// Held returns the GPUs that others hold: more than a little of the memory, or nobody knows how much. Of a GPU of unknown memory any use holds it.
+func (r *Reading) Held() (set sched.Devices) {
+	for i := range min(len(r.Others), len(r.Cards)) {
+		o, at := &r.Others[i], r.GPUs[i].Index
+		if o.Processes > 0 && at >= 0 && at < sched.MaxDevices && (o.Unsized || float64(o.VRAM) >= heldShare*float64(r.Cards[i].VRAM)) {
+			set |= 1 << at
+		}
+	}
+	return set
+}
+
 // Change decides which readings become facts: the first, and then those that differ from the last one told by a step or more. The zero
 // value is ready to use.
 type Change struct {
@@ -124,7 +138,7 @@ type Change struct {
 }
 
 // Tell reports whether p shall be told on a node of the given capacity (milli-CPU, bytes), and if so remembers it as told. A use of CPU or
-// memory differs by its share of the capacity, and from none at once; the GPU load by its own; latency and connections by their share of what
+// memory differs by its share of the capacity, and from none at once; the GPUs that others hold by each; the GPU load by its own; latency and connections by their share of what
 // was told, at least of 20 ms and of 100 connections.
 func (c *Change) Tell(p sched.Profile, cpu, mem int64) bool {
 	step := c.Step
@@ -134,6 +148,7 @@ func (c *Change) Tell(p sched.Profile, cpu, mem int64) bool {
 	t := &c.told
 	far := func(a, b int64, of float64) bool { return math.Abs(float64(a)-float64(b)) >= step*max(of, 1) }
 	tell := !c.any ||
+		p.OtherGPUs != t.OtherGPUs ||
 		(p.OtherCPU == 0) != (t.OtherCPU == 0) ||
 		far(p.OtherCPU, t.OtherCPU, float64(cpu)) ||
 		far(p.OtherMem, t.OtherMem, float64(mem)) ||

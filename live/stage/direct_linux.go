@@ -43,6 +43,11 @@ func cached(f *os.File, at int64) bool {
 	return err == nil && n > 0
 }
 
+// dieWithParent has the kernel kill this process when its parent dies.
+func dieWithParent() error {
+	return unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0)
+}
+
 // clone makes dst share the blocks of src, where the file system can do that.
 func clone(dst, src *os.File) error {
 	to, err := dst.SyscallConn()

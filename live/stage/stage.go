@@ -162,8 +162,16 @@ func become(r *Request) error {
 	if err := syscall.Setresgid(int(r.GID), int(r.GID), int(r.GID)); err != nil {
 		return fmt.Errorf("the owner's group: %w", err)
 	}
+	parent := os.Getppid()
 	if err := syscall.Setresuid(int(r.UID), int(r.UID), int(r.UID)); err != nil {
 		return fmt.Errorf("the owner: %w", err)
+	}
+	// The kernel forgets with the user that this process is to die with the daemon.
+	if err := dieWithParent(); err != nil {
+		return err
+	}
+	if os.Getppid() != parent {
+		return errors.New("the daemon is gone")
 	}
 	return nil
 }
@@ -188,6 +196,20 @@ func Do(ctx context.Context, r *Request) (*Report, error) {
 		return nil, err
 	}
 	defer root.Close()
+	// One stager at a time: that of a daemon that was killed may still be dying.
+	l, err := os.Open(r.Dir)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	for {
+		if err = syscall.Flock(int(l.Fd()), syscall.LOCK_EX); !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the folder's lock: %w", err)
+	}
 	s := &stager{r: r, root: root}
 	for i := range r.Items {
 		it := &r.Items[i]

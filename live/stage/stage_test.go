@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,8 +12,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -306,6 +309,82 @@ func TestAStagerIsTheOwner(t *testing.T) {
 	if rep := stageIn(t, r); !strings.Contains(rep.Err, "permission denied") {
 		t.Errorf("%+v", rep)
 	}
+}
+
+// A stager, whoever it has become, dies with the process that started it: two of them must not write in one folder.
+func TestAStagerDiesWithTheDaemon(t *testing.T) {
+	hold := make(chan struct{})
+	asked := make(chan struct{}, 1)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.(http.Flusher).Flush()
+		asked <- struct{}{}
+		select {
+		case <-hold:
+		case <-r.Context().Done():
+		}
+	}))
+	defer srv.Close()
+	defer close(hold)
+	dir := t.TempDir()
+	uid := 0
+	if os.Geteuid() == 0 {
+		uid = 65534
+		if err := os.Chown(dir, uid, uid); err != nil {
+			t.Fatal(err)
+		}
+		for d := dir; d != "/tmp" && d != "/"; d = filepath.Dir(d) {
+			if err := os.Chmod(d, 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := json.Marshal(&Request{Dir: dir, UID: uint32(uid), GID: uint32(uid), Items: []Item{{From: srv.URL + "/x", As: "x"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A process between: it starts the stager as a daemon does, and is killed.
+	cmd := exec.Command(exe, "-test.run=TestStartsAStager")
+	cmd.Env = append(os.Environ(), "STAGE_REQUEST="+string(text))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-asked:
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing is fetched")
+	}
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	lock, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(time.Millisecond) {
+		if syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB) == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal("the stager goes on")
+		}
+	}
+}
+
+// TestStartsAStager is the process between of the test above.
+func TestStartsAStager(t *testing.T) {
+	text := os.Getenv("STAGE_REQUEST")
+	if text == "" {
+		t.Skip("only in a process of another test")
+	}
+	var r Request
+	if err := json.Unmarshal([]byte(text), &r); err != nil {
+		t.Fatal(err)
+	}
+	stageIn(t, &r)
 }
 
 func TestURLsAreFetchedAndAskedAgain(t *testing.T) {

@@ -156,7 +156,9 @@ func (k *Kernel) profile(e *Event) {
 		next.GPULoad = 0
 	}
 	next.GPULoad = min(next.GPULoad, 1)
+	next.OtherGPUs &= k.room.nodes[e.Node].all()
 	k.room.occupy(e.Node, next.OtherCPU-p.OtherCPU, next.OtherMem-p.OtherMem)
+	k.room.occupyGPUs(e.Node, next.OtherGPUs&^p.OtherGPUs, p.OtherGPUs&^next.OtherGPUs)
 	*p = nodeProfile{next, true}
 	k.pol.Observe(&k.State, *e)
 }

@@ -92,8 +92,9 @@ type Detail struct {
 // Profile is what a sampler saw of a node. It lowers what the ledger offers (use by others) and serves scores; it never raises it.
 type Profile struct {
 	SampledAt   Time
-	OtherCPU    int64 // milli-CPU used by others
-	OtherMem    int64 // bytes used by others
+	OtherCPU    int64   // milli-CPU used by others
+	OtherMem    int64   // bytes used by others
+	OtherGPUs   Devices // held by others: nothing more is placed there (on a pool of more than MaxDevices GPUs it is not told)
 	GPULoad     float64
 	Latency     time.Duration
 	Connections int32

@@ -96,6 +96,7 @@ func (k *Kernel) checkInvariants() {
 		}
 		if i < len(k.profiles) {
 			fresh.occupy(NodeID(i), k.profiles[i].OtherCPU, k.profiles[i].OtherMem)
+			fresh.occupyGPUs(NodeID(i), k.profiles[i].OtherGPUs, 0)
 		}
 	}
 	for i := k.ring[0].next; i != 0; i = k.ring[i].next {

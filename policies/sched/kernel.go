@@ -493,7 +493,14 @@ func (k *Kernel) arrive(e *Event) {
 			}
 			continue
 		}
-		rw.ready = min(k.tb.Tasks[t].Submit, k.now) // not when the batch came: the decision window is waiting
+		// Ready since it was submitted, or since the last of what it comes after ended: the decision window is waiting.
+		rw.ready = k.tb.Tasks[t].Submit
+		if edges {
+			for _, p := range k.tb.Preds(TaskID(t)) {
+				rw.ready = max(rw.ready, k.rows[p].mark)
+			}
+		}
+		rw.ready = min(rw.ready, k.now)
 		k.makeReady(TaskID(t), Order)
 	}
 }

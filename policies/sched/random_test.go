@@ -198,7 +198,7 @@ func (w *world) fact() Event {
 			e.More = &Detail{Spec: &spec}
 		}
 	case NodeProfile:
-		e.More = &Detail{Profile: &Profile{SampledAt: w.k.now - Time(e.Value), OtherCPU: e.Value / 1e6, OtherMem: int64(e.N), GPULoad: math.NaN()}}
+		e.More = &Detail{Profile: &Profile{SampledAt: w.k.now - Time(e.Value), OtherCPU: e.Value / 1e6, OtherMem: int64(e.N), OtherGPUs: Devices(e.N), GPULoad: math.NaN()}}
 	case QuotaSet:
 		e.More = &Detail{Quota: &Quota{CPU: e.Value / 1e6, GPUMilli: -1, Tasks: int64(e.Attempt)}}
 		if rapid.Bool().Draw(w.t, "lends") {

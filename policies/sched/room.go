@@ -867,6 +867,25 @@ func (r *Room) occupy(id NodeID, cpu, mem int64) {
 	}
 }
 
+// all returns the devices of the node that are told apart.
+func (n *nodeRoom) all() Devices { return Devices(1)<<n.devices - 1 }
+
+// occupyGPUs books the whole of devices that others hold, beside what is booked there, and frees those that they have left.
+func (r *Room) occupyGPUs(id NodeID, held, left Devices) {
+	if held|left == 0 {
+		return
+	}
+	n := &r.nodes[id]
+	r.touch(id)
+	gpus := n.gpus
+	r.bookDevices(n, held, Whole, 0)
+	r.bookDevices(n, left, -Whole, 0)
+	if n.up {
+		r.gpuIdx.move(int(id), gpuLevel(gpus), gpuLevel(n.gpus))
+		r.markShares(id)
+	}
+}
+
 // fits reports whether a placement can be booked now.
 func (r *Room) fits(d DemandID, p Placement) bool {
 	if p.Node < 0 || int(p.Node) >= len(r.nodes) || p.Replicas < 1 {

@@ -100,13 +100,24 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 	e.uint(uint64(len(k.profiles)))
 	for i := range k.profiles {
 		p := &k.profiles[i]
-		if e.bool(p.set); p.set {
+		switch { // 1: it is set; 2: others hold GPUs, and they stand at its end
+		case !p.set:
+			e.uint(0)
+		case p.OtherGPUs == 0:
+			e.uint(1)
+		default:
+			e.uint(2)
+		}
+		if p.set {
 			e.int(int64(p.SampledAt))
 			e.uint(uint64(p.OtherCPU))
 			e.uint(uint64(p.OtherMem))
 			e.float(p.GPULoad)
 			e.int(int64(p.Latency))
 			e.int(int64(p.Connections))
+			if p.OtherGPUs != 0 {
+				e.uint(uint64(p.OtherGPUs))
+			}
 		}
 	}
 	// 1: there are quotas; 2: some bound the number of tasks, and this stands with each; 3: some lend, likewise.
@@ -626,12 +637,16 @@ func (d *decoder) snapshot(k *Kernel) {
 	})
 	d.many("profiles", k.room.Len(), func(int) {
 		var p nodeProfile
-		if p.set = d.bool(); p.set {
+		kind := d.upTo(2, "profile")
+		if p.set = kind > 0; p.set {
 			p.SampledAt = Time(d.int())
 			p.OtherCPU, p.OtherMem = min(d.length("use"), Unlimited), min(d.length("use"), Unlimited)
 			p.GPULoad = d.float()
 			p.Latency = time.Duration(d.int())
 			p.Connections = int32(d.int())
+			if kind == 2 {
+				p.OtherGPUs = Devices(d.uint()) & k.room.nodes[len(k.profiles)].all()
+			}
 		}
 		k.profiles = append(k.profiles, p)
 	})
@@ -885,6 +900,7 @@ func (k *Kernel) bookRuns() error {
 	}
 	for i := range k.profiles {
 		k.room.occupy(NodeID(i), k.profiles[i].OtherCPU, k.profiles[i].OtherMem)
+		k.room.occupyGPUs(NodeID(i), k.profiles[i].OtherGPUs, 0)
 	}
 	if k.quotas != nil {
 		for i := k.ring[0].next; i != 0; i = k.ring[i].next {

@@ -282,23 +282,32 @@ func readYAML(text []byte, name string) ([]sched.NodeSpec, error) {
 		return nil, fmt.Errorf("%s: this is not a cluster; it begins with \"nodes:\" and a list of {%s}", name, yamlFields)
 	}
 	var nodes []sched.NodeSpec
-	number := 0
-	err := y.mapping(doc.Content[0], func(key string, k, v *yaml.Node) error {
+	err := y.mapping(doc.Content[0], func(key string, k, v *yaml.Node) (err error) {
 		if key != "nodes" {
 			return y.at(k, "unknown field %q (a cluster has only: nodes)", key)
 		}
-		if v = deref(v); v.Kind != yaml.SequenceNode {
-			return y.at(v, "nodes must be a list")
-		}
-		for _, entry := range v.Content {
-			if err := y.entry(deref(entry), &nodes, &number); err != nil {
-				return err
-			}
-		}
-		return nil
+		nodes, err = y.list(v)
+		return err
 	})
-	if err != nil {
-		return nil, err
+	return nodes, err
+}
+
+// FromYAML reads the list that stands under "nodes" in a cluster file, as part of another document. Errors name its lines.
+func FromYAML(list *yaml.Node, name string) ([]sched.NodeSpec, error) {
+	y := yamlReader{name: name}
+	return y.list(list)
+}
+
+func (y *yamlReader) list(v *yaml.Node) ([]sched.NodeSpec, error) {
+	if v = deref(v); v.Kind != yaml.SequenceNode {
+		return nil, y.at(v, "nodes must be a list")
+	}
+	var nodes []sched.NodeSpec
+	number := 0
+	for _, entry := range v.Content {
+		if err := y.entry(deref(entry), &nodes, &number); err != nil {
+			return nil, err
+		}
 	}
 	// Numbers are padded to the width of the last one, so names need all counts.
 	width := max(3, len(strconv.Itoa(number)))

@@ -161,3 +161,47 @@ func sortedKeys(m map[string]float64) []string {
 	slices.Sort(out)
 	return out
 }
+
+// Check reports what cannot be.
+func (m *Mix) Check() error {
+	const most = 1_000_000
+	switch {
+	case m.Jobs < 1 || m.Jobs > most:
+		return fmt.Errorf("jobs must be from 1 to %d, not %d", most, m.Jobs)
+	case m.TasksPerJob[0] < 1 || m.TasksPerJob[1] < m.TasksPerJob[0] || m.TasksPerJob[1] > 1000:
+		return fmt.Errorf("tasks_per_job must be [least, most], from 1 to 1000, not %v", m.TasksPerJob)
+	case m.Width < 1:
+		return fmt.Errorf("width must be at least 1, not %d", m.Width)
+	case !(m.Span >= 0 && m.Span <= 1e9):
+		return fmt.Errorf("span_s must be from 0 to 1e9, not %g", m.Span)
+	case !(m.Sigma >= 0 && m.Sigma <= 5):
+		return fmt.Errorf("sigma must be from 0 to 5, not %g", m.Sigma)
+	case !(m.MemGB >= 0 && m.MemGB <= 1e6):
+		return fmt.Errorf("mem_gb must be from 0 to 1e6, not %g", m.MemGB)
+	case len(m.GPUs) == 0 || len(m.Kinds) == 0:
+		return fmt.Errorf("a mix needs gpus and kinds")
+	}
+	total := 0.0
+	for _, g := range m.GPUs {
+		if g.GPUs < 1 || g.GPUs > 1024 || !(g.Share >= 0 && g.Share <= 1e6) {
+			return fmt.Errorf("gpus: from 1 to 1024, each with a share, not %d of share %g", g.GPUs, g.Share)
+		}
+		total += g.Share
+	}
+	kinds := 0.0
+	for _, k := range m.Kinds {
+		if k.Name == "" || !(k.Share >= 0 && k.Share <= 1e6) || !(k.MeanS > 0 && k.MeanS <= 1e8) || !(k.InputGB >= 0 && k.InputGB <= 1e6) {
+			return fmt.Errorf("kinds: each needs a name, a share, mean_s above 0 and input_gb of at least 0 (kind %q)", k.Name)
+		}
+		for typ, v := range k.Speeds {
+			if !(v >= 1e-6 && v <= 1e6) {
+				return fmt.Errorf("kind %s: speed on %s must be from 1e-6 to 1e6, not %g", k.Name, typ, v)
+			}
+		}
+		kinds += k.Share
+	}
+	if !(total > 0) || !(kinds > 0) {
+		return fmt.Errorf("the shares of gpus and of kinds must not all be 0")
+	}
+	return nil
+}

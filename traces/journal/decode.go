@@ -126,6 +126,7 @@ type profileJSON struct {
 	SampledAt   sched.Time    `json:"sampled_at"`
 	OtherCPU    int64         `json:"other_cpu"`
 	OtherMem    int64         `json:"other_mem"`
+	OtherGPUs   sched.Devices `json:"other_gpus"`
 	GPULoad     number        `json:"gpu_load"`
 	Latency     time.Duration `json:"latency_ns"`
 	Connections int32         `json:"connections"`
@@ -286,7 +287,7 @@ func (e *eventJSON) event(policy func(string) (sched.Policy, error)) (sched.Even
 	}
 	if p := e.Profile; p != nil {
 		more.Profile = &sched.Profile{
-			SampledAt: p.SampledAt, OtherCPU: p.OtherCPU, OtherMem: p.OtherMem, GPULoad: float64(p.GPULoad), Latency: p.Latency,
+			SampledAt: p.SampledAt, OtherCPU: p.OtherCPU, OtherMem: p.OtherMem, OtherGPUs: p.OtherGPUs, GPULoad: float64(p.GPULoad), Latency: p.Latency,
 			Connections: p.Connections,
 		}
 	}

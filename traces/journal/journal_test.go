@@ -231,7 +231,7 @@ func fact(t *rapid.T) sched.Event {
 	case sched.NodeProfile:
 		e.More = &sched.Detail{Profile: &sched.Profile{
 			SampledAt: -3, OtherCPU: 1, OtherMem: rapid.Int64().Draw(t, "mem"), GPULoad: rapid.SampledFrom([]float64{0, 0.1, 1e300, math.Inf(1), math.Inf(-1)}).Draw(t, "load"),
-			Latency: 4, Connections: 5,
+			Latency: 4, Connections: 5, OtherGPUs: sched.Devices(rapid.Uint64().Draw(t, "gpus")),
 		}}
 	case sched.QuotaSet:
 		e.More = &sched.Detail{Quota: &sched.Quota{Tenant: text().Draw(t, "tenant"), CPU: -1, GPUMilli: 500, Tasks: rapid.Int64Range(-1, 3).Draw(t, "tasks"), Cohort: text().Draw(t, "cohort"), BorrowCPU: -1, BorrowGPUMilli: rapid.Int64Range(0, 2).Draw(t, "borrow"), Reclaim: rapid.Bool().Draw(t, "reclaim")}}

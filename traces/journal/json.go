@@ -155,6 +155,9 @@ func appendDetail(b []byte, d *sched.Detail) []byte {
 		b = appendInt(b, `"sampled_at":`, int64(p.SampledAt))
 		b = appendInt(b, `"other_cpu":`, p.OtherCPU)
 		b = appendInt(b, `"other_mem":`, p.OtherMem)
+		if p.OtherGPUs != 0 {
+			b = append(strconv.AppendUint(append(b, `"other_gpus":`...), uint64(p.OtherGPUs), 10), ',')
+		}
 		b = appendFloat(b, `"gpu_load":`, p.GPULoad)
 		b = appendInt(b, `"latency_ns":`, int64(p.Latency))
 		b = appendInt(b, `"connections":`, int64(p.Connections))

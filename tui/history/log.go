@@ -154,8 +154,9 @@ func (y *tally) apply(r *Record, e *entry) {
 	switch e.kind {
 	case entSubmit:
 		y.counts[e.from]++ // nobody counts those that are not submitted
-		if !y.some || e.at < y.first {
-			y.first, y.some = e.at, true
+		// A window may take in later what was submitted before.
+		if at := min(e.at, r.tb.Tasks[e.task].Submit); !y.some || at < y.first {
+			y.first, y.some = at, true
 		}
 	case entStart:
 		r.useOf(&y.use, e.arg, 1)

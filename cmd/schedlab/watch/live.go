@@ -150,6 +150,7 @@ func (l *Live) sample(ctx context.Context) {
 // Look answers what is on the screen, with what was measured where the present is shown.
 func (l *Live) Look(q history.Query) history.Frame {
 	f := l.Run.Look(q)
+	numbered(&f)
 	if f.At < f.End.Add(-2*time.Second) {
 		return f
 	}
@@ -185,6 +186,27 @@ func (l *Live) Look(q history.Query) history.Frame {
 		}
 	}
 	return f
+}
+
+// numbered puts the numbers of jobs before their names: that is how the commands call them, and two jobs may have one name.
+func numbered(f *history.Frame) {
+	rows := func(list []history.TaskRow) {
+		for i := range list {
+			list[i].Job = strings.TrimSpace(strconv.Itoa(int(list[i].JobID)+1) + " " + list[i].Job)
+		}
+	}
+	rows(f.List.Rows)
+	if d := f.Task; d != nil {
+		row := []history.TaskRow{d.Row}
+		rows(row)
+		d.Row = row[0]
+		rows(d.Preds)
+		rows(d.Succs)
+	}
+	for i := range f.DAG.Rows {
+		t := &f.DAG.Rows[i].Task
+		t.Job = strings.TrimSpace(strconv.Itoa(int(t.JobID)+1) + " " + t.Job)
+	}
 }
 
 // selector returns the task as the commands take it.

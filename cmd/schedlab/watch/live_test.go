@@ -2,6 +2,7 @@ package watch
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -140,7 +141,7 @@ func TestALiveRecordingFollowsTheDaemonAndActsOnIt(t *testing.T) {
 	}
 	for id, want := range tasks {
 		row := l.Look(history.Query{Latest: true, Task: &history.TaskQuery{Task: sched.TaskID(id)}}).Task.Row
-		if row.State.String() != want.State || row.Attempts != want.Attempts || row.Name != want.Task || row.Job != want.JobName {
+		if row.State.String() != want.State || row.Attempts != want.Attempts || row.Name != want.Task || row.Job != fmt.Sprint(want.Job, " ", want.JobName) {
 			t.Errorf("%+v, by the daemon %+v", row, want)
 		}
 	}

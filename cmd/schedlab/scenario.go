@@ -1,0 +1,78 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/benchmarks/scenarios"
+)
+
+func scenarioCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "scenario",
+		Short: "Scenarios: a cluster, a workload and what happens to them, in one file",
+		Long: `A scenario is a YAML file, version 1: cluster or nodes, workload (mix, gen or
+trace), policies, seeds, and the models under simulation. Those that come with
+schedlab have names. compare, run and tui take them with --scenario NAME|FILE;
+what other flags say goes before what the scenario says.`,
+		Example: `  schedlab scenario list
+  schedlab scenario show open-autoglm > mine.yaml
+  schedlab scenario run mine.yaml`,
+	}
+	cmd.AddCommand(scenarioListCommand(), scenarioShowCommand(), scenarioRunCommand())
+	return cmd
+}
+
+func scenarioListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List the scenarios that come with schedlab", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := scenarios.All()
+			if err != nil {
+				return err
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			for _, s := range all {
+				fmt.Fprintf(w, "%s\t%s\n", s.Name, s.Summary())
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func scenarioShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME|FILE", Short: "Print a scenario, checked, as its file says it", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			s, err := scenarios.Open(args[0])
+			if err != nil {
+				return err
+			}
+			_, err = cmd.OutOrStdout().Write(s.Text)
+			return err
+		},
+	}
+}
+
+// scenarioRunCommand is compare --scenario.
+func scenarioRunCommand() *cobra.Command {
+	cmd := compareCommand()
+	run := cmd.RunE
+	cmd.Use, cmd.Short = "run NAME|FILE", "Compare the scenario's policies on it: compare --scenario"
+	cmd.Long = "The same as schedlab compare --scenario NAME|FILE, with its flags."
+	cmd.Example = "  schedlab scenario run open-autoglm --seeds 31-100"
+	cmd.Args = cobra.ExactArgs(1)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if f := cmd.Flags().Lookup("scenario"); f.Changed {
+			return usagef("scenario run takes its scenario without a flag: schedlab scenario run %s", strings.TrimSpace(f.Value.String()))
+		}
+		if err := cmd.Flags().Set("scenario", args[0]); err != nil {
+			return err
+		}
+		return run(cmd, nil)
+	}
+	return cmd
+}
