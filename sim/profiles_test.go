@@ -51,7 +51,7 @@ func TestPoliciesSeeWhatASamplerHasSeen(t *testing.T) {
 
 func TestTheNoiseOfASamplerIsTheSeeds(t *testing.T) {
 	p := sim.Profiles{Every: s, Noise: 0.1}
-	a, loads := sampled(t, p, 1)
+	a, _ := sampled(t, p, 1)
 	b, _ := sampled(t, p, 1)
 	c, _ := sampled(t, p, 2)
 	if !slices.Equal(a, b) || slices.Equal(a, c) {
@@ -60,7 +60,7 @@ func TestTheNoiseOfASamplerIsTheSeeds(t *testing.T) {
 	sum := 0.0
 	n := 0
 	for seed := range uint64(200) {
-		_, loads = sampled(t, p, seed)
+		_, loads := sampled(t, p, seed)
 		sum, n = sum+(loads[1]-0.5)*(loads[1]-0.5), n+1 // at 1 s one of two GPUs is held
 	}
 	if sd := math.Sqrt(sum / float64(n)); sd < 0.08 || sd > 0.12 {
