@@ -12,7 +12,7 @@ import (
 func modelsTopic() *cobra.Command {
 	return &cobra.Command{
 		Use:   "models",
-		Short: "What --window, --memory, --quotas, --elastic and --staging mean",
+		Short: "What --window, --memory, --quotas and the like mean",
 		Long: `Models of compare and run that are off unless a flag turns them on. Parts are
 separated by commas, what is said of several queues or tenants by semicolons.
 See also: schedlab help failures.
@@ -24,14 +24,14 @@ See also: schedlab help failures.
                     a decision takes 2 ms, and facts wait meanwhile
 The cost is waiting (the cause window), the gain fewer decisions.
 
---memory: what tasks really use. An attempt above what it asked for, of memory or
-GPU memory, fails and is tried again while retries last. A trace says the true
-peak in mem_used_gb and gpu_mem_used_gb; where it does not, the peak is
+--memory: what tasks really use. An attempt above what it asked for, of memory
+or GPU memory, fails and is tried again while retries last. A trace says the
+true peak in mem_used_gb and gpu_mem_used_gb; where it does not, the peak is
   median=0.8        so much of what is asked for, times
   sigma=0.2         a lognormal factor of that shape, drawn once a task
   peak=0.5          the attempt fails after that share of its work
-  slowdown=4        unified memory: GPU memory above the request spills to memory,
-                    where an access takes 4 times as long
+  slowdown=4        unified memory: GPU memory above the request spills to
+                    memory, where an access takes 4 times as long
 
 --quotas: what a tenant's running tasks hold together.
   tenant=red,gpus=4,cpus=64
@@ -41,15 +41,16 @@ peak in mem_used_gb and gpu_mem_used_gb; where it does not, the peak is
   reclaim=preempt   what others have borrowed of it is taken back by preemption;
                     default: end, as their tasks end
 
---elastic: the cluster is a pool of equal nodes, of which queues switch on as many
-as they need, by the rule of the Kubernetes HorizontalPodAutoscaler:
+--elastic: the cluster is a pool of equal nodes, of which queues switch on as
+many as they need, by the rule of the Kubernetes HorizontalPodAutoscaler:
   desired = ceil(nodes x (waiting tasks / nodes) / backlog)
   provisioning=60s  from the order until a node takes tasks
-  queue=serve       what follows is said of that queue; without it: of all others
+  queue=serve       what follows is said of that queue; without it: of all
+                    others
   min=2, max=10     nodes
   backlog=1000      waiting tasks that one node should serve
-  tier=high         high: up at once; low: up when all of 300 s asked for it, one
-                    node a minute; normal: as Kubernetes does by default
+  tier=high         high: up at once; low: up when all of 300 s asked for it,
+                    one node a minute; normal: as Kubernetes does by default
   tolerance, sync, up-window, down-window
                     0.1, 15s, and the stabilization windows
 Nodes that are not needed end their tasks and go. node_hours counts them while
@@ -78,8 +79,8 @@ type modelFlags struct {
 func (f *modelFlags) add(fl *pflag.FlagSet) {
 	fl.StringVar(&f.window, "window", "", "gather facts before each decision: 10ms-50ms or 20ms (schedlab help models)")
 	fl.StringVar(&f.memory, "memory", "", "tasks use another amount of memory than they ask for: median=0.8,sigma=0.2 (schedlab help models)")
-	fl.StringVar(&f.quotas, "quotas", "", "quotas of tenants: 'tenant=red,gpus=4,borrow=all;tenant=blue,gpus=8' (schedlab help models)")
-	fl.StringVar(&f.elastic, "elastic", "", "queues that scale: 'provisioning=60s;queue=serve,tier=high;tier=low' (schedlab help models)")
+	fl.StringVar(&f.quotas, "quotas", "", "quotas of tenants: 'tenant=red,gpus=4;tenant=blue,gpus=8' (schedlab help models)")
+	fl.StringVar(&f.elastic, "elastic", "", "queues that scale: 'provisioning=60s;queue=a,tier=high' (schedlab help models)")
 	fl.StringVar(&f.staging, "staging", "", "how input comes to nodes: contention,overlap,tiers (schedlab help models)")
 	fl.Float64Var(&f.nodePrice, "node-price", 0, "what an hour of a node costs (default: 1 with --elastic)")
 }

@@ -13,7 +13,7 @@ import (
 func scenarioCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "scenario",
-		Short: "Scenarios: a cluster, a workload and what happens to them, in one file",
+		Short: "Scenarios: a cluster, a workload and what happens, in one file",
 		Long: `A scenario is a YAML file, version 1: cluster or nodes, workload (mix, gen or
 trace), policies, seeds, and the models under simulation. Those that come with
 schedlab have names. compare, run and tui take them with --scenario NAME|FILE;
