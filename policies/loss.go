@@ -1,10 +1,6 @@
 package policies
 
-import (
-	"fmt"
-
-	"github.com/schedlab/schedlab/policies/sched"
-)
+import "github.com/schedlab/schedlab/policies/sched"
 
 // Loss says what is lost if a running task is stopped now, in the unit of the keys, so that they can be compared with it: under a key of work left, a task
 // stops another only if it has less left than the other by more than that. To stop v for t, and to go on with v behind it, is better for the sum
@@ -25,17 +21,14 @@ func (p *Preemptive) WatchesCheckpoints() bool { return p.Loss != nil }
 
 var victimsParam = Param{
 	Name: "victims", Default: "last", Choices: []string{"last", "lost", "saved"},
-	About: "whom a task stops: the last of the order; or counts what a stop costs, and stops those with which most is gained: lost: the work since the last checkpoint, and restoring it; saved: instead of that work a checkpoint like the last one, if it is shorter",
+	About: "whom a task stops: the last of the order; or counts what a stop costs, and stops those with which most is gained: lost: the work since the last checkpoint, and restoring it; saved: instead of that work a checkpoint like the last one, if it is shorter; of no effect with preempt=false",
 }
 
 // lossOf returns what the parameter says that a stop costs, as work left, or with service as work left x what the task holds; nil for last.
-func lossOf(a Args, service bool) (Loss, error) {
+func lossOf(a Args, service bool) Loss {
 	how := a.Text(victimsParam.Name)
 	if how == "last" {
-		return nil, nil
-	}
-	if !a.Bool(preemptParam.Name) {
-		return nil, fmt.Errorf("victims=%s with preempt=false: there are no victims", how)
+		return nil
 	}
 	lost := (*sched.State).AtRisk
 	if how == "saved" {
@@ -47,5 +40,5 @@ func lossOf(a Args, service bool) (Loss, error) {
 			d = sched.MulDiv(d, width(s.Demand(t)), 1000, false)
 		}
 		return int64(d)
-	}, nil
+	}
 }

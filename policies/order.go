@@ -1,8 +1,6 @@
 package policies
 
 import (
-	"fmt"
-
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -106,11 +104,8 @@ var srtfEntry = Entry{
 		"With repack=true nothing is kept out by where others run, as in simulators that clear the cluster at every event (Muri, SIGCOMM 2022).",
 	Source: "Schrage, Operations Research 1968 (SRPT); `shortest` of the Tiresias simulator (NSDI 2019).",
 	Params: []Param{preemptParam, skipParam, repackParam, victimsParam}, New: repacking(ShortestRemaining, func(a Args) (sched.Policy, error) {
-		loss, err := lossOf(a, false)
-		if err != nil {
-			return nil, fmt.Errorf("srtf: %w", err)
-		}
-		if loss == nil {
+		loss := lossOf(a, false)
+		if loss == nil || !a.Bool(preemptParam.Name) {
 			return preemptive(ShortestRemaining, true)(a)
 		}
 		return &Preemptive{Key: ShortestRemaining, Falls: true, Place: a.Place, Skip: a.Bool("skip"), Loss: loss}, nil

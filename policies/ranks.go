@@ -91,8 +91,10 @@ func (p *Preemptive) observe(s *sched.State, e sched.Event) {
 			q.end(s, e.Task)
 			p.started(s, e.Task)
 		}
-	case sched.NodeUp, sched.NodeDown, sched.NodeProfile:
+	case sched.NodeUp, sched.NodeDown:
 		q.touch(e.Node)
+	case sched.NodeProfile:
+		q.rebook(s, e.Node)
 	}
 }
 
@@ -147,7 +149,7 @@ func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
 		if here.task == t {
 			q.insert(p.Node, here)
 			q.log.add(p.Node)
-			if len(q.claims) > 0 { // a restored kernel tells of claims first: they may have booked its devices
+			if s.Room().Shared(p.Node) { // a restored kernel tells of claims first: they, or others, may have booked its devices
 				q.rebook(s, p.Node)
 			}
 		}
@@ -306,7 +308,7 @@ func (q *ranks) endClaim(s *sched.State, t sched.TaskID) {
 	q.claims = q.claims[:last]
 }
 
-// rebook takes in that claims have booked or given back devices of a node.
+// rebook takes in that claims, or others by a profile, have booked or given back devices of a node.
 func (q *ranks) rebook(s *sched.State, n sched.NodeID) {
 	twice := bookedTwice(s.Room(), n)
 	for i := range q.nodes[n] {

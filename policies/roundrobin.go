@@ -46,9 +46,12 @@ func (p *RoundRobin) Observe(s *sched.State, e sched.Event) {
 		p.running.start(s, e.Task)
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
 		p.running.end(s, e.Task)
-	case sched.NodeUp, sched.NodeDown, sched.NodeProfile:
+	case sched.NodeUp, sched.NodeDown:
 		p.running.grow(s)
 		p.running.touch(s, e.Node)
+	case sched.NodeProfile:
+		p.running.grow(s)
+		p.running.rebook(s, e.Node)
 	case sched.Updated, sched.CheckpointDone, sched.EdgeAdded:
 	default:
 		p.running.changes++ // a quota may have been raised
@@ -354,7 +357,7 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 		r.freed, r.devices = r.freed.plus(amountOf(need, p.Replicas)), r.devices|p.GPUs
 	}
 	for i := q.slot[t]; q.runs[i].task == t; i = q.runs[i].next {
-		if len(q.claims) > 0 { // a restored kernel tells of claims first: they may have booked its devices
+		if s.Room().Shared(q.runs[i].node) { // a restored kernel tells of claims first: they, or others, may have booked its devices
 			q.rebook(s, q.runs[i].node)
 		} else {
 			q.touch(s, q.runs[i].node)
@@ -473,7 +476,7 @@ func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
 	}
 }
 
-// rebook takes in that claims have booked or given back devices of a node.
+// rebook takes in that claims, or others by a profile, have booked or given back devices of a node.
 func (q *stints) rebook(s *sched.State, n sched.NodeID) {
 	nd, twice := &q.nodes[n], bookedTwice(s.Room(), n)
 	for i := nd.first; i != 0; i = q.runs[i].later {

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -64,13 +63,9 @@ var srsfEntry = Entry{
 	Source: "Shortest remaining service first of Tiresias (Gu et al., NSDI 2019, section 3) and Muri (Zhao et al., SIGCOMM 2022).",
 	Params: []Param{preemptParam, skipParam, repackParam, victimsParam},
 	New: repacking(RemainingService, func(a Args) (sched.Policy, error) {
-		loss, err := lossOf(a, true)
-		if err != nil {
-			return nil, fmt.Errorf("srsf: %w", err)
-		}
 		if !a.Bool(preemptParam.Name) {
 			return keyed(RemainingService)(a)
 		}
-		return &Preemptive{Key: RemainingService, Sinks: true, Place: a.Place, Skip: a.Bool("skip"), Loss: loss}, nil
+		return &Preemptive{Key: RemainingService, Sinks: true, Place: a.Place, Skip: a.Bool("skip"), Loss: lossOf(a, true)}, nil
 	}),
 }

@@ -135,6 +135,11 @@ func TestTheReferencesAgree(t *testing.T) {
 			{"fifo: mean wait, s, of 27992 jobs", "218980.6"},
 			{"easy: mean wait, s, of 202876 jobs", "11259.8"},
 		},
+		"checkpoint": {
+			{"intervals of Young and Daly", "20 intervals"},
+			{"mean makespan, C 1m0s, MTBF 1h0m0s, 58 segments", "44189.637"},
+			{"interval at the minimum of a sweep, C 5m0s, MTBF 24h0m0s: the exact optimum", "7001.404"},
+		},
 		"scale": {
 			{"HPA: 50 replicas at 90 % of 75 %", "60"},
 			{"HPA: 80 replicas on their way to 10", "[72 64 57 51 45 40 36 32 28 24 20 16 12 10]"},
