@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -114,9 +115,9 @@ func (r *Record) eventRow(e *entry) EventRow {
 		}
 	case e.ended():
 		a := r.atts.at(e.arg)
-		x.Note = "after " + e.at.Sub(a.start).String()
+		x.Note = "after " + length(e.at.Sub(a.start))
 		if a.kept > 0 {
-			x.Note += ", keeps " + a.kept.String()
+			x.Note += ", keeps " + length(a.kept)
 		}
 		if e.kind != entFinish {
 			x.Note += ", now " + sched.Phase(e.to).String()
@@ -127,4 +128,12 @@ func (r *Record) eventRow(e *entry) EventRow {
 		x.Note = sched.Phase(e.to).String()
 	}
 	return x
+}
+
+// length prints how long something took, to a hundredth of a second where it took a second.
+func length(d time.Duration) string {
+	if d >= time.Second {
+		d = d.Round(10 * time.Millisecond)
+	}
+	return d.String()
 }
