@@ -129,8 +129,9 @@ func TestAJobIsAskedForCheckpointsAndGoesOnFromTheLast(t *testing.T) {
 	waitFor(t, func() bool { return strings.Contains(strings.Join(lines(trace), "\n"), "start "+saved+" ") })
 	// The policy's order, in an attempt that is asked once an hour.
 	waitFor(t, func() bool {
-		f := strings.Fields(lines(trace)[len(lines(trace))-1])
-		return f[0] == "step" && f[1] != last
+		all := lines(trace) // once: it grows
+		f := strings.Fields(all[len(all)-1])
+		return len(f) == 3 && f[0] == "step" && f[1] != last
 	})
 	b.Checkpoint(1, 2)
 	b.wantNoted(func(s *Saved) bool { return s.Done == 1 && s.Seq == resumed.Resumed+1 })
