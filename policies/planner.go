@@ -2,6 +2,7 @@ package policies
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -133,7 +134,7 @@ func (p *planner) Observe(s *sched.State, e sched.Event) {
 			p.valid = false
 		case pl.end > s.Now() && p.valid:
 			// What waits may start earlier; a GPU that others share may not be free yet.
-			if p.valid = p.waiting == 0 && !share(s.Demand(e.Task)); p.valid {
+			if p.valid = p.waiting == 0 && !share(s.Demand(e.Task)) && !s.Room().Shared(pl.node); p.valid {
 				p.book(s, e.Task, pl, s.Now(), -1)
 			}
 		}
@@ -359,6 +360,8 @@ func (p *planner) ledger(s *sched.State) {
 			if share(d) {
 				need.GPUs = 0
 				p.shares = append(p.shares, deviceRun{on.Node, on.GPUs, end})
+			} else if room.Shared(on.Node) { // what others hold too stays theirs
+				need.GPUs -= int64(bits.OnesCount64(uint64(on.GPUs & bookedTwice(room, on.Node))))
 			}
 			// It is free for ever, less what is taken until then.
 			p.lines[on.Node].Give(end, sched.Never, need)

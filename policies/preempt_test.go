@@ -53,7 +53,7 @@ func TestPreemptivePoliciesAreThePlainListUnderAllFacts(t *testing.T) {
 					return k
 				}
 				k, plain := kernel(build(t, full)()), kernel(policies.PlainPreemptive(name, quantum, skip))
-				h := &hand{c: c, k: k, now: config.Start, kept: map[sched.TaskID]time.Duration{}, others: true}
+				h := &hand{c: c, k: k, now: config.Start, kept: map[sched.TaskID]time.Duration{}}
 				for i := range 400 {
 					at, in, more := h.batch()
 					if !more {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -59,8 +58,6 @@ type hand struct {
 	fault int
 	due   []due
 	kept  map[sched.TaskID]time.Duration
-
-	others bool // surprises include GPUs that others hold
 }
 
 type due struct {
@@ -174,10 +171,8 @@ func (h *hand) surprise(rt *rapid.T) sched.Event {
 		e.More = &sched.Detail{Profile: &sched.Profile{
 			SampledAt: h.now.Add(-time.Duration(rapid.IntRange(0, 12).Draw(rt, "age")) * time.Second), GPULoad: float64(rapid.IntRange(0, 4).Draw(rt, "load")) / 4,
 			OtherCPU: int64(rapid.IntRange(0, 2).Draw(rt, "others")) * 500, OtherMem: int64(rapid.IntRange(0, 2).Draw(rt, "others' memory")) << 29,
+			OtherGPUs: sched.Devices(rapid.IntRange(0, 5).Draw(rt, "others' GPUs")),
 		}}
-		if h.others {
-			e.More.Profile.OtherGPUs = sched.Devices(rapid.IntRange(0, 5).Draw(rt, "others' GPUs"))
-		}
 	}
 	return e
 }
@@ -202,9 +197,6 @@ func sameOrder(a, b sched.Command) bool {
 
 // TestARestoredKernelDecidesAsTheFirst restores a kernel with a new policy at any moment of a random case: from there on the same facts get
 // the same orders. So a policy keeps nothing that does not follow from the facts and the State.
-//
-// Known and not yet mended, so left out here: planners (heft) and conservative plan anew around GPUs that others hold, which may come out
-// otherwise; and critical-path that matches pairs of task and node may start a task that the restored one lets wait (a case is seed 11354021467799933895).
 func TestARestoredKernelDecidesAsTheFirst(t *testing.T) {
 	for _, name := range everyPolicy() {
 		t.Run(name, func(t *testing.T) {
@@ -214,11 +206,6 @@ func TestARestoredKernelDecidesAsTheFirst(t *testing.T) {
 			rapid.Check(t, func(rt *rapid.T) {
 				c := cases.Draw(rt, "case")
 				slices.SortStableFunc(c.Faults, func(a, b policytest.Fault) int { return cmp.Compare(a.At, b.At) })
-				if strings.HasPrefix(name, "critical-path") {
-					clear(c.Table.EstimateOn)
-					evenSpeeds(c.Table)
-					clear(c.Table.Data)
-				}
 				config := sched.Config{Table: c.Table, Nodes: c.Nodes, Start: c.Table.Tasks[0].Submit}
 				config.Policy = newPolicy()
 				k, err := sched.New(config)

@@ -183,6 +183,7 @@ func TestBadQueuesAreRefused(t *testing.T) {
 		"queues: [{name: a, sync: 1s}, {name: b}]":  "the same for all",
 		"queues: [{name: a, sync: 1ms}]":            "less than 10ms",
 		"{pool: 3, queues: [{name: a}, {name: b}]}": "the pool has 3",
+
 		"pool: -1": "-1 workers",
 	} {
 		if _, err := ParseQueues([]byte(text), "q.yaml"); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "q.yaml") {
