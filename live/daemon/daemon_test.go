@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/live/job"
+	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -77,6 +78,11 @@ func serve(t *testing.T, dir string, change ...func(*Config)) *running {
 	r := &running{d, t, stop, make(chan error, 1)}
 	go func() { r.done <- d.Run(ctx) }()
 	t.Cleanup(func() {
+		r.mu.RLock()
+		for task := range r.kernel.RunningTasks() { // what outlives the daemon must not outlive the test
+			r.runner.Stop(task, r.kernel.Attempt(task), local.Stop{Reason: "the test is over"})
+		}
+		r.mu.RUnlock()
 		r.close()
 		for end := time.Now().Add(10 * time.Second); r.runner.Running() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) { // they write in the folder
 		}
