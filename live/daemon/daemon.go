@@ -525,6 +525,10 @@ func (d *Daemon) intake(now sched.Time, in []sched.Event) []sched.Event {
 	asked := d.requests
 	d.requests = nil
 	d.reqMu.Unlock()
+	if s := d.scaling; s != nil && !s.bounds { // before anything that is submitted
+		s.bounds = true
+		in = append(in, d.rescale(now)...)
+	}
 	for _, q := range asked {
 		facts, err := q.facts(now)
 		if err != nil {

@@ -118,6 +118,7 @@ type scaling struct {
 	cfg    Queues
 	pool   int
 	sync   time.Duration
+	bounds bool // the queues have their first workers
 	queues []*scaledQueue
 }
 
