@@ -711,10 +711,7 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 
 // losses counts the work that the loss of a node destroys. An attempt whose end is told in the same batch, before it, loses nothing.
 func (r *run) losses(n sched.NodeID, now sched.Time) {
-	if !r.k.Room().Up(n) {
-		return
-	}
-	for t := range r.k.RunningTasks() {
+	for t := range r.k.RunningTasks() { // none is on a node that is down already; on a drained one there may be
 		if r.lost[t] != r.k.Attempt(t) && slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) &&
 			!slices.ContainsFunc(r.in, func(e sched.Event) bool { return e.Kind <= sched.Stopped && e.Task == t }) {
 			r.lost[t] = r.k.Attempt(t) // a gang that loses a second node loses nothing more

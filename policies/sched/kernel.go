@@ -1040,7 +1040,10 @@ func (k *Kernel) nodeDown(e *Event) {
 	for _, t := range lost {
 		rw := &k.rows[t]
 		r := &k.runs[rw.at]
-		elsewhere := slices.ContainsFunc(r.on, func(p Placement) bool { return k.room.Up(p.Node) })
+		// What runs on a drained node runs on; of a task that has lost no node yet, every other node that is closed is a drained one.
+		elsewhere := slices.ContainsFunc(r.on, func(p Placement) bool {
+			return p.Node != e.Node && (k.room.Up(p.Node) || rw.flags&flagLost == 0)
+		})
 		if elsewhere {
 			if rw.phase == Running {
 				rw.flags |= flagLost

@@ -28,6 +28,7 @@ type Pool struct {
 
 type poolNode struct {
 	down bool
+	lost bool // down, and not only drained
 	off  bool
 	on   sched.Time // since when it costs
 	runs int
@@ -55,7 +56,7 @@ func (p *Pool) Tap(now sched.Time, in []sched.Event, out []sched.Command) {
 			for t, on := range p.live { // what ran there alone is over
 				elsewhere := false
 				for _, x := range on {
-					elsewhere = elsewhere || x.Node != e.Node && !p.nodes[x.Node].down
+					elsewhere = elsewhere || x.Node != e.Node && !p.nodes[x.Node].lost
 				}
 				for _, x := range on {
 					if x.Node == e.Node && !elsewhere {
@@ -64,12 +65,13 @@ func (p *Pool) Tap(now sched.Time, in []sched.Event, out []sched.Command) {
 					}
 				}
 			}
-			p.nodes[e.Node].down = true
+			p.nodes[e.Node].down, p.nodes[e.Node].lost = true, true
 		case sched.NodeDrain:
 			p.nodes[e.Node].down = true
 		case sched.NodeUp:
 			n := &p.nodes[e.Node]
-			if n.down = false; n.off {
+			n.down, n.lost = false, false
+			if n.off {
 				n.off, n.on = false, max(now-sched.Time(p.Delay), p.from)
 			}
 		case sched.QuotaSet:
