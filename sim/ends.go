@@ -25,8 +25,8 @@ func (e end) before(f end) bool { return e.at < f.at || e.at == f.at && e.task <
 // density of the ends. Ends of attempts that were stopped stay until they come up: cancelling by attempt number is cheaper than removing. The
 // zero value is empty.
 type ends struct {
-	line  []end // the slot's, the next one last
-	late  []end // a binary heap: pushed since, and before bound
+	line  []end       // the slot's, the next one last
+	late  heapOf[end] // pushed since, and before bound
 	bound uint64
 	base  uint64 // at most bound; no end in the wheel is before it
 	shift uint   // width of a slot of the lowest level: 1 << shift ns
@@ -73,7 +73,7 @@ func (q *ends) push(e end) {
 	}
 	q.n++
 	if timeKey(e.at) < q.bound {
-		q.pushLate(e)
+		q.late.push(e)
 		return
 	}
 	if q.far == 0 {
@@ -156,7 +156,7 @@ func (q *ends) pop() end {
 		n := len(q.line) - 1
 		e, q.line = q.line[n], q.line[:n]
 	} else {
-		e = q.popLate()
+		e = q.late.pop()
 	}
 	if q.n--; q.n > 0 {
 		if n := len(q.line); n > 0 && len(q.late) == 0 {
@@ -259,45 +259,4 @@ func (q *ends) sortLine() {
 		}
 		h[j] = e
 	}
-}
-
-func (q *ends) pushLate(e end) {
-	h := append(q.late, e)
-	i := len(h) - 1
-	for i > 0 {
-		parent := (i - 1) / 2
-		if !e.before(h[parent]) {
-			break
-		}
-		h[i] = h[parent]
-		i = parent
-	}
-	h[i] = e
-	q.late = h
-}
-
-func (q *ends) popLate() end {
-	h := q.late
-	first, last := h[0], h[len(h)-1]
-	h = h[:len(h)-1]
-	q.late = h
-	n, i := len(h), 0
-	for {
-		child := 2*i + 1
-		if child >= n {
-			break
-		}
-		if child+1 < n && h[child+1].before(h[child]) {
-			child++
-		}
-		if !h[child].before(last) {
-			break
-		}
-		h[i] = h[child]
-		i = child
-	}
-	if n > 0 {
-		h[i] = last
-	}
-	return first
 }

@@ -74,7 +74,7 @@ type breaking struct {
 	repair     time.Duration
 	repairs    lifetime
 	streams    []*rand.Rand // by node
-	turns      []turn       // a heap: the next loss or return of each node
+	turns      heapOf[turn] // the next loss or return of each node
 }
 
 // turn is the next loss or return of a node.
@@ -95,7 +95,7 @@ func newBreaking(f *Failures, seed uint64, nodes int, first sched.Time) *breakin
 		}
 		for n := range nodes {
 			b.streams = append(b.streams, rand.New(rand.NewPCG(hash(seed, nodeStream), uint64(n))))
-			b.push(turn{first.Add(b.node.draw(b.streams[n].Float64())), sched.NodeID(n), false})
+			b.turns.push(turn{first.Add(b.node.draw(b.streams[n].Float64())), sched.NodeID(n), false})
 		}
 	}
 	if f.TaskMTBF > 0 || f.TaskScale > 0 {
@@ -113,8 +113,7 @@ func (b *breaking) pop() turn {
 	} else if b.repairs.shape > 0 {
 		d = b.repairs.draw(b.streams[t.node].Float64())
 	}
-	b.turns[0] = turn{t.at.Add(d), t.node, !t.up}
-	b.down()
+	b.turns.replace(turn{t.at.Add(d), t.node, !t.up})
 	return t
 }
 
@@ -136,35 +135,6 @@ func (b *breaking) rate(nodes int) float64 {
 		rate += 1 / b.task.mean()
 	}
 	return rate
-}
-
-func (b *breaking) push(t turn) {
-	h := append(b.turns, t)
-	i := len(h) - 1
-	for ; i > 0 && t.before(h[(i-1)/2]); i = (i - 1) / 2 {
-		h[i] = h[(i-1)/2]
-	}
-	h[i] = t
-	b.turns = h
-}
-
-// down moves the first of the heap to its place.
-func (b *breaking) down() {
-	h, i := b.turns, 0
-	for t := h[0]; ; {
-		child := 2*i + 1
-		if child >= len(h) {
-			break
-		}
-		if child+1 < len(h) && h[child+1].before(h[child]) {
-			child++
-		}
-		if !h[child].before(t) {
-			break
-		}
-		h[i], h[child] = h[child], t
-		i = child
-	}
 }
 
 // outages are the times at which the storage of checkpoints is down: it is up and down in turn, exponentially, made as far as they are asked for.

@@ -13,7 +13,7 @@ type models struct {
 	saver    *saver
 	profiler *profiler
 	elastic  *elastic
-	due      []due // a heap
+	due      heapOf[due]
 }
 
 // due is a report of the models that is told at a time, if its attempt is still the present one.
@@ -75,7 +75,7 @@ func (m *models) next() sched.Time {
 // reports adds to the batch what is due to be told of attempts.
 func (m *models) reports(now sched.Time) {
 	for len(m.due) > 0 && m.due[0].at <= now {
-		m.saver.report(now, m.pop())
+		m.saver.report(now, m.due.pop())
 	}
 }
 
@@ -118,40 +118,3 @@ func (m *models) changes(now, cut sched.Time) {
 }
 
 var storageDetail = &sched.Detail{Name: sched.CheckpointStorage}
-
-func (m *models) push(d due) {
-	h := append(m.due, d)
-	i := len(h) - 1
-	for ; i > 0 && d.before(h[(i-1)/2]); i = (i - 1) / 2 {
-		h[i] = h[(i-1)/2]
-	}
-	h[i] = d
-	m.due = h
-}
-
-func (m *models) pop() due {
-	h := m.due
-	first, n := h[0], len(h)-1
-	last := h[n]
-	h = h[:n]
-	m.due = h
-	i := 0
-	for {
-		child := 2*i + 1
-		if child >= n {
-			break
-		}
-		if child+1 < n && h[child+1].before(h[child]) {
-			child++
-		}
-		if !h[child].before(last) {
-			break
-		}
-		h[i] = h[child]
-		i = child
-	}
-	if n > 0 {
-		h[i] = last
-	}
-	return first
-}
