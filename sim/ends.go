@@ -15,7 +15,7 @@ type end struct {
 	attempt int32
 }
 
-func (e end) before(f end) bool { return e.at < f.at || e.at == f.at && e.task < f.task }
+func (e end) Before(f end) bool { return e.at < f.at || e.at == f.at && e.task < f.task }
 
 // ends is the queue of scheduled ends by time, ties to the lower TaskID. Far ends stand in a wheel of slots (Varghese & Lauck 1987, scheme 7,
 // hierarchical timing wheels): a time is read as digits of wheelBits bits above the lowest `shift` bits, and an end stands on the level of the highest digit
@@ -146,7 +146,7 @@ func (q *ends) inLine() bool {
 		}
 		return true
 	}
-	return len(q.line) > 0 && q.line[len(q.line)-1].before(q.late[0])
+	return len(q.line) > 0 && q.line[len(q.line)-1].Before(q.late[0])
 }
 
 // pop removes and returns the next end; there must be one.
@@ -254,7 +254,7 @@ func (q *ends) sortLine() {
 	}
 	for i := 1; i < len(h); i++ {
 		e, j := h[i], i
-		for ; j > 0 && h[j-1].before(e); j-- {
+		for ; j > 0 && h[j-1].Before(e); j-- {
 			h[j] = h[j-1]
 		}
 		h[j] = e

@@ -75,7 +75,7 @@ func TestEndsOfALongSimulationComeInOrder(t *testing.T) {
 	for i := range 200_000 {
 		e := q.top()
 		q.pop()
-		if e.before(last) {
+		if e.Before(last) {
 			t.Fatalf("%v comes after %v", e, last)
 		}
 		last = e

@@ -84,7 +84,7 @@ type turn struct {
 	up   bool
 }
 
-func (t turn) before(u turn) bool { return t.at < u.at || t.at == u.at && t.node < u.node }
+func (t turn) Before(u turn) bool { return t.at < u.at || t.at == u.at && t.node < u.node }
 
 func newBreaking(f *Failures, seed uint64, nodes int, first sched.Time) *breaking {
 	b := &breaking{seed: seed, repair: f.Repair}

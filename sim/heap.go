@@ -1,12 +1,12 @@
 package sim
 
 // heapOf is a binary heap of what comes before something else: the first of all stands at 0. The zero value is empty.
-type heapOf[T interface{ before(T) bool }] []T
+type heapOf[T interface{ Before(T) bool }] []T
 
 func (q *heapOf[T]) push(x T) {
 	h := append(*q, x)
 	i := len(h) - 1
-	for ; i > 0 && x.before(h[(i-1)/2]); i = (i - 1) / 2 {
+	for ; i > 0 && x.Before(h[(i-1)/2]); i = (i - 1) / 2 {
 		h[i] = h[(i-1)/2]
 	}
 	h[i] = x
@@ -33,10 +33,10 @@ func (q *heapOf[T]) replace(x T) {
 		if child >= len(h) {
 			break
 		}
-		if child+1 < len(h) && h[child+1].before(h[child]) {
+		if child+1 < len(h) && h[child+1].Before(h[child]) {
 			child++
 		}
-		if !h[child].before(x) {
+		if !h[child].Before(x) {
 			break
 		}
 		h[i] = h[child]

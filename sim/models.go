@@ -26,7 +26,7 @@ type due struct {
 	value   int64
 }
 
-func (d due) before(e due) bool {
+func (d due) Before(e due) bool {
 	return d.at < e.at || d.at == e.at && (d.task < e.task || d.task == e.task && d.kind > e.kind)
 }
 
