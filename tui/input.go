@@ -92,7 +92,15 @@ func (m model) do(b *binding) (tea.Model, tea.Cmd) {
 	case up, down, top, bottom, pageUp, pageDown:
 		m.move(b.does)
 	case left, right:
-		m.pan(b.does == right)
+		if m.view == viewDAG {
+			m.climb(b.does == right)
+		} else {
+			m.pan(b.does == right)
+		}
+	case fold:
+		m.fold()
+	case foldAll:
+		m.foldAll()
 	case enter:
 		m.details()
 	case mark:
@@ -207,18 +215,86 @@ func (m *model) pan(right bool) {
 func (m *model) open(v viewID) {
 	if v == viewDAG && m.cur().task == sched.Nobody {
 		if r, ok := m.selected(); ok {
-			m.cur().task = r.ID
+			m.seekDAG(r.ID)
 		} else {
-			m.cur().task = 0 // the first one there is
+			m.seekDAG(0) // the first one there is
 		}
 	}
 	m.go_(v)
 }
 
 func (m *model) showDAG(t sched.TaskID) {
-	m.cur().task = t
-	m.cur().cursor[viewDAG], m.cur().offset[viewDAG] = 0, 0
+	m.seekDAG(t)
 	m.go_(viewDAG)
+}
+
+// seekDAG moves the cursor of the DAG to a task, or to the branch that it is folded into, as soon as it is known where that is.
+func (m *model) seekDAG(t sched.TaskID) {
+	s := m.cur()
+	s.task, s.seek, s.sought, m.stale = t, true, false, true
+}
+
+// dagRow is the row of the DAG that the cursor is on; nil if there is none.
+func (m *model) dagRow() *history.DAGRow {
+	s := m.cur()
+	p := &s.frame.DAG
+	if i := s.cursor[viewDAG] - p.From; m.view == viewDAG && i >= 0 && i < len(p.Rows) {
+		return &p.Rows[i]
+	}
+	return nil
+}
+
+// fold folds the chosen branch of the DAG, or unfolds it.
+func (m *model) fold() {
+	r := m.dagRow()
+	switch {
+	case m.view != viewDAG:
+		m.say("branches are folded in the DAG: press t on a task", false)
+	case r == nil:
+	case r.Below == 0:
+		m.say("nothing stands below "+taskName(r.Task), false)
+	default:
+		m.turn(r.Task.ID)
+	}
+}
+
+// turn folds or unfolds the branch of a task.
+func (m *model) turn(t sched.TaskID) {
+	s := m.cur()
+	if s.unlike[t] {
+		delete(s.unlike, t)
+	} else {
+		s.unlike[t] = true
+	}
+	m.stale = true
+}
+
+// foldAll folds all branches of the DAG, or unfolds them if they are.
+func (m *model) foldAll() {
+	if m.view != viewDAG {
+		m.fold() // says where
+		return
+	}
+	s := m.cur()
+	s.folded = !s.folded
+	clear(s.unlike)
+	if r := m.dagRow(); r != nil {
+		m.seekDAG(r.Task.ID)
+	}
+}
+
+// climb does what left and right do in trees: left folds the branch and then goes to the one above, right unfolds it and then goes into it.
+func (m *model) climb(right bool) {
+	r := m.dagRow()
+	switch {
+	case r == nil:
+	case right && r.Folded || !right && r.Below > 0 && !r.Folded:
+		m.turn(r.Task.ID)
+	case right && r.Below > 0:
+		m.move(down)
+	case !right && r.Parent != sched.Nobody:
+		m.seekDAG(r.Parent)
+	}
 }
 
 // total is how many rows the view's list has.

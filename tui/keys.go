@@ -38,6 +38,8 @@ const (
 	toggle
 	colours
 	tree
+	fold
+	foldAll
 	logs
 	explain
 	pause
@@ -113,6 +115,8 @@ var keyMap = []binding{
 	bind(view7, "", "", "", "7"),
 	bind(otherSide, "views", "o", "the other policy", "o"),
 	bind(tree, "views", "t", "DAG of the task's job", "t"),
+	bind(fold, "views", "z", "fold, unfold a branch", "z"),
+	bind(foldAll, "views", "Z", "fold, unfold all", "Z"),
 	bind(toggle, "views", "m", "heat map, rows, curves", "m"),
 	bind(colours, "views", "c", "what colours stand for", "c"),
 

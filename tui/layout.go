@@ -1,6 +1,9 @@
 package tui
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/tui/history"
 )
@@ -124,7 +127,7 @@ func (m *model) query(i int) history.Query {
 	case viewGantt:
 		q.Gantt = &history.GanttQuery{From: from, To: to, Cols: max(p.w-nameWidth(p.w)-1, 1), Row: s.offset[viewGantt], Rows: n, Lanes: m.laneRows(s)}
 	case viewDAG:
-		q.DAG = &history.DAGQuery{Task: s.task, From: s.offset[viewDAG], Rows: n}
+		q.DAG = &history.DAGQuery{Task: s.task, From: s.offset[viewDAG], Rows: n, Folded: s.folded, Unlike: slices.Sorted(maps.Keys(s.unlike))}
 	case viewEvents:
 		q.Events = &history.EventsQuery{Filter: m.filters[1], Skip: s.offset[viewEvents], Rows: n}
 	}

@@ -42,6 +42,10 @@ type side struct {
 	offset [len(viewNames)]int // first row shown
 	task   sched.TaskID        // that details and DAG are about
 	marked map[sched.TaskID]bool
+	folded bool                  // the DAG's branches are folded, but those of unlike
+	unlike map[sched.TaskID]bool // those that are the other way
+	seek   bool                  // the cursor of the DAG is to go to task
+	sought bool                  // the question that is out asks where that is
 }
 
 // model is the whole state of the UI. Update changes it by what it is told, time included; View draws it. Neither asks a clock or a source.
@@ -152,7 +156,7 @@ type (
 func newModel(o Options, t *theme) model {
 	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, drawn: &drawn{}, stale: true}
 	for _, s := range o.Sources {
-		m.sides = append(m.sides, side{info: s.Info(), task: sched.Nobody, marked: map[sched.TaskID]bool{}})
+		m.sides = append(m.sides, side{info: s.Info(), task: sched.Nobody, marked: map[sched.TaskID]bool{}, unlike: map[sched.TaskID]bool{}})
 		m.sides[len(m.sides)-1].cursor[viewEvents] = 1 << 20 // the newest
 	}
 	if o.Speed > 0 {
@@ -316,6 +320,7 @@ func (m *model) ask() tea.Cmd {
 	qs := make([]history.Query, len(m.sides))
 	for i := range qs {
 		qs[i] = m.query(i)
+		m.sides[i].sought = m.sides[i].seek && qs[i].DAG != nil
 		if qs[i].Tasks != nil {
 			qs[i].Tasks.Keep = keep && !m.clock.paused
 		}
@@ -378,6 +383,10 @@ func (m *model) settle(s *side) {
 	case viewGantt:
 		clip(viewGantt, f.Gantt.Total)
 	case viewDAG:
+		if s.sought && f.DAG.Tasks > 0 {
+			s.seek, s.sought, m.stale = false, false, true
+			s.cursor[viewDAG] = f.DAG.Found
+		}
 		clip(viewDAG, f.DAG.Total)
 	case viewEvents:
 		s.offset[viewEvents] = min(s.offset[viewEvents], f.Events.Skip)

@@ -128,7 +128,7 @@ func Plain(w io.Writer, sources ...Source) error {
 		b, o := "-", "-"
 		if x.LowerBound > 0 {
 			b, known = span(time.Duration(x.LowerBound)), true
-			if f := &frames[i]; f.Closed && f.At >= f.End {
+			if f := &frames[i]; f.Whole() {
 				o = fmt.Sprintf("+%.1f%%", (f.Metrics.Makespan/x.LowerBound.Seconds()-1)*100)
 			}
 		}

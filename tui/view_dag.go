@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/tui/history"
 )
 
 func (m *model) drawDAG(a area, s *side, i int) {
@@ -35,9 +36,14 @@ func (m *model) drawDAG(a area, s *side, i int) {
 			st, mark = style{fg: colQueued, bold: true}, m.theme.glyph("◆ ", "* ")
 		}
 		x := a.text(1, y, st, mark)
-		x = a.text(x, y, style{fg: track}, m.branches(r.Depth, r.Last, a.w-right-16))
+		x = a.text(x, y, style{fg: track}, m.branches(r.Depth, r.Last, a.w-right-18))
+		x = a.text(x, y, style{fg: track}, m.foldSign(r))
 		x = a.text(x, y, style{fg: l.col, bold: true}, m.theme.glyph(l.glyph, l.ascii)+" ")
-		name := r.Task.Name
+		node := x
+		name := taskName(r.Task)
+		if r.Folded {
+			name += fmt.Sprintf(" [%d below, %d done]", r.Below, r.Done)
+		}
 		if r.Others > 0 {
 			name += fmt.Sprintf(" (+%d before)", r.Others)
 		}
@@ -56,7 +62,26 @@ func (m *model) drawDAG(a area, s *side, i int) {
 			m.selectLine(a, y)
 		}
 		m.click(a, 0, y, a.w, 1, func(m *model, _, _ int) { m.focus = i; m.choose(viewDAG, row) })
+		if r.Below > 0 {
+			m.click(a, 0, y, node, 1, func(m *model, _, _ int) { // left of its name
+				m.focus, m.cur().cursor[viewDAG] = i, row
+				m.turn(r.Task.ID)
+			})
+		}
 	}
+}
+
+// foldSign says whether a branch stands below a node, and whether it is shown.
+func (m *model) foldSign(r *history.DAGRow) string {
+	switch {
+	case r.Folded:
+		return m.theme.glyph("▸ ", "[+] ")
+	case r.Below > 0:
+		return m.theme.glyph("▾ ", "[-] ")
+	case r.Depth > 0:
+		return m.theme.glyph("─ ", "--- ")
+	}
+	return m.theme.glyph("  ", "    ")
 }
 
 // branches draws the lines of a tree before a node: a level takes two columns, and deep ones are left out in the middle.

@@ -210,7 +210,7 @@ func (m *model) metricList(s *side) [][2]string {
 	if b := s.info.LowerBound; b > 0 {
 		l = append(l, [2]string{"lower bound", seconds(b.Seconds())})
 		over := "-"
-		if f.Closed && f.At >= f.End && x.Makespan > 0 {
+		if f.Whole() && x.Makespan > 0 {
 			over = fmt.Sprintf("+%.1f%%", (x.Makespan/b.Seconds()-1)*100)
 		} else if el := f.At.Sub(f.From).Seconds(); el > b.Seconds() {
 			over = fmt.Sprintf(">+%.1f%%", (el/b.Seconds()-1)*100)

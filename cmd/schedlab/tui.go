@@ -218,7 +218,7 @@ func replays(ctx context.Context, paths []string) ([]*watch.Run, error) {
 		if err != nil {
 			return nil, err
 		}
-		r, err := watch.Replay(ctx, j, tui.Info{Title: filepath.Base(path)}, watch.ReplaySettings{Start: sched.Time(s.StartNS), Build: build})
+		r, err := watch.Replay(ctx, j, tui.Info{Title: filepath.Base(path)}, watch.ReplaySettings{Start: sched.Time(s.StartNS), Horizon: sched.Time(s.HorizonNS), Build: build})
 		if err != nil {
 			return nil, err
 		}

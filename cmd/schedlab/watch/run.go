@@ -23,6 +23,7 @@ type Run struct {
 	nodes []sched.NodeSpec
 	waits *waitLog
 	info  tui.Info
+	apart bool          // no lower bound holds for it
 	done  chan struct{} // closed when nothing comes any more
 }
 
@@ -52,6 +53,16 @@ func (r *Run) change(f func(*tui.Info)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f(&r.info)
+}
+
+// bound sets the lower bound of the makespan; 0: there is none, whatever is said later.
+func (r *Run) bound(b sched.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.apart = r.apart || b == 0; r.apart {
+		b = 0
+	}
+	r.info.LowerBound = b
 }
 
 // Look answers what is on the screen. Why a task waited is what the kernel's books say, where there was one.
