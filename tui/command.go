@@ -43,7 +43,7 @@ func init() {
 		cmd{name: "filter", args: "WORDS", desc: "what must match", run: func(m *model, arg string) tea.Cmd { m.setFilter(arg); return nil }, complete: filterWords},
 		cmd{name: "sort", args: "COLUMN", desc: "order of the tasks", run: (*model).runSort, complete: sortWords},
 		cmd{name: "task", args: "NAME", desc: "details of a task", run: (*model).runTask},
-		cmd{name: "colour", args: "job|tenant|state", desc: "their meaning", run: (*model).runColour, complete: words("job", "tenant", "state")},
+		cmd{name: "colour", args: "job|tenant|state", desc: "by what", run: (*model).runColour, complete: words("job", "tenant", "state")},
 		cmd{name: "pause", desc: "stop, go on", run: func(m *model, _ string) tea.Cmd { m.time(pause); return nil }},
 		cmd{name: "save", desc: "save what is seen", run: func(m *model, _ string) tea.Cmd { return m.save() }},
 		cmd{name: "logs", desc: "what the task printed", run: func(m *model, _ string) tea.Cmd { return m.showLogs() }},
@@ -225,7 +225,7 @@ func (m *model) runCommand(text string) tea.Cmd {
 
 func (m *model) runGoto(arg string) tea.Cmd {
 	from, end := m.ends()
-	t, err := parseTime(arg, m.clock.at, from, end)
+	t, err := parseTime(arg, m.clock.at, from, end, m.cur().info.Epoch)
 	if err != nil {
 		m.say(err.Error(), true)
 		return nil
@@ -299,8 +299,7 @@ func (m *model) runTask(arg string) tea.Cmd {
 		m.say(fmt.Sprintf("no task %q", arg), true)
 		return nil
 	}
-	m.cur().task = t
-	m.cur().cursor[viewDetail], m.cur().offset[viewDetail] = 0, 0
+	m.about(t)
 	m.go_(viewDetail)
 	return nil
 }

@@ -106,17 +106,17 @@ func TestAClickOnANodeFoldsItsBranch(t *testing.T) {
 		s.tick()
 		s.tick()
 	}
-	click(3, bodyTop+1)
+	click(3, bodyTop+2)
 	if n := s.m.cur().frame.DAG.Total; n != all-below {
 		t.Fatalf("a click on the node left %d of %d rows, %d were below", n, all, below)
 	}
-	click(3, bodyTop+1)
+	click(3, bodyTop+2)
 	if n := s.m.cur().frame.DAG.Total; n != all {
 		t.Fatalf("a second click shows %d of %d rows", n, all)
 	}
 	third := s.m.cur().frame.DAG.Rows[2].Task.Name
-	before, _, _ := strings.Cut(strings.Split(s.screen(), "\n")[bodyTop+3], third)
-	click(width(before), bodyTop+3)
+	before, _, _ := strings.Cut(strings.Split(s.screen(), "\n")[bodyTop+4], third)
+	click(width(before), bodyTop+4)
 	if n := s.m.cur().frame.DAG.Total; n != all || s.m.cur().cursor[viewDAG] != 2 {
 		t.Fatalf("a click on the third name shows %d of %d rows, the cursor is on %d", n, all, s.m.cur().cursor[viewDAG])
 	}

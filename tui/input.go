@@ -230,8 +230,20 @@ func (m *model) showDAG(t sched.TaskID) {
 
 // seekDAG moves the cursor of the DAG to a task, or to the branch that it is folded into, as soon as it is known where that is.
 func (m *model) seekDAG(t sched.TaskID) {
-	s := m.cur()
-	s.task, s.seek, s.sought, m.stale = t, true, false, true
+	m.about(t)
+	for i := range m.sides {
+		s := &m.sides[i]
+		s.seek, s.sought = true, false
+	}
+}
+
+// about sets the task that details and DAG are about, on both sides: two policies run one workload.
+func (m *model) about(t sched.TaskID) {
+	for i := range m.sides {
+		s := &m.sides[i]
+		s.task, s.cursor[viewDetail], s.offset[viewDetail] = t, 0, 0
+	}
+	m.stale = true
 }
 
 // dagRow is the row of the DAG that the cursor is on; nil if there is none.
@@ -327,10 +339,10 @@ func (m *model) move(a action) {
 		m.moveEvents(a, step, n)
 		return
 	case viewText:
-		s.offset[v] = max(min(s.offset[v]+step, len(m.words)-n+1), 0)
+		s.offset[v] = max(min(s.offset[v]+step, len(m.lines())-n+1), 0)
 		return
 	case viewDetail:
-		if a == pageUp || a == pageDown {
+		if a == pageUp || a == pageDown || s.total(v) < 2 { // nothing to choose: it scrolls
 			s.cursor[v] = 0
 			s.offset[v] = max(s.offset[v]+step, 0)
 			return
@@ -341,8 +353,21 @@ func (m *model) move(a action) {
 		}
 	}
 	s.cursor[v] = max(min(s.cursor[v]+step, s.total(v)-1), 0)
+	m.together(v)
 	if v == viewDetail && s.cursor[v] == 0 && a != down {
 		s.offset[v] = 0
+	}
+}
+
+// together keeps two policies on the same node: they have one cluster.
+func (m *model) together(v viewID) {
+	if v != viewCluster {
+		return
+	}
+	for i := range m.sides {
+		if s := &m.sides[i]; s.frame.NumNodes == m.cur().frame.NumNodes {
+			s.cursor[v] = m.cur().cursor[v]
+		}
 	}
 }
 
@@ -382,6 +407,7 @@ func (m *model) choose(v viewID, row int) {
 	s := m.cur()
 	was := s.cursor[v]
 	s.cursor[v] = max(row, 0)
+	m.together(v)
 	m.stale = true
 	if was == row && m.ticked.Sub(m.clicked) < 500*time.Millisecond {
 		m.details()
@@ -411,10 +437,8 @@ func (m *model) details() {
 	if !ok {
 		return
 	}
-	s.task = r.ID
-	s.cursor[viewDetail], s.offset[viewDetail] = 0, 0
+	m.about(r.ID)
 	m.go_(viewDetail)
-	m.stale = true
 }
 
 func (m *model) mark() {

@@ -95,8 +95,8 @@ var keyMap = []binding{
 
 	bind(up, "move", "k up", "up", "k", "up"),
 	bind(down, "move", "j down", "down", "j", "down"),
-	bind(left, "move", "left", "left, earlier", "left"),
-	bind(right, "move", "right", "right, later", "right"),
+	bind(left, "move", "left", "left, earlier; folds", "left"),
+	bind(right, "move", "right", "right, later; unfolds", "right"),
 	bind(top, "move", "g", "first", "g", "home"),
 	bind(bottom, "move", "G", "last", "G", "end"),
 	bind(pageUp, "move", "ctrl-u", "a page up", "ctrl+u", "pgup"),

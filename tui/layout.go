@@ -29,7 +29,7 @@ func (m *model) panes() []pane {
 	h := max(m.h-bodyLess, 0)
 	if len(m.sides) > 1 && m.w >= splitAt && m.view != viewCompare && m.view != viewText {
 		left := (m.w - 1) / 2
-		return []pane{{0, 0, bodyTop + 1, left, h - 1}, {1, left + 1, bodyTop + 1, m.w - left - 1, h - 1}} // below their names
+		return []pane{{0, 0, bodyTop + 1, left, h - 1}, {1, left + 1, bodyTop + 1, left, h - 1}} // below their names
 	}
 	return []pane{{m.focus, 0, bodyTop, m.w, h}}
 }
@@ -39,9 +39,9 @@ func (m *model) rows(v viewID, h int) int {
 	switch v {
 	case viewCluster:
 		return max(h-1-panelHeight(h), 1)
-	case viewTasks, viewGantt:
+	case viewTasks, viewGantt, viewDAG:
 		return max(h-2, 1)
-	case viewDAG, viewEvents:
+	case viewEvents:
 		return max(h-1, 1)
 	}
 	return max(h, 1)

@@ -87,10 +87,13 @@ type model struct {
 	message string
 	bad     bool
 	until   time.Time // the message goes then; zero = with the next key
-	words   []string  // viewText
+	words   []string  // viewText, as they came
+	told    uint64    // grows with each of them
+	sheet   *sheet    // and as they are shown
 	again   tea.Cmd   // asks for them anew, each second; nil = they stay
 	reread  time.Time
 	title   string
+	tab     string // its short title
 	buffer  *canvas
 	out     *strings.Builder
 	looked  time.Time
@@ -104,6 +107,25 @@ type drawn struct {
 	change uint64
 	text   string
 	valid  bool
+}
+
+// sheet is a text broken into the lines of a screen.
+type sheet struct {
+	told  uint64
+	w     int
+	lines []string
+}
+
+// lines returns the text as it is shown: long lines are broken.
+func (m *model) lines() []string {
+	w := max(m.panes()[0].w-2, 1)
+	if s := m.sheet; s.told != m.told || s.w != w {
+		*s = sheet{m.told, w, nil}
+		for _, l := range m.words {
+			s.lines = append(s.lines, wrapped(l, w)...)
+		}
+	}
+	return m.sheet.lines
 }
 
 // colouring says what colours the bars of the Gantt chart and the GPUs stand for.
@@ -146,6 +168,7 @@ type (
 	}
 	textMsg struct {
 		title   string
+		tab     string
 		lines   []string
 		err     error
 		again   tea.Cmd // asks for it anew, since it grows
@@ -154,7 +177,7 @@ type (
 )
 
 func newModel(o Options, t *theme) model {
-	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, drawn: &drawn{}, stale: true}
+	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, drawn: &drawn{}, sheet: &sheet{}, stale: true}
 	for _, s := range o.Sources {
 		m.sides = append(m.sides, side{info: s.Info(), task: sched.Nobody, marked: map[sched.TaskID]bool{}, unlike: map[sched.TaskID]bool{}})
 		m.sides[len(m.sides)-1].cursor[viewEvents] = 1 << 20 // the newest
@@ -217,19 +240,21 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 // showText shows an answer. Of one that grows the end is shown; when it comes again, it moves on only if its end was on the screen.
 func (m *model) showText(t textMsg) {
 	s, rows := m.cur(), max(m.panes()[0].h-1, 1)
-	end := func() int { return max(len(m.words)-rows, 0) }
+	end := func() int { return max(len(m.lines())-rows, 0) }
 	if t.refresh {
 		if m.view != viewText || m.title != t.title {
 			return // it was left meanwhile
 		}
 		atEnd := s.offset[viewText] >= end()
 		m.words = t.lines
+		m.told++
 		if atEnd {
 			s.offset[viewText] = end()
 		}
 		return
 	}
-	m.words, m.title, m.again = t.lines, t.title, t.again
+	m.words, m.title, m.again, m.tab = t.lines, t.title, t.again, t.tab
+	m.told++
 	m.go_(viewText)
 	s.offset[viewText] = 0
 	if t.again != nil {

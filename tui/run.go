@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,25 +118,24 @@ func Plain(w io.Writer, sources ...Source) error {
 	for _, x := range measures {
 		l := []string{x.name}
 		for i := range frames {
-			l = append(l, x.show(x.value(&frames[i])))
+			l = append(l, x.show(x.value(&frames[i], &infos[i])))
 		}
 		if !strings.HasSuffix(x.name, " now") && x.name != "finished" {
 			lines = append(lines, l)
 		}
 	}
-	bound, over, known := []string{"lower bound"}, []string{"over bound"}, false
-	for i, x := range infos {
-		b, o := "-", "-"
+	bound, known := []string{"lower bound"}, false
+	for _, x := range infos {
+		b := "-"
 		if x.LowerBound > 0 {
 			b, known = span(time.Duration(x.LowerBound)), true
-			if f := &frames[i]; f.Whole() {
-				o = fmt.Sprintf("+%.1f%%", (f.Metrics.Makespan/x.LowerBound.Seconds()-1)*100)
-			}
 		}
-		bound, over = append(bound, b), append(over, o)
+		bound = append(bound, b)
 	}
 	if known {
-		lines = append(lines, bound, over)
+		lines = append(lines, bound)
+	} else {
+		lines = slices.DeleteFunc(lines, func(l []string) bool { return l[0] == "over bound" })
 	}
 	widths := make([]int, len(sources)+1)
 	for _, l := range lines {

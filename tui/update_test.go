@@ -145,13 +145,20 @@ func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
 		{"-1m", 440e9},
 		{"2d", 2 * 86400e9},
 	} {
-		got, err := parseTime(x.text, 500e9, 0, 1000e9)
+		got, err := parseTime(x.text, 500e9, 0, 1000e9, time.Time{})
 		if err != nil || got != x.want {
 			t.Errorf("%s: %v, %v; want %v", x.text, got, err, x.want)
 		}
 	}
+	// Live, where the clock is that of the wall, so is what is typed: the last time that it was so late.
+	epoch := time.Date(2026, 11, 27, 23, 50, 0, 0, time.UTC)
+	for text, want := range map[string]sched.Time{"23:55": 300e9, "0:05": 900e9, "00:05:30": 930e9, "23:40": -600e9, "10m": 600e9} {
+		if got, err := parseTime(text, 0, 0, 1200e9, epoch); err != nil || got != want {
+			t.Errorf("%s ten minutes after midnight: %v, %v; want %v", text, time.Duration(got), err, time.Duration(want))
+		}
+	}
 	for _, bad := range []string{"", "soon", "1:2:3:4", "101%", "-", "d", "xd", "1e30"} {
-		if got, err := parseTime(bad, 0, 0, 1); err == nil {
+		if got, err := parseTime(bad, 0, 0, 1, time.Time{}); err == nil {
 			t.Errorf("%q is read as %v", bad, got)
 		}
 	}

@@ -25,7 +25,7 @@ func (m *model) drawCluster(a area, s *side, i int) {
 		a.fit(x, 0, c.gauge+10, st, "memory held")
 		x += c.gauge + 10
 	}
-	a.fit(x, 0, a.w-x, st, "GPUs, by "+m.paint.String()+" of the owner")
+	a.fit(x, 0, a.w-x, st, "GPUs, by "+m.paint.String())
 	for k := range f.Nodes.Rows {
 		if k >= list {
 			break
@@ -111,7 +111,7 @@ func (m *model) drawDevices(a area, n *history.Node) {
 		st, g := style{fg: track}, m.theme.glyph("·", ".")
 		if d.Milli > 0 {
 			st, g = style{fg: m.ownerColour(d.Owner)}, string(m.theme.level(float64(d.Milli)/sched.Whole))
-			if m.theme.ascii {
+			if m.theme.letters() {
 				g = letter(m.ownerID(d.Owner))
 			}
 		}
@@ -154,9 +154,12 @@ func (m *model) drawNodePanel(a area, n *history.Node) {
 	if n.GPUType != "" {
 		title += "  " + fmt.Sprintf("%d x %s", n.GPUs, n.GPUType)
 	}
-	title += fmt.Sprintf("  %d tasks", n.Holders)
+	title += "  " + plural(int(n.Holders), "task", "tasks")
 	if n.Sampled != nil {
 		title += fmt.Sprintf("  measured: CPU %.0f%%, memory %s", n.Sampled.CPULoad*100, gib(n.Sampled.MemUsed))
+	}
+	if len(n.Devices) > 0 && n.Sampled == nil && width(title) < a.w-40 {
+		title += "  held, GPU memory held, owner"
 	}
 	a.line(0, style{fg: faint}, m.theme.rule(), title)
 	if len(n.Devices) == 0 {
@@ -237,7 +240,7 @@ func (m *model) drawHeat(a area, s *side, i int) {
 		m.heatCell(body, cx, cy, wide, heat[n])
 		if n == s.cursor[viewCluster] && i == m.focus {
 			body.text(cx, cy, style{}, m.theme.glyph("❯", ">"))
-			body.restyle(cx, cy, wide, func(st *style) { *st = style{reverse: true, bold: true} })
+			body.restyle(cx, cy, wide, func(st *style, _ rune) { *st = style{reverse: true, bold: true} })
 		}
 	}
 	m.click(body, 0, 0, per*wide, body.h, func(m *model, hx, hy int) {

@@ -34,7 +34,7 @@ var taskColumns = []taskColumn{
 	}},
 	{"tenant", history.ByTenant, 10, false, 68, func(_ *model, r *history.TaskRow) string { return r.Tenant }},
 	{"job", history.ByJob, 16, false, 96, func(_ *model, r *history.TaskRow) string { return r.Job }},
-	{"submit", history.BySubmit, 12, true, 112, func(m *model, r *history.TaskRow) string { return m.cur().instant(r.Submit) }},
+	{"submit", history.BySubmit, 14, true, 114, func(m *model, r *history.TaskRow) string { return m.cur().instant(r.Submit) }},
 	{"tries", history.ByAttempts, 5, true, 120, func(_ *model, r *history.TaskRow) string { return count(int(r.Attempts)) }},
 	{"estimate", history.NumColumns, 8, true, 130, func(_ *model, r *history.TaskRow) string { return span(r.Estimate) }},
 	{"kind", history.NumColumns, 12, false, 150, func(_ *model, r *history.TaskRow) string { return r.Kind }},
