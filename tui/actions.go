@@ -60,6 +60,9 @@ func (m *model) askFor(k ActionKind) {
 			return
 		}
 		q.actions = []Action{{Kind: k, Task: r.ID, Name: r.Name, Job: r.Job}}
+		if m.view == viewTasks {
+			s.pinned, s.moved = r.ID, false
+		}
 		q.text = fmt.Sprintf("%s %s?", k, fullName(r))
 	}
 	m.asking = q

@@ -353,6 +353,7 @@ func (m *model) move(a action) {
 		}
 	}
 	s.cursor[v] = max(min(s.cursor[v]+step, s.total(v)-1), 0)
+	s.moved = s.moved || v == viewTasks
 	m.together(v)
 	if v == viewDetail && s.cursor[v] == 0 && a != down {
 		s.offset[v] = 0
@@ -407,6 +408,7 @@ func (m *model) choose(v viewID, row int) {
 	s := m.cur()
 	was := s.cursor[v]
 	s.cursor[v] = max(row, 0)
+	s.moved = s.moved || v == viewTasks
 	m.together(v)
 	m.stale = true
 	if was == row && m.ticked.Sub(m.clicked) < 500*time.Millisecond {
@@ -423,7 +425,7 @@ func (m *model) details() {
 		return
 	case viewCluster:
 		if i := s.cursor[viewCluster] - s.frame.Nodes.From; i >= 0 && i < len(s.frame.Nodes.Rows) {
-			m.filters[0] = "node=" + s.frame.Nodes.Rows[i].Name + " state:running"
+			m.filters[0], m.lent = "node="+s.frame.Nodes.Rows[i].Name+" state:running", true
 			m.reorder()
 			m.go_(viewTasks)
 		}
@@ -485,14 +487,23 @@ func (m *model) setFilter(text string) {
 		return
 	}
 	i := m.filterOf()
+	m.clearFilter()
 	m.filters[i] = text
 	if i == 0 {
-		m.reorder()
 		m.go_(viewTasks)
-	} else {
-		for k := range m.sides {
-			m.sides[k].offset[viewEvents] = 0
-		}
 	}
-	m.stale = true
+}
+
+// clearFilter shows all tasks, or events, again.
+func (m *model) clearFilter() {
+	i := m.filterOf()
+	m.filters[i], m.stale = "", true
+	if i == 0 {
+		m.lent = false
+		m.reorder()
+		return
+	}
+	for k := range m.sides {
+		m.sides[k].offset[viewEvents] = 0
+	}
 }

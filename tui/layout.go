@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/tui/history"
 )
 
@@ -121,7 +120,7 @@ func (m *model) query(i int) history.Query {
 			q.Nodes.From, q.Nodes.Rows = s.cursor[viewCluster], 1
 		}
 	case viewTasks:
-		q.Tasks = &history.TasksQuery{Sort: m.sortBy, Desc: m.desc, Filter: m.filters[0], From: s.offset[viewTasks], Rows: n, Find: sched.Nobody}
+		q.Tasks = &history.TasksQuery{Sort: m.sortBy, Desc: m.desc, Filter: m.filters[0], From: s.offset[viewTasks], Rows: n, Find: s.pinned}
 	case viewDetail:
 		q.Task = &history.TaskQuery{Task: s.task, Relatives: relativesShown, Causes: true}
 	case viewGantt:

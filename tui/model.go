@@ -42,6 +42,8 @@ type side struct {
 	offset [len(viewNames)]int // first row shown
 	task   sched.TaskID        // that details and DAG are about
 	marked map[sched.TaskID]bool
+	pinned sched.TaskID          // that the cursor of the tasks stays on while they change their order; Nobody = it stays on its row
+	moved  bool                  // the cursor of the tasks has moved since
 	folded bool                  // the DAG's branches are folded, but those of unlike
 	unlike map[sched.TaskID]bool // those that are the other way
 	seek   bool                  // the cursor of the DAG is to go to task
@@ -73,6 +75,7 @@ type model struct {
 	sortBy  history.Column
 	desc    bool
 	filters [2]string // of tasks, of events
+	lent    bool      // that of the tasks is a node's, which was come from
 	heat    int8      // heat map: 0 as the number of nodes says, 1 yes, -1 no
 	lanes   int8      // the same for rows of the Gantt chart
 	paint   colouring
@@ -179,7 +182,7 @@ type (
 func newModel(o Options, t *theme) model {
 	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, drawn: &drawn{}, sheet: &sheet{}, stale: true}
 	for _, s := range o.Sources {
-		m.sides = append(m.sides, side{info: s.Info(), task: sched.Nobody, marked: map[sched.TaskID]bool{}, unlike: map[sched.TaskID]bool{}})
+		m.sides = append(m.sides, side{info: s.Info(), task: sched.Nobody, pinned: sched.Nobody, marked: map[sched.TaskID]bool{}, unlike: map[sched.TaskID]bool{}})
 		m.sides[len(m.sides)-1].cursor[viewEvents] = 1 << 20 // the newest
 	}
 	if o.Speed > 0 {
@@ -399,6 +402,7 @@ func (m *model) settle(s *side) {
 	clip := func(v viewID, total int) { s.cursor[v] = max(min(s.cursor[v], total-1), 0) }
 	switch m.view {
 	case viewTasks:
+		s.pin()
 		clip(viewTasks, f.List.Total)
 		if s.offset[viewTasks] > s.cursor[viewTasks] {
 			s.offset[viewTasks] = s.cursor[viewTasks]
@@ -415,6 +419,22 @@ func (m *model) settle(s *side) {
 		clip(viewDAG, f.DAG.Total)
 	case viewEvents:
 		s.offset[viewEvents] = min(s.offset[viewEvents], f.Events.Skip)
+	}
+}
+
+// pin keeps the cursor on the task that it was moved to: live one acts on it, and the next key must not mean another one. A task that is over is let go.
+func (s *side) pin() {
+	p := &s.frame.List
+	switch k := s.cursor[viewTasks] - p.From; {
+	case s.info.Mode != Live:
+	case s.moved:
+		if k >= 0 && k < len(p.Rows) {
+			s.pinned, s.moved = p.Rows[k].ID, false
+		}
+	case p.Found < 0 || p.FoundState.Over():
+		s.pinned = sched.Nobody
+	case s.pinned != sched.Nobody:
+		s.cursor[viewTasks] = p.Found
 	}
 }
 
@@ -447,7 +467,16 @@ func (m *model) go_(v viewID) {
 	m.view, m.stale = v, true
 }
 
+// goBack takes the filter of a list away, and else goes to the view before.
 func (m *model) goBack() {
+	if i := m.filterOf(); (m.view == viewTasks || m.view == viewEvents) && m.filters[i] != "" {
+		lent := m.lent
+		m.clearFilter()
+		if !lent {
+			m.say("all are shown again", false)
+			return
+		}
+	}
 	if n := len(m.past); n > 0 {
 		m.view, m.past, m.stale = m.past[n-1], m.past[:n-1], true
 	}
@@ -504,8 +533,11 @@ func relatives(d *history.TaskDetail) []history.TaskRow {
 
 // fullName names a task so that it cannot be taken for another: many tasks are called main.
 func fullName(r history.TaskRow) string {
-	if r.Job == "" || r.Job == r.Name {
+	switch {
+	case r.Job == "" || r.Job == r.Name:
 		return taskName(r)
+	case strings.HasSuffix(r.Job, " "+r.Name): // live, with the number before it
+		return "job " + r.Job
 	}
 	return taskName(r) + " of job " + r.Job
 }

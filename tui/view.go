@@ -227,9 +227,13 @@ func (m *model) drawBottom(a area) {
 			first++
 		}
 		if len(text) == 1 {
+			times := "1h20m, 90 (s), 50%, +10m, -1m, start, end"
+			if !m.cur().info.Epoch.IsZero() {
+				times = "15:04, 15:04:05, -10m, +1m, 50%, 1h20m after the start, end"
+			}
 			a.text(x+2, y, style{fg: faint}, map[prompt]string{
 				promptFilter: "a word, tenant:vision state:queued wait>60s !name:eval; enter alone shows all", promptCommand: "tab completes, esc leaves",
-				promptTime: "1h20m, 90 (s), 50%, +10m, -1m, start, end",
+				promptTime: times,
 			}[m.prompt])
 		}
 		for i := first; i < len(text); i++ {

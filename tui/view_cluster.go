@@ -80,7 +80,7 @@ func (m *model) drawNode(a area, y int, c clusterColumns, n *history.Node) {
 		if all > 0 {
 			m.theme.gauge(a, x, y, c.gauge, float64(held)/float64(all), colPreempted)
 		}
-		a.fit(x+c.gauge+1, y, 8, style{}, text)
+		a.fit(x+c.gauge+1, y, 9, style{}, text)
 		x += c.gauge + 10
 	}
 	cpu := short(float64(n.CPU) / 1000)
@@ -89,7 +89,11 @@ func (m *model) drawNode(a area, y int, c clusterColumns, n *history.Node) {
 	}
 	resource(n.CPU, n.CPUs, cpu)
 	if c.mem {
-		resource(n.Mem, n.Mems, gib(n.Mem))
+		mem := gib(n.Mem)
+		if of := mem + "/" + gib(n.Mems); n.Mems > 0 && width(of) <= 9 {
+			mem = of
+		}
+		resource(n.Mem, n.Mems, mem)
 	}
 	m.drawDevices(a.sub(x, y, a.w-x, 1), n)
 }

@@ -214,7 +214,7 @@ func (m *model) drawDistributions(a area) {
 			hi = math.Max(hi, u[len(u)-1])
 		}
 	}
-	body := a.sub(6, 0, a.w-7, a.h-1)
+	body := a.sub(6, 0, a.w-7, (a.h-2)|1) // with a line in the middle
 	p := m.newPlot(body)
 	decades := math.Log(hi / lo)
 	for i := range m.sides {
@@ -242,14 +242,14 @@ func (m *model) drawDistributions(a area) {
 	free := 0
 	for _, t := range waitTicks {
 		if x := int(math.Log(t.s/lo) / decades * float64(body.w)); x >= free && x+8 < body.w {
-			free = a.text(6+x, a.h-1, style{fg: faint}, m.theme.glyph("╵", "'")+t.name) - 6 + 2
+			free = a.text(6+x, body.h, style{fg: faint}, m.theme.glyph("╵", "'")+t.name) - 6 + 2
 		}
 	}
 }
 
 // drawWaitCurves draws the waits of both over time.
 func (m *model) drawWaitCurves(a area) {
-	body := a.sub(chartLabel-1, 0, a.w-chartLabel, a.h-1)
+	body := a.sub(chartLabel-1, 0, a.w-chartLabel, (a.h-2)|1)
 	top := 0.0
 	for i := range m.sides {
 		for _, b := range m.sides[i].frame.Curves {
@@ -284,5 +284,5 @@ func (m *model) drawWaitCurves(a area) {
 	}
 	p.draw()
 	from, to := m.window()
-	m.drawAxis(a.sub(chartLabel-1, a.h-1, a.w-chartLabel, 1), from, to, m.cur())
+	m.drawAxis(a.sub(chartLabel-1, body.h, a.w-chartLabel, 1), from, to, m.cur())
 }

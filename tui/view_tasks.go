@@ -153,7 +153,9 @@ func (m *model) nextSort(step int) {
 // reorder asks for a new order at once, from its beginning.
 func (m *model) reorder() {
 	for i := range m.sides {
-		m.sides[i].cursor[viewTasks], m.sides[i].offset[viewTasks] = 0, 0
+		s := &m.sides[i]
+		s.cursor[viewTasks], s.offset[viewTasks] = 0, 0
+		s.pinned, s.moved = sched.Nobody, false
 	}
 	m.asked, m.stale = m.asked.Add(-orderEvery), true
 }

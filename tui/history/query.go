@@ -255,6 +255,7 @@ type TasksPage struct {
 	From, Total int // of those that match
 	Rows        []TaskRow
 	Found       int // where Find is; -1 if it does not match
+	FoundState  sched.Phase
 	Err         string
 }
 

@@ -108,7 +108,7 @@ func (r *Run) Explain(_ context.Context, t sched.TaskID, at sched.Time) ([]strin
 		if d.Row.State == sched.Held {
 			why = "held"
 		}
-		out = append(out, fmt.Sprintf("since %s: %s.", clock(at.Add(-left)), why))
+		out = append(out, fmt.Sprintf("%s to now: %s.", clock(at.Add(-left)), why))
 	}
 	state := d.Row.State.String()
 	switch {
