@@ -76,6 +76,10 @@ func (m model) do(b *binding) (tea.Model, tea.Cmd) {
 	case help:
 		m.helping = true
 	case nextView, prevView:
+		if b.does == nextView && len(m.sides) > 1 && m.view != viewCompare { // where there are two to look at, it is between them
+			m.focus = (m.focus + 1) % len(m.sides)
+			break
+		}
 		step := viewID(1)
 		if b.does == prevView {
 			step = numTabs - 1

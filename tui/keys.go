@@ -104,7 +104,7 @@ var keyMap = []binding{
 	bind(enter, "move", "enter", "details", "enter"),
 	bind(back, "move", "esc", "back", "esc", "backspace"),
 
-	bind(nextView, "views", "tab", "next view", "tab"),
+	bind(nextView, "views", "tab", "other policy, next view", "tab"),
 	bind(prevView, "views", "shift-tab", "view before", "shift+tab"),
 	bind(view1, "views", "1-7", "the view of that number", "1"),
 	bind(view2, "", "", "", "2"),

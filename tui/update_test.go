@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -510,4 +513,95 @@ func (g *growing) Look(q history.Query) history.Frame {
 	f := g.Source.Look(q)
 	f.End, f.Closed = g.end, false
 	return f
+}
+
+func TestTabLooksAtTheOtherPolicyOrTheNextView(t *testing.T) {
+	s := newSession(t, Options{Sources: exampleSources(t)}, 160, 40).at(0.5)
+	s.keys("3", "tab")
+	if s.m.focus != 1 || s.m.view != viewTasks {
+		t.Fatalf("tab leads to side %d of view %v", s.m.focus, s.m.view)
+	}
+	s.keys("tab")
+	if s.m.focus != 0 {
+		t.Fatal("a second tab does not lead back")
+	}
+	s = exampleSession(t, 100, 30)
+	s.keys("tab", "tab", "shift+tab")
+	if s.m.view != viewCluster {
+		t.Fatalf("tab, tab, shift-tab lead to %v", s.m.view)
+	}
+}
+
+// Two policies run one workload on one cluster: what is looked at on one side is on the other too.
+func TestBothSidesAreAboutTheSameTaskAndNode(t *testing.T) {
+	s := newSession(t, Options{Sources: exampleSources(t)}, 160, 40).at(0.5)
+	s.keys("2", "down", "down")
+	if a, b := s.m.sides[0].cursor[viewCluster], s.m.sides[1].cursor[viewCluster]; a != 2 || b != 2 {
+		t.Fatalf("one side shows node %d, the other node %d", a, b)
+	}
+	s.keys("3", "down", "enter")
+	a, b := s.m.sides[0].frame.Task, s.m.sides[1].frame.Task
+	if a == nil || b == nil || a.Row.ID != b.Row.ID {
+		t.Fatalf("one side is about %+v, the other about %+v", a, b)
+	}
+	s.keys("t")
+	if a, b := s.m.sides[0].frame.DAG, s.m.sides[1].frame.DAG; a.Job == "" || a.Job != b.Job {
+		t.Fatalf("one side shows job %q, the other %q", a.Job, b.Job)
+	}
+}
+
+func TestLongLinesAreBrokenBetweenWords(t *testing.T) {
+	for _, x := range []struct {
+		text string
+		w    int
+		want []string
+	}{
+		{"short", 10, []string{"short"}},
+		{"it waits for others", 10, []string{"it waits", "for others"}},
+		{"it waits for other", 9, []string{"it waits", "for other"}},
+		{"0123456789abc", 5, []string{"01234", "56789", "abc"}},
+		{"a 0123456789", 5, []string{"a", "01234", "56789"}},
+		{"训练任务 失败", 8, []string{"训练任务", "失败"}},
+		{"训练任务失败了", 5, []string{"训练", "任务", "失败", "了"}},
+		{"", 5, []string{""}},
+		{"训", 1, []string{"训"}},
+	} {
+		if got := wrapped(x.text, x.w); !slices.Equal(got, x.want) {
+			t.Errorf("%q in %d columns: %q, want %q", x.text, x.w, got, x.want)
+		}
+	}
+}
+
+// A task without relatives has nothing to choose: j scrolls what is told of it.
+func TestTheDetailsOfALonelyTaskScroll(t *testing.T) {
+	w := generated(t, "jobs=5,arrival=poisson,gpus=philly", 3, manyNodes(2))
+	src := Recording{simulate(t, w, manyNodes(2), &line{}), Info{Policy: "fifo"}}
+	s := newSession(t, Options{Sources: []Source{src}}, 80, 15).at(1)
+	s.keys("3", "enter")
+	wants(t, s, "asks for", "more")
+	for range 30 {
+		s.keys("j")
+	}
+	wants(t, s, "attempts", "finished")
+	if strings.Contains(s.screen(), "asks for") {
+		t.Fatalf("it did not scroll:\n%s", s.screen())
+	}
+}
+
+func TestTimesBelowAChartAreRound(t *testing.T) {
+	s := exampleSession(t, 120, 40).at(0.5)
+	s.keys("4", "0")
+	for range 6 {
+		s.keys("+")
+		axis := strings.Split(s.screen(), "\n")[bodyTop]
+		marks := regexp.MustCompile(`╷(\d+):(\d+):(\d+)`).FindAllStringSubmatch(axis, -1)
+		if len(marks) < 3 {
+			t.Fatalf("the axis marks %d times: %s", len(marks), axis)
+		}
+		for _, m := range marks {
+			if s, _ := strconv.Atoi(m[3]); s%5 != 0 {
+				t.Errorf("the axis marks %s", m[0])
+			}
+		}
+	}
 }

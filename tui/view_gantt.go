@@ -80,7 +80,10 @@ func (m *model) drawGanttFoot(a area, s *side) {
 	if m.paint == byState {
 		for _, c := range []history.CellState{history.CellRunning, history.CellDone, history.CellPreempted, history.CellFailed} {
 			col, g, word := cellLook(c)
-			x = a.text(x, y, style{fg: col, bold: true}, m.theme.glyph("█ ", g+" "))
+			if !m.theme.letters() {
+				g = "█"
+			}
+			x = a.text(x, y, style{fg: col, bold: true}, g+" ")
 			x = a.text(x, y, style{fg: faint}, word+"  ")
 		}
 	} else {
