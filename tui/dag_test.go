@@ -1,6 +1,7 @@
 package tui
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -50,7 +51,7 @@ func TestABranchOfTheDAGIsFolded(t *testing.T) {
 	if r := s.m.dagRow(); total != all-int(root.Below) || r == nil || r.Task.ID != root.Task.ID || !r.Folded {
 		t.Fatalf("z left %d of %d rows, %d were below; the cursor is on %+v", total, all, root.Below, r)
 	}
-	wants(t, s, "▸", " below, ", root.Task.Name)
+	wants(t, s, "▸", fmt.Sprintf("%s [%d/%d done]", root.Task.Name, s.m.dagRow().Done, root.Below))
 	s.keys("z")
 	if n, after := page(); n != all || after != before {
 		t.Fatalf("z twice shows %s, it was %s", after, before)

@@ -50,10 +50,7 @@ func (o *Options) renderer() (*lipgloss.Renderer, error) {
 	}
 	r := lipgloss.NewRenderer(out)
 	switch o.Colour {
-	case "":
-		if os.Getenv("NO_COLOR") != "" {
-			r.SetColorProfile(termenv.Ascii)
-		}
+	case "": // termenv asks the terminal, and NO_COLOR
 	case "none":
 		r.SetColorProfile(termenv.Ascii)
 	case "16":

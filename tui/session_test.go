@@ -22,8 +22,8 @@ type session struct {
 func newSession(tb testing.TB, o Options, w, h int) *session {
 	r := lipgloss.NewRenderer(io.Discard)
 	r.SetColorProfile(termenv.TrueColor)
-	if o.Colour == "none" {
-		r.SetColorProfile(termenv.Ascii)
+	if p, ok := map[string]termenv.Profile{"none": termenv.Ascii, "16": termenv.ANSI, "256": termenv.ANSI256}[o.Colour]; ok {
+		r.SetColorProfile(p)
 	}
 	s := &session{tb: tb, m: newModel(o, newTheme(r, o.ASCII)), now: time.Unix(1_700_000_000, 0)}
 	s.send(tea.WindowSizeMsg{Width: w, Height: h})

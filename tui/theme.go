@@ -49,7 +49,7 @@ var palette = [...]lipgloss.CompleteColor{
 	colDone:        {TrueColor: "#00a87a", ANSI256: "36", ANSI: "2"},
 	colFailed:      {TrueColor: "#e8702a", ANSI256: "166", ANSI: "9"},
 	colPreempted:   {TrueColor: "#cc79a7", ANSI256: "175", ANSI: "13"},
-	colBlocked:     {TrueColor: "#999999", ANSI256: "246", ANSI: "7"},
+	colBlocked:     {TrueColor: "#787878", ANSI256: "243", ANSI: "7"},
 	colHeld:        {TrueColor: "#d8cc3a", ANSI256: "185", ANSI: "11"},
 	track:          {TrueColor: "#585858", ANSI256: "240", ANSI: "8"},
 	ink:            {TrueColor: "#101010", ANSI256: "233", ANSI: "0"},

@@ -270,9 +270,19 @@ func TestActionsAreConfirmed(t *testing.T) {
 	s.keys("3", "x")
 	wants(t, s, "cancel", "y does it")
 	s.keys("n")
-	if len(src.done) != 0 {
-		t.Fatal("an answer that is not y cancelled a task")
+	for _, k := range []string{"enter", "esc", "space", "x", "q", "j", "ctrl+s", "1", "tab", "N", "?"} {
+		s.keys("x")
+		if s.m.asking == nil {
+			t.Fatal("x does not ask")
+		}
+		s.send(keyMsg(k))
+		s.tick()
+		if len(src.done) != 0 || s.m.asking != nil || s.m.view != viewTasks {
+			t.Fatalf("%s for an answer: done %+v, view %v, asking %v", k, src.done, s.m.view, s.m.asking)
+		}
 	}
+	wants(t, s, "nothing was done")
+	s.send(tea.MouseMsg{X: 10, Y: 10, Button: tea.MouseButtonLeft, Action: tea.MouseActionPress})
 	r, _ := s.m.selected()
 	s.keys("x", "y")
 	if len(src.done) != 1 || src.done[0].Kind != Cancel || src.done[0].Task != r.ID || src.done[0].Name != r.Name {
@@ -317,10 +327,20 @@ func TestReadOnlyChangesNothing(t *testing.T) {
 	s := newSession(t, Options{Sources: []Source{src}, ReadOnly: true}, 100, 30)
 	s.keys("3")
 	for _, k := range []string{"x", "H", "R", "P"} {
-		s.keys(k, "y")
+		s.keys(k)
+		if s.m.asking != nil {
+			t.Fatalf("%s asks whether to do what it may not", k)
+		}
+		wants(t, s, "read-only: nothing can be changed")
+		s.keys("y")
 	}
-	s.typedAfter(":", "policy fifo").keys("y")
-	s.typedAfter(":", "cancel").keys("y")
+	for _, c := range []string{"policy fifo", "cancel", "hold", "release", "preempt"} {
+		s.typedAfter(":", c)
+		if s.m.asking != nil {
+			t.Fatalf(":%s asks whether to do what it may not", c)
+		}
+		s.keys("y")
+	}
 	if len(src.done) != 0 {
 		t.Fatalf("read-only, and yet %+v", src.done)
 	}

@@ -308,7 +308,7 @@ func (m *model) selectLine(a area, y int) {
 		if s.bg == own {
 			s.bg = chose
 		}
-		if s.fg == track || s.fg == faint {
+		if s.fg == track || s.fg == faint || s.fg == colBlocked {
 			s.fg = own
 		}
 	})

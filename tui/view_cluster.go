@@ -83,13 +83,16 @@ func (m *model) drawNode(a area, y int, c clusterColumns, n *history.Node) {
 		a.fit(x+c.gauge+1, y, 9, style{}, text)
 		x += c.gauge + 10
 	}
-	cpu := short(float64(n.CPU) / 1000)
+	cpu := "-" // not stated
 	if n.CPUs > 0 {
 		cpu = fraction(n.CPU, n.CPUs)
 	}
 	resource(n.CPU, n.CPUs, cpu)
 	if c.mem {
-		mem := gib(n.Mem)
+		mem := "-"
+		if n.Mems > 0 {
+			mem = gib(n.Mem)
+		}
 		if of := mem + "/" + gib(n.Mems); n.Mems > 0 && width(of) <= 9 {
 			mem = of
 		}
@@ -263,7 +266,10 @@ func (m *model) heatCell(a area, x, y, w int, v uint8) int {
 	if m.theme.ascii {
 		glyphs = []string{".", ":", "+", "#", "@"}
 	}
-	g := glyphs[min((int(v)+24)/25, 4)]
+	g := glyphs[min((int(v)+32)/33, 3)]
+	if v == 100 { // only what is full looks so
+		g = glyphs[4]
+	}
 	if v == history.HeatDown {
 		g = m.theme.glyph("✗", "x")
 	}

@@ -49,13 +49,13 @@ func (m *model) drawDAG(a area, s *side, i int) {
 			st, mark = style{fg: colQueued, bold: true}, m.theme.glyph("◆ ", "* ")
 		}
 		x := a.text(1, y, st, mark)
-		x = a.text(x, y, style{fg: track}, m.branches(r.Depth, r.Last, a.w-right-18))
+		x = a.text(x, y, style{fg: track}, m.branches(r.Depth, r.Last, a.w-right-14))
 		x = a.text(x, y, style{fg: track}, m.foldSign(r))
 		x = a.text(x, y, style{fg: l.col, bold: true}, m.theme.glyph(l.glyph, l.ascii)+" ")
 		node := x
 		name := taskName(r.Task)
 		if r.Folded {
-			name += fmt.Sprintf(" [%d below, %d done]", r.Below, r.Done)
+			name += fmt.Sprintf(" [%d/%d done]", r.Done, r.Below)
 		}
 		if r.Others > 0 {
 			name += fmt.Sprintf(" (+%d before)", r.Others)
