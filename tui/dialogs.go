@@ -113,7 +113,7 @@ func (m *model) drawQuestion(a area) {
 // drawCandidates lists above the command line what tab would complete.
 func (m *model) drawCandidates(a area) {
 	cs := m.candidates()
-	const most = 10
+	most := max(a.h-9, 5)
 	more := 0
 	if len(cs) > most {
 		more, cs = len(cs)-most, cs[:most]

@@ -288,7 +288,7 @@ func (m *model) hints() [][2]string {
 	}
 	h = append(h, [2]string{"p", "pause"}, [2]string{"[ ]", "step"}, [2]string{", .", "speed"})
 	if len(m.sides) > 1 && m.view != viewCompare {
-		h = append(h, [2]string{"o", "other policy"})
+		h = append(h, [2]string{"tab", "other policy"})
 	}
 	return append(h, [2]string{":", "command"}, [2]string{"q", "quit"})
 }

@@ -57,9 +57,10 @@ func columnsFor(w int) []taskColumn {
 
 func (m *model) drawTasks(a area, s *side, i int) {
 	p := &s.frame.List
-	title := fmt.Sprintf("%s of %s submitted", count(p.Total), count(int(s.frame.Counts.Submitted())))
+	submitted := count(int(s.frame.Counts.Submitted()))
+	title := fmt.Sprintf("%s of %s tasks submitted", submitted, count(s.frame.Tasks))
 	if m.filters[0] != "" {
-		title += "  filter: " + m.filters[0]
+		title = fmt.Sprintf("%s of %s submitted  filter: %s", count(p.Total), submitted, m.filters[0])
 	}
 	if len(s.marked) > 0 {
 		title += fmt.Sprintf("  %d marked", len(s.marked))
