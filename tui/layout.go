@@ -48,10 +48,13 @@ func (m *model) rows(v viewID, h int) int {
 
 // panelHeight is how many lines the selected node's GPUs take below the list of nodes.
 func panelHeight(h int) int {
-	if h < 18 {
+	switch {
+	case h < 18:
 		return 0
+	case h < 22:
+		return 7
 	}
-	return min(max(h/3, 7), 11)
+	return min(max(h/3, 9), 11) // eight GPUs below each other
 }
 
 // heatMap reports whether the cluster is shown as one: as chosen, or where the nodes would not fit several screens.

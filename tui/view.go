@@ -232,7 +232,7 @@ func (m *model) drawBottom(a area) {
 				times = "15:04, 15:04:05, -10m, +1m, 50%, 1h20m after the start, end"
 			}
 			a.text(x+2, y, style{fg: faint}, map[prompt]string{
-				promptFilter: "a word, tenant:vision state:queued wait>60s !name:eval; enter alone shows all", promptCommand: "tab completes, esc leaves",
+				promptFilter: "a word, tenant:vision, state:queued, wait>60s, !word; none shows all", promptCommand: "tab completes, esc leaves",
 				promptTime: times,
 			}[m.prompt])
 		}

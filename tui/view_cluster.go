@@ -193,6 +193,9 @@ func (m *model) drawNodePanel(a area, n *history.Node) {
 
 func (m *model) drawDevice(a area, i int, d *history.Device) {
 	g := min(max(a.w/8, 6), 16)
+	if a.w < 40 { // for the name
+		g = 4
+	}
 	x := a.text(1, 0, style{bold: true}, fmt.Sprintf("GPU %-2d ", i))
 	m.theme.gauge(a, x, 0, g, float64(d.Milli)/sched.Whole, m.ownerColour(d.Owner))
 	x = a.text(x+g, 0, style{}, fmt.Sprintf(" %3d%% ", d.Milli/10))

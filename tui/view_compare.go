@@ -46,7 +46,7 @@ var sideColours = [2]colour{colRunning, colQueued}
 
 func (m *model) drawCompare(a area) {
 	st := style{bold: true}
-	cw := min(max((a.w-18)/4, 10), 26)
+	cw := min(max((a.w-30)/3, 10), 26)
 	a.fit(1, 0, 17, style{fg: faint}, "at "+m.cur().instant(m.clock.at))
 	for i := range m.sides {
 		a.right(18+i*cw, 0, cw-1, style{bold: true, fg: sideColours[i]}, m.sideName(i))

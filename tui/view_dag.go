@@ -18,7 +18,10 @@ func (m *model) drawDAG(a area, s *side, i int) {
 	if a.w < 76 {
 		critical = fmt.Sprintf("%s critical: %s", m.theme.glyph("◆", "*"), span(p.Length))
 	}
-	head := fmt.Sprintf("job %s: %d/%d done, %s", p.Job, p.Done, p.Tasks, plural(p.Edges, "edge", "edges"))
+	head := fmt.Sprintf("job %s: %d/%d done", p.Job, p.Done, p.Tasks)
+	if a.w >= 76 {
+		head += ", " + plural(p.Edges, "edge", "edges")
+	}
 	x := a.fit(1, 0, min(width(head), a.w-width(critical)-4), style{bold: true}, head)
 	a.fit(x+2, 0, a.w-x-3, style{fg: colQueued, bold: true}, critical)
 	right := 30
@@ -54,11 +57,15 @@ func (m *model) drawDAG(a area, s *side, i int) {
 		x = a.text(x, y, style{fg: l.col, bold: true}, m.theme.glyph(l.glyph, l.ascii)+" ")
 		node := x
 		name := taskName(r.Task)
+		done, before := " done", " before"
+		if a.w < 76 {
+			done, before = "", ""
+		}
 		if r.Folded {
-			name += fmt.Sprintf(" [%d/%d done]", r.Done, r.Below)
+			name += fmt.Sprintf(" [%d/%d%s]", r.Done, r.Below, done)
 		}
 		if r.Others > 0 {
-			name += fmt.Sprintf(" (+%d before)", r.Others)
+			name += fmt.Sprintf(" (+%d%s)", r.Others, before)
 		}
 		a.fit(x, y, max(a.w-right-x, 4), st, name)
 		x = a.w - right

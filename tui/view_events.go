@@ -21,7 +21,11 @@ func (m *model) drawEvents(a area, s *side, i int) {
 	}
 	a.fit(1, 0, a.w-2, st, title)
 	tw := width(s.instant(s.frame.End)) + 1
-	nw := min(max(a.w-tw-16-20, 16), 48)
+	ww := 14 // of what happened
+	if a.w < 70 {
+		ww = 12
+	}
+	nw := min(max(a.w-tw-ww-22, 16), 48)
 	for k := range p.Rows {
 		y := k + 1
 		if y >= a.h {
@@ -33,10 +37,10 @@ func (m *model) drawEvents(a area, s *side, i int) {
 		if e.Task != sched.Nobody {
 			l = lookOf(e.To, strings.HasPrefix(e.What, "preempt"))
 		}
-		x = a.fit(x, y, 14, style{fg: l.col, bold: true}, m.theme.glyph(l.glyph, l.ascii)+" "+e.What) + 1
+		x = a.fit(x, y, ww, style{fg: l.col, bold: true}, m.theme.glyph(l.glyph, l.ascii)+" "+e.What) + 1
 		name := e.Name
-		if e.Job != "" && e.Job != e.Name {
-			name += " of " + middleCut(e.Job, max(nw-width(name)-4, 5))
+		if left := nw - width(name) - 4; e.Job != "" && e.Job != e.Name && left >= min(width(e.Job), 10) {
+			name += " of " + middleCut(e.Job, left)
 		}
 		x = a.fit(x, y, nw, style{}, name) + 1
 		a.fit(x, y, a.w-x-1, style{fg: faint}, e.Note)

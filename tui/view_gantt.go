@@ -210,12 +210,12 @@ func (m *model) drawBar(a area, r *history.GanttRow, from, to int, name string, 
 	}
 	if n := full1 - full0 - 1; n >= history.NameFrom-1 && name != "" && !m.theme.colourless() {
 		// Cut off without a mark, since it is a label, and a column before the next bar's.
-		for x := a.sub(full0, 0, n, 1).text(0, 0, style{fg: ink, bg: col}, name); x < n; x++ {
-			if m.theme.ascii {
-				a.put(full0+x, 0, style{fg: ink, bg: col}, ' ', 1)
-			} else {
-				a.put(full0+x, 0, style{fg: col}, m.theme.level(1), 1)
-			}
+		x := a.sub(full0, 0, n, 1).text(0, 0, style{fg: ink, bg: col}, name)
+		for ; x < n && !m.theme.ascii; x++ {
+			a.put(full0+x, 0, style{fg: col}, m.theme.level(1), 1)
+		}
+		for ; x <= n && m.theme.ascii; x++ {
+			a.put(full0+x, 0, style{fg: ink, bg: col}, ' ', 1)
 		}
 	}
 	switch { // the end of an attempt that did not finish has its sign, whatever the colours stand for

@@ -222,7 +222,7 @@ func TestInATerminalASimulationIsWatchedAndLeft(t *testing.T) {
 	x.keys("t")
 	x.until("critical", "▾")
 	x.keys("Z")
-	x.until(`▸ .*\[\d+/\d+ done\]`)
+	x.until(`▸ .*\[\d+/\d+\]`)
 	x.keys("Z")
 	x.until("▾")
 	// Nothing can be changed in what is recorded.
