@@ -46,6 +46,10 @@ func (s *session) send(msg tea.Msg) {
 		}
 		return
 	}
+	patience := 20 * time.Second
+	if s.m.prompt != noPrompt {
+		patience = 50 * time.Millisecond // the blinking of a text cursor
+	}
 	done := make(chan tea.Msg, 1)
 	go func() { done <- c() }()
 	select {
@@ -55,7 +59,7 @@ func (s *session) send(msg tea.Msg) {
 				s.send(got)
 			}
 		}
-	case <-time.After(50 * time.Millisecond): // the blinking of a text cursor
+	case <-time.After(patience):
 	}
 }
 
