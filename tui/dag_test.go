@@ -77,6 +77,11 @@ func TestABranchOfTheDAGIsFolded(t *testing.T) {
 	}
 	// As in other trees: left goes up and folds, right unfolds and goes down.
 	s.m.seekDAG(deep.Task.ID)
+	s.tick()
+	s.tick()
+	if r := s.m.dagRow(); r == nil || r.Task.ID != deep.Task.ID || deep.Depth < 2 {
+		t.Fatalf("the cursor is to go to %+v and is on %+v", deep, r)
+	}
 	s.keys("left")
 	for i := 0; s.m.dagRow().Task.ID != root.Task.ID || !s.m.dagRow().Folded; i++ {
 		if i > 10 {

@@ -625,3 +625,89 @@ func TestTimesBelowAChartAreRound(t *testing.T) {
 		}
 	}
 }
+
+// shuffled is a live source whose tasks change their order now and then.
+type shuffled struct {
+	acted
+	turn int
+}
+
+func (s *shuffled) Look(q history.Query) history.Frame {
+	s.mu.Lock()
+	s.turn++
+	if q.Tasks != nil {
+		t := *q.Tasks
+		t.Desc = s.turn/6%2 == 0
+		q.Tasks = &t
+	}
+	s.mu.Unlock()
+	return s.Source.Look(q)
+}
+
+// Live, where keys act on it, the cursor stays on the task it was moved to, wherever that goes, until it is over.
+func TestTheCursorStaysOnItsTaskWhereKeysActOnIt(t *testing.T) {
+	src := &shuffled{acted: acted{Source: exampleSources(t)[0]}}
+	s := newSession(t, Options{Sources: []Source{src}}, 100, 30).at(0.4)
+	s.keys("3")
+	s.typedAfter("/", "!state:over")
+	look := func() {
+		s.m.stale = true
+		s.tick()
+	}
+	for src.turn%6 != 0 {
+		look()
+	}
+	s.keys("down", "down")
+	want, ok := s.m.selected()
+	if !ok {
+		t.Fatal("nothing is chosen")
+	}
+	rows, seen := map[int]bool{}, 0
+	for range 40 {
+		look()
+		rows[s.m.cur().cursor[viewTasks]] = true
+		if r, ok := s.m.selected(); ok { // the page with it may still be to come
+			if r.ID != want.ID {
+				t.Fatalf("the cursor was on %s and is on %s", want.Name, r.Name)
+			}
+			seen++
+		}
+	}
+	if len(rows) < 2 || seen < 20 {
+		t.Fatalf("the order changed %d times, and it was seen %d times: the test shows nothing", len(rows)-1, seen)
+	}
+	for _, ok := s.m.selected(); !ok; _, ok = s.m.selected() {
+		look()
+	}
+	s.keys("H", "y")
+	if len(src.done) != 1 || src.done[0].Task != want.ID {
+		t.Fatalf("done: %+v, want to hold %+v", src.done, want)
+	}
+}
+
+func TestEscTakesAFilterAwayAndThenGoesBack(t *testing.T) {
+	s := exampleSession(t, 100, 30).at(0.4)
+	s.keys("3")
+	all := s.m.cur().frame.List.Total
+	s.typedAfter("/", "tenant:vision")
+	s.keys("esc")
+	if n := s.m.cur().frame.List.Total; n != all || s.m.view != viewTasks {
+		t.Fatalf("after esc the view is %v with %d of %d tasks", s.m.view, n, all)
+	}
+	s.keys("esc")
+	if s.m.view != viewOverview {
+		t.Fatalf("a second esc leads to %v", s.m.view)
+	}
+	s.keys("2", "enter") // the tasks of a node: one esc leads back
+	wants(t, s, "filter: node=node-001")
+	s.keys("esc")
+	if s.m.view != viewCluster || s.m.filters[0] != "" {
+		t.Fatalf("esc leads to %v, the filter is %q", s.m.view, s.m.filters[0])
+	}
+	s.keys("7")
+	s.typedAfter("/", "event:finished")
+	s.keys("esc")
+	if s.m.view != viewEvents || s.m.filters[1] != "" {
+		t.Fatalf("esc leads to %v, the filter of the events is %q", s.m.view, s.m.filters[1])
+	}
+}
