@@ -25,7 +25,7 @@ func (m *model) drawEvents(a area, s *side, i int) {
 	if a.w < 70 {
 		ww = 12
 	}
-	nw := min(max(a.w-tw-ww-22, 16), 48)
+	nw := min(max(a.w-tw-ww-23, 14), 48)
 	for k := range p.Rows {
 		y := k + 1
 		if y >= a.h {
