@@ -363,8 +363,7 @@ func used(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// Any point of a journal of 1,000,000 events is on the screen within 100 ms, whatever point was there before. The limit here is wider, for
-// slow machines; BenchmarkScrub measures.
+// Any point of a journal of 1,000,000 events is on the screen within 100 ms of processor time, whatever point was there before: it takes about 20.
 func TestScrubbingALongJournalIsQuick(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long")
@@ -389,7 +388,7 @@ func TestScrubbingALongJournalIsQuick(t *testing.T) {
 		}
 	}
 	t.Logf("the slowest of 60 points took %v", worst)
-	if worst > 300*time.Millisecond {
+	if worst > 100*time.Millisecond {
 		t.Errorf("the slowest of 60 points took %v", worst)
 	}
 }
