@@ -129,10 +129,11 @@ func Plain(w io.Writer, sources ...Source) error {
 		}
 		bound = append(bound, b)
 	}
+	over := slices.IndexFunc(lines, func(l []string) bool { return l[0] == "over bound" })
 	if known {
-		lines = append(lines, bound)
+		lines = slices.Insert(lines, over, bound)
 	} else {
-		lines = slices.DeleteFunc(lines, func(l []string) bool { return l[0] == "over bound" })
+		lines = slices.Delete(lines, over, over+1)
 	}
 	widths := make([]int, len(sources)+1)
 	for _, l := range lines {

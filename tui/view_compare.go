@@ -23,7 +23,7 @@ var measures = []measure{
 	{"mean job wait", func(f *history.Frame, _ *Info) float64 { return f.Metrics.JobWaitMean }, seconds, true, false},
 	{"mean JCT", func(f *history.Frame, _ *Info) float64 { return f.Metrics.JCTMean }, seconds, true, false},
 	{"makespan", func(f *history.Frame, _ *Info) float64 { return f.Metrics.Makespan }, seconds, true, false},
-	{"over bound", overBound, percent, true, false},
+	{"over bound", overBound, excess, true, false},
 	{"GPU utilization", func(f *history.Frame, _ *Info) float64 { return f.Metrics.Utilization }, percent, false, false},
 	{"CPU utilization", func(f *history.Frame, _ *Info) float64 { return f.Metrics.UtilizationCPU }, percent, false, false},
 	{"tasks/min", func(f *history.Frame, _ *Info) float64 { return f.Metrics.Throughput }, short, false, false},
@@ -31,6 +31,13 @@ var measures = []measure{
 	{"queued now", func(f *history.Frame, _ *Info) float64 { return float64(f.Counts.Queued()) }, short, true, false},
 	{"running now", func(f *history.Frame, _ *Info) float64 { return float64(f.Counts.Running()) }, short, false, true},
 	{"preemptions", func(f *history.Frame, _ *Info) float64 { return float64(f.Metrics.Preemptions) }, short, false, true},
+}
+
+func excess(v float64) string {
+	if math.IsNaN(v) {
+		return "-"
+	}
+	return fmt.Sprintf("%+.1f%%", v*100)
 }
 
 // overBound is by how much the makespan of a whole run exceeds what no schedule can beat.

@@ -218,7 +218,7 @@ func (m *model) metricList(s *side) [][2]string {
 		l = append(l, [2]string{"lower bound", seconds(b.Seconds())})
 		over := "-"
 		if v := overBound(f, &s.info); !math.IsNaN(v) {
-			over = fmt.Sprintf("+%.1f%%", v*100)
+			over = excess(v)
 		} else if el := f.At.Sub(f.From).Seconds(); el > b.Seconds() {
 			over = fmt.Sprintf(">+%.1f%%", (el/b.Seconds()-1)*100)
 		}
