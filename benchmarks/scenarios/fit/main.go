@@ -127,20 +127,21 @@ func fit(s *scenarios.Scenario) error {
 		}
 		return 30
 	}()
-	mean := m.Kinds[0].MeanS
-	knobs := []struct {
+	mean, input := m.Kinds[0].MeanS, m.Kinds[0].InputGB
+	type knob struct {
 		name string
 		v    *float64
-	}{{"span_s", &m.Span}, {"mean_s", &mean}, {"quantum", &quantum}, {"share of the last kind", &m.Kinds[len(m.Kinds)-1].Share}}
+	}
+	knobs := []knob{{"span_s", &m.Span}, {"mean_s", &mean}, {"quantum", &quantum}, {"share of the last kind", &m.Kinds[len(m.Kinds)-1].Share}}
+	if input > 0 {
+		knobs = append(knobs, knob{"input_gb", &input})
+	}
 	for i := range m.GPUs {
-		knobs = append(knobs, struct {
-			name string
-			v    *float64
-		}{fmt.Sprintf("share of %d GPUs", m.GPUs[i].GPUs), &m.GPUs[i].Share})
+		knobs = append(knobs, knob{fmt.Sprintf("share of %d GPUs", m.GPUs[i].GPUs), &m.GPUs[i].Share})
 	}
 	set := func() {
 		for i := range m.Kinds {
-			m.Kinds[i].MeanS = mean
+			m.Kinds[i].MeanS, m.Kinds[i].InputGB = mean, input
 		}
 		for i, p := range s.Policies {
 			if base(p) == "rr" {
