@@ -302,6 +302,8 @@ func (r *run) loop(ctx context.Context) error {
 	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
 	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
 	last := min(r.Horizon, sched.Never-1)
+	modelled := r.m != nil || r.window != nil || r.Tenants != nil // one question for all that is off
+	listens := r.WaitParts != nil || r.Tap != nil || r.elastic != nil
 	for {
 		at := sched.Never
 		if len(r.stops) > 0 {
@@ -314,16 +316,13 @@ func (r *run) loop(ctx context.Context) error {
 			if len(r.faults) > 0 {
 				at = min(at, r.faults[0].At)
 			}
-			if r.m != nil {
-				at = min(at, max(r.m.next(), now))
-			}
 			if wake, ok := r.k.NextWake(); ok {
 				at = min(at, max(wake, now))
 			}
 		}
 		cut := at // what has happened by then is in the batch
-		if r.window != nil && at != sched.Never {
-			at, cut = r.window.settle(r, at, next)
+		if modelled {
+			at, cut = r.soon(now, at, next)
 		}
 		if at > last || next == total && r.k.Open() == 0 {
 			break
@@ -335,18 +334,6 @@ func (r *run) loop(ctx context.Context) error {
 			now, same = at, 0
 		} else if same++; same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
-		}
-		if r.m != nil {
-			if !r.acted {
-				unacted++
-				idle++
-			}
-			if r.acted || r.k.Running() > 0 || next < total {
-				idle = 0
-			} else if idle > maxIdle {
-				break // what breaks and is repaired goes on for ever, and starts nothing
-			}
-			r.acted = false
 		}
 		if r.batches&1023 == 0 {
 			if o := r.k.Over(); o != over {
@@ -368,19 +355,32 @@ func (r *run) loop(ctx context.Context) error {
 			r.in = append(r.in, r.stops...)
 			r.stops = r.stops[:0]
 		}
-		if r.m != nil {
+		if modelled && r.m != nil {
+			if !r.acted {
+				unacted++
+				idle++
+			}
+			if r.acted || r.k.Running() > 0 || next < total {
+				idle = 0
+			} else if idle > maxIdle {
+				r.batches--
+				break // what breaks and is repaired goes on for ever, and starts nothing
+			}
+			r.acted = false
 			r.m.reports(now)
 		}
-		for r.window == nil && r.ends.next() == now {
-			if e := r.ends.pop(); !r.cut || r.runs(e) {
-				r.ended(e, r.fact())
-			}
-		}
-		if r.window != nil {
+		if modelled && r.window != nil {
 			r.window.tell(r)
-		}
-		if stops > 0 || r.window != nil {
 			sched.SortBatch(r.in)
+		} else {
+			for r.ends.next() == now {
+				if e := r.ends.pop(); !r.cut || r.runs(e) {
+					r.ended(e, r.fact())
+				}
+			}
+			if stops > 0 {
+				sched.SortBatch(r.in)
+			}
 		}
 		for len(r.faults) > 0 && r.faults[0].At <= cut {
 			f := r.faults[0]
@@ -397,11 +397,13 @@ func (r *run) loop(ctx context.Context) error {
 			}
 			r.in = append(r.in, sched.Event{Kind: kind, Node: f.Node, Task: sched.Nobody})
 		}
-		if r.batches == 1 && r.Tenants != nil {
-			r.in = append(r.in, r.Tenants.facts()...)
-		}
-		if r.m != nil {
-			r.m.changes(now, cut)
+		if modelled {
+			if r.batches == 1 && r.Tenants != nil {
+				r.in = append(r.in, r.Tenants.facts()...)
+			}
+			if r.m != nil {
+				r.m.changes(now, cut)
+			}
 		}
 		for arrival <= cut && next < total {
 			first, job := next, r.tb.Tasks[next].Job
@@ -413,16 +415,10 @@ func (r *run) loop(ctx context.Context) error {
 		r.series.until(now, &r.k.State)
 		r.frag.until(now, &r.k.State)
 		out := r.k.Step(now, r.in)
-		if r.WaitParts != nil {
-			r.WaitParts(r.k.WaitParts())
-		}
-		if r.Tap != nil {
-			if err := r.Tap(now, r.in, out); err != nil {
+		if listens {
+			if err := r.tell(now, out); err != nil {
 				return err
 			}
-		}
-		if r.elastic != nil {
-			r.elastic.carry(now, out)
 		}
 		for i := range out {
 			switch c := &out[i]; c.Kind {
@@ -466,6 +462,33 @@ func (r *run) loop(ctx context.Context) error {
 	r.frag.until(end, &r.k.State)
 	if r.Progress != nil {
 		r.Progress(total, total)
+	}
+	return nil
+}
+
+// soon returns when the next decision is where the next of all that is known is at an instant, and up to when facts are in it.
+func (r *run) soon(now, at sched.Time, next int) (decides, cut sched.Time) {
+	if r.m != nil {
+		at = min(at, max(r.m.next(), now))
+	}
+	if r.window != nil && at != sched.Never {
+		return r.window.settle(r, at, next)
+	}
+	return at, at
+}
+
+// tell shows what was decided to those who listen.
+func (r *run) tell(now sched.Time, out []sched.Command) error {
+	if r.WaitParts != nil {
+		r.WaitParts(r.k.WaitParts())
+	}
+	if r.Tap != nil {
+		if err := r.Tap(now, r.in, out); err != nil {
+			return err
+		}
+	}
+	if r.elastic != nil {
+		r.elastic.carry(now, out)
 	}
 	return nil
 }
