@@ -168,6 +168,11 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			r.plain = false
 		}
 	}
+	if c.Tenants != nil {
+		if err := c.Tenants.holds(w); err != nil {
+			return nil, err
+		}
+	}
 	if c.Window != nil {
 		r.window, r.plain = newWindow(c.Window, len(tb.Tasks)), false
 	}
