@@ -344,7 +344,7 @@ func (r *run) loop(ctx context.Context) error {
 			if o := r.k.Over(); o != over {
 				over, moved = o, r.batches-unacted
 			} else if quiet := r.batches - unacted - moved; quiet > r.maxQuiet() {
-				return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
+				return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead or than the fetch of an input, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
 			}
 			if err := ctx.Err(); err != nil {
 				return err
@@ -739,6 +739,9 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 
 // losses counts the work that the loss of a node destroys. An attempt whose end is told in the same batch, before it, loses nothing.
 func (r *run) losses(n sched.NodeID, now sched.Time) {
+	if r.stager != nil {
+		defer r.stager.lost(n)
+	}
 	for t := range r.k.RunningTasks() { // none is on a node that is down already; on a drained one there may be
 		if r.lost[t] != r.k.Attempt(t) && slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) &&
 			!slices.ContainsFunc(r.in, func(e sched.Event) bool { return e.Kind <= sched.Stopped && e.Task == t }) {

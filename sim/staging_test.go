@@ -149,3 +149,45 @@ func TestRunTimesFollowTheTable(t *testing.T) {
 		}
 	}
 }
+
+// A slice that is shorter than the fetch must not keep tasks from working for ever: it counts from when the work begins. Two tasks of 10 s, whose inputs take
+// 10 s to come, share a GPU in slices of 5 s, and each attempt fetches anew: 10 + 5, 10 + 5, 10 + 5, 10 + 5.
+func TestASliceCountsFromTheWorkAndNotFromTheFetch(t *testing.T) {
+	row := traces.Row{Run: 10 * s, Estimate: 10 * s, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}, InputBytes: 10e9}
+	w := workload(t, row, row)
+	ns := nodes(1, 8, 1)
+	ns[0].StorageMBps = 1000
+	res := run(t, sim.Config{Workload: w, Nodes: ns, Policy: &policies.RoundRobin{Quantum: 5 * s}})
+	if a, b := res.Outcome(0).End, res.Outcome(1).End; a != at(45) || b != at(60) || res.Preemptions != 2 {
+		t.Errorf("ends at %v and %v after %d preemptions, want 45, 60 and 2", a.Seconds(), b.Seconds(), res.Preemptions)
+	}
+}
+
+// On a link that is shared a fetch takes longer than the policy knows, so that a slice may end before it: what has come to a node stays there until the
+// task is done, and one that is stopped goes on where it was. Four tasks of 10 s on two GPUs, their inputs over one link that brings one in 10 s.
+func TestWhatWasFetchedStaysWhereATaskIsStopped(t *testing.T) {
+	row := traces.Row{Run: 10 * s, Estimate: 10 * s, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}, InputBytes: 10e9}
+	w := workload(t, row, row, row, row)
+	for _, n := range []int{1, 2} {
+		ns := nodes(n, 8, 2)
+		for i := range ns {
+			ns[i].StorageMBps = 1000
+		}
+		for _, quantum := range []time.Duration{s, 3 * s, 9 * s} {
+			c := sim.Config{Workload: w, Nodes: ns, Policy: &policies.RoundRobin{Quantum: quantum}, Staging: &sim.Staging{Contention: true}}
+			res := run(t, c)
+			// A node brings each input at most once, one after the other; GPUs never idle while all wait for the link.
+			if last := res.Last; last > at(4*10+4*10) {
+				t.Errorf("%d nodes, slices of %v: all ends at %v s", n, quantum, last.Seconds())
+			}
+		}
+	}
+	// Worked by hand: one GPU, slices of 5 s of which the policy thinks that they begin at 10 s. Task 0 is there at 10 and works to 15. Task 1 begins to fetch
+	// at 15, is there at 25 and works to 30. Then both have their inputs: task 0 works to 35 and is done, and task 1 to 40.
+	one := nodes(1, 8, 1)
+	one[0].StorageMBps = 1000
+	res := run(t, sim.Config{Workload: workload(t, row, row), Nodes: one, Policy: &policies.RoundRobin{Quantum: 5 * s}, Staging: &sim.Staging{Contention: true}})
+	if a, b := res.Outcome(0).End, res.Outcome(1).End; a != at(35) || b != at(40) {
+		t.Errorf("ends at %v and %v, want 35 and 40", a.Seconds(), b.Seconds())
+	}
+}
