@@ -54,6 +54,7 @@ func TestEveryModelShowsItsEffectInItsScenario(t *testing.T) {
 		{"staging", "pageable copies take longer than none", "critical-path", func(s *scenarios.Scenario) { s.Simulation.Staging.Tiers = nil }, throughput, 0.9, 0.999},
 		{"staging-overlap", "jobs are done sooner", "fifo", func(s *scenarios.Scenario) { s.Simulation.Staging.Overlap = false }, jct, 0.3, 0.75},
 		{"staging-overlap", "GPUs do more in the time", "fifo", func(s *scenarios.Scenario) { s.Simulation.Staging.Overlap = false }, throughput, 1.05, 1.3},
+		{"open-autoglm-alike", "there is hardly a difference between kinds", "critical-path", alike, throughput, 0.9, 1.1},
 		{"open-autoglm", "types that are alike leave nothing to match", "critical-path", alike, throughput, 1.2, 3},
 	} {
 		s, err := scenarios.Open(c.scenario)
