@@ -165,7 +165,7 @@ func savedCase(rt *rapid.T, c policytest.Case, cfg sim.Config) *sim.Result {
 	}
 	p := cfg.Checkpoint
 	every, rule, node, own := p.For(cfg.Failures)
-	one := check.Case{Table: cfg.Table(), Run: c.Run, RunOn: c.RunOn, Nodes: c.Nodes, Overhead: cfg.Overhead, Faults: rec.NodeFaults(), Saving: &check.Saving{
+	one := check.Case{Table: cfg.Table(), Run: c.Run, RunOn: c.RunOn, Nodes: c.Nodes, Overhead: cfg.Overhead, Late: cfg.Window.Late(), Faults: rec.NodeFaults(), Saving: &check.Saving{
 		Every: every, Rule: rule, NodeMTBF: node, MTBF: own, Cost: p.Cost, Restart: p.Restart, Lose: p.Stop == "lose", Wait: p.Outage == "wait",
 		Outages: rec.Outages(), LostGPUSeconds: res.LostGPUSeconds,
 	}}

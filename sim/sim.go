@@ -247,8 +247,6 @@ func (c *Config) Check() error {
 	switch {
 	case c.Checkpoint != nil && c.Restart:
 		return errors.New("restart says that a preempted task loses its work, checkpoint that it is saved: say stop=lose in checkpoint instead")
-	case c.Checkpoint != nil && c.Window != nil:
-		return errors.New("a decision window and checkpoints are not modelled together")
 	case c.Checkpoint != nil && c.KillAtEstimate:
 		return errors.New("runs cut at their estimates and checkpoints are not modelled together")
 	}
@@ -372,7 +370,7 @@ func (r *run) loop(ctx context.Context) error {
 				break // what breaks and is repaired goes on for ever, and starts nothing
 			}
 			r.acted = false
-			r.m.reports(now)
+			r.m.reports(now, cut)
 		}
 		if modelled && r.window != nil {
 			r.window.tell(r)
