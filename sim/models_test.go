@@ -389,3 +389,29 @@ func TestModelsReadWhatTheyPrint(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A repair takes what is said, always, where it has no distribution.
+func TestARepairTakesItsTime(t *testing.T) {
+	var down sched.Time
+	repairs := 0
+	run(t, sim.Config{
+		Workload: workload(t, with(gpus(0, 1000*s, 1), func(r *traces.Row) { r.Retries = 100 })), Nodes: nodes(1, 0, 1), Policy: &policies.List{},
+		Failures: &sim.Failures{MTBF: 100 * s, Repair: 10 * s}, Checkpoint: &sim.Checkpoint{Every: "10s"},
+		Tap: func(now sched.Time, in []sched.Event, _ []sched.Command) error {
+			for _, e := range in {
+				switch e.Kind {
+				case sched.NodeDown:
+					down = now
+				case sched.NodeUp:
+					if repairs++; now != down.Add(10*s) {
+						t.Errorf("lost at %v s, back at %v s", down.Seconds(), now.Seconds())
+					}
+				}
+			}
+			return nil
+		},
+	})
+	if repairs < 3 {
+		t.Errorf("%d repairs: nothing was tried", repairs)
+	}
+}
