@@ -515,7 +515,7 @@ func (r *run) carryOut(now sched.Time, out []sched.Command) {
 				continue // the loss of its last node ended it in the same batch
 			}
 			r.acted = true
-			if r.window != nil && r.window.over(c.Task, now) {
+			if r.window != nil && r.window.over(c.Task, now, r.lost[c.Task] == c.Attempt) {
 				continue // it had ended before the order: that is told
 			}
 			if r.m != nil && r.m.saver != nil && r.lost[c.Task] != c.Attempt {

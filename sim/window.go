@@ -120,9 +120,10 @@ func (w *window) tell(r *run) {
 	w.ends = w.ends[:0]
 }
 
-// over reports whether the attempt of a task that is ordered to stop has ended before; if not, it is stopped now.
-func (w *window) over(t sched.TaskID, now sched.Time) bool {
-	if w.endAt[t] < now { // at the same instant the order counts, as without a window
+// over reports whether the attempt of a task that is ordered to stop has ended before; if not, it is stopped now. One that has lost a node has not: its
+// work is booked as lost.
+func (w *window) over(t sched.TaskID, now sched.Time, lost bool) bool {
+	if w.endAt[t] < now && !lost { // at the same instant the order counts, as without a window
 		return true
 	}
 	w.endAt[t] = sched.Never

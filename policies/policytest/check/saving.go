@@ -271,7 +271,7 @@ func (k *checker) savedLate(t sched.TaskID, spans []*Span, outcome func(sched.Ta
 			return
 		}
 		got := now.saved
-		if s.How == Halted {
+		if s.How == Halted || s.asked != 0 { // it may have saved before the loss that was told with it
 			got = now.done
 		}
 		kept = min(kept+got/float64(max(lo, 1)), 1)
