@@ -23,8 +23,8 @@ type kernel interface {
 
 type realKernel struct{}
 
-func (realKernel) pid() int                         { return os.Getpid() }
-func (realKernel) mkdir(path string) error          { return os.Mkdir(path, 0o755) }
+func (realKernel) pid() int                { return os.Getpid() }
+func (realKernel) mkdir(path string) error { return os.Mkdir(path, 0o755) }
 
 // read reads a file of the kernel's by bare system calls: package os would hand each of them, for the microseconds that it is open, to the
 // poller, which costs as much again.

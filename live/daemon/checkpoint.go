@@ -48,12 +48,25 @@ func (d *Daemon) saving(t sched.TaskID, task *job.Task, on []sched.Placement) *l
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
+	if s, ok := d.saved[t]; ok {
+		c.Took = time.Duration((s.HoldS + s.SaveS) * 1e9)
+	}
 	for _, p := range on {
 		if speed := cmp.Or(d.kernel.Room().Spec(p.Node).SpeedMilli, 1000); c.Speed == 0 || speed < c.Speed {
 			c.Speed = speed
 		}
 	}
 	return c
+}
+
+// tellRestored says, once an attempt, for how long it restored its work. It is called under mu.
+func (d *Daemon) tellRestored(e *local.Event) []sched.Event {
+	k, s := attemptKey{e.Task, e.Attempt}, e.Saved
+	if s == nil || s.Resumed == 0 || !s.Restored || s.RestoreS <= 0 || d.restored[k] || d.kernel.Attempt(e.Task) != e.Attempt {
+		return nil
+	}
+	d.restored[k] = true
+	return []sched.Event{{Kind: sched.Started, Task: e.Task, Attempt: e.Attempt, Node: sched.NoNode, Value: int64(s.RestoreS * 1e9)}}
 }
 
 // noteSaved keeps what a report says is saved, counts what is new, and returns the work that is kept. It is called under mu.
