@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -575,6 +576,9 @@ func (s *shim) finish() error {
 		if err = s.f.write("exit", s.exit, whole); err == nil {
 			failpoint.Hit("shim-exit-written")
 			return nil
+		}
+		if errors.Is(err, fs.ErrNotExist) { // the folder is gone: nobody will ask
+			return err
 		}
 		time.Sleep(wait)
 	}
