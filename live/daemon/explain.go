@@ -36,7 +36,7 @@ func (d *Daemon) Explain(tasks []sched.TaskID) []Explanation {
 // why is called under mu.
 func (d *Daemon) why(t sched.TaskID) []string {
 	k := d.kernel
-	since := func(at sched.Time) string { return ago(k.Now().Sub(at)) }
+	since := func(at sched.Time) string { return ago(d.now().Sub(at)) }
 	switch phase := k.Phase(t); phase {
 	case sched.Blocked:
 		return d.whyBlocked(t)
@@ -108,6 +108,9 @@ func (d *Daemon) why(t sched.TaskID) []string {
 	return nil
 }
 
+// now is the time now, which goes on where no batch comes. It is called under mu.
+func (d *Daemon) now() sched.Time { return max(d.loop.Now(), d.kernel.Now()) }
+
 func (d *Daemon) whyBlocked(t sched.TaskID) []string {
 	k := d.kernel
 	var left []string
@@ -131,7 +134,7 @@ func (d *Daemon) whyBlocked(t sched.TaskID) []string {
 func (d *Daemon) whyReady(t sched.TaskID) []string {
 	k := d.kernel
 	room, id, dem := k.Room(), k.DemandID(t), k.Demand(t)
-	ask := fmt.Sprintf("It asks for %s and is ready since %s.", dem.String(), ago(k.Now().Sub(k.ReadySince(t))))
+	ask := fmt.Sprintf("It asks for %s and is ready since %s.", dem.String(), ago(d.now().Sub(k.ReadySince(t))))
 	if !k.QuotaAllows(t) {
 		if text := d.whyWorkers(t); text != "" {
 			return []string{ask, text}

@@ -237,6 +237,9 @@ func (d *Daemon) Events(ctx context.Context, from int64, follow bool, w io.Write
 				f := &r.In[i]
 				h := Happening{Batch: b.No, TimeS: b.At.Seconds(), What: f.K, Attempt: f.Attempt, Tasks: f.N, Name: f.Name}
 				if kind, ok := sched.EventKindOf(f.K); ok && aboutTask(kind) {
+					if kind == sched.Started && f.Value > 0 { // told later than its start
+						h.What = "restored"
+					}
 					h.Task = d.Names([]sched.TaskID{sched.TaskID(f.Task)})[0]
 				}
 				if err := enc.Encode(h); err != nil {
