@@ -466,12 +466,15 @@ func (d *Daemon) adopt() {
 	}
 }
 
+// here is this machine. Nodes before it are the machine as it was, and down. It is called under mu.
+func (d *Daemon) here() sched.NodeID { return sched.NodeID(d.kernel.Room().Len() - 1) }
+
 // refit takes in that the machine is another than the state says, where nothing runs that would be torn.
 func (d *Daemon) refit() {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	room := d.kernel.Room()
-	last := sched.NodeID(room.Len() - 1)
+	last := d.here()
 	if reflect.DeepEqual(*room.Spec(last), d.cfg.Node) {
 		return
 	}

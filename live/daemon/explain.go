@@ -145,21 +145,18 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 		return []string{ask, fmt.Sprintf("There is room for it, but the policy %s keeps that for tasks that come first: %d tasks are ready.", d.policy, k.Queued())}
 	}
 	why := []string{ask}
-	for i := range room.Len() {
-		n := sched.NodeID(i)
-		spec := room.Spec(n)
-		switch {
-		case !room.Up(n):
-			text := fmt.Sprintf("Node %s is down.", spec.Name)
-			if broken := d.isBroken(); broken != "" && i == room.Len()-1 {
-				text = fmt.Sprintf("Node %s is down: %s. `schedlab live undrain` opens it all the same.", spec.Name, broken)
-			}
-			why = append(why, text)
-			continue
-		case !room.Allowed(id, n):
-			why = append(why, fmt.Sprintf("Node %s is not of the right kind: %s.", spec.Name, wrongKind(spec, dem)))
-			continue
+	n := d.here()
+	spec := room.Spec(n)
+	switch {
+	case !room.Up(n):
+		text := fmt.Sprintf("Node %s is down.", spec.Name)
+		if broken := d.isBroken(); broken != "" {
+			text = fmt.Sprintf("Node %s is down: %s. `schedlab live undrain` opens it all the same.", spec.Name, broken)
 		}
+		why = append(why, text)
+	case !room.Allowed(id, n):
+		why = append(why, fmt.Sprintf("Node %s is not of the right kind: %s.", spec.Name, wrongKind(spec, dem)))
+	default:
 		var free []string
 		if spec.GPUs > 0 {
 			free = append(free, fmt.Sprintf("%g of %d GPU", float64(room.FreeGPUMilli(n))/sched.Whole, spec.GPUs))
