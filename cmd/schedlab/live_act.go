@@ -28,8 +28,14 @@ func actCommand(action, short, long string) *cobra.Command {
 				return err
 			}
 			if recurrence {
-				if _, err := c.EndRecurrence(cmd.Context(), args[0]); err != nil {
+				ended, err := c.EndRecurrence(cmd.Context(), args[0])
+				if err != nil {
 					return refused(err)
+				}
+				for _, id := range ended {
+					if output != "json" {
+						_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%d recurs no more\n", id)
+					}
 				}
 			}
 			done, err := c.Act(cmd.Context(), daemon.Action(action), args[0])

@@ -202,7 +202,10 @@ func showTask(w io.Writer, v *daemon.Task) {
 		}
 		every := "only when preempted"
 		if c.Interval > 0 {
-			every = "every " + seconds(c.Interval)
+			every = "every " + seconds(c.NextS)
+			if c.NextS < c.Interval {
+				every += ", so that no more than " + seconds(c.Interval) + " is lost"
+			}
 		}
 		row("asked", "%s: %d stored, %d failed, %d refused in this attempt", every, c.Done, c.Failed, c.NotNow)
 		if c.Resumed > 0 {
