@@ -32,6 +32,7 @@ type rising struct {
 	steps   []riseOf
 	seen    sched.Time // up to then it is taken in
 	next    sched.Time
+	first   sched.TaskID // which rises next
 }
 
 type riseOf struct {
@@ -99,8 +100,8 @@ func (m *climbing) started(s *sched.State, t sched.TaskID) {
 			continue
 		}
 		for _, r := range l.steps {
-			if at := sched.Time(int64(r.held) - key); r.class == class && at > s.Now() {
-				l.next = min(l.next, at)
+			if at := sched.Time(int64(r.held) - key); r.class == class && at > s.Now() && at < l.next {
+				l.next, l.first = at, t
 			}
 		}
 	}
@@ -138,11 +139,11 @@ func (m *climbing) take(s *sched.State) {
 // findNext works out when the next of the running tasks rises.
 func (m *climbing) findNext(s *sched.State, l *rising) {
 	of := m.p.list.running.moves
-	l.seen, l.next = s.Now(), sched.Never
+	l.seen, l.next, l.first = s.Now(), sched.Never, sched.Nobody
 	for _, r := range l.steps {
 		walk := of.classes[r.class].list.DownFrom(int64(r.held) - int64(s.Now()))
-		if v, ok := walk.Next(); ok {
-			l.next = min(l.next, sched.Time(int64(r.held)-v.Rank))
+		if v, ok := walk.Next(); ok && sched.Time(int64(r.held)-v.Rank) < l.next {
+			l.next, l.first = sched.Time(int64(r.held)-v.Rank), v.Task
 		}
 	}
 }
@@ -168,6 +169,13 @@ func (m *climbing) watch(s *sched.State) sched.Time {
 			l.known = false
 			continue
 		}
+		if l.known && l.key == by.Key && l.classes == of.met && l.next > s.Now() && !slices.Contains(of.gone, l.first) {
+			l.seen = s.Now() // what has come since started takes in
+			if waits {
+				at = min(at, l.next)
+			}
+			continue
+		}
 		if !l.known || l.key != by.Key || l.classes != of.met {
 			l.known, l.key, l.classes, l.steps = true, by.Key, of.met, l.steps[:0]
 			for c := range of.classes {
@@ -180,11 +188,12 @@ func (m *climbing) watch(s *sched.State) sched.Time {
 				}
 			}
 		}
-		m.findNext(s, l) // always: a restored policy wakes when this one does
+		m.findNext(s, l)
 		if waits {
 			at = min(at, l.next)
 		}
 	}
+	of.gone = of.gone[:0]
 	return at
 }
 

@@ -294,7 +294,7 @@ func (p *plainConservative) Decide(r *sched.Round) {
 			for _, t := range p.waiting {
 				if b := p.booked[t]; b != nil && b.from > s.Now() {
 					delete(p.booked, t)
-					if !p.promise(s, t, b.from+1) { // it finds at least what it had
+					if !p.promise(s, t, b.from+1) || p.booked[t].from == b.from && sameNodes(p.booked[t].on, b.on) { // it finds at least what it had
 						p.booked[t] = b
 					}
 				}

@@ -35,12 +35,15 @@ type cell struct {
 type movers struct {
 	moving
 	classes []moverClass
-	met     int          // classes of which some task has run
-	sunk    []sched.Time // by node: when its ranks were worked out
-	walk    victimWalk
-	gaps    []gap   // by node, of this search
-	seen    []int32 // by node: the last search that looked at it
-	search  int32
+	met     int            // classes of which some task has run
+	gone    []sched.TaskID // that run no more, or are stopping, since the last decision; for climbing
+	notes   bool           // gone is kept
+
+	sunk   []sched.Time // by node: when its ranks were worked out
+	walk   victimWalk
+	gaps   []gap   // by node, of this search
+	seen   []int32 // by node: the last search that looked at it
+	search int32
 }
 
 type moverClass struct {

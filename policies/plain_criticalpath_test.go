@@ -539,7 +539,7 @@ func (p *PlainCriticalPath) reserveForOldest(r *sched.Round) {
 	for len(p.oldest) > 0 {
 		it := p.oldest[0]
 		t := it.Task
-		if r.Phase(t) != sched.Ready {
+		if r.Phase(t) != sched.Ready || it.Key != int64(r.FirstReady(t)) { // an edge that came with it may have blocked it: it was not ready then
 			p.oldest.Pop()
 			continue
 		}

@@ -30,9 +30,9 @@ type lessons struct {
 	sum   int64 // microseconds: those of a million tasks of a century fit
 }
 
-func (l *lessons) add(held time.Duration) {
-	l.count++
-	l.sum += held.Microseconds()
+func (l *lessons) add(held time.Duration, times int64) {
+	l.count += times
+	l.sum += times * held.Microseconds()
 }
 
 // level says where a prediction comes from.
@@ -73,11 +73,16 @@ func (p *predictor) pair(s *sched.State, t sched.TaskID) int32 {
 }
 
 // learn teaches that a task like t held its room for so long.
-func (p *predictor) learn(s *sched.State, t sched.TaskID, held time.Duration) {
+func (p *predictor) learn(s *sched.State, t sched.TaskID, held time.Duration) { p.add(s, t, held, 1) }
+
+// forget takes back what learn has taught.
+func (p *predictor) forget(s *sched.State, t sched.TaskID, held time.Duration) { p.add(s, t, held, -1) }
+
+func (p *predictor) add(s *sched.State, t sched.TaskID, held time.Duration, times int64) {
 	i := p.pair(s, t)
-	p.byKind[i].add(held)
-	p.ofTenant[s.Class(t).Tenant].add(held)
-	p.all.add(held)
+	p.byKind[i].add(held, times)
+	p.ofTenant[s.Class(t).Tenant].add(held, times)
+	p.all.add(held, times)
 }
 
 // predict returns the mean of the first level that knows enough, in whole microseconds, and 0 where none does.

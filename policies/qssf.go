@@ -9,7 +9,7 @@ import (
 )
 
 // QSSF is quasi-shortest-service-first of Helios (Hu et al., SC 2021, section 4.2): shortest job first by GPUs x predicted run time, so that no
-// estimates by users are needed; tasks run to their end. The prediction is made when a task is first ready, from what had ended before.
+// estimates by users are needed; tasks run to their end. The prediction is made from what had ended before the task was first ready.
 //
 // Where we differ: Helios blends a rolling estimate (jobs of the user with a like name, recent ones more) with gradient-boosted trees trained on
 // months of logs. Here it is the mean time that done tasks have held, first of the same tenant and kind, else of the tenant, else of all, else,
@@ -18,14 +18,16 @@ type QSSF struct {
 	List
 	predictor predictor
 	predicted []time.Duration // by TaskID; noPrediction: its estimate counts
+	done      []sched.TaskID  // what has been learnt, in the order of the ends
 
-	ended []sched.TaskID // done at the present instant: not learnt yet
-	at    sched.Time     // of ended
 	past  []sched.TaskID // tasks told by JobArrived that are done already: the policy comes to a run that has a past
 	known []sched.TaskID // likewise, those that have been ready
 }
 
-const noPrediction time.Duration = -1
+const (
+	noPrediction time.Duration = -1
+	notYet       time.Duration = -2 // it has not been ready
+)
 
 // NewQSSF returns the policy. A level of the prediction needs so many samples.
 func NewQSSF(place Place, skip bool, samples int64) *QSSF {
@@ -53,7 +55,7 @@ func (p *QSSF) Observe(s *sched.State, e sched.Event) {
 	switch e.Kind {
 	case sched.JobArrived:
 		for len(p.predicted) < s.Known() {
-			p.predicted = append(p.predicted, noPrediction)
+			p.predicted = append(p.predicted, notYet)
 		}
 		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 			switch o := s.Outcome(t); {
@@ -66,38 +68,46 @@ func (p *QSSF) Observe(s *sched.State, e sched.Event) {
 	case sched.Started:
 	case sched.TaskReady:
 		p.recall(s)
-		if s.FirstReady(e.Task) == s.Now() {
-			p.predict(s, e.Task, s.Now())
+		if p.predicted[e.Task] == notYet {
+			p.predict(s, e.Task)
 		}
+	case sched.TaskBlocked: // by an edge that came with it: it has not been ready yet
+		p.recall(s)
+		p.predicted[e.Task] = notYet
 	case sched.Finished:
 		p.recall(s)
-		p.learn(s, s.Now())
-		p.ended, p.at = append(p.ended, e.Task), s.Now()
+		p.learn(s, e.Task)
 	default:
 		p.recall(s)
 	}
 	p.List.Observe(s, e)
 }
 
-// learn teaches what had ended before a time.
-func (p *QSSF) learn(s *sched.State, before sched.Time) {
-	if len(p.ended) == 0 || p.at >= before {
-		return
-	}
-	for _, t := range p.ended {
-		p.predictor.learn(s, t, s.Outcome(t).Held)
-	}
-	p.ended = p.ended[:0]
+func (p *QSSF) learn(s *sched.State, t sched.TaskID) {
+	p.predictor.learn(s, t, s.Outcome(t).Held)
+	p.done = append(p.done, t)
 }
 
-// predict predicts for a task that is ready for the first time.
-func (p *QSSF) predict(s *sched.State, t sched.TaskID, ready sched.Time) {
-	p.learn(s, ready)
+// predict predicts from what had ended before t was first ready, whenever that is told: it may have been held since, or a decision window
+// may have been open. So the prediction follows from the State.
+func (p *QSSF) predict(s *sched.State, t sched.TaskID) {
+	ready := s.FirstReady(t)
+	i := len(p.done)
+	for ; i > 0; i-- {
+		o := s.Outcome(p.done[i-1])
+		if o.End < ready {
+			break
+		}
+		p.predictor.forget(s, p.done[i-1], o.Held)
+	}
 	run, from := p.predictor.predict(s, t)
 	if from == unknown {
 		run = noPrediction
 	}
 	p.predicted[t] = run
+	for _, u := range p.done[i:] {
+		p.predictor.learn(s, u, s.Outcome(u).Held)
+	}
 }
 
 // recall goes through the past of a run to which the policy has come late, in its order.
@@ -109,25 +119,21 @@ func (p *QSSF) recall(s *sched.State) {
 	slices.SortStableFunc(p.past, func(a, b sched.TaskID) int { return cmp.Compare(end(a), end(b)) })
 	slices.SortStableFunc(p.known, func(a, b sched.TaskID) int { return cmp.Compare(s.FirstReady(a), s.FirstReady(b)) })
 	i := 0
-	learn := func(before sched.Time) {
-		for ; i < len(p.past) && end(p.past[i]) < before; i++ {
-			p.predictor.learn(s, p.past[i], s.Outcome(p.past[i]).Held)
-		}
-	}
 	for _, t := range p.known {
-		learn(s.FirstReady(t))
-		p.predict(s, t, s.FirstReady(t))
+		for ; i < len(p.past) && end(p.past[i]) < s.FirstReady(t); i++ {
+			p.learn(s, p.past[i])
+		}
+		p.predict(s, t)
 	}
-	learn(s.Now())
-	for ; i < len(p.past); i++ {
-		p.ended, p.at = append(p.ended, p.past[i]), s.Now()
+	for _, t := range p.past[i:] {
+		p.learn(s, t)
 	}
 	p.past, p.known = p.past[:0], p.known[:0]
 }
 
 var qssfEntry = Entry{
 	Name: "qssf", Summary: "Quasi-shortest-service-first: sjf by GPUs x run time as predicted from the past.", Placed: true, Starves: true,
-	About: "A task's run time is predicted, when it is first ready, as the mean of the done tasks of its tenant and kind, else of its tenant, else of all, else by its " +
+	About: "A task's run time is predicted as the mean of the tasks done before it was first ready: those of its tenant and kind, else of its tenant, else of all, else by its " +
 		"estimate. The least predicted GPU time (core time without GPUs) goes first; tasks run to their end. Long and large tasks may starve.",
 	Source: "Hu, Sun, Yan, Wen & Zhang, Characterization and prediction of deep learning workloads in large-scale GPU datacenters (Helios), SC 2021, section 4.2.",
 	Params: []Param{{Name: "samples", Default: "1", About: "done tasks that a level of the prediction needs"}, skipParam},

@@ -2,12 +2,14 @@ package policies_test
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"strconv"
 	"testing"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
 )
 
@@ -90,6 +92,26 @@ func meanWait(t testing.TB, w *traces.Workload, nodes []sched.NodeSpec, policy s
 		sum += o.Wait().Seconds()
 	}
 	return sum / float64(len(w.Tasks))
+}
+
+// TestQSSFPredictsBehindADecisionWindow: a task is told a moment after it was submitted, and its run time is predicted all the same.
+// Without predictions the wait is four times as long.
+func TestQSSFPredictsBehindADecisionWindow(t *testing.T) {
+	w := repeated(t, 3000, 0.95)
+	nodes := machines(8, 64, 8)
+	c := config(w, nodes, build(t, "qssf")(), nil)
+	at := simulate(t, c)
+	c = config(w, nodes, build(t, "qssf")(), nil)
+	c.Window = &sim.Window{Min: 50 * time.Millisecond, Max: 50 * time.Millisecond}
+	behind := simulate(t, c)
+	var sums [2]float64
+	for id := range w.Tasks {
+		sums[0] += at.Outcome(sched.TaskID(id)).Wait().Seconds()
+		sums[1] += behind.Outcome(sched.TaskID(id)).Wait().Seconds()
+	}
+	if math.Abs(sums[1]/sums[0]-1) > 0.2 {
+		t.Errorf("tasks wait %.0f s in all, %.0f s behind a window of 50 ms", sums[0], sums[1])
+	}
 }
 
 func TestOfRepeatedJobsQSSFKnowsNearlyAsMuchAsIfItWereTold(t *testing.T) {

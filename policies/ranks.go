@@ -175,6 +175,9 @@ func (q *ranks) unlist(r *ranked) {
 	case r.leaving:
 	case q.moves != nil:
 		q.moves.classes[r.class].list.Remove(r.key, r.task)
+		if q.moves.notes {
+			q.moves.gone = append(q.moves.gone, r.task)
+		}
 	default:
 		q.order.Remove(r.rank, r.task)
 	}

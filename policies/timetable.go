@@ -139,6 +139,22 @@ func (tt *timetable) book(s *sched.State, d sched.DemandID, on []sched.Placement
 	}
 }
 
+// othersKeep takes the GPUs of a running task that others hold too from its end on, for they are not free then, and reports whether there are any.
+func (tt *timetable) othersKeep(s *sched.State, on []sched.Placement, end sched.Time) bool {
+	kept := false
+	for i := range on {
+		p := &on[i]
+		if !s.Room().Shared(p.Node) || len(tt.devs[p.Node]) > 0 { // of devices that are told apart it is known how much is booked
+			continue
+		}
+		if twice := bits.OnesCount64(uint64(p.GPUs & bookedTwice(s.Room(), p.Node))); twice > 0 {
+			tt.nodes[p.Node].Add(int64(end), skyline.Ever, skyline.Amount{0, 0, -int64(twice)})
+			kept = true
+		}
+	}
+	return kept
+}
+
 // short reports whether more is promised of a node, between two times, than there is.
 func (tt *timetable) short(n sched.NodeID, from, to sched.Time) bool {
 	if low := tt.nodes[n].Low(int64(from), int64(to)); min(low[0], low[1], low[2]) < 0 {

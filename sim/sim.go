@@ -632,6 +632,11 @@ func (a allowance) on(est time.Duration) time.Duration {
 // ended writes the fact of a scheduled end.
 func (r *run) ended(e end, ev *sched.Event) {
 	t := e.task
+	if r.plain && e.attempt == 1 {
+		// Nothing but the run has passed since its start, and that is at hand, where the table of run times is not.
+		ev.Set(sched.Finished, t, 0, 1, e.at.Sub(r.k.StartedAt(t)))
+		return
+	}
 	ev.Set(sched.Finished, t, 0, e.attempt, r.Workload.Run[t])
 	saver := (*saver)(nil)
 	if r.m != nil {

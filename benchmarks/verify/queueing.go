@@ -428,7 +428,7 @@ func lawOf(r row) (law, string, error) {
 }
 
 // mg1Preemptive holds a single server under preemptive policies against their formulas: rr by slices against processor sharing, las by quanta against
-// foreground-background, both of a twentieth of the mean service; sjf that preempts against PSJF; and gittins, told the law, against
+// foreground-background, both of a hundredth of the mean service; sjf that preempts against PSJF; and gittins, told the law, against
 // foreground-background too, which is optimal where the hazard falls (Aalto, Ayesta & Righter 2009). A slice costs two batches, so there are fewer jobs
 // than in mg1, and no loads beyond 0.8 by slices.
 func mg1Preemptive(b *bench) error {
@@ -448,10 +448,12 @@ func mg1Preemptive(b *bench) error {
 		if b.opt.Short && rho > 0.6 {
 			continue
 		}
-		s, sliced := size{reps: 5, jobs: 200_000, level: 0.95}, size{reps: 5, jobs: 100_000, level: 0.95}
+		s := size{reps: 5, jobs: 200_000, level: 0.95}
+		sliced := s
+		slice := "10ms"
 		if b.opt.Short {
 			s = size{reps: 10, jobs: 20_000, level: 0.999, rel: 0.05}
-			sliced = size{reps: 10, jobs: 5_000, level: 0.999, rel: 0.05}
+			slice, sliced = "50ms", size{reps: 10, jobs: 5_000, level: 0.999, rel: 0.05}
 		}
 		of := func(policy string, s size) looked {
 			return looked{queue{kind, 1, rho, policy, 0}, fmt.Sprintf("%s, load %g, %s", title, rho, policy), s, nil}
@@ -459,8 +461,8 @@ func mg1Preemptive(b *bench) error {
 		err = b.judge(of("sjf{preempt=true}", s), "mean response, s", psjf, meanResponse, s.level, relMean)
 		if rho <= 0.8 {
 			err = errors.Join(err,
-				b.judge(of("rr{quantum=50ms}", sliced), "mean response under processor sharing, s", ps, meanResponse, s.level, relMean),
-				b.judge(of("las{quantum=50ms}", sliced), "mean response, s", las, meanResponse, s.level, relMean),
+				b.judge(of("rr{quantum="+slice+"}", sliced), "mean response under processor sharing, s", ps, meanResponse, s.level, relMean),
+				b.judge(of("las{quantum="+slice+"}", sliced), "mean response, s", las, meanResponse, s.level, relMean),
 			)
 			if kind == h2 {
 				err = errors.Join(err, b.judge(of("gittins{distribution=h2:1/4}", sliced), "mean response, s", las, meanResponse, s.level, relMean))

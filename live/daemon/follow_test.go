@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -76,6 +77,13 @@ func TestAFollowerHasTheDaemonsHistoryAlsoAcrossARestart(t *testing.T) {
 	d.submit(`{"job":"two","tasks":[{"id":"y","command":"true"},{"id":"z","command":"true"}]}`)
 	d.wait("all")
 	m.catchUp(t, d)
+	d.mu.RLock()
+	last := d.kernel.Now()
+	d.mu.RUnlock()
+	for tries := 0; m.k.Now() < last && tries < 1000; tries++ { // the last batch may not be stored yet
+		time.Sleep(10 * time.Millisecond)
+		m.catchUp(t, d)
+	}
 	if m.differed {
 		t.Error("the orders that were read are not those that the same policy gives")
 	}

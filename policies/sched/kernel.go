@@ -796,6 +796,13 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	}
 	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
 	d := &k.tb.Demands[dem]
+	if d.Gang > 1 && len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
+		if k.room.FitsOn(dem, 0, d.Gang) < d.Gang {
+			return false
+		}
+		k.startFitting(t, dem, k.room.plan(dem), 0)
+		return true
+	}
 	if d.Gang > 1 || k.quotas != nil {
 		on, ok := k.room.FirstFit(dem, k.first[:0])
 		k.first = on[:0]
