@@ -190,9 +190,10 @@ func (d *Daemon) sweep(ctx context.Context) {
 	}
 	tick := time.NewTicker(time.Minute) // for what was cancelled while it waited
 	defer tick.Stop()
-	for {
+	for looks := 0; ; {
 		var over []sched.TaskID
 		d.mu.RLock()
+		changed := d.changed
 		for t := range d.saved {
 			if ph := d.kernel.Phase(t); ph.Over() && ph != sched.Failed {
 				over = append(over, t)
@@ -205,18 +206,19 @@ func (d *Daemon) sweep(ctx context.Context) {
 			delete(d.saved, t)
 			d.mu.Unlock()
 		}
-		select {
-		case <-d.swept:
-			// The end that woke it may not be in the state yet.
-			d.mu.RLock()
-			changed := d.changed
-			d.mu.RUnlock()
+		if looks > 0 { // the end that woke it may not be in the state yet, and the next batches may be about others
+			looks--
 			select {
 			case <-changed:
 			case <-time.After(time.Second):
 			case <-ctx.Done():
 				return
 			}
+			continue
+		}
+		select {
+		case <-d.swept:
+			looks = 10
 		case <-tick.C:
 		case <-ctx.Done():
 			return
