@@ -97,6 +97,11 @@ type run struct {
 	taskFail map[taskAttempt]time.Duration
 	in       []sched.Event
 	stops    []sched.Event // reports of the last decision's stops
+	now      sched.Time    // of the last batch
+	next     int           // first task that has not been told of
+	arrival  sched.Time    // when that one is submitted; Never if there is none
+	last     sched.Time    // the latest time that a batch may have
+	bare     bool          // no model, no scripted fault, and nobody who looks on: what happens is arrivals, ends and the policy's wishes
 	lostGPU  float64
 	lostCPU  float64
 	stager   *stager // nil without Config.Staging
@@ -296,13 +301,17 @@ const maxIdle = 100_000
 func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 
 func (r *run) loop(ctx context.Context) error {
-	next, total := 0, len(r.tb.Tasks)
-	arrival := r.submit(0)
-	now, same := sched.Time(math.MinInt64), 0
+	total := len(r.tb.Tasks)
+	same, instant := 0, sched.Time(math.MinInt64) // batches of one instant
+	r.now, r.arrival, r.last = math.MinInt64, r.submit(0), min(r.Horizon, sched.Never-1)
+	r.bare = len(r.faults) == 0 && r.m == nil && r.window == nil && r.elastic == nil && r.Tenants == nil && r.WaitParts == nil && r.Tap == nil
 	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
 	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
-	last := min(r.Horizon, sched.Never-1)
 	for {
+		if r.bare {
+			r.calm()
+		}
+		now := r.now
 		at := sched.Never
 		if len(r.stops) > 0 {
 			at = now
@@ -310,7 +319,7 @@ func (r *run) loop(ctx context.Context) error {
 			for r.cut && !r.ends.empty() && !r.runs(r.ends.top()) {
 				r.ends.pop()
 			}
-			at = min(r.ends.next(), arrival)
+			at = min(r.ends.next(), r.arrival)
 			if len(r.faults) > 0 {
 				at = min(at, r.faults[0].At)
 			}
@@ -323,16 +332,19 @@ func (r *run) loop(ctx context.Context) error {
 		}
 		cut := at // what has happened by then is in the batch
 		if r.window != nil && at != sched.Never {
-			at, cut = r.window.settle(r, at, next)
+			at, cut = r.window.settle(r, at, r.next)
 		}
-		if at > last || next == total && r.k.Open() == 0 {
+		if at > r.last || r.next == total && r.k.Open() == 0 {
 			break
 		}
 		if at < r.k.Now() {
 			at, cut = r.k.Now(), r.k.Now() // a fault scripted before the first submit
 		}
 		if at > now {
-			now, same = at, 0
+			now, r.now = at, at
+		}
+		if now != instant {
+			instant, same = now, 0
 		} else if same++; same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
 		}
@@ -341,7 +353,7 @@ func (r *run) loop(ctx context.Context) error {
 				unacted++
 				idle++
 			}
-			if r.acted || r.k.Running() > 0 || next < total {
+			if r.acted || r.k.Running() > 0 || r.next < total {
 				idle = 0
 			} else if idle > maxIdle {
 				break // what breaks and is repaired goes on for ever, and starts nothing
@@ -358,7 +370,7 @@ func (r *run) loop(ctx context.Context) error {
 				return err
 			}
 			if r.Progress != nil {
-				r.Progress(next-r.k.Open(), total)
+				r.Progress(r.next-r.k.Open(), total)
 			}
 		}
 		r.batches++
@@ -403,12 +415,8 @@ func (r *run) loop(ctx context.Context) error {
 		if r.m != nil {
 			r.m.changes(now, cut)
 		}
-		for arrival <= cut && next < total {
-			first, job := next, r.tb.Tasks[next].Job
-			for next++; next < total && r.tb.Tasks[next].Job == job && r.tb.Tasks[next].Submit <= cut; next++ {
-			}
-			r.fact().Set(sched.JobArrived, sched.TaskID(first), int32(next-first), 0, 0)
-			arrival = r.submit(next)
+		if r.arrival <= cut {
+			r.arrive(cut)
 		}
 		r.series.until(now, &r.k.State)
 		r.frag.until(now, &r.k.State)
@@ -424,43 +432,11 @@ func (r *run) loop(ctx context.Context) error {
 		if r.elastic != nil {
 			r.elastic.carry(now, out)
 		}
-		for i := range out {
-			switch c := &out[i]; c.Kind {
-			case sched.Start:
-				if c.Attempt == 1 && r.plain {
-					r.acted = true
-					r.ends.push(end{now.Add(r.Workload.Run[c.Task]), c.Task, 1})
-				} else {
-					r.begin(now, c)
-				}
-			case sched.Stop:
-				r.cut = true
-				if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
-					continue // the loss of its last node ended it in the same batch
-				}
-				r.acted = true
-				if r.window != nil && r.window.over(c.Task, now) {
-					continue // it had ended before the order: that is told
-				}
-				if r.m != nil && r.m.saver != nil && r.lost[c.Task] != c.Attempt {
-					if ev, ok := r.m.saver.stop(now, c); ok {
-						r.stops = append(r.stops, ev)
-					}
-					continue
-				}
-				r.stops = append(r.stops, r.stopped(now, c))
-			case sched.Checkpoint:
-				if r.m != nil && r.m.saver != nil {
-					r.m.saver.order(now, c)
-					continue
-				}
-				r.stops = append(r.stops, sched.Event{Kind: sched.CheckpointDone, Task: c.Task, Attempt: c.Attempt, Done: r.workDone(now, c.Task)})
-			}
-		}
+		r.carryOut(now, out)
 	}
-	end := now
+	end := r.now
 	if r.Horizon != sched.Never {
-		end = max(now, r.Horizon)
+		end = max(end, r.Horizon)
 	}
 	r.series.until(end, &r.k.State)
 	r.frag.until(end, &r.k.State)
@@ -468,6 +444,92 @@ func (r *run) loop(ctx context.Context) error {
 		r.Progress(total, total)
 	}
 	return nil
+}
+
+// calm runs batches as the loop does, as long as they are made of arrivals, ends and wishes of the policy, at instants of their own; what is not so simple it
+// leaves to the loop, and from time to time it lets the loop look after the run.
+func (r *run) calm() {
+	for total := len(r.tb.Tasks); len(r.stops) == 0; {
+		for r.cut && !r.ends.empty() && !r.runs(r.ends.top()) {
+			r.ends.pop()
+		}
+		at := min(r.ends.next(), r.arrival)
+		if wake, ok := r.k.NextWake(); ok {
+			at = min(at, wake)
+		}
+		if at <= r.now || at > r.last || r.batches&1023 == 0 || r.next == total && r.k.Open() == 0 {
+			return
+		}
+		r.now = at
+		r.batches++
+		r.in = r.in[:0]
+		for r.ends.next() == at {
+			if e := r.ends.pop(); !r.cut || r.runs(e) {
+				r.ended(e, r.fact())
+			}
+		}
+		if r.arrival <= at {
+			r.arrive(at)
+		}
+		r.series.until(at, &r.k.State)
+		r.frag.until(at, &r.k.State)
+		r.carryOut(at, r.k.Step(at, r.in))
+	}
+}
+
+// arrive tells of the jobs that are submitted up to a time, task after task of one job together.
+func (r *run) arrive(cut sched.Time) {
+	for next := r.next; next < len(r.tb.Tasks); {
+		first := &r.tb.Tasks[next]
+		if first.Submit > cut {
+			break
+		}
+		for next++; next < len(r.tb.Tasks); next++ {
+			if t := &r.tb.Tasks[next]; t.Job != first.Job || t.Submit > cut {
+				break
+			}
+		}
+		r.fact().Set(sched.JobArrived, sched.TaskID(r.next), int32(next-r.next), 0, 0)
+		r.next = next
+	}
+	r.arrival = r.submit(r.next)
+}
+
+// carryOut does what a decision orders.
+func (r *run) carryOut(now sched.Time, out []sched.Command) {
+	for i := range out {
+		switch c := &out[i]; c.Kind {
+		case sched.Start:
+			if c.Attempt == 1 && r.plain {
+				r.acted = true
+				r.ends.push(end{now.Add(r.Workload.Run[c.Task]), c.Task, 1})
+			} else {
+				r.begin(now, c)
+			}
+		case sched.Stop:
+			r.cut = true
+			if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
+				continue // the loss of its last node ended it in the same batch
+			}
+			r.acted = true
+			if r.window != nil && r.window.over(c.Task, now) {
+				continue // it had ended before the order: that is told
+			}
+			if r.m != nil && r.m.saver != nil && r.lost[c.Task] != c.Attempt {
+				if ev, ok := r.m.saver.stop(now, c); ok {
+					r.stops = append(r.stops, ev)
+				}
+				continue
+			}
+			r.stops = append(r.stops, r.stopped(now, c))
+		case sched.Checkpoint:
+			if r.m != nil && r.m.saver != nil {
+				r.m.saver.order(now, c)
+				continue
+			}
+			r.stops = append(r.stops, sched.Event{Kind: sched.CheckpointDone, Task: c.Task, Attempt: c.Attempt, Done: r.workDone(now, c.Task)})
+		}
+	}
 }
 
 // submit returns when task t is submitted, Never behind the last.
