@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -246,6 +247,15 @@ func TestThePolicyLearnsHowLongRestoringTookAndIsToldOnce(t *testing.T) {
 				facts++
 			}
 		}
+	}
+	// Not by two reports before the first is a fact either.
+	d.mu.Lock()
+	delete(d.restored, attemptKey{0, 2})
+	same := local.Event{Kind: local.Noted, Task: 0, Attempt: 2, Saved: &local.Saved{Resumed: 1, Restored: true, RestoreS: 1}}
+	first, second := len(d.tellRestored(&same)), len(d.tellRestored(&same))
+	d.mu.Unlock()
+	if first != 1 || second != 0 {
+		t.Errorf("told %d times, and then %d times more", first, second)
 	}
 	if again, _ := told(); again != cost || facts != 1 {
 		t.Errorf("it was told %d times: %v, and before %v", facts, again, cost)

@@ -12,8 +12,8 @@ import (
 // Why a task waits is said in words, with the numbers.
 func TestEveryReasonToWaitIsSaidWithItsNumbers(t *testing.T) {
 	d := serve(t, t.TempDir())
-	one, half, two := 1.0, 0.5, int64(2)
-	for _, q := range []Quota{{Tenant: "blue", CPU: &one}, {Queue: "few", Tasks: &two}, {Tenant: "red", GPUs: &half}} {
+	one, half, two, single := 1.0, 0.5, int64(2), int64(1)
+	for _, q := range []Quota{{Tenant: "blue", CPU: &one}, {Queue: "few", Tasks: &two}, {Tenant: "red", GPUs: &half}, {Tenant: "green", Tasks: &single}} {
 		if err := d.SetQuota(t.Context(), Who{0}, q); err != nil {
 			t.Fatal(err)
 		}
@@ -70,6 +70,12 @@ func TestEveryReasonToWaitIsSaidWithItsNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	says("9", "A user holds it: `schedlab live release 9` lets it go\\.")
+	d.cancel("8")
+	for range 2 {
+		d.submit(task(`,"cpu":0.1`) + `,"tenant":"green"}`)
+	}
+	waitState(t, d, "10", "running")
+	says("11", `It asks for 0\.1 cpu and .*\. The quota of tenant "green" is 1 tasks at a time, and so many run\.`)
 	d.cancel("1/u")
 	says("1/u", `It was cancelled\.`)
 	says("1/v", `It comes after 1/u, which is dropped\.`)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -320,7 +321,7 @@ func TestAJobSaysWhenItHasRestoredItsWork(t *testing.T) {
 	}
 	b.Stop(1, 1, Stop{Reason: "cancelled"})
 	e := b.end()
-	s.Attempt = 2
+	s.Attempt, s.Checkpoint.Every = 2, time.Hour
 	b.start(s)
 	b.want(Ready)
 	opened := time.Now()
@@ -330,10 +331,34 @@ func TestAJobSaysWhenItHasRestoredItsWork(t *testing.T) {
 		t.Errorf("noted %+v", got)
 	}
 	// What came before is no work.
+	b.Checkpoint(1, 2)
 	more := b.wantNoted(func(s *Saved) bool { return s.Done == 1 })
 	if worked := more.Work - got.Work; worked < 0 || worked > more.At.Sub(opened)-300*time.Millisecond {
 		t.Errorf("%v of work, and before %+v", worked, got)
 	}
 	b.Stop(1, 2, Stop{Reason: "cancelled"})
 	b.end()
+}
+
+// A request that is due while a checkpoint is still being stored is made once that is over, not an interval later.
+func TestARequestThatIsDueDuringASaveFollowsIt(t *testing.T) {
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGUSR1)
+	defer signal.Stop(heard)
+	k := &keeper{c: &Checkpoint{Every: time.Hour}, roots: func() []int { return []int{os.Getpid()} }, done: make([]bool, 1), saving: true}
+	k.quiet.L = &k.mu
+	k.timer = time.AfterFunc(time.Hour, k.tick)
+	defer k.timer.Stop()
+	k.tick()
+	select {
+	case <-heard:
+		t.Fatal("it was asked while a checkpoint was being stored")
+	case <-time.After(20 * time.Millisecond):
+	}
+	k.save() // of which nothing is left
+	select {
+	case <-heard:
+	case <-time.After(10 * time.Second):
+		t.Error("it was not asked")
+	}
 }
