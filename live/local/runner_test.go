@@ -453,11 +453,15 @@ func TestTheLogIsRotatedAndAFullDiskNeverBlocksTheCommand(t *testing.T) {
 	if e.Exit.Code != 0 || e.Exit.DroppedLines != 0 {
 		t.Errorf("exit %+v", e.Exit)
 	}
+	began := time.Now()
 	l := openLog("/dev/full", 1<<20, 1)
 	for range 10 {
 		if n, err := l.Write([]byte("a line\n")); n != 7 || err != nil {
 			t.Fatalf("a write to a full disk returned %d, %v", n, err)
 		}
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("a full disk held the command up for %v", took)
 	}
 	if dropped := l.close(); dropped != 10 {
 		t.Errorf("%d lines were counted as dropped, want 10", dropped)
