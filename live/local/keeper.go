@@ -257,7 +257,7 @@ func (k *keeper) interval() time.Duration {
 		return max(sched.CheckpointInterval(hold, k.c.MTBF), 100*time.Millisecond)
 	}
 	if failpoint.Naive("lazy") {
-		return 10 * k.c.Every
+		return 100 * k.c.Every
 	}
 	return k.c.Every
 }
