@@ -1,7 +1,7 @@
 // Command live measures the live mode on this machine: submissions, no-op jobs from start to end, an idle daemon, and a queue of 100,000
 // jobs; the no-op jobs also under task-spooler and Slurm where those are installed. It prints a Markdown table.
 //
-//	go run ./benchmarks/live [-program bin/schedlab] [-short] [-noops]
+//	go run ./benchmarks/live [-program bin/schedlab] [-short] [-noops] [-readme benchmarks/live/README.md]
 //
 // The daemon's state is in a temporary folder (-dir says where: a disk, not a RAM disk, since every acceptance is synced). A load average
 // stands beside each figure: on a busy machine compare the ratios only.
@@ -37,6 +37,7 @@ func main() {
 	flag.StringVar(&o.dir, "dir", "", "where to keep the state (default: a temporary folder)")
 	flag.BoolVar(&o.short, "short", false, "a tenth of everything")
 	flag.BoolVar(&o.noops, "noops", false, "only the no-op jobs under schedlab, five times")
+	flag.StringVar(&o.readme, "readme", "", "also put the table into this file, in the place of the one there")
 	flag.Parse()
 	if err := bench(context.Background(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "live:", err)
@@ -45,8 +46,8 @@ func main() {
 }
 
 type options struct {
-	program, dir string
-	short, noops bool
+	program, dir, readme string
+	short, noops         bool
 }
 
 // row is one figure: what it is, with its bound where there is one.
@@ -70,6 +71,32 @@ func (r *report) add(what string, v float64, unit string, bound float64, atLeast
 	}
 	r.rows = append(r.rows, x)
 	fmt.Fprintf(os.Stderr, "%s: %s %s (load %s)\n", what, x.got, x.verdict, x.load)
+}
+
+const tableHead = "| figure | measured | promised | | load average |\n"
+
+// table returns the figures in Markdown.
+func (r *report) table() string {
+	var b strings.Builder
+	b.WriteString(tableHead + "|---|---:|---:|---|---:|\n")
+	for _, x := range r.rows {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s |\n", x.what, x.got, x.bound, x.verdict, x.load)
+	}
+	return b.String()
+}
+
+// rewrite puts the table into a file, in the place of the one that is there.
+func rewrite(path, table string) error {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	before, rest, ok := strings.Cut(string(text), tableHead)
+	if !ok {
+		return fmt.Errorf("%s has no table of these figures", path)
+	}
+	_, after, _ := strings.Cut(rest, "\n\n")
+	return os.WriteFile(path, []byte(before+table+"\n"+after), 0o644)
 }
 
 func number(v float64) string {
@@ -114,13 +141,13 @@ func bench(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	fmt.Printf("%d cores, %s\n\n| figure | measured | promised | | load average |\n|---|---:|---:|---|---:|\n", runtime.NumCPU(), runtime.Version())
-	missed := false
-	for _, x := range r.rows {
-		fmt.Printf("| %s | %s | %s | %s | %s |\n", x.what, x.got, x.bound, x.verdict, x.load)
-		missed = missed || x.verdict == "MISSED"
+	fmt.Printf("%d cores, %s\n\n%s", runtime.NumCPU(), runtime.Version(), r.table())
+	if o.readme != "" {
+		if err := rewrite(o.readme, r.table()); err != nil {
+			return err
+		}
 	}
-	if missed {
+	if slices.ContainsFunc(r.rows, func(x row) bool { return x.verdict == "MISSED" }) {
 		return errors.New("a promise was not kept")
 	}
 	return nil

@@ -203,7 +203,7 @@ func addCompletions(root *cobra.Command) {
 		"live cancel": jobsIn("open", false), "live hold": jobsIn("open", false), "live release": jobsIn("held", false), "live preempt": jobsIn("running", false),
 		"live retry": jobsIn("failed,dropped", false), "live update": jobsIn("open", false), "live export": jobsIn("done", false),
 		"live drain": ask(nodeWords), "live undrain": ask(nodeWords), "live policy set": policyWords(false), "policy show": policyWords(false),
-		"live notify": oneOf([]string{"checkpoint_done", "not_now", "progress="}, false),
+		"live notify": oneOf([]string{"checkpoint_done", "not_now", "restored", "progress="}, false),
 	}
 	flags := map[string]cobra.CompletionFunc{
 		"live serve --policy": policyWords(false), "run --policy": policyWords(false), "compare --policies": policyWords(true),

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/schedlab/schedlab/live/api"
 	"github.com/schedlab/schedlab/live/daemon"
 )
 
@@ -27,8 +28,14 @@ func actCommand(action, short, long string) *cobra.Command {
 				return err
 			}
 			if recurrence {
-				if _, err := c.EndRecurrence(cmd.Context(), args[0]); err != nil {
+				ended, err := c.EndRecurrence(cmd.Context(), args[0])
+				if err != nil {
 					return refused(err)
+				}
+				for _, id := range ended {
+					if output != "json" {
+						_, _ = fmt.Fprintf(cmd.OutOrStdout(), "%d recurs no more\n", id)
+					}
 				}
 			}
 			done, err := c.Act(cmd.Context(), daemon.Action(action), args[0])
@@ -93,6 +100,16 @@ func livePolicyCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	var output string
+	show := func(cmd *cobra.Command, name string) error {
+		return toStdout(cmd, func(w io.Writer) error {
+			if output == "json" {
+				return writeJSON(w, api.Policy{Policy: name})
+			}
+			_, err := fmt.Fprintln(w, name)
+			return err
+		})
+	}
 	get := &cobra.Command{
 		Use: "get", Short: "Show the policy", Long: "Prints the policy in force.", Example: "  schedlab live policy get", Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -104,8 +121,7 @@ func livePolicyCommand() *cobra.Command {
 			if err != nil {
 				return refused(err)
 			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), name)
-			return err
+			return show(cmd, name)
 		},
 	}
 	set := &cobra.Command{
@@ -116,20 +132,27 @@ func livePolicyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return refused(c.SetPolicy(cmd.Context(), args[0]))
+			if err := c.SetPolicy(cmd.Context(), args[0]); err != nil || output != "json" {
+				return refused(err)
+			}
+			return show(cmd, args[0])
 		},
+	}
+	for _, c := range []*cobra.Command{get, set} {
+		outputFlag(c, &output, "table", "json")
 	}
 	cmd.AddCommand(get, set)
 	return cmd
 }
 
 func liveExportCommand() *cobra.Command {
-	var out string
+	var out, output string
 	cmd := &cobra.Command{
 		Use:   "export [JOBS]",
 		Short: "Write what has been run as a trace",
 		Long: `Writes the tasks that are done as a native CSV trace with their true run times,
-for the simulator: which policy would have served this queue best?`,
+for the simulator: which policy would have served this queue best? With -o json
+as native JSON lines.`,
 		Example: "  schedlab live export | schedlab compare - --cluster '1x(8cpu,4xA100)'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -137,9 +160,11 @@ for the simulator: which policy would have served this queue best?`,
 			if err != nil {
 				return err
 			}
-			return refused(writeTo(cmd, out, func(w io.Writer) error { return c.Export(cmd.Context(), w, strings.Join(args, "")) }))
+			format := map[string]string{"csv": "csv", "json": "jsonl"}[output]
+			return refused(writeTo(cmd, out, func(w io.Writer) error { return c.Export(cmd.Context(), w, strings.Join(args, ""), format) }))
 		},
 	}
+	outputFlag(cmd, &output, "csv", "json")
 	cmd.Flags().StringVar(&out, "out", "", "the file (packed if it ends in .gz or .zst; default: standard output)")
 	return cmd
 }

@@ -50,7 +50,8 @@ func drainCommand(on bool) *cobra.Command {
 	if !on {
 		use, short, long = "undrain", "Start jobs on this machine again", "Opens a drained node to new starts."
 	}
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use: use + " [NODE]", Short: short, Long: long, Example: "  schedlab live " + use, Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := client()
@@ -61,10 +62,17 @@ func drainCommand(on bool) *cobra.Command {
 			if err != nil {
 				return refused(err)
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d running\n", s.Running)
-			return err
+			return toStdout(cmd, func(w io.Writer) error {
+				if output == "json" {
+					return writeJSON(w, s)
+				}
+				_, err = fmt.Fprintf(w, "%d running\n", s.Running)
+				return err
+			})
 		},
 	}
+	outputFlag(cmd, &output, "table", "json")
+	return cmd
 }
 
 func quotaCommand() *cobra.Command {

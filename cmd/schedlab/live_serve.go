@@ -294,6 +294,9 @@ func serve(ctx context.Context, o *serveFlags) error {
 	s := d.Status()
 	log.Info("serving", "socket", filepath.Join(at.Run, api.SocketFile), "policy", s.Policy, "node", s.Nodes[0].Name, "gpus", c.GPUsSay,
 		"groups", c.Groups.Level(), "jobs", s.Jobs, "running", s.Running)
+	if at := closedToOthers(at.Run); let.Shared && at != "" {
+		log.Warn("other users do not get to the socket: they cannot pass through a folder above it; chmod o+x would let them", "folder", at)
+	}
 	for i := range let.Remote {
 		log.Info("serving over TLS", "address", let.Remote[i].Addr().String())
 	}
@@ -309,6 +312,18 @@ func groupsOf(state string) string {
 	}
 	sum := sha256.Sum256([]byte(state))
 	return "schedlab-" + hex.EncodeToString(sum[:4])
+}
+
+// closedToOthers returns the topmost folder above path that other users cannot pass through; "" if there is none.
+func closedToOthers(path string) (closed string) {
+	for at := filepath.Dir(path); ; at = filepath.Dir(at) {
+		if st, err := os.Stat(at); err == nil && st.Mode()&0o001 == 0 {
+			closed = at
+		}
+		if at == filepath.Dir(at) {
+			return closed
+		}
+	}
 }
 
 // quarterOfPids returns a quarter of the processes and threads that this machine can have: what forks without end leaves the rest alive.

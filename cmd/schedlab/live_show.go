@@ -2,7 +2,10 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -199,7 +202,10 @@ func showTask(w io.Writer, v *daemon.Task) {
 		}
 		every := "only when preempted"
 		if c.Interval > 0 {
-			every = "every " + seconds(c.Interval)
+			every = "every " + seconds(c.NextS)
+			if c.NextS < c.Interval {
+				every += ", so that no more than " + seconds(c.Interval) + " is lost"
+			}
 		}
 		row("asked", "%s: %d stored, %d failed, %d refused in this attempt", every, c.Done, c.Failed, c.NotNow)
 		if c.Resumed > 0 {
@@ -268,11 +274,13 @@ its last attempt ended.`,
 func logsCommand() *cobra.Command {
 	var follow bool
 	var attempt int32
+	var output string
 	cmd := &cobra.Command{
 		Use:   "logs JOB",
 		Short: "Print what a job wrote",
 		Long: `Prints what a task wrote to standard output and error: of its last attempt, or
-of --attempt. With -f it goes on until the task is over, through its attempts.`,
+of --attempt. With -f it goes on until the task is over, through its attempts.
+With -o json each line is an object with the member line.`,
 		Example: "  schedlab live logs -f last",
 		Args:    arguments("JOB"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -283,12 +291,52 @@ of --attempt. With -f it goes on until the task is over, through its attempts.`,
 			if attempt < 0 {
 				return usagef("--attempt must not be negative")
 			}
+			if output == "json" {
+				lines := &lineWriter{to: json.NewEncoder(cmd.OutOrStdout())}
+				err := c.Log(cmd.Context(), lines, args[0], attempt, follow)
+				return refused(errors.Join(err, lines.Close()))
+			}
 			return refused(c.Log(cmd.Context(), cmd.OutOrStdout(), args[0], attempt, follow))
 		},
 	}
+	outputFlag(cmd, &output, "text", "json")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the task is over")
 	cmd.Flags().Int32Var(&attempt, "attempt", 0, "which attempt (default: the last)")
 	return cmd
+}
+
+// lineWriter writes each line as a JSON object.
+type lineWriter struct {
+	to   *json.Encoder
+	rest []byte // of a line that is not over
+}
+
+func (l *lineWriter) Write(p []byte) (int, error) {
+	l.rest = append(l.rest, p...)
+	for {
+		line, rest, ok := bytes.Cut(l.rest, []byte{'\n'})
+		if !ok {
+			return len(p), nil
+		}
+		if err := l.put(line); err != nil {
+			return 0, err
+		}
+		l.rest = append(l.rest[:0], rest...)
+	}
+}
+
+// Close writes what is left.
+func (l *lineWriter) Close() error {
+	if len(l.rest) == 0 {
+		return nil
+	}
+	return l.put(l.rest)
+}
+
+func (l *lineWriter) put(line []byte) error {
+	return l.to.Encode(struct {
+		Line string `json:"line"`
+	}{string(line)})
 }
 
 func waitCommand() *cobra.Command {

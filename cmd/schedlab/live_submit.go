@@ -52,9 +52,11 @@ folder where it was submitted, with a clean environment: HOME, USER, PATH, LANG,
 what --env and env say, and SCHEDLAB_JOB, SCHEDLAB_TASK, ATTEMPT, RESTART_COUNT,
 GRACE and CUDA_VISIBLE_DEVICES.
 
-With --checkpoint the command's work is saved: every so often (5s), at the best
-interval by Young and Daly for what a checkpoint costs it (young-daly), or only
-when it is preempted (off). It resumes from $CKPT_DIR/last where that is there.
+With --checkpoint the command's work is saved: so often that a failure costs no
+more than 5 s of it, or what is said, as long as a checkpoint is stored within
+half of that; at the best interval by Young and Daly for what a checkpoint costs
+it (young-daly); or only when it is preempted (off). It resumes from
+$CKPT_DIR/last where that is there, and can say "restored" when it has.
 SIGUSR1 asks it for a checkpoint: it writes files to $CKPT_DIR/new and says so
 with "schedlab live notify checkpoint_done", or a datagram of that word to the
 socket $NOTIFY_SOCKET; or it leaves with exit code 85, which saves what lies

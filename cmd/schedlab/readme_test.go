@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -115,11 +116,26 @@ func TestEveryCommandOfTheReadmeWorks(t *testing.T) {
 			continue
 		}
 		var out bytes.Buffer
-		root := newRoot()
-		root.SetArgs(args)
-		root.SetOut(&out)
-		root.SetErr(&out)
-		if err := root.ExecuteContext(t.Context()); err != nil {
+		for more := true; more; { // a pipe: what one prints, the next reads
+			next := slices.Index(args, "|")
+			rest := []string(nil)
+			if more = next >= 0; more {
+				args, rest = args[:next], args[next+2:]
+			}
+			if out.Len() > 0 {
+				standardInput(t, out.Bytes())
+			}
+			out.Reset()
+			root := newRoot()
+			root.SetArgs(args)
+			root.SetOut(&out)
+			root.SetErr(&out)
+			if err = root.ExecuteContext(t.Context()); err != nil {
+				break
+			}
+			args = rest
+		}
+		if err != nil {
 			t.Errorf("%s\n%v", line, err)
 		} else if out.Len() == 0 && !strings.Contains(line, "--out") && !strings.Contains(line, "convert") {
 			t.Errorf("%s\nprints nothing", line)
@@ -132,6 +148,25 @@ func TestEveryCommandOfTheReadmeWorks(t *testing.T) {
 	if ran < 15 {
 		t.Errorf("only %d commands were found in the README", ran)
 	}
+}
+
+// standardInput has the process read text from its standard input until the test ends.
+func standardInput(t *testing.T, text []byte) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "in")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was := os.Stdin
+	os.Stdin = f
+	t.Cleanup(func() {
+		os.Stdin = was
+		_ = f.Close()
+	})
 }
 
 // inBackground runs the live daemon of the command line until the test ends, and waits until it answers.

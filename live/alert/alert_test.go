@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -230,4 +231,29 @@ func TestBadConfigsAreRefused(t *testing.T) {
 	var none *Sender
 	none.Send(Alert{Event: Test})
 	none.Run(t.Context())
+}
+
+// A webhook that takes the alert and never answers is given up after the timeout, and those behind it get their turn.
+func TestAWebhookThatHangsIsGivenUp(t *testing.T) {
+	release := make(chan struct{})
+	var calls atomic.Int64
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		calls.Add(1)
+		<-release
+	}))
+	defer srv.Close()
+	defer close(release)
+	var n counts
+	s, stop := start(t, Config{URL: srv.URL, Timeout: 50 * time.Millisecond, Count: n.add})
+	defer stop()
+	began := time.Now()
+	s.Send(Alert{Event: JobFailed})
+	s.Send(Alert{Event: JobFailed})
+	until(t, func() bool { return n.all()[Failed] == 2 })
+	if took := time.Since(began); took < 2*Tries*50*time.Millisecond || took > 5*time.Second {
+		t.Errorf("two alerts were given up after %v", took)
+	}
+	if got := calls.Load(); got != 2*Tries {
+		t.Errorf("it was called %d times, want %d", got, 2*Tries)
+	}
 }

@@ -48,7 +48,9 @@ func probe(dir string, asks []string) int {
 		if len(f) == 3 {
 			body = f[2]
 		}
-		req, err := http.NewRequest(f[0], "http://schedlab"+f[1], strings.NewReader(body))
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		req, err := http.NewRequestWithContext(ctx, f[0], "http://schedlab"+f[1], strings.NewReader(body))
 		if err != nil {
 			fmt.Println("error", err)
 			continue
@@ -118,7 +120,9 @@ func serve(t *testing.T, o Options) (c *Client, dir string) {
 	go func() { done <- Serve(ctx, d, dir, o) }()
 	c = NewClient(dir)
 	t.Cleanup(func() {
-		_, _ = c.Act(context.Background(), daemon.Cancel, "all") // nothing may write in the folders any more
+		ending, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		_, _ = c.Act(ending, daemon.Cancel, "all") // nothing may write in the folders any more
 		stop()
 		for range 2 {
 			if err := <-done; err != nil {

@@ -275,9 +275,11 @@ func (c *Client) Log(ctx context.Context, w io.Writer, selector string, attempt 
 	return c.copyTo(ctx, w, "/v1/log", q)
 }
 
-// Export copies the trace of what is done to w.
-func (c *Client) Export(ctx context.Context, w io.Writer, selector string) error {
-	return c.copyTo(ctx, w, "/v1/export", selecting(selector))
+// Export copies the trace of what is done to w, in a format that daemon.Export knows.
+func (c *Client) Export(ctx context.Context, w io.Writer, selector, format string) error {
+	q := selecting(selector)
+	q.Set("format", format)
+	return c.copyTo(ctx, w, "/v1/export", q)
 }
 
 // Journal copies the journal to w.

@@ -4,6 +4,7 @@ package api
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -22,14 +23,15 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/schedlab/schedlab/live/daemon"
+	"github.com/schedlab/schedlab/live/folders"
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/store"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces/cluster"
 )
 
-// SocketFile is the socket's name in its folder, which only its owner may enter.
-const SocketFile = "socket"
+// SocketFile is the socket's name in its folder.
+const SocketFile = folders.SocketFile
 
 // What one request may be.
 const (
@@ -619,13 +621,17 @@ func (s *server) log(q query, out *stream) error {
 // follow reports whether what comes later is wanted too.
 func (q query) follow() bool { return q.URL.Query().Get("follow") == "true" }
 
-// export writes what has been run as a native CSV trace.
+// export writes what has been run as a native trace.
 func (s *server) export(q query, out *stream) error {
 	tasks, err := s.selectedOrAll(q)
 	if err != nil {
 		return err
 	}
-	return s.d.Export(out, tasks)
+	format := cmp.Or(q.URL.Query().Get("format"), "csv")
+	if format == "jsonl" {
+		out.kind = "application/jsonl"
+	}
+	return s.d.Export(out, tasks, format)
 }
 
 // journal writes the facts and orders so far in the simulator's journal format.

@@ -60,11 +60,12 @@ type Group interface {
 	// before, the error tells which remain.
 	Kill(ctx context.Context) error
 	Usage() (Usage, error)
-	// Ended is the Usage of a group that has no processes any more, as far as control groups tell: without a look at all processes of the
-	// machine.
+	// Ended tells of a group that has no processes any more what control groups know of its memory: MemPeak and OOMKill.
 	Ended() (Usage, error)
-	// Remove forgets the group, which must be empty.
+	// Remove forgets the group, which must be empty; it waits a moment for the kernel to see that.
 	Remove() error
+	// RemoveNow removes a group with control groups that is empty and has no groups below it, or says that it is not.
+	RemoveNow() error
 }
 
 // Capability is one thing that a Manager can or cannot do to its groups.

@@ -7,6 +7,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -19,32 +20,36 @@ import (
 // is outside of that tree).
 func Fork(paths []string, attr *syscall.SysProcAttr, start func() (pid int, err error)) (pid int, err error) {
 	var k realKernel
-	own, mounts, err := whereAmI(k)
-	if err != nil && len(paths) > 0 {
-		return 0, err
-	}
-	var back []string
+	var back []string // the folders of the groups that were entered
 	defer func() {
-		for _, home := range back {
-			if e := k.write(path.Join(home, "tasks"), "0"); e != nil {
+		for _, p := range back {
+			home, e := homes.of(k, path.Dir(p), false)
+			if e == nil {
+				e = k.write(path.Join(home, "tasks"), "0")
+			}
+			if e != nil { // somebody has moved this process, and removed where it was
+				if home, e = homes.of(k, path.Dir(p), true); e == nil {
+					e = k.write(path.Join(home, "tasks"), "0")
+				}
+			}
+			if e != nil {
 				err = errors.Join(err, fmt.Errorf("leaving a control group: %w", e))
 			}
 		}
 	}()
 	unified := ""
 	for _, p := range paths {
-		if isUnified(k, p) {
+		if treeOf(k, p).unified {
 			unified = p
 			continue
 		}
-		home, err := homeOf(own, mounts, p)
-		if err != nil {
+		if _, err := homes.of(k, path.Dir(p), false); err != nil {
 			return 0, err
 		}
 		if err := k.write(path.Join(p, "tasks"), "0"); err != nil {
 			return 0, fmt.Errorf("entering a control group: %w", err)
 		}
-		back = append(back, home)
+		back = append(back, p)
 	}
 	if unified == "" {
 		return start()
@@ -69,18 +74,86 @@ func Fork(paths []string, attr *syscall.SysProcAttr, start func() (pid int, err 
 	return pid, nil
 }
 
-// homeOf returns the folder of the group in which this process is, of the tree in which the folder p lies.
-func homeOf(own map[string]string, mounts map[string]mount, p string) (string, error) {
-	for c, m := range mounts {
-		if c != "" && strings.HasPrefix(p, m.at+"/") {
-			return m.folder(own[c])
-		}
-	}
-	return "", fmt.Errorf("%s lies in no tree of control groups that is mounted here", p)
+// homes remembers, by the folder that holds the groups, in which group of its tree this process is. A shim forks one attempt after the
+// other, and the lists of mounts and groups are long.
+var homes homeCache
+
+type homeCache struct {
+	mu sync.Mutex
+	by map[string]string
 }
 
-func isUnified(k kernel, folder string) bool {
-	return k.exists(path.Join(folder, "cgroup.controllers"))
+// of returns the folder of the group in which this process is, of the tree in which parent lies.
+func (h *homeCache) of(k kernel, parent string, anew bool) (string, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if home, ok := h.by[parent]; ok && !anew {
+		return home, nil
+	}
+	own, mounts, err := whereAmI(k)
+	if err != nil {
+		return "", err
+	}
+	for c, m := range mounts {
+		if c != "" && strings.HasPrefix(parent, m.at+"/") {
+			home, err := m.folder(own[c])
+			if err == nil {
+				if h.by == nil {
+					h.by = map[string]string{}
+				}
+				h.by[parent] = home
+			}
+			return home, err
+		}
+	}
+	return "", fmt.Errorf("%s lies in no tree of control groups that is mounted here", parent)
+}
+
+// tree is what all groups in one folder have in common.
+type tree struct {
+	unified, kill, freeze bool
+	has                   []string // controllers
+}
+
+// trees remembers them by the folder.
+var trees struct {
+	mu sync.Mutex
+	by map[string]tree
+}
+
+// treeOf returns what the group in a folder has, and all beside it.
+func treeOf(k kernel, p string) tree {
+	trees.mu.Lock()
+	defer trees.mu.Unlock()
+	if t, ok := trees.by[path.Dir(p)]; ok {
+		return t
+	}
+	var t tree
+	if t.unified = k.exists(path.Join(p, "cgroup.controllers")); t.unified {
+		t.kill, t.freeze = k.exists(path.Join(p, "cgroup.kill")), k.exists(path.Join(p, "cgroup.freeze"))
+		b, _ := k.read(path.Join(p, "cgroup.controllers"))
+		for _, c := range strings.Fields(string(b)) {
+			if c == "cpu" || c == "memory" || c == "pids" {
+				t.has = append(t.has, c)
+			}
+		}
+	} else {
+		for c, file := range map[string]string{
+			"freezer": "freezer.state", "pids": "pids.max", "memory": "memory.limit_in_bytes", "cpu": "cpu.shares", "cpuacct": "cpuacct.usage",
+			"devices": "devices.list",
+		} {
+			if k.exists(path.Join(p, file)) {
+				t.has = append(t.has, c)
+			}
+		}
+	}
+	if t.unified || len(t.has) > 0 { // else it is gone
+		if trees.by == nil {
+			trees.by = map[string]tree{}
+		}
+		trees.by[path.Dir(p)] = t
+	}
+	return t
 }
 
 // At returns the group that has the given Paths, as the attempt's shim knows it: without a Manager, and without a look at what the machine
@@ -93,24 +166,13 @@ func At(paths []string) Group {
 		parent := path.Dir(p)
 		g.name = path.Base(p)
 		g.folders = append(g.folders, p)
-		if isUnified(k, p) {
-			m.v2 = parent
-			m.kill, m.frz2 = k.exists(path.Join(p, "cgroup.kill")), k.exists(path.Join(p, "cgroup.freeze"))
-			b, _ := k.read(path.Join(p, "cgroup.controllers"))
-			for _, c := range strings.Fields(string(b)) {
-				if c == "cpu" || c == "memory" || c == "pids" {
-					m.ctl2 = append(m.ctl2, c)
-				}
-			}
+		t := treeOf(k, p)
+		if t.unified {
+			m.v2, m.kill, m.frz2, m.ctl2 = parent, t.kill, t.freeze, t.has
 			continue
 		}
-		for c, file := range map[string]string{
-			"freezer": "freezer.state", "pids": "pids.max", "memory": "memory.limit_in_bytes", "cpu": "cpu.shares", "cpuacct": "cpuacct.usage",
-			"devices": "devices.list",
-		} {
-			if k.exists(path.Join(p, file)) {
-				m.v1[c] = parent
-			}
+		for _, c := range t.has {
+			m.v1[c] = parent
 		}
 	}
 	return g

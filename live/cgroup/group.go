@@ -309,58 +309,73 @@ func until(ctx context.Context, f func() bool) error {
 	}
 }
 
-// counted reads the counters of the control groups; mem and cpu say whether they have memory and CPU time.
-func (g *group) counted() (u Usage, mem, cpu bool, err error) {
-	var errs []error
-	number := func(folder, file string) int64 {
-		b, err := g.m.k.read(path.Join(folder, file))
-		if err != nil {
-			errs = append(errs, err)
-			return 0
-		}
-		v, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
-		return v
-	}
-	row := func(folder, file, key string) int64 {
-		b, err := g.m.k.read(path.Join(folder, file))
-		if err != nil {
-			errs = append(errs, err)
-			return 0
-		}
-		for line := range strings.Lines(string(b)) {
-			if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
-				n, _ := strconv.ParseInt(v, 10, 64)
-				return n
-			}
-		}
+// counters reads numbers of control groups, and gathers what went wrong.
+type counters struct {
+	k    kernel
+	errs []error
+}
+
+// number reads a file that holds one number.
+func (c *counters) number(folder, file string) int64 {
+	b, err := c.k.read(path.Join(folder, file))
+	if err != nil {
+		c.errs = append(c.errs, err)
 		return 0
 	}
+	v, _ := strconv.ParseInt(strings.TrimSpace(string(b)), 10, 64)
+	return v
+}
+
+// row reads the number behind a key.
+func (c *counters) row(folder, file, key string) int64 {
+	b, err := c.k.read(path.Join(folder, file))
+	if err != nil {
+		c.errs = append(c.errs, err)
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), " "); ok && k == key {
+			n, _ := strconv.ParseInt(v, 10, 64)
+			return n
+		}
+	}
+	return 0
+}
+
+// Ended does not ask for what is in use: version 1 adds that up over all CPUs anew each time.
+func (g *group) Ended() (u Usage, err error) {
+	c := &counters{k: g.m.k}
+	if f := g.with2("memory"); f != "" {
+		if g.m.k.exists(path.Join(f, "memory.peak")) { // from 5.19
+			u.MemPeak = c.number(f, "memory.peak")
+		}
+		u.OOMKill = c.row(f, "memory.events", "oom_kill")
+	} else if f := g.in("memory"); f != "" {
+		u.MemPeak = c.number(f, "memory.max_usage_in_bytes")
+		u.OOMKill = c.row(f, "memory.oom_control", "oom_kill")
+	}
+	return u, errors.Join(c.errs...)
+}
+
+// counted reads the counters of the control groups; mem and cpu say whether they have memory and CPU time.
+func (g *group) counted() (u Usage, mem, cpu bool, err error) {
+	c := &counters{k: g.m.k}
+	u, err = g.Ended()
 	if f := g.with2("memory"); f != "" {
 		mem = true
-		u.Mem = max(number(f, "memory.current")-row(f, "memory.stat", "inactive_file"), 0)
-		if g.m.k.exists(path.Join(f, "memory.peak")) { // from 5.19
-			u.MemPeak = number(f, "memory.peak")
-		}
-		u.OOMKill = row(f, "memory.events", "oom_kill")
+		u.Mem = max(c.number(f, "memory.current")-c.row(f, "memory.stat", "inactive_file"), 0)
 	} else if f := g.in("memory"); f != "" {
 		mem = true
-		u.Mem = max(number(f, "memory.usage_in_bytes")-row(f, "memory.stat", "total_inactive_file"), 0)
-		u.MemPeak = number(f, "memory.max_usage_in_bytes")
-		u.OOMKill = row(f, "memory.oom_control", "oom_kill")
+		u.Mem = max(c.number(f, "memory.usage_in_bytes")-c.row(f, "memory.stat", "total_inactive_file"), 0)
 	}
 	if f := g.unified(); f != "" { // told without the controller too
 		cpu = true
-		u.CPUTime = time.Duration(row(f, "cpu.stat", "usage_usec")) * time.Microsecond
+		u.CPUTime = time.Duration(c.row(f, "cpu.stat", "usage_usec")) * time.Microsecond
 	} else if f := g.in("cpuacct"); f != "" {
 		cpu = true
-		u.CPUTime = time.Duration(number(f, "cpuacct.usage"))
+		u.CPUTime = time.Duration(c.number(f, "cpuacct.usage"))
 	}
-	return u, mem, cpu, errors.Join(errs...)
-}
-
-func (g *group) Ended() (Usage, error) {
-	u, _, _, err := g.counted()
-	return u, err
+	return u, mem, cpu, errors.Join(append(c.errs, err)...)
 }
 
 func (g *group) Usage() (Usage, error) {
@@ -398,21 +413,32 @@ func (g *group) Remove() error {
 	return errors.Join(errs...)
 }
 
-// removeAll removes a folder and the groups that the attempt itself made in it.
-func (g *group) removeAll(folder string) error {
-	for _, c := range g.m.k.children(folder) {
-		if err := g.removeAll(path.Join(folder, c)); err != nil {
+func (g *group) RemoveNow() error {
+	for _, f := range g.folders {
+		if err := g.m.k.rmdir(f); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	// The kernel lets go of a process a moment after it has ended.
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
-	defer cancel()
-	var err error
-	_ = until(ctx, func() bool {
-		err = g.m.k.rmdir(folder)
-		return !isBusy(err)
-	})
+	return nil
+}
+
+// removeAll removes a folder and the groups that the attempt itself made in it.
+func (g *group) removeAll(folder string) error {
+	err := g.m.k.rmdir(folder) // most have none in them
+	if isBusy(err) {
+		for _, c := range g.m.k.children(folder) {
+			if err := g.removeAll(path.Join(folder, c)); err != nil {
+				return err
+			}
+		}
+		// The kernel lets go of a process a moment after it has ended.
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		_ = until(ctx, func() bool {
+			err = g.m.k.rmdir(folder)
+			return !isBusy(err)
+		})
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

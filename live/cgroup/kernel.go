@@ -23,9 +23,32 @@ type kernel interface {
 
 type realKernel struct{}
 
-func (realKernel) pid() int                         { return os.Getpid() }
-func (realKernel) mkdir(path string) error          { return os.Mkdir(path, 0o755) }
-func (realKernel) read(path string) ([]byte, error) { return os.ReadFile(path) }
+func (realKernel) pid() int                { return os.Getpid() }
+func (realKernel) mkdir(path string) error { return os.Mkdir(path, 0o755) }
+
+// read reads a file of the kernel's by bare system calls: package os would hand each of them, for the microseconds that it is open, to the
+// poller, which costs as much again.
+func (realKernel) read(path string) ([]byte, error) {
+	fd, err := openRaw(path, syscall.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = syscall.Close(fd) }()
+	b := make([]byte, 0, 1024)
+	for {
+		n, err := syscall.Read(fd, b[len(b):cap(b)])
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil:
+			return nil, &os.PathError{Op: "read", Path: path, Err: err}
+		case n == 0:
+			return b, nil
+		}
+		b = b[:len(b)+n]
+		b = slices.Grow(b, 512)
+	}
+}
 
 func (realKernel) rmdir(path string) error {
 	// Not os.Remove, which would also take a file.
@@ -36,12 +59,33 @@ func (realKernel) rmdir(path string) error {
 }
 
 func (realKernel) write(path, text string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	fd, err := openRaw(path, syscall.O_WRONLY)
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(text)
-	return errors.Join(err, f.Close())
+	for {
+		_, err = syscall.Write(fd, []byte(text)) // the kernel takes all of it or none
+		if !errors.Is(err, syscall.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		err = &os.PathError{Op: "write", Path: path, Err: err}
+	}
+	return errors.Join(err, syscall.Close(fd))
+}
+
+func openRaw(path string, how int) (int, error) {
+	for {
+		fd, err := syscall.Open(path, how|syscall.O_CLOEXEC, 0)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return 0, &os.PathError{Op: "open", Path: path, Err: err}
+		}
+		return fd, nil
+	}
 }
 
 func (realKernel) exists(path string) bool {

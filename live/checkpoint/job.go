@@ -17,6 +17,7 @@ import (
 const (
 	SaysDone     = "checkpoint_done" // $CKPT_DIR/new holds a whole checkpoint
 	SaysNotNow   = "not_now"         // it cannot save its work now; where it is preempted it may still say SaysDone in its grace
+	SaysRestored = "restored"        // it has loaded $CKPT_DIR/last, and works from here on
 	SaysProgress = "progress="       // and a text, for people
 	AnswerTaken  = "taken"           // the answer to SaysDone: new is empty again and may be written to
 )

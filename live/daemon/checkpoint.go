@@ -48,12 +48,25 @@ func (d *Daemon) saving(t sched.TaskID, task *job.Task, on []sched.Placement) *l
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
+	if s, ok := d.saved[t]; ok {
+		c.Took = time.Duration((s.HoldS + s.SaveS) * 1e9)
+	}
 	for _, p := range on {
 		if speed := cmp.Or(d.kernel.Room().Spec(p.Node).SpeedMilli, 1000); c.Speed == 0 || speed < c.Speed {
 			c.Speed = speed
 		}
 	}
 	return c
+}
+
+// tellRestored says, once an attempt, for how long it restored its work. It is called under mu.
+func (d *Daemon) tellRestored(e *local.Event) []sched.Event {
+	k, s := attemptKey{e.Task, e.Attempt}, e.Saved
+	if s == nil || s.Resumed == 0 || !s.Restored || s.RestoreS <= 0 || d.restored[k] || d.kernel.Attempt(e.Task) != e.Attempt {
+		return nil
+	}
+	d.restored[k] = true
+	return []sched.Event{{Kind: sched.Started, Task: e.Task, Attempt: e.Attempt, Node: sched.NoNode, Value: int64(s.RestoreS * 1e9)}}
 }
 
 // noteSaved keeps what a report says is saved, counts what is new, and returns the work that is kept. It is called under mu.
@@ -177,9 +190,10 @@ func (d *Daemon) sweep(ctx context.Context) {
 	}
 	tick := time.NewTicker(time.Minute) // for what was cancelled while it waited
 	defer tick.Stop()
-	for {
+	for looks := 0; ; {
 		var over []sched.TaskID
 		d.mu.RLock()
+		changed := d.changed
 		for t := range d.saved {
 			if ph := d.kernel.Phase(t); ph.Over() && ph != sched.Failed {
 				over = append(over, t)
@@ -192,18 +206,19 @@ func (d *Daemon) sweep(ctx context.Context) {
 			delete(d.saved, t)
 			d.mu.Unlock()
 		}
-		select {
-		case <-d.swept:
-			// The end that woke it may not be in the state yet.
-			d.mu.RLock()
-			changed := d.changed
-			d.mu.RUnlock()
+		if looks > 0 { // the end that woke it may not be in the state yet, and the next batches may be about others
+			looks--
 			select {
 			case <-changed:
 			case <-time.After(time.Second):
 			case <-ctx.Done():
 				return
 			}
+			continue
+		}
+		select {
+		case <-d.swept:
+			looks = 10
 		case <-tick.C:
 		case <-ctx.Done():
 			return

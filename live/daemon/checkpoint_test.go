@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -181,5 +182,82 @@ func TestATaskWithoutCheckpointsHasNoneOfTheProtocol(t *testing.T) {
 	d.submit(`{"tasks":[{"id":"a","command":"test -z \"$CKPT_DIR$NOTIFY_SOCKET\""}]}`)
 	if v := d.wait("1")[0]; v.State != "done" || v.Checkpoint != nil {
 		t.Errorf("%+v", v)
+	}
+}
+
+// How long an attempt has restored its work is told once, across daemons too, and is no work that a stop would lose.
+func TestThePolicyLearnsHowLongRestoringTookAndIsToldOnce(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	// Where there is something to resume from, loading it takes 0.4 s.
+	d.submit(strings.Replace(train(t, "off", "-steps 1000000", ""), "exec ", "test -d $CKPT_DIR/last && sleep 0.4; exec ", 1))
+	checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.AtRiskS > 0.2 && c.Progress != "" })
+	if got := d.kernel.RestoreCost(); got != 0 {
+		t.Errorf("%v before anything was restored", got)
+	}
+	if _, err := d.Act(t.Context(), Who{0}, Preempt, mustSelect(t, d, "1")); err != nil {
+		t.Fatal(err)
+	}
+	v := checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.Resumed == 1 && c.Restored })
+	told := func() (cost, paid time.Duration) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+			d.mu.RLock()
+			cost = d.kernel.RestoreCost()
+			paid = d.kernel.Now().Sub(d.kernel.WorkBegins(0)) - d.kernel.AtRisk(0)
+			d.mu.RUnlock()
+			if cost > 0 {
+				return cost, paid
+			}
+			if time.Now().After(end) {
+				t.Fatal("the kernel was not told how long it took")
+			}
+		}
+	}
+	cost, paid := told()
+	if want := time.Duration(v.Checkpoint.RestoreS * float64(time.Second)); cost != want || cost < 400*time.Millisecond || paid != cost {
+		t.Errorf("the kernel knows of %v, and of %v that was no work; it took %v", cost, paid, want)
+	}
+	d.close()
+	d = serve(t, dir)
+	waitState(t, d, "1", "running")
+	checkpointed(t, d, "1", func(c *CheckpointView) bool { // it notes the same again, and more
+		d.runner.Checkpoint(0, 2) // which is taken up in its own time
+		return c.Done >= 1
+	})
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) { // until that is a fact
+		d.mu.RLock()
+		known := d.kernel.CheckpointedAt(0) > d.kernel.WorkBegins(0)
+		d.mu.RUnlock()
+		if known {
+			break
+		}
+	}
+	facts := 0
+	for b, err := range d.store.Batches(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, _, err := decode(b.Facts, d.cfg.Build)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range in {
+			if e.Kind == sched.Started && e.Value > 0 {
+				facts++
+			}
+		}
+	}
+	// Not by two reports before the first is a fact either.
+	d.mu.Lock()
+	delete(d.restored, attemptKey{0, 2})
+	same := local.Event{Kind: local.Noted, Task: 0, Attempt: 2, Saved: &local.Saved{Resumed: 1, Restored: true, RestoreS: 1}}
+	first, second := len(d.tellRestored(&same)), len(d.tellRestored(&same))
+	d.mu.Unlock()
+	if first != 1 || second != 0 {
+		t.Errorf("told %d times, and then %d times more", first, second)
+	}
+	if again, _ := told(); again != cost || facts != 1 {
+		t.Errorf("it was told %d times: %v, and before %v", facts, again, cost)
 	}
 }

@@ -101,6 +101,7 @@ type Daemon struct {
 	policy    string                       // in force
 	stopWhy   map[sched.TaskID]string      // why a running task is being stopped, where it is not the policy
 	began     map[attemptKey]sched.Time    // of attempts that run
+	restored  map[attemptKey]bool          // attempts that run, of which was told how long they restored their work
 	ended     map[attemptKey]*local.Event  // what came of attempts whose end is not in the state file yet
 	lastEnd   map[sched.TaskID]end         // of tasks that had an attempt
 	quotas    map[[2]string]sched.Quota    // by tenant and queue, one of them ""
@@ -171,7 +172,7 @@ type request struct {
 func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	d := &Daemon{
 		cfg: c, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), book: newBook(), changed: make(chan struct{}),
-		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, ended: map[attemptKey]*local.Event{},
+		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, restored: map[attemptKey]bool{}, ended: map[attemptKey]*local.Event{},
 		lastEnd: map[sched.TaskID]end{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
 		noted: map[attemptKey]local.Saved{}, saved: map[sched.TaskID]local.Saved{}, swept: make(chan struct{}, 1),
 		parts: map[sched.JobID][]sched.JobID{}, refusedRetry: map[attemptKey]string{}, alerted: map[string]*atomic.Int64{},
@@ -333,6 +334,7 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 		return false, err
 	}
 	clear(d.began)
+	clear(d.restored)
 	clear(d.quotas)
 	d.budget = retry.New(d.cfg.Retry)
 	for batch, err := range d.store.Batches(ctx, 0) {
@@ -353,7 +355,7 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 			case sched.QuotaSet:
 				d.noteQuota(e)
 			case sched.Started:
-				d.began[attemptKey{e.Task, e.Attempt}] = batch.At
+				d.noteStarted(batch.At, e)
 			}
 		}
 		if script {
@@ -464,12 +466,15 @@ func (d *Daemon) adopt() {
 	}
 }
 
+// here is this machine. Nodes before it are the machine as it was, and down. It is called under mu.
+func (d *Daemon) here() sched.NodeID { return sched.NodeID(d.kernel.Room().Len() - 1) }
+
 // refit takes in that the machine is another than the state says, where nothing runs that would be torn.
 func (d *Daemon) refit() {
 	d.mu.RLock()
 	defer d.mu.RUnlock()
 	room := d.kernel.Room()
-	last := sched.NodeID(room.Len() - 1)
+	last := d.here()
 	if reflect.DeepEqual(*room.Spec(last), d.cfg.Node) {
 		return
 	}
@@ -640,7 +645,7 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 	k := attemptKey{e.Task, e.Attempt}
 	switch e.Kind {
 	case sched.Started:
-		d.began[k] = now
+		d.noteStarted(now, e)
 		return nil
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
 	default:
@@ -652,6 +657,7 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 		a.Start = at
 		delete(d.began, k)
 	}
+	delete(d.restored, k)
 	ev, refused := d.ended[k], d.refusedRetry[k]
 	var why []string
 	if ev != nil {
@@ -686,6 +692,16 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 	return a
 }
 
+// noteStarted keeps when an attempt began, or that it has told how long it restored its work.
+func (d *Daemon) noteStarted(at sched.Time, e *sched.Event) {
+	k := attemptKey{e.Task, e.Attempt}
+	if e.Value > 0 {
+		d.restored[k] = true
+	} else {
+		d.began[k] = at
+	}
+}
+
 // report turns what a runner says into a fact.
 func (d *Daemon) report(e local.Event) {
 	fact := sched.Event{Task: e.Task, Attempt: e.Attempt, Node: sched.NoNode}
@@ -700,11 +716,14 @@ func (d *Daemon) report(e local.Event) {
 	case local.Noted:
 		d.mu.Lock()
 		fact.Done = d.noteSaved(&e)
-		news := fact.Done != d.kernel.Kept(e.Task)
-		d.mu.Unlock()
-		if news {
+		facts := d.tellRestored(&e)
+		if fact.Done != d.kernel.Kept(e.Task) {
 			fact.Kind, fact.Value = sched.CheckpointDone, heldUp(e.Saved)
-			d.loop.Report(fact)
+			facts = append(facts, fact)
+		}
+		d.mu.Unlock()
+		if len(facts) > 0 {
+			d.loop.Report(facts...)
 		}
 		return
 	case local.Voided:

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,7 +85,10 @@ func serve(t *testing.T, dir string, change ...func(*Config)) *running {
 		}
 		r.mu.RUnlock()
 		r.close()
-		for end := time.Now().Add(10 * time.Second); r.runner.Running() > 0 && time.Now().Before(end); time.Sleep(time.Millisecond) { // they write in the folder
+		for end := time.Now().Add(10 * time.Second); r.runner.Running() > 0 && time.Now().Before(end); time.Sleep(5 * time.Millisecond) { // they write in the folder
+			for _, pid := range processesOf(r) { // whom the order above has not reached before its daemon was gone
+				_ = syscall.Kill(pid, syscall.SIGTERM)
+			}
 		}
 	})
 	return r

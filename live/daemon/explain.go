@@ -36,7 +36,7 @@ func (d *Daemon) Explain(tasks []sched.TaskID) []Explanation {
 // why is called under mu.
 func (d *Daemon) why(t sched.TaskID) []string {
 	k := d.kernel
-	since := func(at sched.Time) string { return ago(k.Now().Sub(at)) }
+	since := func(at sched.Time) string { return ago(d.now().Sub(at)) }
 	switch phase := k.Phase(t); phase {
 	case sched.Blocked:
 		return d.whyBlocked(t)
@@ -108,6 +108,9 @@ func (d *Daemon) why(t sched.TaskID) []string {
 	return nil
 }
 
+// now is the time now, which goes on where no batch comes. It is called under mu.
+func (d *Daemon) now() sched.Time { return max(d.loop.Now(), d.kernel.Now()) }
+
 func (d *Daemon) whyBlocked(t sched.TaskID) []string {
 	k := d.kernel
 	var left []string
@@ -131,33 +134,29 @@ func (d *Daemon) whyBlocked(t sched.TaskID) []string {
 func (d *Daemon) whyReady(t sched.TaskID) []string {
 	k := d.kernel
 	room, id, dem := k.Room(), k.DemandID(t), k.Demand(t)
-	ask := fmt.Sprintf("It asks for %s and is ready since %s.", dem.String(), ago(k.Now().Sub(k.ReadySince(t))))
+	ask := fmt.Sprintf("It asks for %s and is ready since %s.", dem.String(), ago(d.now().Sub(k.ReadySince(t))))
 	if !k.QuotaAllows(t) {
 		if text := d.whyWorkers(t); text != "" {
 			return []string{ask, text}
 		}
-		class := k.Class(t)
-		return []string{ask, fmt.Sprintf("A quota of tenant %q or queue %q forbids it for now.", d.book.tb.Tenants[class.Tenant], d.book.tb.Queues[class.Queue])}
+		return append([]string{ask}, d.whyQuota(t)...)
 	}
 	if _, ok := room.FirstFit(id, nil); ok {
 		return []string{ask, fmt.Sprintf("There is room for it, but the policy %s keeps that for tasks that come first: %d tasks are ready.", d.policy, k.Queued())}
 	}
 	why := []string{ask}
-	for i := range room.Len() {
-		n := sched.NodeID(i)
-		spec := room.Spec(n)
-		switch {
-		case !room.Up(n):
-			text := fmt.Sprintf("Node %s is down.", spec.Name)
-			if broken := d.isBroken(); broken != "" && i == room.Len()-1 {
-				text = fmt.Sprintf("Node %s is down: %s. `schedlab live undrain` opens it all the same.", spec.Name, broken)
-			}
-			why = append(why, text)
-			continue
-		case !room.Allowed(id, n):
-			why = append(why, fmt.Sprintf("Node %s is not of the right kind: %s.", spec.Name, wrongKind(spec, dem)))
-			continue
+	n := d.here()
+	spec := room.Spec(n)
+	switch {
+	case !room.Up(n):
+		text := fmt.Sprintf("Node %s is down.", spec.Name)
+		if broken := d.isBroken(); broken != "" {
+			text = fmt.Sprintf("Node %s is down: %s. `schedlab live undrain` opens it all the same.", spec.Name, broken)
 		}
+		why = append(why, text)
+	case !room.Allowed(id, n):
+		why = append(why, fmt.Sprintf("Node %s is not of the right kind: %s.", spec.Name, wrongKind(spec, dem)))
+	default:
 		var free []string
 		if spec.GPUs > 0 {
 			free = append(free, fmt.Sprintf("%g of %d GPU", float64(room.FreeGPUMilli(n))/sched.Whole, spec.GPUs))
@@ -172,6 +171,44 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 	}
 	if cause := k.CauseOf(t); cause == sched.Order {
 		why = append(why, fmt.Sprintf("Besides, the policy %s has other tasks before it.", d.policy))
+	}
+	return why
+}
+
+// whyQuota says which quotas a task waits for, and what they leave. It is called under mu.
+func (d *Daemon) whyQuota(t sched.TaskID) []string {
+	k, dem := d.kernel, d.kernel.Demand(t)
+	class := k.Class(t)
+	tenant, queue := d.whose(t)
+	var why []string
+	say := func(what string, q sched.Quota, mine func(*sched.Class) bool) {
+		var cpu, gpu, tasks int64
+		for u := range k.RunningTasks() {
+			if mine(k.Class(u)) {
+				other := k.Demand(u)
+				cpu, gpu, tasks = cpu+other.CPUTotal(), gpu+other.GPUTotal(), tasks+1
+			}
+		}
+		if ask := dem.CPUTotal(); q.CPU >= 0 && cpu+ask > q.CPU {
+			why = append(why, fmt.Sprintf("The quota of %s is %g cores: its %d running tasks hold %g, and this one would be %g more.",
+				what, float64(q.CPU)/1000, tasks, float64(cpu)/1000, float64(ask)/1000))
+		}
+		if ask := dem.GPUTotal(); q.GPUMilli >= 0 && gpu+ask > q.GPUMilli {
+			why = append(why, fmt.Sprintf("The quota of %s is %g GPUs: its %d running tasks hold %g, and this one would be %g more.",
+				what, float64(q.GPUMilli)/sched.Whole, tasks, float64(gpu)/sched.Whole, float64(ask)/sched.Whole))
+		}
+		if q.Tasks > 0 && tasks >= q.Tasks {
+			why = append(why, fmt.Sprintf("The quota of %s is %d tasks at a time, and so many run.", what, q.Tasks))
+		}
+	}
+	if q, ok := d.quotas[[2]string{tenant, ""}]; ok && tenant != "" {
+		say(fmt.Sprintf("tenant %q", tenant), q, func(c *sched.Class) bool { return c.Tenant == class.Tenant })
+	}
+	if q, ok := d.quotas[[2]string{"", queue}]; ok && queue != "" {
+		say(fmt.Sprintf("queue %q", queue), q, func(c *sched.Class) bool { return c.Queue == class.Queue })
+	}
+	if len(why) == 0 { // it has just come free, and nothing was decided since
+		why = []string{fmt.Sprintf("A quota of tenant %q or queue %q forbade it.", tenant, queue)}
 	}
 	return why
 }

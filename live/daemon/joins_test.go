@@ -103,7 +103,7 @@ func TestTasksAndEdgesAreAddedToAWorkflowThatRuns(t *testing.T) {
 		t.Errorf("after what failed: %v", err)
 	}
 	var trace strings.Builder
-	if err := d.Export(&trace, d.All()); err != nil || strings.Count(trace.String(), "\n") != 6 || !strings.Contains(trace.String(), "y,1,") {
+	if err := d.Export(&trace, d.All(), "csv"); err != nil || strings.Count(trace.String(), "\n") != 6 || !strings.Contains(trace.String(), "y,1,") {
 		t.Errorf("exported:\n%s%v", trace.String(), err)
 	}
 

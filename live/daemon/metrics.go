@@ -131,22 +131,19 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			gauge(m.backlog, float64(q.backlog), q.name, q.tier.String())
 		}
 	}
-	room := k.Room()
-	for i := range room.Len() {
-		n := sched.NodeID(i)
-		s := room.Spec(n)
-		if s.GPUs > 0 {
-			gauge(m.capacity, float64(s.GPUs), s.Name, "gpu")
-			gauge(m.used, float64(s.GPUs)-float64(room.FreeGPUMilli(n))/sched.Whole, s.Name, "gpu")
-		}
-		if s.CPU != sched.Unlimited {
-			gauge(m.capacity, float64(s.CPU)/1000, s.Name, "cpu")
-			gauge(m.used, float64(s.CPU-room.FreeCPU(n))/1000, s.Name, "cpu")
-		}
-		if s.Mem != sched.Unlimited {
-			gauge(m.capacity, float64(s.Mem), s.Name, "memory")
-			gauge(m.used, float64(s.Mem-room.FreeMem(n)), s.Name, "memory")
-		}
+	room, n := k.Room(), d.here()
+	s := room.Spec(n)
+	if s.GPUs > 0 {
+		gauge(m.capacity, float64(s.GPUs), s.Name, "gpu")
+		gauge(m.used, float64(s.GPUs)-float64(room.FreeGPUMilli(n))/sched.Whole, s.Name, "gpu")
+	}
+	if s.CPU != sched.Unlimited {
+		gauge(m.capacity, float64(s.CPU)/1000, s.Name, "cpu")
+		gauge(m.used, float64(s.CPU-room.FreeCPU(n))/1000, s.Name, "cpu")
+	}
+	if s.Mem != sched.Unlimited {
+		gauge(m.capacity, float64(s.Mem), s.Name, "memory")
+		gauge(m.used, float64(s.Mem-room.FreeMem(n)), s.Name, "memory")
 	}
 }
 

@@ -29,15 +29,9 @@ func (d *Daemon) Drain(ctx context.Context, who Who, node string, on bool) error
 		return err
 	}
 	return d.ask(ctx, func(sched.Time) ([]sched.Event, error) {
-		room := d.kernel.Room()
-		n := sched.NoNode
-		for i := range room.Len() {
-			if name := room.Spec(sched.NodeID(i)).Name; name == node || node == "" && room.Len() == 1 {
-				n = sched.NodeID(i)
-			}
-		}
+		room, n := d.kernel.Room(), d.here()
 		switch {
-		case n == sched.NoNode:
+		case node != "" && node != room.Spec(n).Name:
 			return nil, fmt.Errorf("%w: there is no node %q", ErrNotFound, node)
 		case room.Up(n) != on: // it is as it should be
 			return nil, nil
@@ -237,6 +231,9 @@ func (d *Daemon) Events(ctx context.Context, from int64, follow bool, w io.Write
 				f := &r.In[i]
 				h := Happening{Batch: b.No, TimeS: b.At.Seconds(), What: f.K, Attempt: f.Attempt, Tasks: f.N, Name: f.Name}
 				if kind, ok := sched.EventKindOf(f.K); ok && aboutTask(kind) {
+					if kind == sched.Started && f.Value > 0 { // told later than its start
+						h.What = "restored"
+					}
 					h.Task = d.Names([]sched.TaskID{sched.TaskID(f.Task)})[0]
 				}
 				if err := enc.Encode(h); err != nil {

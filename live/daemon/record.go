@@ -13,14 +13,17 @@ import (
 	"github.com/schedlab/schedlab/traces/journal"
 )
 
-// Export writes those of the tasks that are done as a native CSV trace with their true run times, so that the simulator can run them
-// again. Dependencies on tasks that are left out are left out.
-func (d *Daemon) Export(w io.Writer, tasks []sched.TaskID) error {
+// Export writes those of the tasks that are done as a native trace (csv or jsonl) with their true run times, so that the simulator can run
+// them again. Dependencies on tasks that are left out are left out.
+func (d *Daemon) Export(w io.Writer, tasks []sched.TaskID, format string) error {
+	if format != "csv" && format != "jsonl" {
+		return fmt.Errorf("%w: a trace is csv or jsonl, not %q", ErrBad, format)
+	}
 	wl, err := d.workload(tasks)
 	if err != nil {
 		return err
 	}
-	return traces.Write(w, wl, "csv")
+	return traces.Write(w, wl, format)
 }
 
 func (d *Daemon) workload(tasks []sched.TaskID) (*traces.Workload, error) {

@@ -121,10 +121,7 @@ func (d *Daemon) admit(j *job.Job) error {
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	nodes := make([]sched.NodeSpec, d.kernel.Room().Len())
-	for i := range nodes {
-		nodes[i] = *d.kernel.Room().Spec(sched.NodeID(i))
-	}
+	nodes := []sched.NodeSpec{*d.kernel.Room().Spec(d.here())}
 	for i := range j.Tasks {
 		dem, err := j.Tasks[i].Demand()
 		if err != nil {
@@ -134,7 +131,7 @@ func (d *Daemon) admit(j *job.Job) error {
 			text := fmt.Sprintf("task %s asks for %s, which this machine could not hold if it were empty", j.Tasks[i].ID, dem.String())
 			plain := dem
 			if plain.Labels, plain.NotLabels, plain.Tolerations = nil, nil, []sched.Toleration{{Exists: true}}; sched.CouldEverFit(nodes, &plain) {
-				text += ": " + wrongKind(&nodes[len(nodes)-1], &dem)
+				text += ": " + wrongKind(&nodes[0], &dem)
 			}
 			return fmt.Errorf("%w: %s", ErrBad, text)
 		}

@@ -304,24 +304,18 @@ func (d *Daemon) Status() Status {
 		Policy: d.policy, NowS: d.loop.Now().Seconds(), Epoch: d.loop.Epoch.UTC().Format("2006-01-02T15:04:05.000Z"), Jobs: len(d.jobs),
 		Queued: k.Queued(), Blocked: k.Blocked(), Running: k.Running(), Over: k.Over(), Nodes: []Node{},
 	}
-	room := k.Room()
-	for i := range room.Len() {
-		n := sched.NodeID(i)
-		spec := room.Spec(n)
-		if i < room.Len()-1 && !room.Up(n) { // the machine as it was
-			continue
-		}
-		v := Node{
-			Name: spec.Name, Up: room.Up(n), GPUs: spec.GPUs, GPUsFree: float64(room.FreeGPUMilli(n)) / sched.Whole, GPUType: spec.GPUType,
-		}
-		if spec.CPU != sched.Unlimited {
-			v.CPU, v.CPUFree = float64(spec.CPU)/1000, float64(room.FreeCPU(n))/1000
-		}
-		if spec.Mem != sched.Unlimited {
-			v.MemGB, v.MemFreeGB = float64(spec.Mem)/gib, float64(room.FreeMem(n))/gib
-		}
-		s.Nodes = append(s.Nodes, v)
+	room, n := k.Room(), d.here()
+	spec := room.Spec(n)
+	v := Node{
+		Name: spec.Name, Up: room.Up(n), GPUs: spec.GPUs, GPUsFree: float64(room.FreeGPUMilli(n)) / sched.Whole, GPUType: spec.GPUType,
 	}
+	if spec.CPU != sched.Unlimited {
+		v.CPU, v.CPUFree = float64(spec.CPU)/1000, float64(room.FreeCPU(n))/1000
+	}
+	if spec.Mem != sched.Unlimited {
+		v.MemGB, v.MemFreeGB = float64(spec.Mem)/gib, float64(room.FreeMem(n))/gib
+	}
+	s.Nodes = append(s.Nodes, v)
 	return s
 }
 

@@ -127,7 +127,7 @@ func (d *Daemon) look() {
 		p.OtherCPU, p.OtherMem, p.OtherGPUs = 0, 0, 0
 	}
 	d.mu.RLock()
-	n := sched.NodeID(d.kernel.Room().Len() - 1)
+	n := d.here()
 	spec := d.kernel.Room().Spec(n)
 	cpu, mem := spec.CPU, spec.Mem
 	d.mu.RUnlock()
@@ -293,7 +293,7 @@ func (d *Daemon) watchGPUs(r *node.Reading) {
 		return
 	}
 	d.mu.RLock()
-	n := sched.NodeID(d.kernel.Room().Len() - 1)
+	n := d.here()
 	up := d.kernel.Room().Up(n)
 	d.mu.RUnlock()
 	if up {

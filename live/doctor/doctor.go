@@ -239,18 +239,8 @@ func round(d time.Duration) time.Duration {
 	return d.Round(10 * time.Microsecond)
 }
 
-// longestSocket is what the kernel's address of a unix socket holds, with the zero at its end.
-const longestSocket = 107
-
 func socket(folder string) Check {
-	path := filepath.Join(folder, "schedlab.sock")
-	c := Check{Name: "socket", State: OK, Why: path}
-	if len(path) > longestSocket {
-		c.State, c.Stops = Missing, true
-		c.Why += fmt.Sprintf(": the path has %d bytes, and a unix socket's has %d at most", len(path), longestSocket)
-		c.Fix = "set $" + folders.HomeEnv + " to a shorter path"
-		return c
-	}
+	c := Check{Name: "socket", State: OK, Why: filepath.Join(folder, folders.SocketFile)}
 	at := nearest(folder)
 	f, err := os.CreateTemp(at, ".schedlab-doctor-*")
 	if err == nil {

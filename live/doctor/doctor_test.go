@@ -65,7 +65,7 @@ func TestAStateFolderThatCannotBeWrittenStopsTheDaemon(t *testing.T) {
 			t.Errorf("%s: %+v", path, c)
 		}
 	}
-	if c := socket("/" + strings.Repeat("x", 100)); c.State != Missing || !strings.Contains(c.Why, "107 at most") {
+	if c := socket(filepath.Join(dir, strings.Repeat("x", 120))); c.State != OK { // longer than an address, which the daemon can do
 		t.Errorf("%+v", c)
 	}
 	checks := state(Options{FolderErr: errors.New("no home")})

@@ -9,6 +9,9 @@ import (
 // HomeEnv is the environment variable that puts everything below one folder.
 const HomeEnv = "SCHEDLAB_HOME"
 
+// SocketFile is the name of the daemon's socket in the folder Run, which only its owner may enter.
+const SocketFile = "socket"
+
 // Folders are absolute paths. They need not be there.
 type Folders struct {
 	State  string // jobs, the journal, logs: what must survive

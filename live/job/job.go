@@ -126,10 +126,10 @@ type Checkpoint struct {
 	Every string `json:"every,omitempty" yaml:"every"` // a duration, young-daly, or off (only when it is preempted); default 5s
 }
 
-// DefaultEvery is the time between two requests where a task does not say.
+// DefaultEvery is the interval where a task does not say.
 const DefaultEvery = 5 * time.Second
 
-// Interval returns the time between two requests, 0 where it is asked only when it is preempted. youngDaly: until a cost is known.
+// Interval returns how much work a failure may cost at most, 0 where it is asked only when it is preempted. youngDaly: until a cost is known.
 func (c *Checkpoint) Interval() (every time.Duration, youngDaly bool) {
 	switch c.Every {
 	case "":

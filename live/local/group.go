@@ -102,6 +102,9 @@ func (r *Runner) release(u *run) {
 
 // dissolve removes a group, and ends what is in it.
 func dissolve(g cgroup.Group) error {
+	if g.RemoveNow() == nil { // as almost always
+		return nil
+	}
 	if left, err := g.Members(); err == nil && len(left) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()

@@ -134,3 +134,46 @@ func TestAStopReachesItsOwnAttemptOnly(t *testing.T) {
 		}
 	}
 }
+
+// A shim is woken lazily; what it runs is not.
+func TestACommandHasTheUsualTimerSlackAndItsShimAnother(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.run(spec(1, `cat /proc/self/timerslack_ns; cat /proc/$PPID/timerslack_ns; for t in /proc/$PPID/task/*; do cat /proc/${t##*/}/timerslack_ns; done`))
+	log, err := os.ReadFile(b.LogPath(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Fields(string(log))
+	usual, lazy := strconv.Itoa(int(usualSlack)), strconv.Itoa(int(lazySlack))
+	if len(lines) < 4 || lines[0] != usual || lines[1] != usual { // its main thread is the one that forks
+		t.Fatalf("the slack of the command, of its shim and of its shim's threads: %v", lines)
+	}
+	if n := strings.Count(strings.Join(lines[2:], " "), lazy); n < 1 {
+		t.Errorf("no thread of the shim has a slack of %s: %v", lazy, lines)
+	}
+}
+
+func TestAnAttemptThatIsStoppedBeforeItIsOnItsWayNeverRuns(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	b.run(spec(1, "true"))
+	for range cap(b.ways) { // as many as the processors can help
+		b.ways <- struct{}{}
+	}
+	b.start(spec(2, "true"))
+	select {
+	case e := <-b.events:
+		t.Fatalf("%+v", e)
+	case <-time.After(50 * time.Millisecond):
+	}
+	b.Stop(2, 1, Stop{Reason: "cancelled"})
+	if e := b.want(Voided); !e.Stopped {
+		t.Errorf("%+v", e)
+	}
+	if path := b.LogPath(2, 1); path != "" {
+		t.Errorf("it has a log: %s", path)
+	}
+	for range cap(b.ways) {
+		<-b.ways
+	}
+	b.run(spec(3, "true"))
+}

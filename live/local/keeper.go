@@ -28,10 +28,13 @@ import (
 // Checkpoint says how an attempt's work is saved. The shim does it, so that it goes on while no daemon runs.
 type Checkpoint struct {
 	// Dir is the task's own folder, made anew for each attempt and gone after it. $CKPT_DIR is below it, and is the owner's.
-	Dir   string        `json:"dir"`
-	Store string        `json:"store"`           // as checkpoint.Open takes it
-	Key   string        `json:"key"`             // of the task's set
-	Every time.Duration `json:"every,omitempty"` // between two requests; 0 = at a preemption only
+	Dir   string `json:"dir"`
+	Store string `json:"store"` // as checkpoint.Open takes it
+	Key   string `json:"key"`   // of the task's set
+	// Every is how much work a failure may cost at most; 0 = it is asked at a preemption only. Requests come sooner than that by what a
+	// checkpoint takes until it is in the store: see keeper.period.
+	Every time.Duration `json:"every,omitempty"`
+	Took  time.Duration `json:"took,omitempty"`  // the last checkpoint of the attempt before, from request to store; 0 = not known
 	MTBF  time.Duration `json:"mtbf,omitempty"`  // not 0: once the cost is known, Young's and Daly's interval for it instead
 	Speed int64         `json:"speed,omitempty"` // of the slowest node that it is on, in 1/1000; 0 = 1000
 }
@@ -45,9 +48,11 @@ type Saved struct {
 	Files    int           `json:"files"`           // of it, folders among them
 	HoldS    float64       `json:"hold_s"`          // from the request to checkpoint_done: what it costs the job
 	SaveS    float64       `json:"save_s"`          // to the store and durable there, beside the job
-	Interval float64       `json:"every_s"`         // to the next request; 0 = at a preemption only
+	Interval float64       `json:"every_s"`         // work that a failure may cost at most, or, by Young and Daly, between two; 0 = at a preemption only
+	NextS    float64       `json:"next_s"`          // from one request to the next
 	Resumed  int64         `json:"resumed"`         // what the attempt began with; 0 = at the beginning
-	RestoreS float64       `json:"restore_s"`       // how long that took
+	RestoreS float64       `json:"restore_s"`       // how long that took: from the store, and, where the job has said so, into the job
+	Restored bool          `json:"restored"`        // RestoreS is final: the job has said so, or has worked on
 	Done     int64         `json:"done"`            // checkpoints of this attempt that are in the store
 	Failed   int64         `json:"failed"`          // that are not, because it went wrong
 	NotNow   int64         `json:"not_now"`         // requests that the job has refused
@@ -83,10 +88,12 @@ type keeper struct {
 	began      time.Time // the command runs
 	base       time.Duration
 	saved      Saved
-	asked      time.Time // of the request that is not answered; zero = there is none
-	heard      bool      // it has answered before
-	done       []bool    // replicas that have said so
-	answers    []string  // and where they listen
+	asked      time.Time       // of the request that is not answered; zero = there is none
+	heard      bool            // it has answered before
+	took       []time.Duration // by the last checkpoints, from the request until each was in the store
+	skipped    bool            // a request was due while a checkpoint was being stored
+	done       []bool          // replicas that have said so
+	answers    []string        // and where they listen
 	preempting bool
 	taken      chan struct{} // closed when a checkpoint is taken, and made anew
 	queue      []taking
@@ -148,7 +155,7 @@ func openKeeper(ctx context.Context, f folder, s *Spec, say func(string, ...any)
 		k.base = m.Work
 		k.saved.Work, k.saved.Seq, k.saved.At, k.saved.Bytes, k.saved.Files, k.saved.Resumed = m.Work, m.Seq, m.At, m.Bytes, len(m.Files), m.Seq
 	}
-	k.saved.Interval = k.interval().Seconds()
+	k.saved.Interval, k.saved.NextS = k.interval().Seconds(), k.period().Seconds()
 	if err := k.f.write(savedFile, &k.saved, whole); err != nil {
 		return nil, err
 	}
@@ -212,8 +219,34 @@ func (k *keeper) start() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.began = time.Now()
-	if every := k.interval(); every > 0 {
-		k.timer = time.AfterFunc(every, k.tick)
+	if k.interval() > 0 {
+		k.timer = time.AfterFunc(k.period(), k.tick)
+	}
+}
+
+// period returns the time from one request to the next. By Young and Daly that is the interval. Else no more than the interval must be lost
+// whenever the job dies, even just before the next checkpoint is whole in the store: so the next request comes sooner, by half as much again
+// as the slowest of the last checkpoints took, but no sooner than after half of the interval.
+func (k *keeper) period() time.Duration {
+	every := k.interval()
+	if k.c.MTBF > 0 {
+		return every
+	}
+	most := k.c.Took
+	for _, d := range k.took {
+		most = max(most, d)
+	}
+	if most == 0 { // before the first
+		return every / 2
+	}
+	return every - min(most+most/2, every/2)
+}
+
+// noteTook remembers how long a checkpoint took. What the attempt before knew is forgotten once this one knows enough.
+func (k *keeper) noteTook(d time.Duration) {
+	const last = 4
+	if k.took = append(k.took, d); len(k.took) >= last {
+		k.took, k.c.Took = k.took[len(k.took)-last:], 0
 	}
 }
 
@@ -224,7 +257,7 @@ func (k *keeper) interval() time.Duration {
 		return max(sched.CheckpointInterval(hold, k.c.MTBF), 100*time.Millisecond)
 	}
 	if failpoint.Naive("lazy") {
-		return 10 * k.c.Every
+		return 100 * k.c.Every
 	}
 	return k.c.Every
 }
@@ -233,14 +266,17 @@ func (k *keeper) interval() time.Duration {
 func (k *keeper) tick() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.closed || k.preempting {
-		return
+	switch {
+	case k.closed || k.preempting:
+	case k.saving || len(k.queue) > 0:
+		k.skipped = true
+	case !k.asked.IsZero() && time.Since(k.asked) < k.patience():
+		k.timer.Reset(k.patience() - time.Since(k.asked))
+	case k.ask():
+		k.timer.Reset(k.patience())
+	default: // nobody listens yet
+		k.timer.Reset(k.period())
 	}
-	every := k.interval()
-	if !k.saving && len(k.queue) == 0 && (k.asked.IsZero() || time.Since(k.asked) >= k.patience()) {
-		k.ask()
-	}
-	k.timer.Reset(every)
 }
 
 // patience is how long an answer is waited for before it is asked for again: one that never came may be a request that came before
@@ -292,6 +328,11 @@ func (k *keeper) hear(replica int, text, from string) {
 			k.heard, k.asked = true, time.Time{}
 			k.saved.NotNow++
 			clear(k.done)
+			if k.timer != nil {
+				k.timer.Reset(k.period())
+			}
+		case line == checkpoint.SaysRestored:
+			k.restored()
 		case strings.HasPrefix(line, checkpoint.SaysProgress):
 			if time.Since(k.progress) > 200*time.Millisecond { // it is for people
 				k.progress = time.Now()
@@ -338,9 +379,9 @@ func (k *keeper) take() {
 	k.taken = make(chan struct{})
 	k.queue = append(k.queue, t)
 	if k.timer != nil { // from request to request, or, by Young and Daly, of work
-		next := k.interval() - now.Sub(t.at)
-		if k.c.MTBF > 0 {
-			next = k.interval()
+		next := k.period()
+		if k.c.MTBF == 0 {
+			next -= now.Sub(t.at)
 		}
 		k.timer.Reset(max(next, time.Millisecond))
 	}
@@ -348,6 +389,25 @@ func (k *keeper) take() {
 		k.saving = true
 		go k.save()
 	}
+}
+
+// restored takes in that the job has loaded what it resumes from: its work begins here. It is called under mu.
+func (k *keeper) restored() {
+	if k.saved.Resumed == 0 || k.saved.Restored {
+		return
+	}
+	k.saved.Restored = true
+	if now := time.Now(); !k.began.IsZero() { // else it was faster than we were
+		k.saved.RestoreS += now.Sub(k.began).Seconds()
+		k.began = now
+	}
+	if k.timer != nil {
+		k.timer.Reset(k.period())
+	}
+	if err := k.f.write(savedFile, &k.saved, whole); err != nil { // the next checkpoint writes it again
+		k.say("the note of what was restored: %v", err)
+	}
+	k.nudge()
 }
 
 // failed notes that a checkpoint did not come about. It is called under mu.
@@ -380,7 +440,9 @@ func (k *keeper) save() {
 			s := &k.saved
 			s.Work, s.Seq, s.At, s.Bytes, s.Files, s.HoldS, s.SaveS = m.Work, m.Seq, m.At, m.Bytes, len(m.Files), t.hold.Seconds(), took.Seconds()
 			s.Done++
-			s.Interval = k.interval().Seconds()
+			s.Restored = s.Resumed > 0
+			k.noteTook(time.Since(t.at))
+			s.Interval, s.NextS = k.interval().Seconds(), k.period().Seconds()
 			if err == nil {
 				s.Problem = ""
 				if err := k.f.write(savedFile, s, whole); err != nil {
@@ -395,6 +457,10 @@ func (k *keeper) save() {
 		}
 	}
 	k.saving = false
+	if k.skipped && k.timer != nil {
+		k.timer.Reset(time.Millisecond)
+	}
+	k.skipped = false
 	k.take() // the job may have been faster
 	k.quiet.Broadcast()
 }

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -269,5 +270,95 @@ func TestTheSocketHearsOnlyTheAttempt(t *testing.T) {
 	}
 	if !catches(os.Getpid(), syscall.SIGUSR1) { // the Go runtime does
 		t.Error("catches does not see this process's handler")
+	}
+}
+
+// What a failure may cost is what the job has worked since the last checkpoint that is whole in the store: requests come as much sooner as
+// checkpoints take.
+func TestRequestsComeSoonerByWhatCheckpointsTake(t *testing.T) {
+	const ms = time.Millisecond
+	for _, c := range []struct {
+		before time.Duration
+		took   []time.Duration
+		want   time.Duration
+	}{
+		{0, nil, 500 * ms},                             // nobody knows yet
+		{200 * ms, nil, 700 * ms},                      // the attempt before knew
+		{0, []time.Duration{20 * ms}, 970 * ms},        //
+		{100 * ms, []time.Duration{20 * ms}, 850 * ms}, // not forgotten at once
+		{100 * ms, []time.Duration{20 * ms, 20 * ms, 20 * ms, 20 * ms}, 970 * ms},
+		{0, []time.Duration{300 * ms, 20 * ms, 20 * ms, 20 * ms, 10 * ms}, 970 * ms}, // the last four
+		{0, []time.Duration{900 * ms}, 500 * ms},                                     // no more often than twice
+	} {
+		k := &keeper{c: &Checkpoint{Every: time.Second, Took: c.before}}
+		for _, d := range c.took {
+			k.noteTook(d)
+		}
+		if got := k.period(); got != c.want {
+			t.Errorf("%v, %v: a request each %v, want %v", c.before, c.took, got, c.want)
+		}
+	}
+	k := &keeper{c: &Checkpoint{Every: time.Second, MTBF: time.Hour, Took: time.Second}}
+	if got := k.period(); got != time.Second {
+		t.Errorf("by Young and Daly, before a cost is known: %v", got)
+	}
+}
+
+func TestAJobSaysWhenItHasRestoredItsWork(t *testing.T) {
+	dir := t.TempDir()
+	b := newBench(t, filepath.Join(dir, "attempts"))
+	if err := b.Listen(); err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	s, _ := train(t, dir, "-steps 1000000", 100*time.Millisecond)
+	s.Command[2] = "sleep 0.3; " + s.Command[2] // to load what was saved takes long
+	b.start(s)
+	b.want(Ready)
+	b.Open(1, 1)
+	if got := b.wantNoted(func(s *Saved) bool { return s.Done == 1 }); got.Resumed != 0 || got.RestoreS > 0.25 {
+		t.Errorf("noted %+v", got)
+	}
+	b.Stop(1, 1, Stop{Reason: "cancelled"})
+	e := b.end()
+	s.Attempt, s.Checkpoint.Every = 2, time.Hour
+	b.start(s)
+	b.want(Ready)
+	opened := time.Now()
+	b.Open(1, 2)
+	got := b.wantNoted(func(s *Saved) bool { return s.Restored })
+	if got.Resumed != e.Saved.Seq || got.RestoreS < 0.3 || got.Done != 0 {
+		t.Errorf("noted %+v", got)
+	}
+	// What came before is no work.
+	b.Checkpoint(1, 2)
+	more := b.wantNoted(func(s *Saved) bool { return s.Done == 1 })
+	if worked := more.Work - got.Work; worked < 0 || worked > more.At.Sub(opened)-300*time.Millisecond {
+		t.Errorf("%v of work, and before %+v", worked, got)
+	}
+	b.Stop(1, 2, Stop{Reason: "cancelled"})
+	b.end()
+}
+
+// A request that is due while a checkpoint is still being stored is made once that is over, not an interval later.
+func TestARequestThatIsDueDuringASaveFollowsIt(t *testing.T) {
+	heard := make(chan os.Signal, 1)
+	signal.Notify(heard, syscall.SIGUSR1)
+	defer signal.Stop(heard)
+	k := &keeper{c: &Checkpoint{Every: time.Hour}, roots: func() []int { return []int{os.Getpid()} }, done: make([]bool, 1), saving: true}
+	k.quiet.L = &k.mu
+	k.timer = time.AfterFunc(time.Hour, k.tick)
+	defer k.timer.Stop()
+	k.tick()
+	select {
+	case <-heard:
+		t.Fatal("it was asked while a checkpoint was being stored")
+	case <-time.After(20 * time.Millisecond):
+	}
+	k.save() // of which nothing is left
+	select {
+	case <-heard:
+	case <-time.After(10 * time.Second):
+		t.Error("it was not asked")
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -55,6 +56,8 @@ type Runner struct {
 	Groups *cgroup.Manager
 
 	making  sync.Mutex // of groups
+	first   sync.Once
+	ways    chan struct{} // one for each attempt on its way to its gate
 	mu      sync.Mutex
 	runs    map[key]*run
 	idle    []*helper // shims that wait for another attempt
@@ -176,22 +179,15 @@ func (r *Runner) slept(u *run, wait time.Duration) (over bool) {
 
 // spawn takes the attempt from its folder to its end.
 func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
-	f, err := attempts(r.Root).next(u.task, u.attempt)
-	if err != nil {
-		return Event{}, err
+	// More attempts on their way than the processors can help only make more shims, which then take turns.
+	r.first.Do(func() { r.ways = make(chan struct{}, max(4, 2*runtime.GOMAXPROCS(0))) })
+	select {
+	case r.ways <- struct{}{}:
+	case <-u.ctx.Done():
+		return Event{Kind: Voided}, nil
 	}
-	r.mu.Lock()
-	u.at = f
-	r.mu.Unlock()
-	if err := r.makeGroup(u, f, s); err != nil {
-		return Event{}, err
-	}
-	failpoint.Hit("runner-group-made")
-	if err := f.write("spec", s, fleeting); err != nil {
-		return Event{}, err
-	}
-	failpoint.Hit("runner-spec-written")
-	h, err := r.prepare(f)
+	f, h, err := r.toGate(u, s)
+	<-r.ways
 	if err != nil {
 		return Event{}, err
 	}
@@ -215,6 +211,27 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 		r.keep(h)
 	}
 	return e, err
+}
+
+// toGate makes an attempt's folder and has a shim wait at its gate.
+func (r *Runner) toGate(u *run, s *Spec) (folder, *helper, error) {
+	f, err := attempts(r.Root).next(u.task, u.attempt)
+	if err != nil {
+		return "", nil, err
+	}
+	r.mu.Lock()
+	u.at = f
+	r.mu.Unlock()
+	if err := r.makeGroup(u, f, s); err != nil {
+		return "", nil, err
+	}
+	failpoint.Hit("runner-group-made")
+	if err := f.write("spec", s, fleeting); err != nil {
+		return "", nil, err
+	}
+	failpoint.Hit("runner-spec-written")
+	h, err := r.prepare(f)
+	return f, h, err
 }
 
 // verdict reads an attempt's end in its folder. Nothing may run there afterwards.

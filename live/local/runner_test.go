@@ -424,22 +424,44 @@ func TestAnExitWhoseRenameWasLostInACrashCounts(t *testing.T) {
 func TestTheLogIsRotatedAndAFullDiskNeverBlocksTheCommand(t *testing.T) {
 	b := newBench(t, t.TempDir())
 	s := spec(1, `i=0; while [ $i -lt 2000 ]; do echo "line $i of the log"; i=$((i+1)); done`)
-	s.LogBytes = 10000
+	s.LogBytes, s.LogFiles = 10000, 2
 	e := b.run(s)
 	path := b.LogPath(1, 1)
-	log, err := os.ReadFile(path)
-	older, err2 := os.ReadFile(path + ".1")
-	if err != nil || err2 != nil || len(log) > 10000 || len(older) > 10000 || !bytes.Contains(log, []byte("line 1999 ")) {
-		t.Errorf("the log has %d and %d bytes, %v, %v", len(log), len(older), err, err2)
+	var all []byte
+	for _, end := range []string{".2", ".1", ""} { // oldest first
+		log, err := os.ReadFile(path + end)
+		if err != nil || len(log) > 10000 {
+			t.Errorf("the log%s has %d bytes, %v", end, len(log), err)
+		}
+		all = append(all, log...)
+	}
+	if _, err := os.Stat(path + ".3"); err == nil {
+		t.Error("three older files are kept")
+	}
+	// What is kept is the end of it, without a gap.
+	first := 0
+	if _, err := fmt.Sscanf(string(all), "line %d ", &first); err != nil || first == 0 || len(all) < 20000 {
+		t.Errorf("what is kept has %d bytes and begins with line %d, %v", len(all), first, err)
+	}
+	var want bytes.Buffer
+	for i := first; i < 2000; i++ {
+		fmt.Fprintf(&want, "line %d of the log\n", i)
+	}
+	if !bytes.Equal(all, want.Bytes()) {
+		t.Errorf("what is kept is not lines %d to 1999", first)
 	}
 	if e.Exit.Code != 0 || e.Exit.DroppedLines != 0 {
 		t.Errorf("exit %+v", e.Exit)
 	}
+	began := time.Now()
 	l := openLog("/dev/full", 1<<20, 1)
 	for range 10 {
 		if n, err := l.Write([]byte("a line\n")); n != 7 || err != nil {
 			t.Fatalf("a write to a full disk returned %d, %v", n, err)
 		}
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("a full disk held the command up for %v", took)
 	}
 	if dropped := l.close(); dropped != 10 {
 		t.Errorf("%d lines were counted as dropped, want 10", dropped)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -55,6 +56,7 @@ const (
 func beShim() int {
 	// A replica is killed when the thread that forked it ends (Pdeathsig): this goroutine keeps its thread to the end.
 	runtime.LockOSThread()
+	eager()
 	syscall.CloseOnExec(ordersFD)
 	syscall.CloseOnExec(reportFD)
 	orders, report := os.NewFile(ordersFD, "orders"), os.NewFile(reportFD, "report")
@@ -575,6 +577,9 @@ func (s *shim) finish() error {
 			failpoint.Hit("shim-exit-written")
 			return nil
 		}
+		if errors.Is(err, fs.ErrNotExist) { // the folder is gone: nobody will ask
+			return err
+		}
 		time.Sleep(wait)
 	}
 	return err
@@ -641,10 +646,10 @@ func parentOf(pid int) (ppid int, dead, ok bool) {
 }
 
 // bootID tells one boot of the machine from another.
-func bootID() string {
+var bootID = sync.OnceValue(func() string {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(b))
-}
+})

@@ -19,9 +19,12 @@ const (
 	Pooled Tier = iota // through one pooled buffer: less than Small bytes
 	Plain              // through two blocks in turn, and the page cache
 	Direct             // through two blocks in turn, past the page cache (O_DIRECT) on at least one side
-	Locked             // as Direct, through blocks whose pages are locked in memory and that are kept for the next copy
-	Cloned             // not copied: the file system shares the blocks (FICLONE)
-	Linked             // not copied: a symbolic link
+	// Locked is as Direct, through blocks whose pages are locked in memory (mlock) and that are kept for the next copy. They are not pinned as
+	// CUDA has it: that belongs to the context of the process that copies to the GPU, which is the job's own, and one in a stager would
+	// take hundreds of MB of the VRAM that was granted to the job.
+	Locked
+	Cloned // not copied: the file system shares the blocks (FICLONE)
+	Linked // not copied: a symbolic link
 	NumTiers
 )
 

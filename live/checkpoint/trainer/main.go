@@ -79,6 +79,9 @@ func run(steps int, pace time.Duration, ballast int, trace, out string, leave bo
 			if err := json.Unmarshal(text, &m); err != nil {
 				return err
 			}
+			if err := job.Say(checkpoint.SaysRestored); err != nil {
+				return err
+			}
 		}
 	}
 	note("start", m.Step)
