@@ -21,6 +21,8 @@ import (
 // are matched, since the time grows with their cube, and of each type the 2 x Head (slot, k) that a short job could end on first are offered. The
 // paper bounds starvation by matching the oldest only; here the oldest job that has waited Patience times its shortest run time goes first, and
 // nobody starts before it. Tasks without GPUs run as under fjf.
+//
+// The matching is O(Head^3) at every decision with free GPUs, where the paper's is O(n^3) in all the jobs: that is why it takes longer than a line in some order.
 type AlloX struct {
 	Head     int     // jobs that are matched, at least 1
 	Patience float64 // multiples of its run time

@@ -76,13 +76,13 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 			return best
 		}
 		if v.Node != sched.NoNode {
-			if c := p.closingFor(s, d, v.Node, it); c.before(&best) {
+			if c := q.closing(s, d, v.Node, p, it); c.before(&best) {
 				best = c
 			}
 			continue
 		}
 		for _, on := range s.Placements(v.Task) {
-			if c := p.closingFor(s, d, on.Node, it); c.before(&best) {
+			if c := q.closing(s, d, on.Node, p, it); c.before(&best) {
 				best = c
 			}
 		}
@@ -112,7 +112,7 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 		fallthrough
 	case w.seen < q.log.begun || q.log.end()-w.seen > nodes:
 		for n := range nodes {
-			w.tree[w.size+n] = q.closing(s, d, sched.NodeID(n))
+			w.tree[w.size+n] = q.closing(s, d, sched.NodeID(n), nil, heap.Item{})
 		}
 		for i := w.size - 1; i > 0; i-- {
 			w.play(i)
@@ -123,7 +123,7 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 			if !ok {
 				continue // it comes up again
 			}
-			c, k := q.closing(s, d, n), w.size+int(n)
+			c, k := q.closing(s, d, n, nil, heap.Item{}), w.size+int(n)
 			if w.tree[k] == c {
 				continue
 			}
@@ -149,8 +149,8 @@ func (w *closings) play(i int) bool {
 	return true
 }
 
-// closing works out the closing of a node.
-func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID) closing {
+// closing works out the closing of a node, for one task of p if that is given: what it must not stop makes no room.
+func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID, p *Preemptive, it heap.Item) closing {
 	room := s.Room()
 	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
 	c := closing{how: fits}
@@ -160,6 +160,9 @@ func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID) closin
 		list := q.nodes[n]
 		for i := range list {
 			r := &list[i]
+			if p != nil && !r.leaving && !p.mayStop(s, r.rank, r.task, it) {
+				break
+			}
 			if g.less(r.freed); !g.closed() {
 				continue
 			}

@@ -78,35 +78,6 @@ func (p *Preemptive) earlier(it, than heap.Item) bool {
 	return it.Key < than.Key || it.Key == than.Key && !p.Mild && it.Task < than.Task
 }
 
-// closingFor is closing for one task: what it must not stop makes no room.
-func (p *Preemptive) closingFor(s *sched.State, d sched.DemandID, n sched.NodeID, it heap.Item) closing {
-	q, room := &p.running, s.Room()
-	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
-	c := closing{how: fits}
-	if !g.closed() {
-		q.sink(s, n)
-		c.how = noRoom
-		list := q.nodes[n]
-		for i := range list {
-			r := &list[i]
-			if !r.leaving && !p.mayStop(s, r.rank, r.task, it) {
-				break
-			}
-			if g.less(r.freed); !g.closed() {
-				continue
-			}
-			if c.how = leaving; !r.leaving {
-				c = closing{r.rank, r.task, atStop}
-			}
-			break
-		}
-	}
-	if c.how == noRoom || !room.Up(n) || !room.Allowed(d, n) {
-		return closing{}
-	}
-	return c
-}
-
 // amongGained returns the first closing for a task among the nodes that have gained since one of its demand that comes no later found no room, and false
 // where that is not known.
 func (p *Preemptive) amongGained(s *sched.State, d sched.DemandID, it heap.Item) (first closing, known bool) {
@@ -120,7 +91,7 @@ func (p *Preemptive) amongGained(s *sched.State, d sched.DemandID, it heap.Item)
 		if !ok {
 			continue // it comes up again
 		}
-		if c := p.closingFor(s, d, n, it); c.before(&first) {
+		if c := q.closing(s, d, n, p, it); c.before(&first) {
 			first = c
 		}
 	}

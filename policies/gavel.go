@@ -24,6 +24,10 @@ import (
 // begin at multiples of their length on the trace's axis, and GPUs that come free within one are given away at once. X is rounded to 1e-6.
 // Space sharing is not modelled.
 //
+// Where the set of tasks has changed, which is so in most rounds, a linear program is solved, of a variable for each type and group of like tasks and two rows a
+// group (some 96 groups at most, see gavelShares): O(groups^2 x types) a step of the simplex. The paper's have a variable for each task and type. And a
+// round sorts the pairs of all n tasks, waiting ones included, in O(n log n). That is why it takes longer than a line in some order.
+//
 // Beyond the shares: tasks that need no GPU run as under fjf. A gang that no single type could hold takes its turn by readiness, before the pairs
 // of a round, on any nodes, and is not stopped.
 type Gavel struct {
@@ -425,7 +429,8 @@ var gavelEntry = Entry{
 	Name: "gavel", Summary: "Rounds by shares of time on each GPU type, which a linear program computes.",
 	About: "Each task should run a part of its time on each GPU type, as the objective says: max-min (least attained share, normalised by an equal share of the " +
 		"cluster), ftf (finish-time fairness), makespan, throughput (in sum; it can leave tasks out for good) or fifo (in order, the fastest type that has room). Rounds go to " +
-		"the (task, type) pairs furthest behind. Tasks without GPUs run as under fjf; a gang too large for any one type takes its turn before the pairs. Otherwise it never starves a task.",
+		"the (task, type) pairs furthest behind. Tasks without GPUs run as under fjf; a gang too large for any one type takes its turn before the pairs. Otherwise it never starves a task. " +
+		"The program, and the sorting of all waiting tasks in each round, take much longer than a line in some order.",
 	Source: "Narayanan, Santhanam, Kazhamiaka, Phanishayee & Zaharia, OSDI 2020, sections 4 and 5.",
 	Params: []Param{
 		{Name: "objective", Default: "max-min", About: "what the shares are to achieve", Choices: []string{"max-min", "ftf", "makespan", "throughput", "fifo"}},

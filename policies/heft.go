@@ -11,6 +11,9 @@ import (
 //
 // Where we differ: jobs come one after the other and are planned around what was planned before; a node may hold several tasks; when reality
 // differs from the estimates, all that has not started is planned anew (see planner).
+//
+// The paper's complexity is O(e x p) for e edges and p nodes, each task being tried on each node, and here a search of a node's gaps comes on top; a line in some
+// order (fifo) looks at a task only when there is room. So it is for thousands of tasks, not millions; the same holds of CPOP and PEFT.
 type HEFT struct {
 	planner
 	cost []int64

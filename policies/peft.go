@@ -11,7 +11,8 @@ import (
 // the end of its job, if each later task could have the node that is best for it (section 4.1); tasks in the order of the mean of their row of the
 // table, of those whose predecessors are placed the largest first, each where its finish plus OCT is least.
 //
-// Where we differ: means are over the nodes that may run the task. Otherwise as HEFT.
+// Where we differ: means are over the nodes that may run the task. Otherwise as HEFT, also its complexity, O(e x p), which the
+// table has as well.
 type PEFT struct {
 	planner
 	oct   []int64 // by task less the first, and node

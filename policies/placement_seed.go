@@ -4,7 +4,7 @@ import "github.com/schedlab/schedlab/policies/sched"
 
 var seedEntry = PlacementEntry{
 	Name:   "seed",
-	About:  "the node with the best score of free memory, GPU load and storage latency (S7), the lowest-numbered of equals",
+	About:  "the node with the best score of free memory, GPU load and storage latency, the lowest-numbered of equals",
 	Source: "The node choice described for Open-AutoGLM: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms)",
 	Params: []Param{scoreParam},
 	New: func(a Args) Place {

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -207,6 +208,23 @@ func TestLabelsNotToHaveAreReadAndWritten(t *testing.T) {
 	}
 }
 
+// A GPU type with a slash is what a vendor may call it; one with an = is somebody's own.
+func TestRunTimesTakeNamesWithASlashAndAnEqualsSign(t *testing.T) {
+	for _, c := range []struct{ format, text string }{
+		{"csv", "id,run_on\na,MI300A/X=10;k=v=20;a=b/c=30\n"},
+		{"jsonl", `{"id":"a","run_on":{"MI300A/X":10,"a=b/c":30,"k=v":20}}`},
+	} {
+		on := read(t, c.text, c.format).RunOn[0]
+		got := map[string]time.Duration{}
+		for _, x := range on {
+			got[x.On] = x.Run
+		}
+		if len(got) != 3 || got["MI300A/X"] != 10*time.Second || got["k=v"] != 20*time.Second || got["a=b/c"] != 30*time.Second {
+			t.Errorf("%s: %v", c.format, on)
+		}
+	}
+}
+
 func TestJSONLinesTakeObjectsArraysAndText(t *testing.T) {
 	w := read(t, `{"id":7,"run_s":"1.5","labels":{"zone":"b","accelerator":"npu"},"gpus":0.5,"gpu_types":["A100","V100"],"run_on":{"A100":1,"V100":2.5}}
 
@@ -224,6 +242,7 @@ func TestJSONLinesTakeObjectsArraysAndText(t *testing.T) {
 		{`{"run_s":[1]}`, "t:1: run_s: a value of the wrong kind"},
 		{`{"run_s":1,"after":[["a"]]}`, "t:1: after: an item"},
 		{`{"id":"a"}`, "t:1: neither run_s nor run_on"},
+		{`{"run_on":["A100=1/V100=2"]}`, "t:1: run_on: "},
 		{`[1]`, "t:1: "},
 	} {
 		if _, err := Read(strings.NewReader(c.text), "t", "jsonl"); err == nil || !strings.HasPrefix(err.Error(), c.want) {

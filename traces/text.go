@@ -522,11 +522,19 @@ func tolerationText(t sched.Toleration) string {
 	return s
 }
 
-// parseCost reads NAME=SECONDS; the name may hold a =.
+// parseCost reads NAME=SECONDS; the name may hold a = and a /. One that reads as an item with another behind it, as in A100=12/V100=20, is not meant as a
+// name: without an error the first would be lost, and no node would have the second.
 func parseCost(s string) (sched.CostOn, error) {
 	i := strings.LastIndexByte(s, '=')
 	if i <= 0 {
 		return sched.CostOn{}, errors.New(strconv.Quote(clip(s)) + " is not NAME=SECONDS")
+	}
+	if _, rest, ok := strings.Cut(s[:i], "="); ok {
+		if end := strings.IndexAny(rest, "/,| "); end > 0 {
+			if _, err := parseFixed([]byte(rest[:end]), 9); err == nil {
+				return sched.CostOn{}, errors.New(strconv.Quote(clip(s)) + " is more than one NAME=SECONDS: part them with ;")
+			}
+		}
 	}
 	ns, err := parseFixed([]byte(strings.TrimSpace(s[i+1:])), 9)
 	if err != nil {

@@ -159,6 +159,9 @@ func judge(r row, s sample, seen map[string]sample, slack float64) string {
 		check("wall x", s.wall, r.bounds.wall)
 		notes = append(notes, fmt.Sprintf("wall %.2f", s.wall))
 	}
+	if s.starts > 1.005 {
+		notes = append(notes, fmt.Sprintf("%.2f starts a task", s.starts))
+	}
 	if r.note != "" {
 		notes = append(notes, r.note)
 	}

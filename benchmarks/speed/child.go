@@ -34,6 +34,7 @@ type told struct {
 	ProgressNS  float64 // spent in the progress bar, of wall time
 	Utilization float64
 	WaitMeanS   float64
+	Starts      float64 // a task, those again after a preemption counted
 }
 
 func userNS() float64 {
@@ -99,6 +100,7 @@ func (a *asked) once(w *traces.Workload, spec policies.Spec, o experiment.Option
 	}
 	r := experiment.Measure(c, res, experiment.WarmUp{}, bound.Makespan.Seconds())
 	m.WaitMeanS, m.Utilization = r.WaitMean, r.UtilizationGPU
+	m.Starts = 1 + float64(r.Preemptions)/float64(len(w.Tasks))
 	if math.IsNaN(m.Utilization) {
 		m.Utilization = r.UtilizationCPU
 	}

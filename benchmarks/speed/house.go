@@ -150,8 +150,8 @@ func (h *house) simulateTimes(policy, load string, n, times int) (sample, error)
 	return sampleOf(p, n, floor), err
 }
 
-// overFifo simulates the same tasks under fifo, the policy and fifo again. Few tasks are simulated several times under fifo, whose run is
-// shorter than the clock's tick.
+// overFifo simulates the same tasks under fifo, the policy and fifo again; the ratio is of what a start costs, for a task that was stopped is started again.
+// Few tasks are simulated several times under fifo, whose run is shorter than the clock's tick.
 func (h *house) overFifo(policy string, n int) (sample, error) {
 	run := func(policy string, times int) (process, error) {
 		return h.child("simulate", n, "-policy", policy, "-load", "gpus", "-times", fmt.Sprint(times))
@@ -170,7 +170,8 @@ func (h *house) overFifo(policy string, n int) (sample, error) {
 		return sample{}, err
 	}
 	s := sampleOf(p, n, 1)
-	s.ratio = 2 * p.told.UserNS / (before.told.UserNS + after.told.UserNS)
+	s.starts = p.told.Starts
+	s.ratio = 2 * p.told.UserNS / (before.told.UserNS + after.told.UserNS) / s.starts
 	return s, nil
 }
 

@@ -1,6 +1,7 @@
 // Package lp solves small dense linear programs: maximize c.x where A.x <= b, x >= 0 and b >= 0, as many objectives in turn as are given. It
 // is a primal simplex on the condensed tableau, starts from x = 0, reuses its memory, and takes the same steps for the same numbers on every
-// processor: products are rounded before they are added, so that none is fused.
+// processor: products are rounded before they are added, so that none is fused. gonum's lp.Simplex, with which the tests compare it, takes one objective
+// and equations only, takes new memory for every program, gives up on some degenerate ones, and is open to fused products.
 package lp
 
 import "math"
