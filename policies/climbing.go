@@ -21,10 +21,11 @@ type climbing struct {
 	order  []cell
 	limits func(s *sched.State, t sched.TaskID, n int) (from, until time.Duration)
 
-	lines []rising // by demand
+	lines  []rising // by demand: to a rank at which the task that shut its line may stop them
+	denied []rising // by demand: likewise the task of which its denial tells, where that is another
 }
 
-// rising is when running tasks come to a rank at which the task that shut a line may stop them; where nobody waits, that of which a denial tells.
+// rising is when running tasks come to a rank at which a task may stop them.
 type rising struct {
 	known   bool
 	key     int64 // of that task
@@ -83,7 +84,7 @@ func (m *climbing) sortCells(ranks []int64) {
 // forget takes in that ranks have changed.
 func (m *climbing) forget() {
 	for d := range m.lines {
-		m.lines[d].known = false
+		m.lines[d].known, m.denied[d].known = false, false
 	}
 	of := m.p.list.running.moves
 	for n := range of.sunk {
@@ -95,14 +96,18 @@ func (m *climbing) forget() {
 func (m *climbing) started(s *sched.State, t sched.TaskID) {
 	class, key := m.class(s, s.DemandID(t)), m.key(s, t)
 	for d := range m.lines {
-		l := &m.lines[d]
-		if !l.known {
-			continue
-		}
-		for _, r := range l.steps {
-			if at := sched.Time(int64(r.held) - key); r.class == class && at > s.Now() && at < l.next {
-				l.next, l.first = at, t
-			}
+		m.lines[d].started(s, t, class, key)
+		m.denied[d].started(s, t, class, key)
+	}
+}
+
+func (l *rising) started(s *sched.State, t sched.TaskID, class int, key int64) {
+	if !l.known {
+		return
+	}
+	for _, r := range l.steps {
+		if at := sched.Time(int64(r.held) - key); r.class == class && at > s.Now() && at < l.next {
+			l.next, l.first = at, t
 		}
 	}
 }
@@ -110,30 +115,35 @@ func (m *climbing) started(s *sched.State, t sched.TaskID) {
 // take takes in what has risen since the last decision: of lines that are told by the nodes that have gained these nodes, else they are opened.
 func (m *climbing) take(s *sched.State) {
 	list := &m.p.list
-	of := list.running.moves
 	for d := range m.lines {
-		l := &m.lines[d]
-		if !l.known || l.next > s.Now() {
-			continue
-		}
-		for _, r := range l.steps {
-			// Those with keys from held-now on, but below held-seen.
-			walk, low := of.classes[r.class].list.DownFrom(int64(r.held)-int64(l.seen)), int64(r.held)-int64(s.Now())
-			for v, ok := walk.Next(); ok && v.Rank >= low; v, ok = walk.Next() {
-				if v.Node != sched.NoNode {
-					list.running.gains.add(v.Node)
-					continue
-				}
-				for _, on := range s.Placements(v.Task) {
-					list.running.gains.add(on.Node)
-				}
-			}
-		}
-		if !list.near || list.quotas || !list.byNodeServes(s, sched.DemandID(d)) {
+		if m.gained(s, &m.lines[d]) && (!list.near || list.quotas || !list.byNodeServes(s, sched.DemandID(d))) {
 			list.lines.Unshut(sched.DemandID(d))
 		}
-		m.findNext(s, l)
+		m.gained(s, &m.denied[d])
 	}
+}
+
+// gained notes the nodes of what has risen since the last decision, and reports whether anything has.
+func (m *climbing) gained(s *sched.State, l *rising) bool {
+	if !l.known || l.next > s.Now() {
+		return false
+	}
+	running := &m.p.list.running
+	for _, r := range l.steps {
+		// Those with keys from held-now on, but below held-seen.
+		walk, low := running.moves.classes[r.class].list.DownFrom(int64(r.held)-int64(l.seen)), int64(r.held)-int64(s.Now())
+		for v, ok := walk.Next(); ok && v.Rank >= low; v, ok = walk.Next() {
+			if v.Node != sched.NoNode {
+				running.gains.add(v.Node)
+				continue
+			}
+			for _, on := range s.Placements(v.Task) {
+				running.gains.add(on.Node)
+			}
+		}
+	}
+	m.findNext(s, l)
+	return true
 }
 
 // findNext works out when the next of the running tasks rises.
@@ -148,53 +158,59 @@ func (m *climbing) findNext(s *sched.State, l *rising) {
 	}
 }
 
-// watch is called at the end of a decision and returns when the next one is to be made if nothing happens, or Never.
+// watch is called at the end of a decision and returns when the next one is to be made if nothing happens, or Never. A denial tells nobody when to wake: a
+// restored policy has none.
 func (m *climbing) watch(s *sched.State) sched.Time {
 	list := &m.p.list
-	of, at := list.running.moves, sched.Never
+	at := sched.Never
 	for len(m.lines) < list.lines.Demands() {
-		m.lines = append(m.lines, rising{})
+		m.lines, m.denied = append(m.lines, rising{}), append(m.denied, rising{})
 	}
 	for d := range m.lines {
-		l, id := &m.lines[d], sched.DemandID(d)
-		by, shut := list.lines.ShutBy(id)
-		_, waits := list.lines.Head(id)
-		if waits = waits && shut; d < len(list.denials) && list.denials[d].ok {
-			if k := &list.denials[d]; waits && k.it.Before(by) {
+		by, shut := list.lines.ShutBy(sched.DemandID(d))
+		_, waits := list.lines.Head(sched.DemandID(d))
+		waits = waits && shut
+		other := d < len(list.denials) && list.denials[d].ok
+		if other && waits {
+			k := &list.denials[d]
+			if k.it.Before(by) {
 				k.it = by
-			} else if !waits {
-				by = k.it
 			}
-		} else if !waits {
-			l.known = false
-			continue
+			other = k.it.Key != by.Key
 		}
-		if l.known && l.key == by.Key && l.classes == of.met && l.next > s.Now() && !slices.Contains(of.gone, l.first) {
-			l.seen = s.Now() // what has come since started takes in
-			if waits {
-				at = min(at, l.next)
-			}
-			continue
+		if m.lines[d].known = m.lines[d].known && waits; waits {
+			m.follow(s, &m.lines[d], by.Key)
+			at = min(at, m.lines[d].next)
 		}
-		if !l.known || l.key != by.Key || l.classes != of.met {
-			l.known, l.key, l.classes, l.steps = true, by.Key, of.met, l.steps[:0]
-			for c := range of.classes {
-				if of.classes[c].task == sched.Nobody {
-					continue
-				}
-				m.p.times = m.rises(s, of.classes[c].task, by.Key, m.p.times[:0])
-				for _, held := range m.p.times {
-					l.steps = append(l.steps, riseOf{c, held})
-				}
-			}
-		}
-		m.findNext(s, l)
-		if waits {
-			at = min(at, l.next)
+		if m.denied[d].known = m.denied[d].known && other; other {
+			m.follow(s, &m.denied[d], list.denials[d].it.Key)
 		}
 	}
-	of.gone = of.gone[:0]
+	list.running.moves.gone = list.running.moves.gone[:0]
 	return at
+}
+
+// follow works out when tasks rise over a key, if that is not known from before.
+func (m *climbing) follow(s *sched.State, l *rising, key int64) {
+	of := m.p.list.running.moves
+	if l.known && l.key == key && l.classes == of.met {
+		if l.next > s.Now() && !slices.Contains(of.gone, l.first) {
+			l.seen = s.Now() // what has come since started takes in
+			return
+		}
+	} else {
+		l.known, l.key, l.classes, l.steps = true, key, of.met, l.steps[:0]
+		for c := range of.classes {
+			if of.classes[c].task == sched.Nobody {
+				continue
+			}
+			m.p.times = m.rises(s, of.classes[c].task, key, m.p.times[:0])
+			for _, held := range m.p.times {
+				l.steps = append(l.steps, riseOf{c, held})
+			}
+		}
+	}
+	m.findNext(s, l)
 }
 
 // widthClasses tells demands apart by their width.

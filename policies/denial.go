@@ -53,7 +53,7 @@ func (p *Preemptive) asksMore(s *sched.State, d, less sched.DemandID) bool {
 	}
 	a, b, want, least := &s.Table().Demands[d], &s.Table().Demands[less], &p.running.wants[d], &p.running.wants[less]
 	return a.Gang == 1 && want.cpu >= least.cpu && want.mem >= least.mem && want.gpus >= least.gpus && a.Need.VRAM >= b.Need.VRAM &&
-		len(b.GPUTypes) == 0 && len(b.Labels) == 0 && len(a.Tolerations) == 0
+		len(b.GPUTypes) == 0 && len(b.Labels)+len(b.NotLabels) == 0 && len(a.Tolerations) == 0
 }
 
 // forget takes in that keys have changed.

@@ -10,12 +10,13 @@ import (
 )
 
 // An edge node stands first and would be free for all: it gets its taint from its label alone, and only who tolerates that may run there; a
-// task that asks for a label runs where it is, though others wait for nothing.
+// task that asks for a label runs where it is, and one that must not have a label where it is not, though others wait for nothing.
 func TestEveryPolicyKeepsToLabelsAndTaints(t *testing.T) {
 	nodes, err := cluster.Parse("1x(16cpu,8xA100,node-type=edge)+1x(16cpu,8xA100)+1x(16cpu,4xV100,accelerator=npu)")
 	if err != nil {
 		t.Fatal(err)
 	}
+	nodes[1].Labels = append(nodes[1].Labels, sched.Label{Key: "disk", Value: "hdd"})
 	const edge, plain, npu = 0, 1, 2
 	tolerate := []sched.Toleration{{Key: "edge-node", Value: "true", Effect: "NoSchedule"}}
 	b := traces.NewBuilder("constraints", "test")
@@ -33,6 +34,12 @@ func TestEveryPolicyKeepsToLabelsAndTaints(t *testing.T) {
 			r.Labels, on = []sched.Label{{Key: "accelerator", Value: "npu"}}, []sched.NodeID{npu}
 		case 2:
 			r.Labels, r.Tolerations, on = []sched.Label{{Key: "node-type", Value: "edge"}}, tolerate, []sched.NodeID{edge}
+		}
+		switch i % 15 {
+		case 3: // anti-affinity, to a value and to a key
+			r.NotLabels, on = []sched.NotLabel{{Key: "disk", Value: "hdd"}}, []sched.NodeID{npu}
+		case 6:
+			r.NotLabels, on = []sched.NotLabel{{Key: "accelerator", Any: true}, {Key: "disk", Value: "ssd"}}, []sched.NodeID{plain}
 		}
 		if i == 57 { // tolerates the taint, and may run anywhere
 			r.Labels, r.Tolerations, on = nil, tolerate, []sched.NodeID{edge, plain, npu}

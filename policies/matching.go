@@ -83,7 +83,7 @@ type MatchWeights struct {
 }
 
 // DefaultMatch are the weights of `critical-path` without parameters.
-var DefaultMatch = MatchWeights{Urgency: 0.7, Advantage: 2, Decline: 1.2}
+var DefaultMatch = MatchWeights{Urgency: 0.7, Advantage: 3, Decline: 1.8}
 
 // look sorts the nodes.
 func (m *matching) look(s *sched.State) bool {

@@ -253,18 +253,25 @@ func (l *plainList) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
 }
 
 // plainRoundRobin returns round-robin with time slices: one line in the order of readiness (a task whose slice has ended goes to its end),
-// whose head blocks, so that each waits at most a slice for its turn. A running task may be stopped once it has run for the quantum, and
-// is only if that makes room for the head of the line. quantum must be positive.
+// whose head blocks, so that each waits at most a slice for its turn. A running task may be stopped once it has worked for the quantum, and
+// no sooner than those that started before it, and is only if that makes room for the head of the line. quantum must be positive.
 func plainRoundRobin(quantum time.Duration) *plainList {
 	l := &plainList{Turns: true, Key: func(s *sched.State, t sched.TaskID) int64 { return int64(s.ReadySince(t)) }}
 	l.Evict = func(s *sched.State, running, _ sched.TaskID) (int64, bool) {
-		started := s.StartedAt(running)
-		return -int64(started), s.Now().Sub(started) >= quantum
+		for t := range s.RunningTasks() { // in the order of their start
+			if s.Phase(t) != sched.Stopping && s.Now().Sub(s.WorkBegins(t)) < quantum {
+				return 0, false
+			}
+			if t == running {
+				break
+			}
+		}
+		return -int64(s.StartedAt(running)), true
 	}
 	l.Wake = func(r *sched.Round, _ sched.TaskID) {
 		// Tasks run in the order of their start, so the first whose slice is not over ends next.
 		for t := range r.RunningTasks() {
-			if at := r.StartedAt(t).Add(quantum); at > r.Now() {
+			if at := r.WorkBegins(t).Add(quantum); at > r.Now() {
 				r.WakeAt(at)
 				return
 			}

@@ -11,8 +11,9 @@ import (
 )
 
 // RoundRobin is round-robin with time slices: one line in the order of readiness (a task whose slice has ended goes to its end), whose
-// head blocks, so that each waits at most a slice for its turn. A running task may be stopped once it has run for the quantum, and is only
-// if that makes room for the head of the line: as few as it takes in the order of their start, less those without whom the head fits as well.
+// head blocks, so that each waits at most a slice for its turn. A running task may be stopped once it has worked for the quantum, from
+// when its data are there, and no sooner than those that started before it. It is only if that makes room for the head of the line: as few as it
+// takes in the order of their start, less those without whom the head fits as well.
 //
 // Tasks run in the order of their start, so those past their slice are a prefix of that order. What they hold is kept by node, and the
 // nodes in an index by what would be free if they all stopped. So it takes no search to see that no node could make room for the head, and
@@ -346,7 +347,7 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 		return
 	}
 	q.seq++
-	need, at := &s.Demand(t).Need, s.StartedAt(t)
+	need, at := &s.Demand(t).Need, s.WorkBegins(t)
 	for _, p := range s.Placements(t) {
 		i := q.on(t, p.Node)
 		if i == 0 {

@@ -208,6 +208,9 @@ func (v *saver) report(now sched.Time, d due) {
 	if w.attempt != d.attempt || r.k.Attempt(d.task) != d.attempt || ph != sched.Running && ph != sched.Stopping {
 		return
 	}
+	if r.window != nil && r.window.endAt[d.task] < d.at {
+		return // it has ended before, which is told in this batch
+	}
 	switch d.kind {
 	case sched.Started:
 		if w.stopping {
@@ -218,7 +221,7 @@ func (v *saver) report(now sched.Time, d due) {
 		if w.stopping || !d.ordered && w.told != d.at {
 			return
 		}
-		_, saved := v.at(w, now)
+		_, saved := v.at(w, d.at)
 		*r.fact() = sched.Event{Kind: sched.CheckpointDone, Task: d.task, Attempt: d.attempt, Node: sched.NoNode, Done: v.workOf(d.task, w, saved), Value: d.value}
 		if v.watched {
 			v.tellNext(d.task, w)
@@ -249,6 +252,9 @@ func (v *saver) workOf(t sched.TaskID, w *work, saved time.Duration) time.Durati
 func (v *saver) order(now sched.Time, c *sched.Command) {
 	t, r := c.Task, v.m.r
 	w := &v.works[t]
+	if r.window != nil && r.window.endAt[t] < now {
+		return // it has ended, which is told next
+	}
 	done, saved := v.at(w, now)
 	if w.stopping || now < w.pos || done >= w.left {
 		return
@@ -275,6 +281,9 @@ func (v *saver) order(now sched.Time, c *sched.Command) {
 	}
 	if at != w.end {
 		w.end = at
+		if r.window != nil {
+			r.window.endAt[t] = at
+		}
 		r.cut = true // the end that was scheduled is none
 		r.ends.push(end{at, t, c.Attempt})
 	}

@@ -509,6 +509,9 @@ func (e *elastic) carry(now sched.Time, out []sched.Command) {
 		if p == draining && e.busy[i] == 0 {
 			e.power[i] = off
 			e.pay(now, -1)
+			if e.r.stager != nil {
+				e.r.stager.lost(sched.NodeID(i))
+			}
 		}
 	}
 	if e.asleep && e.r.k.Queued() > 0 {

@@ -72,9 +72,9 @@ func (m *models) next() sched.Time {
 	return at
 }
 
-// reports adds to the batch what is due to be told of attempts.
-func (m *models) reports(now sched.Time) {
-	for len(m.due) > 0 && m.due[0].at <= now {
+// reports adds to the batch what is due by cut to be told of attempts.
+func (m *models) reports(now, cut sched.Time) {
+	for len(m.due) > 0 && m.due[0].at <= cut {
 		m.saver.report(now, m.due.pop())
 	}
 }

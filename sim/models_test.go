@@ -165,7 +165,7 @@ func savedCase(rt *rapid.T, c policytest.Case, cfg sim.Config) *sim.Result {
 	}
 	p := cfg.Checkpoint
 	every, rule, node, own := p.For(cfg.Failures)
-	one := check.Case{Table: cfg.Table(), Run: c.Run, RunOn: c.RunOn, Nodes: c.Nodes, Overhead: cfg.Overhead, Faults: rec.NodeFaults(), Saving: &check.Saving{
+	one := check.Case{Table: cfg.Table(), Run: c.Run, RunOn: c.RunOn, Nodes: c.Nodes, Overhead: cfg.Overhead, Late: cfg.Window.Late(), Faults: rec.NodeFaults(), Saving: &check.Saving{
 		Every: every, Rule: rule, NodeMTBF: node, MTBF: own, Cost: p.Cost, Restart: p.Restart, Lose: p.Stop == "lose", Wait: p.Outage == "wait",
 		Outages: rec.Outages(), LostGPUSeconds: res.LostGPUSeconds,
 	}}
@@ -387,5 +387,31 @@ func TestModelsReadWhatTheyPrint(t *testing.T) {
 	c := sim.Checkpoint{Every: "daly", Cost: s}
 	if err := c.Check(nil); err == nil || !strings.Contains(err.Error(), "needs mtbf") {
 		t.Error(err)
+	}
+}
+
+// A repair takes what is said, always, where it has no distribution.
+func TestARepairTakesItsTime(t *testing.T) {
+	var down sched.Time
+	repairs := 0
+	run(t, sim.Config{
+		Workload: workload(t, with(gpus(0, 1000*s, 1), func(r *traces.Row) { r.Retries = 100 })), Nodes: nodes(1, 0, 1), Policy: &policies.List{},
+		Failures: &sim.Failures{MTBF: 100 * s, Repair: 10 * s}, Checkpoint: &sim.Checkpoint{Every: "10s"},
+		Tap: func(now sched.Time, in []sched.Event, _ []sched.Command) error {
+			for _, e := range in {
+				switch e.Kind {
+				case sched.NodeDown:
+					down = now
+				case sched.NodeUp:
+					if repairs++; now != down.Add(10*s) {
+						t.Errorf("lost at %v s, back at %v s", down.Seconds(), now.Seconds())
+					}
+				}
+			}
+			return nil
+		},
+	})
+	if repairs < 3 {
+		t.Errorf("%d repairs: nothing was tried", repairs)
 	}
 }

@@ -173,6 +173,11 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 			r.plain = false
 		}
 	}
+	if c.Tenants != nil {
+		if err := c.Tenants.holds(w); err != nil {
+			return nil, err
+		}
+	}
 	if c.Window != nil {
 		r.window, r.plain = newWindow(c.Window, len(tb.Tasks)), false
 	}
@@ -247,8 +252,6 @@ func (c *Config) Check() error {
 	switch {
 	case c.Checkpoint != nil && c.Restart:
 		return errors.New("restart says that a preempted task loses its work, checkpoint that it is saved: say stop=lose in checkpoint instead")
-	case c.Checkpoint != nil && c.Window != nil:
-		return errors.New("a decision window and checkpoints are not modelled together")
 	case c.Checkpoint != nil && c.KillAtEstimate:
 		return errors.New("runs cut at their estimates and checkpoints are not modelled together")
 	}
@@ -364,7 +367,7 @@ func (r *run) loop(ctx context.Context) error {
 			if o := r.k.Over(); o != over {
 				over, moved = o, r.batches-unacted
 			} else if quiet := r.batches - unacted - moved; quiet > r.maxQuiet() {
-				return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
+				return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead or than the fetch of an input, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
 			}
 			if err := ctx.Err(); err != nil {
 				return err
@@ -381,7 +384,7 @@ func (r *run) loop(ctx context.Context) error {
 			r.stops = r.stops[:0]
 		}
 		if r.m != nil {
-			r.m.reports(now)
+			r.m.reports(now, cut)
 		}
 		for r.window == nil && r.ends.next() == now {
 			if e := r.ends.pop(); !r.cut || r.runs(e) {
@@ -512,7 +515,7 @@ func (r *run) carryOut(now sched.Time, out []sched.Command) {
 				continue // the loss of its last node ended it in the same batch
 			}
 			r.acted = true
-			if r.window != nil && r.window.over(c.Task, now) {
+			if r.window != nil && r.window.over(c.Task, now, r.lost[c.Task] == c.Attempt) {
 				continue // it had ended before the order: that is told
 			}
 			if r.m != nil && r.m.saver != nil && r.lost[c.Task] != c.Attempt {
@@ -778,6 +781,9 @@ func (r *run) stopped(now sched.Time, c *sched.Command) sched.Event {
 
 // losses counts the work that the loss of a node destroys. An attempt whose end is told in the same batch, before it, loses nothing.
 func (r *run) losses(n sched.NodeID, now sched.Time) {
+	if r.stager != nil {
+		defer r.stager.lost(n)
+	}
 	for t := range r.k.RunningTasks() { // none is on a node that is down already; on a drained one there may be
 		if r.lost[t] != r.k.Attempt(t) && slices.ContainsFunc(r.k.Placements(t), func(p sched.Placement) bool { return p.Node == n }) &&
 			!slices.ContainsFunc(r.in, func(e sched.Event) bool { return e.Kind <= sched.Stopped && e.Task == t }) {

@@ -20,7 +20,8 @@ import (
 //
 // With Overlap a fetch goes beside the work of the predecessor, as on two streams: when a task starts whose successor waits for nothing but tasks
 // that run or are done, the successor's input is fetched to its (first) node behind its own. If the successor starts there, it waits for what is
-// missing; elsewhere it fetches anew. So a chain of two on one node takes s1 + r1 + s2 + r2 without overlap, and s1 + max(r1, s2) + r2 with it.
+// missing; elsewhere it fetches anew. What has come to a node stays in its memory until the node is lost: a task that is stopped and starts
+// there again only has it copied. So a chain of two on one node takes s1 + r1 + s2 + r2 without overlap, and s1 + max(r1, s2) + r2 with it.
 type Staging struct {
 	Contention bool   `yaml:"contention,omitempty"`
 	Overlap    bool   `yaml:"overlap,omitempty"`
@@ -92,15 +93,22 @@ func (t *Tiers) Copy(bytes int64, hot bool) time.Duration {
 // stager carries Staging out.
 type stager struct {
 	r     *run
-	free  []sched.Time           // by node: when its link has brought what it has begun
-	wait  []time.Duration        // by task: of the present attempt
-	early map[sched.TaskID]early // what was fetched beside a predecessor's work
-	hot   map[kindOn]bool        // kinds that were staged on a node
+	free  []sched.Time          // by node: when its link has brought what it has begun
+	wait  []time.Duration       // by task: of the present attempt
+	here  map[taskOn]fetched    // what has come to a node, or is on its way there
+	ahead map[sched.TaskID]bool // fetched beside a predecessor's work
+	hot   map[kindOn]bool       // kinds that were staged on a node
 }
 
-type early struct {
+type taskOn struct {
+	task sched.TaskID
 	node sched.NodeID
-	at   sched.Time
+}
+
+// fetched is when an input is in the memory of a node; or, fetched ahead, on its GPU.
+type fetched struct {
+	at    sched.Time
+	ahead bool
 }
 
 type kindOn struct {
@@ -109,7 +117,7 @@ type kindOn struct {
 }
 
 func newStager(r *run) *stager {
-	return &stager{r: r, free: make([]sched.Time, len(r.Nodes)), wait: make([]time.Duration, len(r.tb.Tasks)), early: map[sched.TaskID]early{}, hot: map[kindOn]bool{}}
+	return &stager{r: r, free: make([]sched.Time, len(r.Nodes)), wait: make([]time.Duration, len(r.tb.Tasks)), here: map[taskOn]fetched{}, ahead: map[sched.TaskID]bool{}, hot: map[kindOn]bool{}}
 }
 
 // fetch returns when the input of t is on node n, if it is asked for at a time.
@@ -130,7 +138,13 @@ func (s *stager) fetch(t sched.TaskID, n sched.NodeID, at sched.Time) sched.Time
 		at = begins.Add(takes)
 		s.free[n] = at.Add(-spec.StorageLatency)
 	}
-	if tiers := s.r.Staging.Tiers; tiers != nil && s.r.tb.DemandOf(t).Need.GPUs > 0 {
+	return at
+}
+
+// copied returns when an input that is in a node's memory at a time is on its GPU.
+func (s *stager) copied(t sched.TaskID, n sched.NodeID, at sched.Time) sched.Time {
+	data := s.r.tb.Data[t]
+	if tiers := s.r.Staging.Tiers; tiers != nil && data.Input > 0 && s.r.tb.DemandOf(t).Need.GPUs > 0 {
 		key := kindOn{s.r.tb.ClassOf(t).Kind, n}
 		at = at.Add(tiers.Copy(data.Input, s.hot[key]))
 		s.hot[key] = true
@@ -138,31 +152,50 @@ func (s *stager) fetch(t sched.TaskID, n sched.NodeID, at sched.Time) sched.Time
 	return at
 }
 
+// arrives returns when the input of t is where an attempt that starts now on node n works on it.
+func (s *stager) arrives(t sched.TaskID, n sched.NodeID, now sched.Time) sched.Time {
+	key := taskOn{t, n}
+	x, ok := s.here[key]
+	if !ok {
+		x.at = s.fetch(t, n, now)
+	}
+	s.here[key] = fetched{at: x.at}
+	if x.ahead {
+		return x.at
+	}
+	return s.copied(t, n, max(x.at, now))
+}
+
+// lost takes in that a node has lost what had come to it.
+func (s *stager) lost(n sched.NodeID) {
+	for key := range s.here {
+		if key.node == n {
+			delete(s.here, key)
+		}
+	}
+}
+
 // begin works out how long an attempt waits for its data, and fetches what its successors will want.
 func (s *stager) begin(now sched.Time, c *sched.Command) {
 	t, ready := c.Task, now
 	for _, p := range c.On {
-		if e, ok := s.early[t]; ok && e.node == p.Node {
-			ready = max(ready, e.at)
-		} else {
-			ready = max(ready, s.fetch(t, p.Node, now))
-		}
+		ready = max(ready, s.arrives(t, p.Node, now))
 		if s.r.tb.EdgeBytes != nil {
 			ready = max(ready, s.r.k.Sent(t, p.Node))
 		}
 	}
-	delete(s.early, t)
 	s.wait[t] = ready.Sub(now)
 	if !s.r.Staging.Overlap {
 		return
 	}
 	behind := ready
 	for u := range s.r.k.Succs(t) {
-		if _, ok := s.early[u]; ok || !s.next(u) {
+		if s.ahead[u] || !s.next(u) {
 			continue
 		}
-		behind = s.fetch(u, c.On[0].Node, behind)
-		s.early[u] = early{c.On[0].Node, behind}
+		n := c.On[0].Node
+		behind = s.copied(u, n, s.fetch(u, n, behind))
+		s.here[taskOn{u, n}], s.ahead[u] = fetched{behind, true}, true
 	}
 }
 

@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -147,5 +148,97 @@ func TestRunTimesFollowTheTable(t *testing.T) {
 				t.Errorf("%s on %s: %v s, want %v", kind, typ, got, want)
 			}
 		}
+	}
+}
+
+// A slice that is shorter than the fetch must not keep tasks from working for ever: it counts from when the work begins. Two tasks of 10 s, whose inputs take
+// 10 s to come, share a GPU in slices of 5 s, and each attempt fetches anew: 10 + 5, 10 + 5, 10 + 5, 10 + 5.
+func TestASliceCountsFromTheWorkAndNotFromTheFetch(t *testing.T) {
+	row := traces.Row{Run: 10 * s, Estimate: 10 * s, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}, InputBytes: 10e9}
+	w := workload(t, row, row)
+	ns := nodes(1, 8, 1)
+	ns[0].StorageMBps = 1000
+	res := run(t, sim.Config{Workload: w, Nodes: ns, Policy: &policies.RoundRobin{Quantum: 5 * s}})
+	if a, b := res.Outcome(0).End, res.Outcome(1).End; a != at(45) || b != at(60) || res.Preemptions != 2 {
+		t.Errorf("ends at %v and %v after %d preemptions, want 45, 60 and 2", a.Seconds(), b.Seconds(), res.Preemptions)
+	}
+}
+
+// On a link that is shared a fetch takes longer than the policy knows, so that a slice may end before it: what has come to a node stays there until the
+// task is done, and one that is stopped goes on where it was. Four tasks of 10 s on two GPUs, their inputs over one link that brings one in 10 s.
+func TestWhatWasFetchedStaysWhereATaskIsStopped(t *testing.T) {
+	row := traces.Row{Run: 10 * s, Estimate: 10 * s, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}, InputBytes: 10e9}
+	w := workload(t, row, row, row, row)
+	for _, n := range []int{1, 2} {
+		ns := nodes(n, 8, 2)
+		for i := range ns {
+			ns[i].StorageMBps = 1000
+		}
+		for _, quantum := range []time.Duration{s, 3 * s, 9 * s} {
+			c := sim.Config{Workload: w, Nodes: ns, Policy: &policies.RoundRobin{Quantum: quantum}, Staging: &sim.Staging{Contention: true}}
+			res := run(t, c)
+			// A node brings each input at most once, one after the other; GPUs never idle while all wait for the link.
+			if last := res.Last; last > at(4*10+4*10) {
+				t.Errorf("%d nodes, slices of %v: all ends at %v s", n, quantum, last.Seconds())
+			}
+		}
+	}
+	// Worked by hand: one GPU, slices of 5 s of which the policy thinks that they begin at 10 s. Task 0 is there at 10 and works to 15. Task 1 begins to fetch
+	// at 15, is there at 25 and works to 30. Then both have their inputs: task 0 works to 35 and is done, and task 1 to 40.
+	one := nodes(1, 8, 1)
+	one[0].StorageMBps = 1000
+	res := run(t, sim.Config{Workload: workload(t, row, row), Nodes: one, Policy: &policies.RoundRobin{Quantum: 5 * s}, Staging: &sim.Staging{Contention: true}})
+	if a, b := res.Outcome(0).End, res.Outcome(1).End; a != at(35) || b != at(40) {
+		t.Errorf("ends at %v and %v, want 35 and 40", a.Seconds(), b.Seconds())
+	}
+}
+
+// Worked by hand: a link is busy for B/bandwidth, and the storage's latency comes on top of each fetch without keeping the link: 2 s each, there 0.5 s later.
+func TestTheLatencyOfTheStorageDoesNotKeepTheLinkBusy(t *testing.T) {
+	row := with(cpus(0, s, 1), func(r *traces.Row) { r.InputBytes = 2e9 })
+	ns := nodes(1, 3, 0)
+	ns[0].StorageMBps, ns[0].StorageLatency = 1000, 500*time.Millisecond
+	res := run(t, sim.Config{Workload: workload(t, row, row, row), Nodes: ns, Policy: &policies.List{}, Staging: &sim.Staging{Contention: true}})
+	for i, want := range []sched.Time{at(3.5), at(5.5), at(7.5)} {
+		if got := res.Outcome(sched.TaskID(i)).End; got != want {
+			t.Errorf("task %d ends at %v s, want %v", i, got.Seconds(), want.Seconds())
+		}
+	}
+}
+
+// What is fetched ahead comes to the node of the predecessor. Of a chain whose second task must run elsewhere the second fetch begins anew: 3 + 10, 5 + 4.
+func TestWhatIsFetchedAheadIsThereAndNowhereElse(t *testing.T) {
+	for _, c := range []struct {
+		node string
+		end  float64
+	}{{"0", 13 + 4}, {"1", 13 + 5 + 4}} {
+		on := func(id, node string, run time.Duration, in int64, after ...string) traces.Row {
+			return traces.Row{Job: "j", ID: id, Run: run, Estimate: run, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}, InputBytes: in, After: after, Labels: []sched.Label{{Key: "node", Value: node}}}
+		}
+		ns := nodes(2, 8, 1)
+		for i := range ns {
+			ns[i].StorageMBps, ns[i].Labels = 1000, []sched.Label{{Key: "node", Value: fmt.Sprint(i)}}
+		}
+		w := workload(t, on("a", "0", 10*s, 3e9), on("b", c.node, 4*s, 5e9, "a"))
+		res := run(t, sim.Config{Workload: w, Nodes: ns, Policy: &policies.List{}, Staging: &sim.Staging{Overlap: true, Contention: true}})
+		if got := res.Outcome(1).End; got != at(c.end) {
+			t.Errorf("on node %s it ends at %v s, want %v", c.node, got.Seconds(), c.end)
+		}
+	}
+}
+
+// A task of 10 s whose input takes 10 s to come. Stopped at 15 s it starts again at once, with its input there: 5 s are left. Where its node is lost at 15 s, and
+// back at 20 s, the input is lost too, and all begins again.
+func TestALostNodeLosesWhatWasFetched(t *testing.T) {
+	row := with(gpus(0, 10*s, 1), func(r *traces.Row) { r.InputBytes, r.Retries = 10e9, 1 })
+	ns := nodes(1, 8, 1)
+	ns[0].StorageMBps = 1000
+	c := sim.Config{Workload: workload(t, row), Nodes: ns, Policy: evictAt(15), Staging: &sim.Staging{}}
+	if got := run(t, c).Outcome(0).End; got != at(20) {
+		t.Errorf("stopped at 15 s it ends at %v s, want 20", got.Seconds())
+	}
+	c.Policy, c.Faults = evictAt(), downUp(15, 20)
+	if got := run(t, c).Outcome(0).End; got != at(40) {
+		t.Errorf("with its node lost at 15 s it ends at %v s, want 40", got.Seconds())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces"
 )
 
 // Tenants are the tenants' quotas, in force from the first batch on. With Borrow or Reclaim said of any of them they form a cohort: what one does
@@ -116,4 +117,44 @@ func (t *Tenants) facts() (out []sched.Event) {
 		out = append(out, sched.Event{Kind: sched.QuotaSet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Quota: set}})
 	}
 	return out
+}
+
+// holds refuses a task that its tenant may never hold, all others idle: it would wait for ever.
+func (t *Tenants) holds(w *traces.Workload) error {
+	quotas := map[string]*sched.Quota{}
+	sum := [2]int64{} // what a cohort may hold: CPU, GPUs; negative: no bound
+	for _, ev := range t.facts() {
+		q := ev.More.Quota
+		quotas[q.Tenant] = q
+		for r, n := range [2]int64{q.CPU, q.GPUMilli} {
+			if n < 0 || sum[r] < 0 {
+				sum[r] = -1
+			} else {
+				sum[r] += n
+			}
+		}
+	}
+	for i := range w.Tasks {
+		class, d := w.ClassOf(sched.TaskID(i)), w.DemandOf(sched.TaskID(i))
+		q := quotas[w.Tenants[class.Tenant]]
+		if q == nil {
+			continue
+		}
+		for r, x := range [2]struct {
+			asks, has, borrow int64
+			unit              float64
+			of                string
+		}{{d.CPUTotal(), q.CPU, q.BorrowCPU, 1000, "cores"}, {d.GPUTotal(), q.GPUMilli, q.BorrowGPUMilli, sched.Whole, "GPUs"}} {
+			most := x.has
+			if q.Cohort != "" && most >= 0 {
+				if most += x.borrow; x.borrow < 0 || sum[r] >= 0 && most > sum[r] {
+					most = sum[r]
+				}
+			}
+			if x.has >= 0 && most >= 0 && x.asks > most {
+				return fmt.Errorf("quotas: task %s asks for %g %s, and tenant %s may hold %g with what it may borrow", w.TaskNames.At(i), float64(x.asks)/x.unit, x.of, q.Tenant, float64(most)/x.unit)
+			}
+		}
+	}
+	return nil
 }

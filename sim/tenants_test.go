@@ -114,3 +114,34 @@ func TestQuotasThatCannotBeAreRefused(t *testing.T) {
 		}
 	}
 }
+
+// A task above what its tenant may ever hold would wait until all else is over: it is refused at once, and one that just fits is not.
+func TestATaskThatItsTenantMayNeverHoldIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		red, blue sim.TenantQuota
+		want      string
+	}{
+		{sim.TenantQuota{GPUs: 3}, sim.TenantQuota{GPUs: 4}, "asks for 4 GPUs, and tenant red may hold 3"},
+		{sim.TenantQuota{GPUs: 3, Borrow: "30%"}, sim.TenantQuota{GPUs: 4}, "may hold 3.9"},
+		{sim.TenantQuota{GPUs: 2, Borrow: "all"}, sim.TenantQuota{GPUs: 1}, "may hold 3"},
+		{sim.TenantQuota{GPUs: 2, Borrow: "100%"}, sim.TenantQuota{GPUs: 1}, "may hold 3"},
+		{sim.TenantQuota{CPUs: -1}, sim.TenantQuota{}, "asks for 4 cores, and tenant red may hold 0"},
+		{sim.TenantQuota{GPUs: 4}, sim.TenantQuota{GPUs: 1}, ""},
+		{sim.TenantQuota{GPUs: 2, Borrow: "100%"}, sim.TenantQuota{GPUs: 2}, ""},
+		{sim.TenantQuota{GPUs: 2, Borrow: "all"}, sim.TenantQuota{CPUs: 1}, ""}, // blue's GPUs are not bound
+		{sim.TenantQuota{}, sim.TenantQuota{GPUs: 1}, ""},
+	} {
+		big := of(gpus(0, 10*s, 4), "red")
+		if c.red.CPUs != 0 {
+			big.Need.CPU = 4000
+		}
+		c.red.Tenant, c.blue.Tenant = "red", "blue"
+		_, err := sim.Run(t.Context(), sim.Config{
+			Workload: workload(t, big, of(gpus(0, 10*s, 1), "blue")), Nodes: nodes(1, 64000, 8), Policy: &policies.List{Skip: true},
+			Tenants: &sim.Tenants{Quotas: []sim.TenantQuota{c.red, c.blue}},
+		})
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%+v, %+v: error %v, want %q", c.red, c.blue, err, c.want)
+		}
+	}
+}

@@ -15,7 +15,7 @@ import (
 //
 // What waits for the window: an arrival, whose wait has the cause Window until it is told; an end, whose room is held until then and
 // counts as held. The work itself is not longer. A task that ends while the order to stop it is on its way has ended. One that ends in the
-// same batch as the loss of its node has ended too.
+// same batch as the loss of its node has ended too, and what one has done and saved by the time of that decision it has done and saved.
 type Window struct {
 	Min  time.Duration `yaml:"min"`            // 10ms
 	Max  time.Duration `yaml:"max"`            // 50ms; equal to Min: the window is fixed
@@ -120,9 +120,10 @@ func (w *window) tell(r *run) {
 	w.ends = w.ends[:0]
 }
 
-// over reports whether the attempt of a task that is ordered to stop has ended before; if not, it is stopped now.
-func (w *window) over(t sched.TaskID, now sched.Time) bool {
-	if w.endAt[t] < now { // at the same instant the order counts, as without a window
+// over reports whether the attempt of a task that is ordered to stop has ended before; if not, it is stopped now. One that has lost a node has not: its
+// work is booked as lost.
+func (w *window) over(t sched.TaskID, now sched.Time, lost bool) bool {
+	if w.endAt[t] < now && !lost { // at the same instant the order counts, as without a window
 		return true
 	}
 	w.endAt[t] = sched.Never

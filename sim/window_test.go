@@ -1,7 +1,10 @@
 package sim_test
 
 import (
+	"errors"
+	"math"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -122,4 +125,107 @@ func TestRunsWithAWindowKeepTheirPromises(t *testing.T) {
 			t.Fatalf("%v", bad[0])
 		}
 	})
+}
+
+// TestAWindowAndCheckpointsWorkTogether is worked by hand. Facts wait 20 ms. A task of 10 s saves its work every 3 s, which takes 1 s. It starts at
+// 0.02, saves up to 4.02 and 8.02 and has 6 s when its node is lost at 9, which is told at 9.02; the node is back at 10, told at 10.02. Restoring takes 2 s: it
+// works from 12.02 to 15.02, saves up to 16.02 and is done at 17.02. Lost are the second since 8.02, the saving of 1 s three times and the restoring. The same
+// where a policy orders the checkpoint, or stops the task.
+func TestAWindowAndCheckpointsWorkTogether(t *testing.T) {
+	c := sim.Config{
+		Workload: workload(t, with(gpus(0, 10*s, 1), func(r *traces.Row) { r.Retries = 3 })), Nodes: nodes(1, 0, 1), Policy: &policies.List{},
+		Window: &sim.Window{Min: 20 * ms, Max: 20 * ms}, Checkpoint: &sim.Checkpoint{Every: "3s", Cost: s, Restart: 2 * s},
+		Faults: []sim.Fault{{At: at(9), Node: 0}, {At: at(10), Node: 0, Up: true}},
+	}
+	res := run(t, c)
+	o := res.Outcome(0)
+	if end := at(17.04); o.Start != at(0.02) || o.End != end || o.Attempts != 2 {
+		t.Errorf("from %v to %v in %d attempts, want 0.02 to 17.04 in 2", o.Start.Seconds(), o.End.Seconds(), o.Attempts)
+	}
+	if lost := res.LostGPUSeconds; math.Abs(lost-6) > 1e-9 {
+		t.Errorf("%v GPU-seconds lost, want 6", lost)
+	}
+}
+
+// savingCase is a random case with failures of nodes, tasks and storage, and checkpoints.
+func savingCase(t *rapid.T, policy string) (policytest.Case, sim.Config) {
+	c := policytest.Cases(policytest.Gen{MaxTasks: 16, NoRestart: true, NoKill: true, NoOverhead: true, NoNodeFaults: true, NoTaskFaults: true, NoRunOn: true}).Draw(t, "case")
+	cfg := caseConfig(c, build(t, policy))
+	tenths := func(name string, to int) time.Duration {
+		return time.Duration(rapid.IntRange(0, to).Draw(t, name)) * s / 10
+	}
+	cfg.Failures = &sim.Failures{MTBF: 300 * s, Repair: 5 * s, TaskMTBF: 300 * s, Retries: 250, StorageMTBF: 30 * s, StorageRepair: 3 * s}
+	cfg.Checkpoint = &sim.Checkpoint{Every: rapid.SampledFrom([]sim.Interval{"1s", "2s", "daly", "never"}).Draw(t, "every"), Cost: tenths("saving", 9) + ms, Restart: tenths("restart", 9)}
+	cfg.Seed = rapid.Uint64().Draw(t, "seed")
+	cfg.Nodes = slices.Clone(cfg.Nodes)
+	for i := range cfg.Nodes {
+		cfg.Nodes[i].SpeedMilli = 0
+	}
+	c.Nodes = cfg.Nodes
+	return c, cfg
+}
+
+func TestAWindowOfNoLengthChangesNothingOfCheckpoints(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SampledFrom([]string{"fifo", "easy", "rr{quantum=3s}", "srtf{victims=lost}"}).Draw(t, "policy")
+		c, cfg := savingCase(t, name)
+		var got [2]*sim.Result
+		for i := range got {
+			cfg.Policy = build(t, name)
+			if i == 1 {
+				cfg.Window = &sim.Window{}
+			}
+			res, err := runErr(cfg)
+			if errors.Is(err, errNoEnd) {
+				return
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			got[i] = res
+		}
+		for id := range sched.TaskID(len(c.Run)) {
+			if a, b := got[0].Outcome(id), got[1].Outcome(id); a != b {
+				t.Fatalf("task %d: without a window %+v, with one of no length %+v", id, a, b)
+			}
+		}
+		if a, b := got[0].LostGPUSeconds, got[1].LostGPUSeconds; math.Abs(a-b) > 1e-6 {
+			t.Fatalf("%v GPU-seconds lost, with a window of no length %v", a, b)
+		}
+	})
+}
+
+// TestRunsWithAWindowAndCheckpointsKeepTheirPromises adds up the time that GPUs are held: less what was lost it is the work of the tasks, and what their
+// ends and the losses of nodes waited until they were told.
+func TestRunsWithAWindowAndCheckpointsKeepTheirPromises(t *testing.T) {
+	restarts := int64(0)
+	rapid.Check(t, func(t *rapid.T) {
+		name := rapid.SampledFrom([]string{"fifo", "easy", "rr{quantum=3s}", "srtf{victims=lost}", "srsf{victims=saved}", "critical-path"}).Draw(t, "policy")
+		c, cfg := savingCase(t, name)
+		lo := time.Duration(rapid.IntRange(0, 500).Draw(t, "min")) * ms
+		cfg.Window = &sim.Window{Min: lo, Max: lo + time.Duration(rapid.IntRange(0, 500).Draw(t, "more"))*ms, Cost: time.Duration(rapid.IntRange(0, 100).Draw(t, "cost")) * ms}
+		res := savedCase(t, c, cfg)
+		if res == nil {
+			return
+		}
+		work, late := 0.0, 0.0
+		for id := range sched.TaskID(len(c.Run)) {
+			o, gpus := res.Outcome(id), float64(c.Table.DemandOf(id).GPUTotal())/sched.Whole
+			if o.Phase != sched.Done {
+				return // what had been kept of it is lost
+			}
+			run := c.Run[id].Seconds()
+			work += gpus * run
+			late += gpus * float64(o.Attempts) * cfg.Window.Late().Seconds()
+			if o.Held < c.Run[id] {
+				t.Errorf("task %d held its room for %v, and runs for %v", id, o.Held, c.Run[id])
+			}
+		}
+		restarts += res.Restarts
+		if got := res.GPUSeconds - res.LostGPUSeconds; got < work-1e-6 || got > work+late+1e-6 {
+			t.Errorf("%v GPU-seconds held and %v lost, which leaves %v for work of %v, told up to %v late", res.GPUSeconds, res.LostGPUSeconds, got, work, late)
+		}
+	})
+	if restarts == 0 {
+		t.Error("nothing failed")
+	}
 }

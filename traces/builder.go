@@ -80,7 +80,7 @@ type ref struct {
 type demandKey struct {
 	need sched.Need
 	gang int32
-	rest string // types, labels and tolerations, each length-prefixed
+	rest string // types, labels, labels not to have and tolerations, each length-prefixed
 }
 
 // NewBuilder returns a builder for a recorded trace of that source (for errors) and format.
@@ -389,7 +389,7 @@ func (b *Builder) class(r *Row) (sched.ClassID, error) {
 		return 0, b.Errorf(r.Line, "%s", bad)
 	}
 	rest := ""
-	if len(r.GPUTypes)+len(r.Labels)+len(r.Tolerations) > 0 {
+	if len(r.GPUTypes)+len(r.Labels)+len(r.NotLabels)+len(r.Tolerations) > 0 {
 		rest = b.rest(r)
 	}
 	key := demandKey{need, gang, rest}
@@ -402,6 +402,10 @@ func (b *Builder) class(r *Row) (sched.ClassID, error) {
 		}
 		for _, l := range r.Labels {
 			d.Labels = append(d.Labels, sched.Label{Key: strings.Clone(l.Key), Value: strings.Clone(l.Value)})
+		}
+		for _, l := range r.NotLabels {
+			l.Key, l.Value = strings.Clone(l.Key), strings.Clone(l.Value)
+			d.NotLabels = append(d.NotLabels, l)
 		}
 		for _, t := range r.Tolerations {
 			t.Key, t.Value, t.Effect = strings.Clone(t.Key), strings.Clone(t.Value), strings.Clone(t.Effect)
@@ -479,6 +483,10 @@ func (b *Builder) rest(r *Row) string {
 	for _, l := range r.Labels {
 		str(l.Key)
 		str(l.Value)
+	}
+	k = append(k, 'N')
+	for _, l := range r.NotLabels {
+		str(l.String())
 	}
 	k = append(k, 'T')
 	for _, t := range r.Tolerations {

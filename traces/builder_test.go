@@ -94,7 +94,7 @@ func TestBadRowsAreRefusedWithTheirPlace(t *testing.T) {
 		{"id,run_s,after\na,1,a", "t:2: cycle a -> a"},
 		{"id,run_s,after\na,1,c\nb,1,a\nc,1,b", "t:2: cycle a -> b -> c -> a"},
 		{"id,job,run_s,after\na,J,1,\na,K,1,\nb,L,1,a", `t:4: after: several jobs have a task "a"; say JOB/a`},
-		{"id,run_s,labels\na,1,x", `t:2: labels: "x" is not KEY=VALUE`},
+		{"id,run_s,labels\na,1,x", `t:2: labels: "x" is not KEY=VALUE, KEY!=VALUE or !KEY`},
 		{"id,run_s,tolerations\na,1,x:Sometimes", "t:2: tolerations:"},
 		{"id,run_s,run_on\na,1,A100", "t:2: run_on:"},
 		{"id,run_s,run_on\na,1,A100=-1", "t:2: run_on:"},
@@ -321,6 +321,13 @@ func drawRows(t *rapid.T) ([]Row, [][]int) {
 		r.Backoff = dur.Draw(t, "backoff")
 		for _, l := range rapid.SliceOfN(key, 0, 2).Draw(t, "labels") {
 			r.Labels = append(r.Labels, sched.Label{Key: l, Value: word.Draw(t, "value")})
+		}
+		for _, l := range rapid.SliceOfN(key, 0, 2).Draw(t, "labels not to have") {
+			not := sched.NotLabel{Key: l, Any: rapid.Bool().Draw(t, "any value")}
+			if !not.Any {
+				not.Value = word.Draw(t, "value")
+			}
+			r.NotLabels = append(r.NotLabels, not)
 		}
 		for range rapid.IntRange(0, 2).Draw(t, "tolerations") {
 			tol := sched.Toleration{Key: key.Draw(t, "taint"), Effect: rapid.SampledFrom([]string{"", "NoSchedule", "NoExecute"}).Draw(t, "effect")}

@@ -391,6 +391,9 @@ func (w *Workload) Check(nodes []sched.NodeSpec) []Problem {
 func misfit(d *sched.Demand, nodes []sched.NodeSpec) string {
 	room := int64(0)
 	why := "no node of an allowed GPU type, with the labels and without a taint"
+	if len(d.NotLabels) > 0 {
+		why = "no node of an allowed GPU type, with the labels, without those that it must not have and without a taint"
+	}
 	for i := range nodes {
 		n := &nodes[i]
 		if !suits(d, n) {
@@ -433,6 +436,11 @@ func suits(d *sched.Demand, n *sched.NodeSpec) bool {
 	}
 	for _, l := range d.Labels {
 		if !slices.Contains(n.Labels, l) {
+			return false
+		}
+	}
+	for _, l := range d.NotLabels {
+		if slices.ContainsFunc(n.Labels, l.Forbids) {
 			return false
 		}
 	}

@@ -34,7 +34,7 @@ import (
 //	criticality   0 to 1
 //	after         ids of predecessors, a;b. The task's own job is looked up first, then the file; JOB/ID says which job
 //	after_gb      what each of these sends to the task, 0.5;0;2: it goes over the nodes' links (network_mbps) unless both run on one node
-//	labels        that a node must have: key=value;key=value
+//	labels        that a node must have, key=value, or must not have, key!=value or !key (whatever its value); several with ;
 //	tolerations   key=value:Effect, key:Effect (any value), key (any effect), * (any key); several with ;
 //	retries       of a failed attempt
 //	backoff_s     before the first retry
@@ -258,11 +258,11 @@ func addItem(r *Row, col int, item string) error {
 	case colGPUTypes:
 		r.GPUTypes = append(r.GPUTypes, item)
 	case colLabels:
-		k, v, ok := strings.Cut(item, "=")
-		if !ok || k == "" {
-			return fmt.Errorf("%q is not KEY=VALUE", clip(item))
+		d := sched.Demand{Labels: r.Labels, NotLabels: r.NotLabels}
+		if !d.ParseLabel(item) {
+			return fmt.Errorf("%q is not KEY=VALUE, KEY!=VALUE or !KEY", clip(item))
 		}
-		r.Labels = append(r.Labels, sched.Label{Key: k, Value: v})
+		r.Labels, r.NotLabels = d.Labels, d.NotLabels
 	case colTolerations:
 		t, ok := parseToleration(item)
 		if !ok {
@@ -328,7 +328,7 @@ func newShape(w *Workload) *shape {
 		s.use(colDeadline, c.RelDeadline != 0)
 		s.use(colPeriod, c.Period != 0)
 		s.use(colCriticality, c.Criticality != 0)
-		s.use(colLabels, len(d.Labels) > 0)
+		s.use(colLabels, len(d.Labels)+len(d.NotLabels) > 0)
 		s.use(colTolerations, len(d.Tolerations) > 0)
 		s.use(colRetries, c.Retries != 0)
 		s.use(colBackoff, c.Backoff != 0)
@@ -513,6 +513,9 @@ func listOf(r *Row, col int) []string {
 	case colLabels:
 		for _, l := range r.Labels {
 			items = append(items, l.Key+"="+l.Value)
+		}
+		for _, l := range r.NotLabels {
+			items = append(items, l.String())
 		}
 	case colTolerations:
 		for _, t := range r.Tolerations {

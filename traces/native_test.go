@@ -5,6 +5,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -160,6 +161,49 @@ func TestCompressedTracesAreToldByContent(t *testing.T) {
 	}
 	if _, err := Read(bytes.NewReader(gz.Bytes()[:gz.Len()-9]), "t", ""); err == nil {
 		t.Error("a cut gzip file is taken as whole")
+	}
+}
+
+// Affinity and anti-affinity stand in one column, as in Kubernetes' selectors, and are the same in every native format.
+func TestLabelsNotToHaveAreReadAndWritten(t *testing.T) {
+	want := []sched.NotLabel{{Key: "disk", Value: "hdd"}, {Key: "spot", Any: true}, {Key: "zone", Value: ""}}
+	csv := read(t, "id,run_s,labels\na,1,accelerator=npu;disk!=hdd;!spot;zone!=\nb,1,disk!=hdd\nc,1,!disk\nd,1,disk=hdd\n", "")
+	lines := read(t, `{"id":"a","run_s":1,"labels":["accelerator=npu","disk!=hdd","!spot","zone!="]}`, "")
+	object := read(t, `{"id":"a","run_s":1,"labels":{"accelerator":"npu","disk!":"hdd","!spot":"","zone!":""}}`, "")
+	for _, w := range []*Workload{csv, lines, object} {
+		d := w.Demands[0]
+		sorted := slices.SortedFunc(slices.Values(d.NotLabels), func(a, b sched.NotLabel) int { return strings.Compare(a.Key, b.Key) })
+		if !slices.Equal(sorted, want) || !slices.Equal(d.Labels, []sched.Label{{Key: "accelerator", Value: "npu"}}) {
+			t.Errorf("%s: %+v", w.Format, d)
+		}
+	}
+	if len(csv.Demands) != 4 {
+		t.Errorf("%d demands of four rows that all ask for something else", len(csv.Demands))
+	}
+	for _, format := range []string{"csv", "jsonl", "parquet"} {
+		var out bytes.Buffer
+		if err := Write(&out, csv, format); err != nil {
+			t.Fatal(err)
+		}
+		if again := read(t, out.String(), format); !reflect.DeepEqual(again.Demands, csv.Demands) {
+			t.Errorf("%s: %+v, written were %+v", format, again.Demands, csv.Demands)
+		}
+	}
+	for _, bad := range []string{"!", "!=", "!=x", "=x", "a!", "!a=b", "!a!=b", "!!a"} {
+		if _, err := Read(strings.NewReader("id,run_s,labels\na,1,"+bad+"\n"), "t", "csv"); err == nil || !strings.Contains(err.Error(), "KEY!=VALUE") {
+			t.Errorf("%q: error %v", bad, err)
+		}
+	}
+	// A key that has another value will do, as NotIn in Kubernetes; what no node offers is said.
+	nodes := []sched.NodeSpec{{Name: "old", CPU: 9000, Mem: sched.Unlimited, Labels: []sched.Label{{Key: "disk", Value: "hdd"}}}}
+	for i, fits := range []bool{false, false, false, true} {
+		if sched.CouldEverFit(nodes, &csv.Demands[i]) != fits || misfit(&csv.Demands[i], nodes) == "" != fits {
+			t.Errorf("row %d fits a node with disk=hdd: %v, want %v", i, !fits, fits)
+		}
+	}
+	nodes[0].Labels[0].Value = "ssd"
+	if !sched.CouldEverFit(nodes, &csv.Demands[1]) || sched.CouldEverFit(nodes, &csv.Demands[2]) {
+		t.Error("disk!=hdd must take disk=ssd, and !disk must not")
 	}
 }
 

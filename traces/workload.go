@@ -69,6 +69,7 @@ type Row struct {
 	SpeedOn     []sched.SpeedOn // throughput table of its kind: one for all rows that say the same
 	GPUTypes    []string
 	Labels      []sched.Label
+	NotLabels   []sched.NotLabel
 	Tolerations []sched.Toleration
 
 	Priority, Retries int32
@@ -103,7 +104,7 @@ func (w *Workload) RowOf(t sched.TaskID, r *Row) {
 		ID: w.TaskNames.At(int(t)), Job: w.JobName.At(int(task.Job)),
 		Kind: w.Kinds[class.Kind], Tenant: w.Tenants[class.Tenant], Queue: w.Queues[class.Queue],
 		Submit: task.Submit, Run: w.Run[t], Estimate: w.Estimates[t],
-		Need: d.Need, Gang: d.Gang, GPUTypes: d.GPUTypes, Labels: d.Labels, Tolerations: d.Tolerations, SpeedOn: speeds,
+		Need: d.Need, Gang: d.Gang, GPUTypes: d.GPUTypes, Labels: d.Labels, NotLabels: d.NotLabels, Tolerations: d.Tolerations, SpeedOn: speeds,
 		Priority: class.Priority, Retries: class.Retries, Criticality: class.Criticality,
 		Deadline: class.RelDeadline, Period: class.Period, Backoff: class.Backoff,
 	}

@@ -60,6 +60,9 @@ func (m *model) askFor(k ActionKind) {
 			return
 		}
 		q.actions = []Action{{Kind: k, Task: r.ID, Name: r.Name, Job: r.Job}}
+		if m.view == viewTasks {
+			s.pinned, s.moved = r.ID, false
+		}
 		q.text = fmt.Sprintf("%s %s?", k, fullName(r))
 	}
 	m.asking = q
@@ -127,12 +130,12 @@ func (m *model) showLogs() tea.Cmd {
 		m.say("choose a task first", true)
 		return nil
 	}
-	m.cur().task = r.ID
+	m.about(r.ID)
 	read := func(refresh bool) textMsg {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
 		lines, err := l.Logs(ctx, r.ID, 0, logLines)
-		return textMsg{title: "logs of " + fullName(r), lines: lines, err: err, refresh: refresh}
+		return textMsg{title: "logs of " + fullName(r), tab: "logs", lines: lines, err: err, refresh: refresh}
 	}
 	return func() tea.Msg {
 		t := read(false)
@@ -152,10 +155,9 @@ func (m *model) showExplanation() tea.Cmd {
 		return nil
 	}
 	s := m.cur()
-	s.task = r.ID
+	m.about(r.ID)
 	e, ok := m.opt.Sources[m.focus].(Explainer)
 	if !ok {
-		s.cursor[viewDetail], s.offset[viewDetail] = 0, 0
 		m.go_(viewDetail)
 		return nil
 	}
@@ -164,6 +166,6 @@ func (m *model) showExplanation() tea.Cmd {
 		ctx, stop := context.WithTimeout(context.Background(), actTimeout)
 		defer stop()
 		lines, err := e.Explain(ctx, r.ID, at)
-		return textMsg{title: "why " + fullName(r) + " is where it is", lines: lines, err: err}
+		return textMsg{title: "why " + fullName(r) + " is where it is", tab: "why", lines: lines, err: err}
 	}
 }

@@ -161,13 +161,45 @@ func fitText(s string, w int, right bool) string {
 	}
 }
 
+// wrapped breaks s into lines of at most w columns, between words where it can. What is longer than a line is broken anywhere.
+func wrapped(s string, w int) []string {
+	if width(s) <= w {
+		return []string{s}
+	}
+	var lines []string
+	line, n := []rune(nil), 0 // n columns
+	for _, r := range s {
+		k := runeWidth(r)
+		for n+k > w && len(line) > 0 {
+			cut, rest := len(line), len(line)
+			if r != ' ' {
+				for i := len(line) - 1; i > 0; i-- {
+					if line[i] == ' ' {
+						cut, rest = i, i+1
+						break
+					}
+				}
+			}
+			lines = append(lines, string(line[:cut]))
+			line = append([]rune(nil), line[rest:]...)
+			n = width(string(line))
+		}
+		if len(line) == 0 && r == ' ' && len(lines) > 0 {
+			continue
+		}
+		line, n = append(line, r), n+k
+	}
+	return append(lines, string(line))
+}
+
 // restyle changes how a stretch of a line looks, not what stands there.
-func (a area) restyle(x, y, w int, f func(*style)) {
+func (a area) restyle(x, y, w int, f func(*style, rune)) {
 	if y < 0 || y >= a.h {
 		return
 	}
 	for i := max(x, 0); i < min(x+w, a.w); i++ {
-		f(&a.c.cells[(a.y+y)*a.c.w+a.x+i].s)
+		v := &a.c.cells[(a.y+y)*a.c.w+a.x+i]
+		f(&v.s, v.r)
 	}
 }
 
@@ -177,7 +209,8 @@ func (a area) line(y int, st style, rule rune, title string) {
 		a.put(x, y, st, rule, 1)
 	}
 	if title != "" {
-		a.text(2, y, style{bold: true, fg: st.fg}, " "+title+" ")
+		title = " " + title + " "
+		a.fit(2, y, min(width(title), a.w-2), style{bold: true, fg: st.fg}, title)
 	}
 }
 

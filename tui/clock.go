@@ -87,10 +87,20 @@ func (c *clock) String() string {
 	return strconv.FormatFloat(c.speed, 'g', 2, 64) + "x"
 }
 
+// Instant prints a time as the UI does: on the trace's own axis, or as the wall clock where it is known what 0 is. A run of minutes, whose length
+// is given too, has fractions of a second.
+func Instant(t sched.Time, epoch time.Time, length sched.Time) string {
+	return instant(t, epoch, length)
+}
+
 // instant prints a time on the trace's own axis, or as the wall clock where it is known what 0 is. Runs of minutes have fractions of a second.
 func instant(t sched.Time, epoch time.Time, length sched.Time) string {
 	if !epoch.IsZero() {
-		return epoch.Add(time.Duration(t)).Format("15:04:05")
+		layout := "15:04:05"
+		if length >= sched.Time(24*time.Hour) {
+			layout = "01-02 15:04:05"
+		}
+		return epoch.Add(time.Duration(t)).Format(layout)
 	}
 	sign := ""
 	if t < 0 {
@@ -143,10 +153,14 @@ func seconds(v float64) string {
 	return span(time.Duration(math.Min(v, 9e9) * 1e9))
 }
 
-// parseTime reads where to go: `end`, `start`, `50%`, seconds, `1h20m`, `1:02:03`, or relative to now with a sign before it.
-func parseTime(s string, now, from, end sched.Time) (sched.Time, error) {
+// parseTime reads where to go: `end`, `start`, `50%`, seconds, `1h20m`, `1:02:03`, or relative to now with a sign before it. Where it is known what
+// time of day 0 is, `15:04` and `15:04:05` are the last such time of day.
+func parseTime(s string, now, from, end sched.Time, epoch time.Time) (sched.Time, error) {
 	s = strings.ReplaceAll(strings.TrimSpace(s), " ", "")
 	base, sign := sched.Time(0), sched.Time(1)
+	if t, ok := timeOfDay(s, end, epoch); ok {
+		return t, nil
+	}
 	switch {
 	case s == "end":
 		return end, nil
@@ -168,6 +182,23 @@ func parseTime(s string, now, from, end sched.Time) (sched.Time, error) {
 		return 0, err
 	}
 	return base + sign*sched.Time(d), nil
+}
+
+func timeOfDay(s string, end sched.Time, epoch time.Time) (sched.Time, bool) {
+	if epoch.IsZero() {
+		return 0, false
+	}
+	for _, layout := range []string{"15:04", "15:04:05"} {
+		if d, err := time.Parse(layout, s); err == nil {
+			last := epoch.Add(time.Duration(end))
+			t := time.Date(last.Year(), last.Month(), last.Day(), d.Hour(), d.Minute(), d.Second(), 0, last.Location())
+			if t.After(last) {
+				t = t.AddDate(0, 0, -1)
+			}
+			return sched.Time(t.Sub(epoch)), true
+		}
+	}
+	return 0, false
 }
 
 var errTime = errors.New("a time is seconds, 1h20m, 2d, 1:02:03, 50%, start or end; with + or - before it, from now")

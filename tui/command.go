@@ -31,7 +31,7 @@ func init() {
 		commands = append(commands, show(v))
 	}
 	act := func(k ActionKind) cmd {
-		return cmd{name: k.String(), args: "[TASK]", desc: k.String() + " what is chosen, marked, named", acts: true, run: func(m *model, arg string) tea.Cmd {
+		return cmd{name: k.String(), args: "[TASK]", desc: k.String() + " what is chosen, marked, named", acts: true, complete: taskWords, run: func(m *model, arg string) tea.Cmd {
 			m.actOn(k, arg)
 			return nil
 		}}
@@ -42,8 +42,8 @@ func init() {
 		cmd{name: "window", args: "SPAN|all", desc: "what curves show", run: (*model).runWindow, complete: words("all", "10m", "1h", "1d")},
 		cmd{name: "filter", args: "WORDS", desc: "what must match", run: func(m *model, arg string) tea.Cmd { m.setFilter(arg); return nil }, complete: filterWords},
 		cmd{name: "sort", args: "COLUMN", desc: "order of the tasks", run: (*model).runSort, complete: sortWords},
-		cmd{name: "task", args: "NAME", desc: "details of a task", run: (*model).runTask},
-		cmd{name: "colour", args: "job|tenant|state", desc: "their meaning", run: (*model).runColour, complete: words("job", "tenant", "state")},
+		cmd{name: "task", args: "NAME", desc: "details of a task", run: (*model).runTask, complete: taskWords},
+		cmd{name: "colour", args: "job|tenant|state", desc: "by what", run: (*model).runColour, complete: words("job", "tenant", "state")},
 		cmd{name: "pause", desc: "stop, go on", run: func(m *model, _ string) tea.Cmd { m.time(pause); return nil }},
 		cmd{name: "save", desc: "save what is seen", run: func(m *model, _ string) tea.Cmd { return m.save() }},
 		cmd{name: "logs", desc: "what the task printed", run: func(m *model, _ string) tea.Cmd { return m.showLogs() }},
@@ -53,6 +53,17 @@ func init() {
 		cmd{name: "help", desc: "all keys", run: func(m *model, _ string) tea.Cmd { m.helping = true; return nil }},
 		cmd{name: "quit", desc: "leave", run: func(*model, string) tea.Cmd { return tea.Quit }},
 	)
+}
+
+// taskWords are the tasks on the screen.
+func taskWords(m *model) []string {
+	var w []string
+	for _, r := range m.cur().frame.List.Rows {
+		if r.Name != "" && !slices.Contains(w, r.Name) {
+			w = append(w, r.Name)
+		}
+	}
+	return w
 }
 
 func words(w ...string) func(*model) []string { return func(*model) []string { return w } }
@@ -225,7 +236,7 @@ func (m *model) runCommand(text string) tea.Cmd {
 
 func (m *model) runGoto(arg string) tea.Cmd {
 	from, end := m.ends()
-	t, err := parseTime(arg, m.clock.at, from, end)
+	t, err := parseTime(arg, m.clock.at, from, end, m.cur().info.Epoch)
 	if err != nil {
 		m.say(err.Error(), true)
 		return nil
@@ -299,8 +310,7 @@ func (m *model) runTask(arg string) tea.Cmd {
 		m.say(fmt.Sprintf("no task %q", arg), true)
 		return nil
 	}
-	m.cur().task = t
-	m.cur().cursor[viewDetail], m.cur().offset[viewDetail] = 0, 0
+	m.about(t)
 	m.go_(viewDetail)
 	return nil
 }

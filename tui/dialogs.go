@@ -57,8 +57,8 @@ func (m *model) helpLines() []helpLine {
 		}
 		out = append(out, helpLine{keys: b.Help().Key, desc: desc})
 	}
-	out = append(out, helpLine{keys: "mouse", head: true}, helpLine{"click", "choose; again: details", false}, helpLine{"wheel", "move", false}, helpLine{"ctrl-wheel", "zoom", false},
-		helpLine{keys: "filter", head: true}, helpLine{"word", "part of a name, job, ...", false}, helpLine{"state:queued", "part of a field", false},
+	out = append(out, helpLine{keys: "mouse", head: true}, helpLine{"click", "choose; again: details", false}, helpLine{"on a branch", "fold, unfold", false}, helpLine{"wheel", "move", false}, helpLine{"ctrl-wheel", "zoom", false},
+		helpLine{keys: "filter", head: true}, helpLine{"word", "part of a name or job", false}, helpLine{"state:queued", "part of a field", false},
 		helpLine{"wait>60s", "also run gpus attempts", false}, helpLine{"!word", "not", false})
 	out = append(out, helpLine{keys: "commands", head: true})
 	for _, c := range m.available() {
@@ -93,7 +93,7 @@ func (m *model) drawHelp(a area) {
 				in.fit(c*w, y, w-1, style{bold: true, fg: accent, underline: true}, l.keys)
 				continue
 			}
-			kw := 12
+			kw := 13
 			k := max(kw, width(l.keys))
 			in.fit(c*w, y, k, style{bold: true}, l.keys)
 			in.fit(c*w+k+1, y, w-k-2, style{}, l.desc)
@@ -113,7 +113,7 @@ func (m *model) drawQuestion(a area) {
 // drawCandidates lists above the command line what tab would complete.
 func (m *model) drawCandidates(a area) {
 	cs := m.candidates()
-	const most = 10
+	most := max(a.h-9, 5)
 	more := 0
 	if len(cs) > most {
 		more, cs = len(cs)-most, cs[:most]

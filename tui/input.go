@@ -76,6 +76,10 @@ func (m model) do(b *binding) (tea.Model, tea.Cmd) {
 	case help:
 		m.helping = true
 	case nextView, prevView:
+		if b.does == nextView && len(m.sides) > 1 && m.view != viewCompare { // where there are two to look at, it is between them
+			m.focus = (m.focus + 1) % len(m.sides)
+			break
+		}
 		step := viewID(1)
 		if b.does == prevView {
 			step = numTabs - 1
@@ -92,7 +96,15 @@ func (m model) do(b *binding) (tea.Model, tea.Cmd) {
 	case up, down, top, bottom, pageUp, pageDown:
 		m.move(b.does)
 	case left, right:
-		m.pan(b.does == right)
+		if m.view == viewDAG {
+			m.climb(b.does == right)
+		} else {
+			m.pan(b.does == right)
+		}
+	case fold:
+		m.fold()
+	case foldAll:
+		m.foldAll()
 	case enter:
 		m.details()
 	case mark:
@@ -207,18 +219,98 @@ func (m *model) pan(right bool) {
 func (m *model) open(v viewID) {
 	if v == viewDAG && m.cur().task == sched.Nobody {
 		if r, ok := m.selected(); ok {
-			m.cur().task = r.ID
+			m.seekDAG(r.ID)
 		} else {
-			m.cur().task = 0 // the first one there is
+			m.seekDAG(0) // the first one there is
 		}
 	}
 	m.go_(v)
 }
 
 func (m *model) showDAG(t sched.TaskID) {
-	m.cur().task = t
-	m.cur().cursor[viewDAG], m.cur().offset[viewDAG] = 0, 0
+	m.seekDAG(t)
 	m.go_(viewDAG)
+}
+
+// seekDAG moves the cursor of the DAG to a task, or to the branch that it is folded into, as soon as it is known where that is.
+func (m *model) seekDAG(t sched.TaskID) {
+	m.about(t)
+	for i := range m.sides {
+		s := &m.sides[i]
+		s.seek, s.sought = true, false
+	}
+}
+
+// about sets the task that details and DAG are about, on both sides: two policies run one workload.
+func (m *model) about(t sched.TaskID) {
+	for i := range m.sides {
+		s := &m.sides[i]
+		s.task, s.cursor[viewDetail], s.offset[viewDetail] = t, 0, 0
+	}
+	m.stale = true
+}
+
+// dagRow is the row of the DAG that the cursor is on; nil if there is none.
+func (m *model) dagRow() *history.DAGRow {
+	s := m.cur()
+	p := &s.frame.DAG
+	if i := s.cursor[viewDAG] - p.From; m.view == viewDAG && i >= 0 && i < len(p.Rows) {
+		return &p.Rows[i]
+	}
+	return nil
+}
+
+// fold folds the chosen branch of the DAG, or unfolds it.
+func (m *model) fold() {
+	r := m.dagRow()
+	switch {
+	case m.view != viewDAG:
+		m.say("branches are folded in the DAG: press t on a task", false)
+	case r == nil:
+	case r.Below == 0:
+		m.say("nothing stands below "+taskName(r.Task), false)
+	default:
+		m.turn(r.Task.ID)
+	}
+}
+
+// turn folds or unfolds the branch of a task.
+func (m *model) turn(t sched.TaskID) {
+	s := m.cur()
+	if s.unlike[t] {
+		delete(s.unlike, t)
+	} else {
+		s.unlike[t] = true
+	}
+	m.stale = true
+}
+
+// foldAll folds all branches of the DAG, or unfolds them if they are.
+func (m *model) foldAll() {
+	if m.view != viewDAG {
+		m.fold() // says where
+		return
+	}
+	s := m.cur()
+	s.folded = !s.folded
+	clear(s.unlike)
+	if r := m.dagRow(); r != nil {
+		m.seekDAG(r.Task.ID)
+	}
+}
+
+// climb does what left and right do in trees: left folds the branch and then goes to the one above, right unfolds it and then goes into it.
+func (m *model) climb(right bool) {
+	r := m.dagRow()
+	switch {
+	case r == nil:
+	case right && r.Folded || !right && r.Below > 0 && !r.Folded:
+		m.turn(r.Task.ID)
+	case right && r.Below > 0:
+		m.move(down)
+	case !right && r.Parent != sched.Nobody:
+		m.seekDAG(r.Parent)
+	}
 }
 
 // total is how many rows the view's list has.
@@ -251,10 +343,10 @@ func (m *model) move(a action) {
 		m.moveEvents(a, step, n)
 		return
 	case viewText:
-		s.offset[v] = max(min(s.offset[v]+step, len(m.words)-n+1), 0)
+		s.offset[v] = max(min(s.offset[v]+step, len(m.lines())-n+1), 0)
 		return
 	case viewDetail:
-		if a == pageUp || a == pageDown {
+		if a == pageUp || a == pageDown || s.total(v) < 2 { // nothing to choose: it scrolls
 			s.cursor[v] = 0
 			s.offset[v] = max(s.offset[v]+step, 0)
 			return
@@ -265,8 +357,22 @@ func (m *model) move(a action) {
 		}
 	}
 	s.cursor[v] = max(min(s.cursor[v]+step, s.total(v)-1), 0)
+	s.moved = s.moved || v == viewTasks
+	m.together(v)
 	if v == viewDetail && s.cursor[v] == 0 && a != down {
 		s.offset[v] = 0
+	}
+}
+
+// together keeps two policies on the same node: they have one cluster.
+func (m *model) together(v viewID) {
+	if v != viewCluster {
+		return
+	}
+	for i := range m.sides {
+		if s := &m.sides[i]; s.frame.NumNodes == m.cur().frame.NumNodes {
+			s.cursor[v] = m.cur().cursor[v]
+		}
 	}
 }
 
@@ -306,6 +412,8 @@ func (m *model) choose(v viewID, row int) {
 	s := m.cur()
 	was := s.cursor[v]
 	s.cursor[v] = max(row, 0)
+	s.moved = s.moved || v == viewTasks
+	m.together(v)
 	m.stale = true
 	if was == row && m.ticked.Sub(m.clicked) < 500*time.Millisecond {
 		m.details()
@@ -321,7 +429,7 @@ func (m *model) details() {
 		return
 	case viewCluster:
 		if i := s.cursor[viewCluster] - s.frame.Nodes.From; i >= 0 && i < len(s.frame.Nodes.Rows) {
-			m.filters[0] = "node=" + s.frame.Nodes.Rows[i].Name + " state:running"
+			m.filters[0], m.lent = "node="+s.frame.Nodes.Rows[i].Name+" state:running", true
 			m.reorder()
 			m.go_(viewTasks)
 		}
@@ -335,10 +443,8 @@ func (m *model) details() {
 	if !ok {
 		return
 	}
-	s.task = r.ID
-	s.cursor[viewDetail], s.offset[viewDetail] = 0, 0
+	m.about(r.ID)
 	m.go_(viewDetail)
-	m.stale = true
 }
 
 func (m *model) mark() {
@@ -385,14 +491,23 @@ func (m *model) setFilter(text string) {
 		return
 	}
 	i := m.filterOf()
+	m.clearFilter()
 	m.filters[i] = text
 	if i == 0 {
-		m.reorder()
 		m.go_(viewTasks)
-	} else {
-		for k := range m.sides {
-			m.sides[k].offset[viewEvents] = 0
-		}
 	}
-	m.stale = true
+}
+
+// clearFilter shows all tasks, or events, again.
+func (m *model) clearFilter() {
+	i := m.filterOf()
+	m.filters[i], m.stale = "", true
+	if i == 0 {
+		m.lent = false
+		m.reorder()
+		return
+	}
+	for k := range m.sides {
+		m.sides[k].offset[viewEvents] = 0
+	}
 }

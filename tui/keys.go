@@ -38,6 +38,8 @@ const (
 	toggle
 	colours
 	tree
+	fold
+	foldAll
 	logs
 	explain
 	pause
@@ -93,8 +95,8 @@ var keyMap = []binding{
 
 	bind(up, "move", "k up", "up", "k", "up"),
 	bind(down, "move", "j down", "down", "j", "down"),
-	bind(left, "move", "left", "left, earlier", "left"),
-	bind(right, "move", "right", "right, later", "right"),
+	bind(left, "move", "left", "left, earlier; folds", "left"),
+	bind(right, "move", "right", "right, later; unfolds", "right"),
 	bind(top, "move", "g", "first", "g", "home"),
 	bind(bottom, "move", "G", "last", "G", "end"),
 	bind(pageUp, "move", "ctrl-u", "a page up", "ctrl+u", "pgup"),
@@ -102,7 +104,7 @@ var keyMap = []binding{
 	bind(enter, "move", "enter", "details", "enter"),
 	bind(back, "move", "esc", "back", "esc", "backspace"),
 
-	bind(nextView, "views", "tab", "next view", "tab"),
+	bind(nextView, "views", "tab", "other policy, next view", "tab"),
 	bind(prevView, "views", "shift-tab", "view before", "shift+tab"),
 	bind(view1, "views", "1-7", "the view of that number", "1"),
 	bind(view2, "", "", "", "2"),
@@ -113,6 +115,8 @@ var keyMap = []binding{
 	bind(view7, "", "", "", "7"),
 	bind(otherSide, "views", "o", "the other policy", "o"),
 	bind(tree, "views", "t", "DAG of the task's job", "t"),
+	bind(fold, "views", "z", "fold, unfold a branch", "z"),
+	bind(foldAll, "views", "Z", "fold, unfold all", "Z"),
 	bind(toggle, "views", "m", "heat map, rows, curves", "m"),
 	bind(colours, "views", "c", "what colours stand for", "c"),
 

@@ -1,7 +1,9 @@
 package tui
 
 import (
-	"github.com/schedlab/schedlab/policies/sched"
+	"maps"
+	"slices"
+
 	"github.com/schedlab/schedlab/tui/history"
 )
 
@@ -26,7 +28,7 @@ func (m *model) panes() []pane {
 	h := max(m.h-bodyLess, 0)
 	if len(m.sides) > 1 && m.w >= splitAt && m.view != viewCompare && m.view != viewText {
 		left := (m.w - 1) / 2
-		return []pane{{0, 0, bodyTop + 1, left, h - 1}, {1, left + 1, bodyTop + 1, m.w - left - 1, h - 1}} // below their names
+		return []pane{{0, 0, bodyTop + 1, left, h - 1}, {1, left + 1, bodyTop + 1, left, h - 1}} // below their names
 	}
 	return []pane{{m.focus, 0, bodyTop, m.w, h}}
 }
@@ -36,9 +38,9 @@ func (m *model) rows(v viewID, h int) int {
 	switch v {
 	case viewCluster:
 		return max(h-1-panelHeight(h), 1)
-	case viewTasks, viewGantt:
+	case viewTasks, viewGantt, viewDAG:
 		return max(h-2, 1)
-	case viewDAG, viewEvents:
+	case viewEvents:
 		return max(h-1, 1)
 	}
 	return max(h, 1)
@@ -46,10 +48,13 @@ func (m *model) rows(v viewID, h int) int {
 
 // panelHeight is how many lines the selected node's GPUs take below the list of nodes.
 func panelHeight(h int) int {
-	if h < 18 {
+	switch {
+	case h < 18:
 		return 0
+	case h < 22:
+		return 7
 	}
-	return min(max(h/3, 7), 11)
+	return min(max(h/3, 9), 11) // eight GPUs below each other
 }
 
 // heatMap reports whether the cluster is shown as one: as chosen, or where the nodes would not fit several screens.
@@ -118,13 +123,13 @@ func (m *model) query(i int) history.Query {
 			q.Nodes.From, q.Nodes.Rows = s.cursor[viewCluster], 1
 		}
 	case viewTasks:
-		q.Tasks = &history.TasksQuery{Sort: m.sortBy, Desc: m.desc, Filter: m.filters[0], From: s.offset[viewTasks], Rows: n, Find: sched.Nobody}
+		q.Tasks = &history.TasksQuery{Sort: m.sortBy, Desc: m.desc, Filter: m.filters[0], From: s.offset[viewTasks], Rows: n, Find: s.pinned}
 	case viewDetail:
 		q.Task = &history.TaskQuery{Task: s.task, Relatives: relativesShown, Causes: true}
 	case viewGantt:
 		q.Gantt = &history.GanttQuery{From: from, To: to, Cols: max(p.w-nameWidth(p.w)-1, 1), Row: s.offset[viewGantt], Rows: n, Lanes: m.laneRows(s)}
 	case viewDAG:
-		q.DAG = &history.DAGQuery{Task: s.task, From: s.offset[viewDAG], Rows: n}
+		q.DAG = &history.DAGQuery{Task: s.task, From: s.offset[viewDAG], Rows: n, Folded: s.folded, Unlike: slices.Sorted(maps.Keys(s.unlike))}
 	case viewEvents:
 		q.Events = &history.EventsQuery{Filter: m.filters[1], Skip: s.offset[viewEvents], Rows: n}
 	}

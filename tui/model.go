@@ -42,6 +42,12 @@ type side struct {
 	offset [len(viewNames)]int // first row shown
 	task   sched.TaskID        // that details and DAG are about
 	marked map[sched.TaskID]bool
+	pinned sched.TaskID          // that the cursor of the tasks stays on while they change their order; Nobody = it stays on its row
+	moved  bool                  // the cursor of the tasks has moved since
+	folded bool                  // the DAG's branches are folded, but those of unlike
+	unlike map[sched.TaskID]bool // those that are the other way
+	seek   bool                  // the cursor of the DAG is to go to task
+	sought bool                  // the question that is out asks where that is
 }
 
 // model is the whole state of the UI. Update changes it by what it is told, time included; View draws it. Neither asks a clock or a source.
@@ -69,6 +75,7 @@ type model struct {
 	sortBy  history.Column
 	desc    bool
 	filters [2]string // of tasks, of events
+	lent    bool      // that of the tasks is a node's, which was come from
 	heat    int8      // heat map: 0 as the number of nodes says, 1 yes, -1 no
 	lanes   int8      // the same for rows of the Gantt chart
 	paint   colouring
@@ -83,10 +90,13 @@ type model struct {
 	message string
 	bad     bool
 	until   time.Time // the message goes then; zero = with the next key
-	words   []string  // viewText
+	words   []string  // viewText, as they came
+	told    uint64    // grows with each of them
+	sheet   *sheet    // and as they are shown
 	again   tea.Cmd   // asks for them anew, each second; nil = they stay
 	reread  time.Time
 	title   string
+	tab     string // its short title
 	buffer  *canvas
 	out     *strings.Builder
 	looked  time.Time
@@ -100,6 +110,25 @@ type drawn struct {
 	change uint64
 	text   string
 	valid  bool
+}
+
+// sheet is a text broken into the lines of a screen.
+type sheet struct {
+	told  uint64
+	w     int
+	lines []string
+}
+
+// lines returns the text as it is shown: long lines are broken.
+func (m *model) lines() []string {
+	w := max(m.panes()[0].w-2, 1)
+	if s := m.sheet; s.told != m.told || s.w != w {
+		*s = sheet{m.told, w, nil}
+		for _, l := range m.words {
+			s.lines = append(s.lines, wrapped(l, w)...)
+		}
+	}
+	return m.sheet.lines
 }
 
 // colouring says what colours the bars of the Gantt chart and the GPUs stand for.
@@ -142,6 +171,7 @@ type (
 	}
 	textMsg struct {
 		title   string
+		tab     string
 		lines   []string
 		err     error
 		again   tea.Cmd // asks for it anew, since it grows
@@ -150,9 +180,9 @@ type (
 )
 
 func newModel(o Options, t *theme) model {
-	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, drawn: &drawn{}, stale: true}
+	m := model{opt: o, theme: t, zoom: 1, clock: clock{speed: 1}, sortBy: history.ByState, buffer: &canvas{}, out: &strings.Builder{}, hits: &[]hit{}, drawn: &drawn{}, sheet: &sheet{}, stale: true}
 	for _, s := range o.Sources {
-		m.sides = append(m.sides, side{info: s.Info(), task: sched.Nobody, marked: map[sched.TaskID]bool{}})
+		m.sides = append(m.sides, side{info: s.Info(), task: sched.Nobody, pinned: sched.Nobody, marked: map[sched.TaskID]bool{}, unlike: map[sched.TaskID]bool{}})
 		m.sides[len(m.sides)-1].cursor[viewEvents] = 1 << 20 // the newest
 	}
 	if o.Speed > 0 {
@@ -213,19 +243,21 @@ func (m model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
 // showText shows an answer. Of one that grows the end is shown; when it comes again, it moves on only if its end was on the screen.
 func (m *model) showText(t textMsg) {
 	s, rows := m.cur(), max(m.panes()[0].h-1, 1)
-	end := func() int { return max(len(m.words)-rows, 0) }
+	end := func() int { return max(len(m.lines())-rows, 0) }
 	if t.refresh {
 		if m.view != viewText || m.title != t.title {
 			return // it was left meanwhile
 		}
 		atEnd := s.offset[viewText] >= end()
 		m.words = t.lines
+		m.told++
 		if atEnd {
 			s.offset[viewText] = end()
 		}
 		return
 	}
-	m.words, m.title, m.again = t.lines, t.title, t.again
+	m.words, m.title, m.again, m.tab = t.lines, t.title, t.again, t.tab
+	m.told++
 	m.go_(viewText)
 	s.offset[viewText] = 0
 	if t.again != nil {
@@ -316,6 +348,7 @@ func (m *model) ask() tea.Cmd {
 	qs := make([]history.Query, len(m.sides))
 	for i := range qs {
 		qs[i] = m.query(i)
+		m.sides[i].sought = m.sides[i].seek && qs[i].DAG != nil
 		if qs[i].Tasks != nil {
 			qs[i].Tasks.Keep = keep && !m.clock.paused
 		}
@@ -369,6 +402,7 @@ func (m *model) settle(s *side) {
 	clip := func(v viewID, total int) { s.cursor[v] = max(min(s.cursor[v], total-1), 0) }
 	switch m.view {
 	case viewTasks:
+		s.pin()
 		clip(viewTasks, f.List.Total)
 		if s.offset[viewTasks] > s.cursor[viewTasks] {
 			s.offset[viewTasks] = s.cursor[viewTasks]
@@ -378,9 +412,29 @@ func (m *model) settle(s *side) {
 	case viewGantt:
 		clip(viewGantt, f.Gantt.Total)
 	case viewDAG:
+		if s.sought && f.DAG.Tasks > 0 {
+			s.seek, s.sought, m.stale = false, false, true
+			s.cursor[viewDAG] = f.DAG.Found
+		}
 		clip(viewDAG, f.DAG.Total)
 	case viewEvents:
 		s.offset[viewEvents] = min(s.offset[viewEvents], f.Events.Skip)
+	}
+}
+
+// pin keeps the cursor on the task that it was moved to: live one acts on it, and the next key must not mean another one. A task that is over is let go.
+func (s *side) pin() {
+	p := &s.frame.List
+	switch k := s.cursor[viewTasks] - p.From; {
+	case s.info.Mode != Live:
+	case s.moved:
+		if k >= 0 && k < len(p.Rows) {
+			s.pinned, s.moved = p.Rows[k].ID, false
+		}
+	case p.Found < 0 || p.FoundState.Over():
+		s.pinned = sched.Nobody
+	case s.pinned != sched.Nobody:
+		s.cursor[viewTasks] = p.Found
 	}
 }
 
@@ -413,7 +467,16 @@ func (m *model) go_(v viewID) {
 	m.view, m.stale = v, true
 }
 
+// goBack takes the filter of a list away, and else goes to the view before.
 func (m *model) goBack() {
+	if i := m.filterOf(); (m.view == viewTasks || m.view == viewEvents) && m.filters[i] != "" {
+		lent := m.lent
+		m.clearFilter()
+		if !lent {
+			m.say("all are shown again", false)
+			return
+		}
+	}
 	if n := len(m.past); n > 0 {
 		m.view, m.past, m.stale = m.past[n-1], m.past[:n-1], true
 	}
@@ -470,8 +533,11 @@ func relatives(d *history.TaskDetail) []history.TaskRow {
 
 // fullName names a task so that it cannot be taken for another: many tasks are called main.
 func fullName(r history.TaskRow) string {
-	if r.Job == "" || r.Job == r.Name {
+	switch {
+	case r.Job == "" || r.Job == r.Name:
 		return taskName(r)
+	case strings.HasSuffix(r.Job, " "+r.Name): // live, with the number before it
+		return "job " + r.Job
 	}
 	return taskName(r) + " of job " + r.Job
 }

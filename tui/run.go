@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -49,10 +50,7 @@ func (o *Options) renderer() (*lipgloss.Renderer, error) {
 	}
 	r := lipgloss.NewRenderer(out)
 	switch o.Colour {
-	case "":
-		if os.Getenv("NO_COLOR") != "" {
-			r.SetColorProfile(termenv.Ascii)
-		}
+	case "": // termenv asks the terminal, and NO_COLOR
 	case "none":
 		r.SetColorProfile(termenv.Ascii)
 	case "16":
@@ -117,25 +115,25 @@ func Plain(w io.Writer, sources ...Source) error {
 	for _, x := range measures {
 		l := []string{x.name}
 		for i := range frames {
-			l = append(l, x.show(x.value(&frames[i])))
+			l = append(l, x.show(x.value(&frames[i], &infos[i])))
 		}
 		if !strings.HasSuffix(x.name, " now") && x.name != "finished" {
 			lines = append(lines, l)
 		}
 	}
-	bound, over, known := []string{"lower bound"}, []string{"over bound"}, false
-	for i, x := range infos {
-		b, o := "-", "-"
+	bound, known := []string{"lower bound"}, false
+	for _, x := range infos {
+		b := "-"
 		if x.LowerBound > 0 {
 			b, known = span(time.Duration(x.LowerBound)), true
-			if f := &frames[i]; f.Closed && f.At >= f.End {
-				o = fmt.Sprintf("+%.1f%%", (f.Metrics.Makespan/x.LowerBound.Seconds()-1)*100)
-			}
 		}
-		bound, over = append(bound, b), append(over, o)
+		bound = append(bound, b)
 	}
+	over := slices.IndexFunc(lines, func(l []string) bool { return l[0] == "over bound" })
 	if known {
-		lines = append(lines, bound, over)
+		lines = slices.Insert(lines, over, bound)
+	} else {
+		lines = slices.Delete(lines, over, over+1)
 	}
 	widths := make([]int, len(sources)+1)
 	for _, l := range lines {

@@ -22,8 +22,8 @@ type session struct {
 func newSession(tb testing.TB, o Options, w, h int) *session {
 	r := lipgloss.NewRenderer(io.Discard)
 	r.SetColorProfile(termenv.TrueColor)
-	if o.Colour == "none" {
-		r.SetColorProfile(termenv.Ascii)
+	if p, ok := map[string]termenv.Profile{"none": termenv.Ascii, "16": termenv.ANSI, "256": termenv.ANSI256}[o.Colour]; ok {
+		r.SetColorProfile(p)
 	}
 	s := &session{tb: tb, m: newModel(o, newTheme(r, o.ASCII)), now: time.Unix(1_700_000_000, 0)}
 	s.send(tea.WindowSizeMsg{Width: w, Height: h})
@@ -46,6 +46,10 @@ func (s *session) send(msg tea.Msg) {
 		}
 		return
 	}
+	patience := 20 * time.Second
+	if s.m.prompt != noPrompt {
+		patience = 50 * time.Millisecond // the blinking of a text cursor
+	}
 	done := make(chan tea.Msg, 1)
 	go func() { done <- c() }()
 	select {
@@ -55,7 +59,7 @@ func (s *session) send(msg tea.Msg) {
 				s.send(got)
 			}
 		}
-	case <-time.After(50 * time.Millisecond): // the blinking of a text cursor
+	case <-time.After(patience):
 	}
 }
 

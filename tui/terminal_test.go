@@ -13,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	tea "github.com/charmbracelet/bubbletea"
+
+	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/tui/history"
 )
 
@@ -34,12 +37,14 @@ func (s *screenOf) String() string {
 	return s.b.String()
 }
 
-// breaking is a source that panics once it is looked at so many times.
+// breaking is a source that panics once it is looked at so many times, and where a task is looked for.
 type breaking struct {
 	Source
 	mu   sync.Mutex
 	left int
 }
+
+func (*breaking) TaskNamed(string, string) (sched.TaskID, bool) { panic("a name breaks") }
 
 func (b *breaking) Look(q history.Query) history.Frame {
 	b.mu.Lock()
@@ -57,16 +62,17 @@ func TestTheTerminalIsGivenBack(t *testing.T) {
 	for _, x := range []struct {
 		name string
 		end  func(cancel func(), typed *io.PipeWriter)
-		fail bool
+		fail string // what the error says
 	}{
-		{"the user leaves", func(_ func(), typed *io.PipeWriter) { typed.Write([]byte("q")) }, false},
-		{"the context ends", func(cancel func(), _ *io.PipeWriter) { cancel() }, false},
-		{"SIGTERM", func(func(), *io.PipeWriter) { syscall.Kill(syscall.Getpid(), syscall.SIGTERM) }, false},
-		{"a panic", func(func(), *io.PipeWriter) {}, true},
+		{"the user leaves", func(_ func(), typed *io.PipeWriter) { typed.Write([]byte("q")) }, ""},
+		{"the context ends", func(cancel func(), _ *io.PipeWriter) { cancel() }, ""},
+		{"SIGTERM", func(func(), *io.PipeWriter) { syscall.Kill(syscall.Getpid(), syscall.SIGTERM) }, ""},
+		{"a panic of a source", func(func(), *io.PipeWriter) {}, "a source breaks"},
+		{"a panic at a key", func(_ func(), typed *io.PipeWriter) { typed.Write([]byte(":task x\r")) }, "a name breaks"},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			src := Source(&breaking{Source: exampleSources(t)[0]})
-			if x.fail {
+			if x.name == "a panic of a source" {
 				src.(*breaking).left = 10
 			}
 			ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM) // as the command does
@@ -87,8 +93,8 @@ func TestTheTerminalIsGivenBack(t *testing.T) {
 			x.end(cancel, typed)
 			select {
 			case err := <-ended:
-				if (err != nil) != x.fail {
-					t.Fatalf("it ended with %v", err)
+				if (err != nil) != (x.fail != "") || err != nil && !strings.Contains(err.Error(), x.fail) {
+					t.Fatalf("it ended with %v, wanted %q", err, x.fail)
 				}
 			case <-time.After(20 * time.Second):
 				t.Fatal("it does not end")
@@ -101,5 +107,29 @@ func TestTheTerminalIsGivenBack(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A panic while it is drawn ends the program with the next message, which says what was wrong.
+func TestAPanicInTheDrawingEndsTheProgram(t *testing.T) {
+	s := exampleSession(t, 100, 30)
+	g := guarded{s.m, &fault{}}
+	if g.View() == "" || g.fault.err() != nil {
+		t.Fatalf("what is whole is not drawn: %v", g.fault.err())
+	}
+	g.model.sides[0].info.Mode = 77 // has no name
+	g.model.change++
+	if got := g.View(); got != "" {
+		t.Fatalf("it draws %q", got)
+	}
+	_, cmd := g.Update(tickMsg{s.now})
+	if cmd == nil {
+		t.Fatal("the program goes on")
+	}
+	if _, quits := cmd().(tea.QuitMsg); !quits {
+		t.Fatal("the program goes on")
+	}
+	if err := g.fault.err(); err == nil || !strings.Contains(err.Error(), "index out of range") || !strings.Contains(err.Error(), "drawHeader") {
+		t.Fatalf("it ends with %v", err)
 	}
 }

@@ -27,9 +27,10 @@ const (
 	colBlocked
 	colHeld
 	track
-	ink   // on coloured ground
-	bar   // ground of the header
-	chose // ground of the selected line
+	ink      // on coloured ground
+	bar      // ground of the header
+	chose    // ground of the selected line
+	choseInk // on it, where there are 16 colours
 	firstOwner
 	firstHeat = firstOwner + owners
 	lastHeat  = firstHeat + heats - 1
@@ -43,32 +44,33 @@ const (
 var palette = [...]lipgloss.CompleteColor{
 	accent:         {TrueColor: "#56b4e9", ANSI256: "74", ANSI: "14"},
 	faint:          {TrueColor: "#8a8a8a", ANSI256: "245", ANSI: "8"},
-	colRunning:     {TrueColor: "#56b4e9", ANSI256: "74", ANSI: "12"},
+	colRunning:     {TrueColor: "#56b4e9", ANSI256: "74", ANSI: "14"},
 	colQueued:      {TrueColor: "#e69f00", ANSI256: "178", ANSI: "3"},
 	colDone:        {TrueColor: "#00a87a", ANSI256: "36", ANSI: "2"},
 	colFailed:      {TrueColor: "#e8702a", ANSI256: "166", ANSI: "9"},
 	colPreempted:   {TrueColor: "#cc79a7", ANSI256: "175", ANSI: "13"},
-	colBlocked:     {TrueColor: "#999999", ANSI256: "246", ANSI: "7"},
+	colBlocked:     {TrueColor: "#787878", ANSI256: "243", ANSI: "7"},
 	colHeld:        {TrueColor: "#d8cc3a", ANSI256: "185", ANSI: "11"},
 	track:          {TrueColor: "#585858", ANSI256: "240", ANSI: "8"},
 	ink:            {TrueColor: "#101010", ANSI256: "233", ANSI: "0"},
 	bar:            {TrueColor: "#1f4e79", ANSI256: "24", ANSI: "4"},
 	chose:          {TrueColor: "#3a3a3a", ANSI256: "237", ANSI: "8"},
-	firstOwner:     {TrueColor: "#56b4e9", ANSI256: "74", ANSI: "12"},
+	choseInk:       {TrueColor: "#f0f0f0", ANSI256: "255", ANSI: "15"},
+	firstOwner:     {TrueColor: "#56b4e9", ANSI256: "74", ANSI: "14"},
 	firstOwner + 1: {TrueColor: "#e69f00", ANSI256: "178", ANSI: "3"},
 	firstOwner + 2: {TrueColor: "#00a87a", ANSI256: "36", ANSI: "2"},
 	firstOwner + 3: {TrueColor: "#cc79a7", ANSI256: "175", ANSI: "13"},
 	firstOwner + 4: {TrueColor: "#d8cc3a", ANSI256: "185", ANSI: "11"},
-	firstOwner + 5: {TrueColor: "#3d85c6", ANSI256: "32", ANSI: "4"},
+	firstOwner + 5: {TrueColor: "#3d85c6", ANSI256: "32", ANSI: "12"},
 	firstOwner + 6: {TrueColor: "#d5672e", ANSI256: "166", ANSI: "9"},
 	firstOwner + 7: {TrueColor: "#bdbdbd", ANSI256: "250", ANSI: "7"},
-	firstHeat:      {TrueColor: "#3a5a9a", ANSI256: "17", ANSI: "4"},
-	firstHeat + 1:  {TrueColor: "#4a6590", ANSI256: "24", ANSI: "4"},
-	firstHeat + 2:  {TrueColor: "#5f708a", ANSI256: "60", ANSI: "12"},
-	firstHeat + 3:  {TrueColor: "#757b80", ANSI256: "59", ANSI: "8"},
-	firstHeat + 4:  {TrueColor: "#8c8778", ANSI256: "243", ANSI: "8"},
-	firstHeat + 5:  {TrueColor: "#a5956f", ANSI256: "101", ANSI: "7"},
-	firstHeat + 6:  {TrueColor: "#bfa565", ANSI256: "144", ANSI: "3"},
+	firstHeat:      {TrueColor: "#3a5a9a", ANSI256: "25", ANSI: "12"},
+	firstHeat + 1:  {TrueColor: "#4a6590", ANSI256: "60", ANSI: "12"},
+	firstHeat + 2:  {TrueColor: "#5f708a", ANSI256: "66", ANSI: "12"},
+	firstHeat + 3:  {TrueColor: "#757b80", ANSI256: "244", ANSI: "8"},
+	firstHeat + 4:  {TrueColor: "#8c8778", ANSI256: "102", ANSI: "8"},
+	firstHeat + 5:  {TrueColor: "#a5956f", ANSI256: "137", ANSI: "7"},
+	firstHeat + 6:  {TrueColor: "#bfa565", ANSI256: "143", ANSI: "3"},
 	firstHeat + 7:  {TrueColor: "#d9b95a", ANSI256: "179", ANSI: "11"},
 	lastHeat:       {TrueColor: "#f4dd4f", ANSI256: "221", ANSI: "15"},
 }
@@ -89,6 +91,12 @@ func newTheme(r *lipgloss.Renderer, ascii bool) *theme {
 
 // colourless reports whether colours are not shown: then what is chosen is told by reverse video.
 func (t *theme) colourless() bool { return t.renderer.ColorProfile() == termenv.Ascii }
+
+// letters reports whether owners are told apart by letters.
+func (t *theme) letters() bool { return t.ascii || t.colourless() }
+
+// few reports whether there are 16 colours, of which not every two can be read on each other.
+func (t *theme) few() bool { return t.renderer.ColorProfile() == termenv.ANSI }
 
 func (t *theme) sgr(st style) sgr {
 	if v, ok := t.made[st]; ok {
@@ -203,7 +211,7 @@ func (t *theme) level(v float64) rune {
 func (t *theme) gauge(a area, x, y, w int, v float64, c colour) {
 	v = min(max(v, 0), 1)
 	full := int(v*float64(w) + 0.5)
-	for i := range w {
+	for i := range max(w, 0) {
 		switch {
 		case i < full:
 			a.text(x+i, y, style{fg: c}, t.glyph("█", "#"))

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -145,13 +148,20 @@ func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
 		{"-1m", 440e9},
 		{"2d", 2 * 86400e9},
 	} {
-		got, err := parseTime(x.text, 500e9, 0, 1000e9)
+		got, err := parseTime(x.text, 500e9, 0, 1000e9, time.Time{})
 		if err != nil || got != x.want {
 			t.Errorf("%s: %v, %v; want %v", x.text, got, err, x.want)
 		}
 	}
+	// Live, where the clock is that of the wall, so is what is typed: the last time that it was so late.
+	epoch := time.Date(2026, 11, 27, 23, 50, 0, 0, time.UTC)
+	for text, want := range map[string]sched.Time{"23:55": 300e9, "0:05": 900e9, "00:05:30": 930e9, "23:40": -600e9, "10m": 600e9} {
+		if got, err := parseTime(text, 0, 0, 1200e9, epoch); err != nil || got != want {
+			t.Errorf("%s ten minutes after midnight: %v, %v; want %v", text, time.Duration(got), err, time.Duration(want))
+		}
+	}
 	for _, bad := range []string{"", "soon", "1:2:3:4", "101%", "-", "d", "xd", "1e30"} {
-		if got, err := parseTime(bad, 0, 0, 1); err == nil {
+		if got, err := parseTime(bad, 0, 0, 1, time.Time{}); err == nil {
 			t.Errorf("%q is read as %v", bad, got)
 		}
 	}
@@ -260,9 +270,19 @@ func TestActionsAreConfirmed(t *testing.T) {
 	s.keys("3", "x")
 	wants(t, s, "cancel", "y does it")
 	s.keys("n")
-	if len(src.done) != 0 {
-		t.Fatal("an answer that is not y cancelled a task")
+	for _, k := range []string{"enter", "esc", "space", "x", "q", "j", "ctrl+s", "1", "tab", "N", "?"} {
+		s.keys("x")
+		if s.m.asking == nil {
+			t.Fatal("x does not ask")
+		}
+		s.send(keyMsg(k))
+		s.tick()
+		if len(src.done) != 0 || s.m.asking != nil || s.m.view != viewTasks {
+			t.Fatalf("%s for an answer: done %+v, view %v, asking %v", k, src.done, s.m.view, s.m.asking)
+		}
 	}
+	wants(t, s, "nothing was done")
+	s.send(tea.MouseMsg{X: 10, Y: 10, Button: tea.MouseButtonLeft, Action: tea.MouseActionPress})
 	r, _ := s.m.selected()
 	s.keys("x", "y")
 	if len(src.done) != 1 || src.done[0].Kind != Cancel || src.done[0].Task != r.ID || src.done[0].Name != r.Name {
@@ -307,10 +327,20 @@ func TestReadOnlyChangesNothing(t *testing.T) {
 	s := newSession(t, Options{Sources: []Source{src}, ReadOnly: true}, 100, 30)
 	s.keys("3")
 	for _, k := range []string{"x", "H", "R", "P"} {
-		s.keys(k, "y")
+		s.keys(k)
+		if s.m.asking != nil {
+			t.Fatalf("%s asks whether to do what it may not", k)
+		}
+		wants(t, s, "read-only: nothing can be changed")
+		s.keys("y")
 	}
-	s.typedAfter(":", "policy fifo").keys("y")
-	s.typedAfter(":", "cancel").keys("y")
+	for _, c := range []string{"policy fifo", "cancel", "hold", "release", "preempt"} {
+		s.typedAfter(":", c)
+		if s.m.asking != nil {
+			t.Fatalf(":%s asks whether to do what it may not", c)
+		}
+		s.keys("y")
+	}
 	if len(src.done) != 0 {
 		t.Fatalf("read-only, and yet %+v", src.done)
 	}
@@ -503,4 +533,181 @@ func (g *growing) Look(q history.Query) history.Frame {
 	f := g.Source.Look(q)
 	f.End, f.Closed = g.end, false
 	return f
+}
+
+func TestTabLooksAtTheOtherPolicyOrTheNextView(t *testing.T) {
+	s := newSession(t, Options{Sources: exampleSources(t)}, 160, 40).at(0.5)
+	s.keys("3", "tab")
+	if s.m.focus != 1 || s.m.view != viewTasks {
+		t.Fatalf("tab leads to side %d of view %v", s.m.focus, s.m.view)
+	}
+	s.keys("tab")
+	if s.m.focus != 0 {
+		t.Fatal("a second tab does not lead back")
+	}
+	s = exampleSession(t, 100, 30)
+	s.keys("tab", "tab", "shift+tab")
+	if s.m.view != viewCluster {
+		t.Fatalf("tab, tab, shift-tab lead to %v", s.m.view)
+	}
+}
+
+// Two policies run one workload on one cluster: what is looked at on one side is on the other too.
+func TestBothSidesAreAboutTheSameTaskAndNode(t *testing.T) {
+	s := newSession(t, Options{Sources: exampleSources(t)}, 160, 40).at(0.5)
+	s.keys("2", "down", "down")
+	if a, b := s.m.sides[0].cursor[viewCluster], s.m.sides[1].cursor[viewCluster]; a != 2 || b != 2 {
+		t.Fatalf("one side shows node %d, the other node %d", a, b)
+	}
+	s.keys("3", "down", "enter")
+	a, b := s.m.sides[0].frame.Task, s.m.sides[1].frame.Task
+	if a == nil || b == nil || a.Row.ID != b.Row.ID {
+		t.Fatalf("one side is about %+v, the other about %+v", a, b)
+	}
+	s.keys("t")
+	if a, b := s.m.sides[0].frame.DAG, s.m.sides[1].frame.DAG; a.Job == "" || a.Job != b.Job {
+		t.Fatalf("one side shows job %q, the other %q", a.Job, b.Job)
+	}
+}
+
+func TestLongLinesAreBrokenBetweenWords(t *testing.T) {
+	for _, x := range []struct {
+		text string
+		w    int
+		want []string
+	}{
+		{"short", 10, []string{"short"}},
+		{"it waits for others", 10, []string{"it waits", "for others"}},
+		{"it waits for other", 9, []string{"it waits", "for other"}},
+		{"0123456789abc", 5, []string{"01234", "56789", "abc"}},
+		{"a 0123456789", 5, []string{"a", "01234", "56789"}},
+		{"训练任务 失败", 8, []string{"训练任务", "失败"}},
+		{"训练任务失败了", 5, []string{"训练", "任务", "失败", "了"}},
+		{"", 5, []string{""}},
+		{"训", 1, []string{"训"}},
+	} {
+		if got := wrapped(x.text, x.w); !slices.Equal(got, x.want) {
+			t.Errorf("%q in %d columns: %q, want %q", x.text, x.w, got, x.want)
+		}
+	}
+}
+
+// A task without relatives has nothing to choose: j scrolls what is told of it.
+func TestTheDetailsOfALonelyTaskScroll(t *testing.T) {
+	w := generated(t, "jobs=5,arrival=poisson,gpus=philly", 3, manyNodes(2))
+	src := Recording{simulate(t, w, manyNodes(2), &line{}), Info{Policy: "fifo"}}
+	s := newSession(t, Options{Sources: []Source{src}}, 80, 15).at(1)
+	s.keys("3", "enter")
+	wants(t, s, "asks for", "more")
+	for range 30 {
+		s.keys("j")
+	}
+	wants(t, s, "attempts", "finished")
+	if strings.Contains(s.screen(), "asks for") {
+		t.Fatalf("it did not scroll:\n%s", s.screen())
+	}
+}
+
+func TestTimesBelowAChartAreRound(t *testing.T) {
+	s := exampleSession(t, 120, 40).at(0.5)
+	s.keys("4", "0")
+	for range 6 {
+		s.keys("+")
+		axis := strings.Split(s.screen(), "\n")[bodyTop]
+		marks := regexp.MustCompile(`╷(\d+):(\d+):(\d+)`).FindAllStringSubmatch(axis, -1)
+		if len(marks) < 3 {
+			t.Fatalf("the axis marks %d times: %s", len(marks), axis)
+		}
+		for _, m := range marks {
+			if s, _ := strconv.Atoi(m[3]); s%5 != 0 {
+				t.Errorf("the axis marks %s", m[0])
+			}
+		}
+	}
+}
+
+// shuffled is a live source whose tasks change their order now and then.
+type shuffled struct {
+	acted
+	turn int
+}
+
+func (s *shuffled) Look(q history.Query) history.Frame {
+	s.mu.Lock()
+	s.turn++
+	if q.Tasks != nil {
+		t := *q.Tasks
+		t.Desc = s.turn/6%2 == 0
+		q.Tasks = &t
+	}
+	s.mu.Unlock()
+	return s.Source.Look(q)
+}
+
+// Live, where keys act on it, the cursor stays on the task it was moved to, wherever that goes, until it is over.
+func TestTheCursorStaysOnItsTaskWhereKeysActOnIt(t *testing.T) {
+	src := &shuffled{acted: acted{Source: exampleSources(t)[0]}}
+	s := newSession(t, Options{Sources: []Source{src}}, 100, 30).at(0.4)
+	s.keys("3")
+	s.typedAfter("/", "!state:over")
+	look := func() {
+		s.m.stale = true
+		s.tick()
+	}
+	for src.turn%6 != 0 {
+		look()
+	}
+	s.keys("down", "down")
+	want, ok := s.m.selected()
+	if !ok {
+		t.Fatal("nothing is chosen")
+	}
+	rows, seen := map[int]bool{}, 0
+	for range 40 {
+		look()
+		rows[s.m.cur().cursor[viewTasks]] = true
+		if r, ok := s.m.selected(); ok { // the page with it may still be to come
+			if r.ID != want.ID {
+				t.Fatalf("the cursor was on %s and is on %s", want.Name, r.Name)
+			}
+			seen++
+		}
+	}
+	if len(rows) < 2 || seen < 20 {
+		t.Fatalf("the order changed %d times, and it was seen %d times: the test shows nothing", len(rows)-1, seen)
+	}
+	for _, ok := s.m.selected(); !ok; _, ok = s.m.selected() {
+		look()
+	}
+	s.keys("H", "y")
+	if len(src.done) != 1 || src.done[0].Task != want.ID {
+		t.Fatalf("done: %+v, want to hold %+v", src.done, want)
+	}
+}
+
+func TestEscTakesAFilterAwayAndThenGoesBack(t *testing.T) {
+	s := exampleSession(t, 100, 30).at(0.4)
+	s.keys("3")
+	all := s.m.cur().frame.List.Total
+	s.typedAfter("/", "tenant:vision")
+	s.keys("esc")
+	if n := s.m.cur().frame.List.Total; n != all || s.m.view != viewTasks {
+		t.Fatalf("after esc the view is %v with %d of %d tasks", s.m.view, n, all)
+	}
+	s.keys("esc")
+	if s.m.view != viewOverview {
+		t.Fatalf("a second esc leads to %v", s.m.view)
+	}
+	s.keys("2", "enter") // the tasks of a node: one esc leads back
+	wants(t, s, "filter: node=node-001")
+	s.keys("esc")
+	if s.m.view != viewCluster || s.m.filters[0] != "" {
+		t.Fatalf("esc leads to %v, the filter is %q", s.m.view, s.m.filters[0])
+	}
+	s.keys("7")
+	s.typedAfter("/", "event:finished")
+	s.keys("esc")
+	if s.m.view != viewEvents || s.m.filters[1] != "" {
+		t.Fatalf("esc leads to %v, the filter of the events is %q", s.m.view, s.m.filters[1])
+	}
 }

@@ -165,7 +165,11 @@ func (m *model) drawTabs(a area) {
 		x = to + 2
 	}
 	if m.view >= numTabs {
-		a.text(x, 1, style{bold: true, underline: true, fg: accent}, m.view.String())
+		name := m.view.String()
+		if m.view == viewText {
+			name = m.tab
+		}
+		a.text(x, 1, style{bold: true, underline: true, fg: accent}, name)
 	}
 }
 
@@ -200,7 +204,7 @@ func (m *model) drawTime(a area) {
 		}
 		if m.zoom < 1 && i >= a0 && i <= a1 {
 			st.bold = true
-			g = m.theme.glyph("═", "=")
+			g = m.theme.glyph("═", "#")
 		}
 		a.text(x+i, y, st, g)
 	}
@@ -221,6 +225,16 @@ func (m *model) drawBottom(a area) {
 		first := 0
 		for width(string(text[first:at+1])) > a.w-x-1 {
 			first++
+		}
+		if len(text) == 1 {
+			times := "1h20m, 90 (s), 50%, +10m, -1m, start, end"
+			if !m.cur().info.Epoch.IsZero() {
+				times = "15:04, 15:04:05, -10m, +1m, 50%, 1h20m after the start, end"
+			}
+			a.text(x+2, y, style{fg: faint}, map[prompt]string{
+				promptFilter: "a word, tenant:vision, state:queued, wait>60s, !word; none shows all", promptCommand: "tab completes, esc leaves",
+				promptTime: times,
+			}[m.prompt])
 		}
 		for i := first; i < len(text); i++ {
 			st := style{}
@@ -267,12 +281,14 @@ func (m *model) hints() [][2]string {
 		h = append(h, [2]string{"m", "curves"})
 	case viewEvents:
 		h = append(h, [2]string{"/", "filter"}, [2]string{"enter", "details"})
-	case viewDetail, viewText, viewDAG:
+	case viewDAG:
+		h = append(h, [2]string{"z", "fold"}, [2]string{"enter", "details"}, [2]string{"esc", "back"})
+	case viewDetail, viewText:
 		h = append(h, [2]string{"esc", "back"})
 	}
 	h = append(h, [2]string{"p", "pause"}, [2]string{"[ ]", "step"}, [2]string{", .", "speed"})
 	if len(m.sides) > 1 && m.view != viewCompare {
-		h = append(h, [2]string{"o", "other policy"})
+		h = append(h, [2]string{"tab", "other policy"})
 	}
 	return append(h, [2]string{":", "command"}, [2]string{"q", "quit"})
 }
@@ -281,21 +297,30 @@ func (m *model) hints() [][2]string {
 func (m *model) selectLine(a area, y int) {
 	if m.theme.colourless() {
 		a.text(0, y, style{}, m.theme.glyph("❯", ">"))
-		a.restyle(0, y, a.w, func(s *style) { s.reverse = true })
+		a.restyle(0, y, a.w, func(s *style, r rune) { s.reverse = !filled(r) }) // a full bar in reverse would be an empty one
 		return
 	}
 	a.text(0, y, style{fg: accent, bold: true}, m.theme.glyph("❯", ">"))
-	a.restyle(0, y, a.w, func(s *style) {
+	a.restyle(0, y, a.w, func(s *style, r rune) {
+		if m.theme.few() && s.bg == own && !filled(r) {
+			s.fg, s.bg = choseInk, chose
+		}
 		if s.bg == own {
 			s.bg = chose
 		}
-		if s.fg == track || s.fg == faint {
+		if s.fg == track || s.fg == faint || s.fg == colBlocked {
 			s.fg = own
 		}
 	})
 }
 
+// filled reports whether a glyph is part of a bar or a curve.
+func filled(r rune) bool { return r >= '▀' && r <= '▟' }
+
 // empty says in the middle why there is nothing.
 func (m *model) empty(a area, text string) {
-	a.text(max((a.w-width(text))/2, 1), a.h/2, style{fg: faint}, text)
+	lines := wrapped(text, max(a.w-2, 1))
+	for i, l := range lines {
+		a.text(max((a.w-width(l))/2, 1), max((a.h-len(lines))/2, 0)+i, style{fg: faint}, l)
+	}
 }

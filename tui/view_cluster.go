@@ -25,7 +25,7 @@ func (m *model) drawCluster(a area, s *side, i int) {
 		a.fit(x, 0, c.gauge+10, st, "memory held")
 		x += c.gauge + 10
 	}
-	a.fit(x, 0, a.w-x, st, "GPUs, by "+m.paint.String()+" of the owner")
+	a.fit(x, 0, a.w-x, st, "GPUs, by "+m.paint.String())
 	for k := range f.Nodes.Rows {
 		if k >= list {
 			break
@@ -80,16 +80,23 @@ func (m *model) drawNode(a area, y int, c clusterColumns, n *history.Node) {
 		if all > 0 {
 			m.theme.gauge(a, x, y, c.gauge, float64(held)/float64(all), colPreempted)
 		}
-		a.fit(x+c.gauge+1, y, 8, style{}, text)
+		a.fit(x+c.gauge+1, y, 9, style{}, text)
 		x += c.gauge + 10
 	}
-	cpu := short(float64(n.CPU) / 1000)
+	cpu := "-" // not stated
 	if n.CPUs > 0 {
 		cpu = fraction(n.CPU, n.CPUs)
 	}
 	resource(n.CPU, n.CPUs, cpu)
 	if c.mem {
-		resource(n.Mem, n.Mems, gib(n.Mem))
+		mem := "-"
+		if n.Mems > 0 {
+			mem = gib(n.Mem)
+		}
+		if of := mem + "/" + gib(n.Mems); n.Mems > 0 && width(of) <= 9 {
+			mem = of
+		}
+		resource(n.Mem, n.Mems, mem)
 	}
 	m.drawDevices(a.sub(x, y, a.w-x, 1), n)
 }
@@ -111,7 +118,7 @@ func (m *model) drawDevices(a area, n *history.Node) {
 		st, g := style{fg: track}, m.theme.glyph("·", ".")
 		if d.Milli > 0 {
 			st, g = style{fg: m.ownerColour(d.Owner)}, string(m.theme.level(float64(d.Milli)/sched.Whole))
-			if m.theme.ascii {
+			if m.theme.letters() {
 				g = letter(m.ownerID(d.Owner))
 			}
 		}
@@ -154,9 +161,12 @@ func (m *model) drawNodePanel(a area, n *history.Node) {
 	if n.GPUType != "" {
 		title += "  " + fmt.Sprintf("%d x %s", n.GPUs, n.GPUType)
 	}
-	title += fmt.Sprintf("  %d tasks", n.Holders)
+	title += "  " + plural(int(n.Holders), "task", "tasks")
 	if n.Sampled != nil {
 		title += fmt.Sprintf("  measured: CPU %.0f%%, memory %s", n.Sampled.CPULoad*100, gib(n.Sampled.MemUsed))
+	}
+	if len(n.Devices) > 0 && n.Sampled == nil && width(title) < a.w-40 {
+		title += "  held, GPU memory held, owner"
 	}
 	a.line(0, style{fg: faint}, m.theme.rule(), title)
 	if len(n.Devices) == 0 {
@@ -183,6 +193,9 @@ func (m *model) drawNodePanel(a area, n *history.Node) {
 
 func (m *model) drawDevice(a area, i int, d *history.Device) {
 	g := min(max(a.w/8, 6), 16)
+	if a.w < 40 { // for the name
+		g = 4
+	}
 	x := a.text(1, 0, style{bold: true}, fmt.Sprintf("GPU %-2d ", i))
 	m.theme.gauge(a, x, 0, g, float64(d.Milli)/sched.Whole, m.ownerColour(d.Owner))
 	x = a.text(x+g, 0, style{}, fmt.Sprintf(" %3d%% ", d.Milli/10))
@@ -237,7 +250,7 @@ func (m *model) drawHeat(a area, s *side, i int) {
 		m.heatCell(body, cx, cy, wide, heat[n])
 		if n == s.cursor[viewCluster] && i == m.focus {
 			body.text(cx, cy, style{}, m.theme.glyph("❯", ">"))
-			body.restyle(cx, cy, wide, func(st *style) { *st = style{reverse: true, bold: true} })
+			body.restyle(cx, cy, wide, func(st *style, _ rune) { *st = style{reverse: true, bold: true} })
 		}
 	}
 	m.click(body, 0, 0, per*wide, body.h, func(m *model, hx, hy int) {
@@ -256,7 +269,10 @@ func (m *model) heatCell(a area, x, y, w int, v uint8) int {
 	if m.theme.ascii {
 		glyphs = []string{".", ":", "+", "#", "@"}
 	}
-	g := glyphs[min((int(v)+24)/25, 4)]
+	g := glyphs[min((int(v)+32)/33, 3)]
+	if v == 100 { // only what is full looks so
+		g = glyphs[4]
+	}
 	if v == history.HeatDown {
 		g = m.theme.glyph("✗", "x")
 	}

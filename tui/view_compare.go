@@ -10,26 +10,42 @@ import (
 // measure is a line of the comparison.
 type measure struct {
 	name  string
-	value func(*history.Frame) float64
+	value func(*history.Frame, *Info) float64
 	show  func(float64) string
 	less  bool // less is better
 	none  bool // neither is
 }
 
 var measures = []measure{
-	{"mean wait", func(f *history.Frame) float64 { return f.Metrics.WaitMean }, seconds, true, false},
-	{"median wait", func(f *history.Frame) float64 { return f.Metrics.WaitP50 }, seconds, true, false},
-	{"p99 wait", func(f *history.Frame) float64 { return f.Metrics.WaitP99 }, seconds, true, false},
-	{"mean job wait", func(f *history.Frame) float64 { return f.Metrics.JobWaitMean }, seconds, true, false},
-	{"mean JCT", func(f *history.Frame) float64 { return f.Metrics.JCTMean }, seconds, true, false},
-	{"GPU utilization", func(f *history.Frame) float64 { return f.Metrics.Utilization }, percent, false, false},
-	{"CPU utilization", func(f *history.Frame) float64 { return f.Metrics.UtilizationCPU }, percent, false, false},
-	{"tasks/min", func(f *history.Frame) float64 { return f.Metrics.Throughput }, short, false, false},
-	{"finished", func(f *history.Frame) float64 { return float64(f.Metrics.Finished) }, short, false, false},
-	{"queued now", func(f *history.Frame) float64 { return float64(f.Counts.Queued()) }, short, true, false},
-	{"running now", func(f *history.Frame) float64 { return float64(f.Counts.Running()) }, short, false, true},
-	{"makespan", func(f *history.Frame) float64 { return f.Metrics.Makespan }, seconds, true, false},
-	{"preemptions", func(f *history.Frame) float64 { return float64(f.Metrics.Preemptions) }, short, false, true},
+	{"mean wait", func(f *history.Frame, _ *Info) float64 { return f.Metrics.WaitMean }, seconds, true, false},
+	{"median wait", func(f *history.Frame, _ *Info) float64 { return f.Metrics.WaitP50 }, seconds, true, false},
+	{"p99 wait", func(f *history.Frame, _ *Info) float64 { return f.Metrics.WaitP99 }, seconds, true, false},
+	{"mean job wait", func(f *history.Frame, _ *Info) float64 { return f.Metrics.JobWaitMean }, seconds, true, false},
+	{"mean JCT", func(f *history.Frame, _ *Info) float64 { return f.Metrics.JCTMean }, seconds, true, false},
+	{"makespan", func(f *history.Frame, _ *Info) float64 { return f.Metrics.Makespan }, seconds, true, false},
+	{"over bound", overBound, excess, true, false},
+	{"GPU utilization", func(f *history.Frame, _ *Info) float64 { return f.Metrics.Utilization }, percent, false, false},
+	{"CPU utilization", func(f *history.Frame, _ *Info) float64 { return f.Metrics.UtilizationCPU }, percent, false, false},
+	{"tasks/min", func(f *history.Frame, _ *Info) float64 { return f.Metrics.Throughput }, short, false, false},
+	{"finished", func(f *history.Frame, _ *Info) float64 { return float64(f.Metrics.Finished) }, short, false, false},
+	{"queued now", func(f *history.Frame, _ *Info) float64 { return float64(f.Counts.Queued()) }, short, true, false},
+	{"running now", func(f *history.Frame, _ *Info) float64 { return float64(f.Counts.Running()) }, short, false, true},
+	{"preemptions", func(f *history.Frame, _ *Info) float64 { return float64(f.Metrics.Preemptions) }, short, false, true},
+}
+
+func excess(v float64) string {
+	if math.IsNaN(v) {
+		return "-"
+	}
+	return fmt.Sprintf("%+.1f%%", v*100)
+}
+
+// overBound is by how much the makespan of a whole run exceeds what no schedule can beat.
+func overBound(f *history.Frame, i *Info) float64 {
+	if i.LowerBound <= 0 || !f.Whole() {
+		return math.NaN()
+	}
+	return f.Metrics.Makespan/i.LowerBound.Seconds() - 1
 }
 
 // The two sides' colours differ in lightness too.
@@ -37,7 +53,7 @@ var sideColours = [2]colour{colRunning, colQueued}
 
 func (m *model) drawCompare(a area) {
 	st := style{bold: true}
-	cw := min(max((a.w-18)/4, 10), 26)
+	cw := min(max((a.w-30)/3, 10), 26)
 	a.fit(1, 0, 17, style{fg: faint}, "at "+m.cur().instant(m.clock.at))
 	for i := range m.sides {
 		a.right(18+i*cw, 0, cw-1, style{bold: true, fg: sideColours[i]}, m.sideName(i))
@@ -53,12 +69,12 @@ func (m *model) drawCompare(a area) {
 	if a.h-y < 4 {
 		return
 	}
-	title := "share of the finished tasks that waited at most so long"
+	title := "share of tasks that waited at most so long"
 	if m.curves {
 		title = "mean wait of the tasks that finished at a time"
 	}
 	if len(m.sides) < 2 {
-		title += "; give two policies to compare them"
+		title += "; two policies are compared"
 	}
 	a.line(y, style{fg: faint}, m.theme.rule(), title)
 	if m.curves {
@@ -69,10 +85,14 @@ func (m *model) drawCompare(a area) {
 }
 
 func (m *model) drawMeasure(a area, y, cw int, x measure) {
-	a.fit(1, y, 17, style{fg: faint}, x.name)
+	name, running := x.name, x.name == "makespan" && m.clock.at < m.end() // it says nothing before the end
+	if running {
+		name += " so far"
+	}
+	a.fit(1, y, 17, style{fg: faint}, name)
 	var v [2]float64
 	for i := range m.sides {
-		v[i] = x.value(&m.sides[i].frame)
+		v[i] = x.value(&m.sides[i].frame, &m.sides[i].info)
 		a.right(18+i*cw, y, cw-1, style{bold: true}, x.show(v[i]))
 	}
 	if len(m.sides) < 2 {
@@ -88,7 +108,6 @@ func (m *model) drawMeasure(a area, y, cw int, x measure) {
 		if d > 9.99 {
 			text = fmt.Sprintf("x%.3g", d+1)
 		}
-		running := x.name == "makespan" && m.clock.at < m.end() // it says nothing before the end
 		switch {
 		case x.none || running || math.Abs(d) < 0.0005:
 		case (d < 0) == x.less:
@@ -169,6 +188,30 @@ func (p *plot) draw() {
 	}
 }
 
+// waitTicks are the times that the logarithmic axis names where there is room.
+var waitTicks = []struct {
+	s    float64
+	name string
+}{
+	{0.1, "100ms"},
+	{0.3, "300ms"},
+	{1, "1s"},
+	{3, "3s"},
+	{10, "10s"},
+	{30, "30s"},
+	{120, "2m"},
+	{600, "10m"},
+	{1800, "30m"},
+	{2 * 3600, "2h"},
+	{6 * 3600, "6h"},
+	{86400, "1d"},
+	{3 * 86400, "3d"},
+	{10 * 86400, "10d"},
+	{30 * 86400, "30d"},
+	{100 * 86400, "100d"},
+	{300 * 86400, "300d"},
+}
+
 // drawDistributions draws how the waits are spread: their share over a logarithmic axis.
 func (m *model) drawDistributions(a area) {
 	const lo = 0.1 // s
@@ -178,7 +221,7 @@ func (m *model) drawDistributions(a area) {
 			hi = math.Max(hi, u[len(u)-1])
 		}
 	}
-	body := a.sub(6, 0, a.w-7, a.h-1)
+	body := a.sub(6, 0, a.w-7, (a.h-2)|1) // with a line in the middle
 	p := m.newPlot(body)
 	decades := math.Log(hi / lo)
 	for i := range m.sides {
@@ -203,14 +246,17 @@ func (m *model) drawDistributions(a area) {
 		a.text(5, y, style{fg: track}, m.theme.glyph("│", "|"))
 	}
 	p.draw()
-	for x := 0; x+8 < body.w; x += 12 {
-		a.text(6+x, a.h-1, style{fg: faint}, m.theme.glyph("╵", "'")+seconds(lo*math.Exp(decades*float64(x)/float64(body.w))))
+	free := 0
+	for _, t := range waitTicks {
+		if x := int(math.Log(t.s/lo) / decades * float64(body.w)); x >= free && x+8 < body.w {
+			free = a.text(6+x, body.h, style{fg: faint}, m.theme.glyph("╵", "'")+t.name) - 6 + 2
+		}
 	}
 }
 
 // drawWaitCurves draws the waits of both over time.
 func (m *model) drawWaitCurves(a area) {
-	body := a.sub(chartLabel-1, 0, a.w-chartLabel, a.h-1)
+	body := a.sub(chartLabel-1, 0, a.w-chartLabel, (a.h-2)|1)
 	top := 0.0
 	for i := range m.sides {
 		for _, b := range m.sides[i].frame.Curves {
@@ -245,5 +291,5 @@ func (m *model) drawWaitCurves(a area) {
 	}
 	p.draw()
 	from, to := m.window()
-	m.drawAxis(a.sub(chartLabel-1, a.h-1, a.w-chartLabel, 1), from, to, m.cur())
+	m.drawAxis(a.sub(chartLabel-1, body.h, a.w-chartLabel, 1), from, to, m.cur())
 }

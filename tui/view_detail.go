@@ -11,6 +11,10 @@ import (
 // drawDetail draws all about a task on a sheet as long as it takes, and shows the part that is scrolled to.
 func (m *model) drawDetail(a area, s *side) {
 	d := s.frame.Task
+	if f := m.cur().frame.Task; d != nil && f != nil && (d.Row.Name != f.Row.Name || d.Row.Job != f.Row.Job) {
+		m.empty(a, "this run has another workload: there is no such task in it")
+		return
+	}
 	if d == nil {
 		m.empty(a, "this task is not submitted yet at this time")
 		return
@@ -180,6 +184,9 @@ func (m *model) drawCauses(a area, y int, d *history.TaskDetail) int {
 		x = a.right(x, y, 8, style{}, span(c.Time))
 		x = a.right(x, y, 6, style{fg: faint}, share(part)) + 1
 		g := min(max(a.w-x-36, 8), 40)
+		if a.w < 72 { // for its words
+			g = -1
+		}
 		m.theme.gauge(a, x, y, g, part, causeColours[c.Cause])
 		a.fit(x+g+1, y, a.w-x-g-2, style{fg: faint}, causeWords[c.Cause])
 		y++
@@ -220,6 +227,7 @@ func (m *model) drawAttempts(a area, y int, s *side, d *history.TaskDetail) int 
 		return y + 1
 	}
 	const most = 8
+	tw := width(s.instant(s.frame.End)) + 1
 	first := max(len(d.Attempts)-most, 0)
 	for _, t := range d.Attempts[first:] {
 		l := looks[sched.Running]
@@ -238,8 +246,8 @@ func (m *model) drawAttempts(a area, y int, s *side, d *history.TaskDetail) int 
 		}
 		x := a.right(1, y, 4, style{}, fmt.Sprint(t.No)) + 1
 		x = a.fit(x, y, 12, style{fg: l.col, bold: true}, m.theme.glyph(l.glyph, l.ascii)+" "+t.Outcome) + 1
-		x = a.right(x, y, 12, style{}, s.instant(t.Start))
-		x = a.right(x, y, 13, style{fg: faint}, end)
+		x = a.right(x, y, tw-1, style{}, s.instant(t.Start))
+		x = a.right(x, y, tw, style{fg: faint}, end)
 		x = a.right(x, y, 8, style{}, span(lasted)) + 2
 		on := strings.Join(t.On, ", ")
 		if t.Kept > 0 {
@@ -268,7 +276,7 @@ func (m *model) drawNeighbours(a area, y int, s *side, d *history.TaskDetail) (i
 			r := &rows[i]
 			l := lookOf(r.State, r.Evicted)
 			x := a.fit(3, y, 12, style{fg: l.col, bold: true}, m.theme.glyph(l.glyph, l.ascii)+" "+l.word) + 1
-			nw := max(a.w/3, 16)
+			nw := min(max(a.w-51, 12), 48)
 			x = a.fit(x, y, nw, style{}, taskName(*r)) + 1
 			x = a.right(x, y, 8, style{fg: faint}, "w "+span(r.Wait))
 			x = a.right(x, y, 9, style{fg: faint}, "r "+span(r.Run)) + 2

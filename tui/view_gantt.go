@@ -2,7 +2,7 @@ package tui
 
 import (
 	"fmt"
-	"time"
+	"math"
 
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/tui/history"
@@ -44,7 +44,7 @@ func (m *model) drawGantt(a area, s *side, i int) {
 		row := p.Row + k
 		if row == s.cursor[viewGantt] && i == m.focus {
 			a.text(0, y, style{fg: accent, bold: true}, m.theme.glyph("❯", ">"))
-			a.restyle(1, y, nw-1, func(st *style) { st.reverse = true })
+			a.restyle(1, y, nw-1, func(st *style, _ rune) { st.reverse = true })
 		}
 		m.click(a, 0, y, nw+1, 1, func(m *model, _, _ int) { m.focus = i; m.choose(viewGantt, row) })
 		x0 := a.x + nw + 1
@@ -52,8 +52,8 @@ func (m *model) drawGantt(a area, s *side, i int) {
 			m.focus = i
 			m.choose(viewGantt, row)
 			if c := x - x0; c >= 0 && c < len(r.Cells) && r.Cells[c].Task != sched.Nobody {
-				m.cur().task = r.Cells[c].Task
-				m.open(viewDetail)
+				m.about(r.Cells[c].Task)
+				m.go_(viewDetail)
 			}
 		})
 	}
@@ -80,7 +80,10 @@ func (m *model) drawGanttFoot(a area, s *side) {
 	if m.paint == byState {
 		for _, c := range []history.CellState{history.CellRunning, history.CellDone, history.CellPreempted, history.CellFailed} {
 			col, g, word := cellLook(c)
-			x = a.text(x, y, style{fg: col, bold: true}, m.theme.glyph("█ ", g+" "))
+			if !m.theme.letters() {
+				g = "█"
+			}
+			x = a.text(x, y, style{fg: col, bold: true}, g+" ")
 			x = a.text(x, y, style{fg: faint}, word+"  ")
 		}
 	} else {
@@ -93,16 +96,46 @@ func (m *model) drawGanttFoot(a area, s *side) {
 	a.right(x, y, a.w-x-1, style{fg: faint}, fmt.Sprintf("rows %d-%d of %d", s.frame.Gantt.Row+1, s.frame.Gantt.Row+len(s.frame.Gantt.Rows), s.frame.Gantt.Total))
 }
 
-// drawAxis marks times above a chart.
+// axisSteps are the distances of marked times, in s.
+var axisSteps = []float64{
+	1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 2 * 3600, 3 * 3600, 6 * 3600, 12 * 3600,
+	86400, 2 * 86400, 5 * 86400, 10 * 86400, 20 * 86400, 50 * 86400, 100 * 86400, 200 * 86400, 500 * 86400,
+}
+
+// drawAxis marks round times above a chart: they move with it.
 func (m *model) drawAxis(a area, from, to sched.Time, s *side) {
-	step := 14
-	for x := 0; x+10 <= a.w; x += step {
-		t := from + sched.Time(float64(to-from)*float64(x)/float64(a.w))
-		label := s.instant(t)
-		if to-from < sched.Time(2*time.Second) {
-			label = fmt.Sprintf("%.3f", t.Seconds())
+	length := to.Sub(from).Seconds()
+	if a.w <= 0 || !(length > 0) {
+		return
+	}
+	label := func(t sched.Time) string {
+		if length < 2 {
+			return fmt.Sprintf("%.3f", t.Seconds())
 		}
-		a.text(x, 0, style{fg: faint}, m.theme.glyph("╷", "'")+label)
+		return s.instant(t)
+	}
+	apart := float64(width(label(to))+4) / float64(a.w) * length
+	step := axisSteps[len(axisSteps)-1]
+	for i := len(axisSteps) - 1; i >= 0 && axisSteps[i] >= apart; i-- {
+		step = axisSteps[i]
+	}
+	zero := 0.0 // what round times are counted from, in s: midnight, where it is known
+	if e := s.info.Epoch; !e.IsZero() {
+		zero = float64(e.Hour()*3600+e.Minute()*60+e.Second()) + float64(e.Nanosecond())/1e9
+	}
+	for k := math.Ceil((from.Seconds() + zero) / step); ; k++ {
+		t := k*step - zero
+		x := int((t - from.Seconds()) / length * float64(a.w))
+		at, ok := sched.Seconds(math.Max(t, 0))
+		if t < 0 {
+			ok = false
+		}
+		if x >= a.w || !ok && t > 0 {
+			return
+		}
+		if text := m.theme.glyph("╷", "'") + label(at); ok && x >= 0 && x+width(text) <= a.w {
+			a.text(x, 0, style{fg: faint}, text)
+		}
 	}
 }
 
@@ -164,7 +197,11 @@ func (m *model) drawBar(a area, r *history.GanttRow, from, to int, name string, 
 		case plain:
 			g = rune(letter(id)[0])
 		}
-		a.put(x, 0, style{fg: col}, g, 1)
+		st := style{fg: col}
+		if m.theme.ascii && !m.theme.colourless() && fill > 50 {
+			st = style{fg: ink, bg: col}
+		}
+		a.put(x, 0, st, g, 1)
 		if fill <= 85 {
 			run = x + 1
 		} else if x+1-run > full1-full0 {
@@ -173,8 +210,12 @@ func (m *model) drawBar(a area, r *history.GanttRow, from, to int, name string, 
 	}
 	if n := full1 - full0 - 1; n >= history.NameFrom-1 && name != "" && !m.theme.colourless() {
 		// Cut off without a mark, since it is a label, and a column before the next bar's.
-		for x := a.sub(full0, 0, n, 1).text(0, 0, style{fg: ink, bg: col}, name); x < n; x++ {
+		x := a.sub(full0, 0, n, 1).text(0, 0, style{fg: ink, bg: col}, name)
+		for ; x < n && !m.theme.ascii; x++ {
 			a.put(full0+x, 0, style{fg: col}, m.theme.level(1), 1)
+		}
+		for ; x <= n && m.theme.ascii; x++ {
+			a.put(full0+x, 0, style{fg: ink, bg: col}, ' ', 1)
 		}
 	}
 	switch { // the end of an attempt that did not finish has its sign, whatever the colours stand for

@@ -73,6 +73,9 @@ func (m *model) drawCounts(a area, y int, f *history.Frame) int {
 	}
 	for _, b := range bar {
 		l := looks[b.p]
+		if b.n == 0 && b.p == sched.Failed {
+			continue
+		}
 		s := fmt.Sprintf("%s %s %s", m.theme.glyph(l.glyph, l.ascii), count(int(b.n)), l.word)
 		if x+width(s) > a.w {
 			break
@@ -93,7 +96,11 @@ func (m *model) drawCounts(a area, y int, f *history.Frame) int {
 			to = max(to, x+1) // few are seen too
 		}
 		for ; x < to && x <= w; x++ {
-			a.text(x, y, style{fg: looks[b.p].col}, m.theme.glyph("█", looks[b.p].ascii))
+			g := "█"
+			if m.theme.colourless() {
+				g = looks[b.p].glyph
+			}
+			a.text(x, y, style{fg: looks[b.p].col}, m.theme.glyph(g, looks[b.p].ascii))
 		}
 	}
 	for ; x <= w; x++ {
@@ -210,12 +217,15 @@ func (m *model) metricList(s *side) [][2]string {
 	if b := s.info.LowerBound; b > 0 {
 		l = append(l, [2]string{"lower bound", seconds(b.Seconds())})
 		over := "-"
-		if f.Closed && f.At >= f.End && x.Makespan > 0 {
-			over = fmt.Sprintf("+%.1f%%", (x.Makespan/b.Seconds()-1)*100)
+		if v := overBound(f, &s.info); !math.IsNaN(v) {
+			over = excess(v)
 		} else if el := f.At.Sub(f.From).Seconds(); el > b.Seconds() {
 			over = fmt.Sprintf(">+%.1f%%", (el/b.Seconds()-1)*100)
 		}
 		l = append(l, [2]string{"over bound", over})
+	}
+	if !f.Closed || f.At < f.End {
+		return append(l, [2]string{"makespan so far", seconds(x.Makespan)})
 	}
 	return append(l, [2]string{"makespan", seconds(x.Makespan)})
 }

@@ -34,7 +34,7 @@ var taskColumns = []taskColumn{
 	}},
 	{"tenant", history.ByTenant, 10, false, 68, func(_ *model, r *history.TaskRow) string { return r.Tenant }},
 	{"job", history.ByJob, 16, false, 96, func(_ *model, r *history.TaskRow) string { return r.Job }},
-	{"submit", history.BySubmit, 12, true, 112, func(m *model, r *history.TaskRow) string { return m.cur().instant(r.Submit) }},
+	{"submit", history.BySubmit, 14, true, 114, func(m *model, r *history.TaskRow) string { return m.cur().instant(r.Submit) }},
 	{"tries", history.ByAttempts, 5, true, 120, func(_ *model, r *history.TaskRow) string { return count(int(r.Attempts)) }},
 	{"estimate", history.NumColumns, 8, true, 130, func(_ *model, r *history.TaskRow) string { return span(r.Estimate) }},
 	{"kind", history.NumColumns, 12, false, 150, func(_ *model, r *history.TaskRow) string { return r.Kind }},
@@ -57,9 +57,10 @@ func columnsFor(w int) []taskColumn {
 
 func (m *model) drawTasks(a area, s *side, i int) {
 	p := &s.frame.List
-	title := fmt.Sprintf("%s of %s submitted", count(p.Total), count(int(s.frame.Counts.Submitted())))
+	submitted := count(int(s.frame.Counts.Submitted()))
+	title := fmt.Sprintf("%s of %s tasks submitted", submitted, count(s.frame.Tasks))
 	if m.filters[0] != "" {
-		title += "  filter: " + m.filters[0]
+		title = fmt.Sprintf("%s of %s submitted  filter: %s", count(p.Total), submitted, m.filters[0])
 	}
 	if len(s.marked) > 0 {
 		title += fmt.Sprintf("  %d marked", len(s.marked))
@@ -153,7 +154,9 @@ func (m *model) nextSort(step int) {
 // reorder asks for a new order at once, from its beginning.
 func (m *model) reorder() {
 	for i := range m.sides {
-		m.sides[i].cursor[viewTasks], m.sides[i].offset[viewTasks] = 0, 0
+		s := &m.sides[i]
+		s.cursor[viewTasks], s.offset[viewTasks] = 0, 0
+		s.pinned, s.moved = sched.Nobody, false
 	}
 	m.asked, m.stale = m.asked.Add(-orderEvery), true
 }

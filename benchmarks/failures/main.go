@@ -107,6 +107,9 @@ func run(ctx context.Context) error {
 	if *out == "" {
 		return nil
 	}
+	if err := os.MkdirAll(*out, 0o777); err != nil {
+		return err
+	}
 	f, err := plots.Growth(fmt.Sprintf("Mean wait under failures (%s on %s)", filepath.Base(flag.Arg(0)), *nodes),
 		"mean time between failures of a node (h)", "mean wait, without failures = 1", waits)
 	if err != nil {

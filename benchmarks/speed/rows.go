@@ -102,6 +102,10 @@ var table = func() []row {
 		name: "progress bar on fifo", tasks: million, short: 200_000, in: inX, bounds: bounds{ratio: 1.01},
 		measure: func(h *house, n int) (sample, error) { return h.progress(n) },
 	}
+	models := row{
+		name: "fifo, every model off", tasks: million, short: 200_000, in: inX, bounds: bounds{ratio: 1.05},
+		measure: func(h *house, n int) (sample, error) { return h.modelsOff(n) },
+	}
 	compare := row{
 		name: "compare fifo,sjf on 2 cores", tasks: million, short: 200_000, in: inX, bounds: bounds{ratio: 1.3, wall: 0.6},
 		measure: func(h *house, n int) (sample, error) { return h.compare(n) },
@@ -134,6 +138,7 @@ var table = func() []row {
 		onTop("journal on top of fifo", "--journal", "journal", 1.3),
 		onTop("tasks CSV on top of fifo", "--tasks-csv", "tasks.csv", 1.3),
 		progress,
+		models,
 		compare,
 		help,
 		first,

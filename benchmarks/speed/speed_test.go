@@ -61,6 +61,32 @@ func TestEveryRowIsInTheTableOnceAfterTheOneThatItsGrowthIsJudgedBy(t *testing.T
 	}
 }
 
+// The row would say nothing if the models were still there: what is cut out is all that the loop asks of them, and the program still builds.
+func TestTheModelsAreCutOutOfTheSimulator(t *testing.T) {
+	text, err := os.ReadFile("../../sim/sim.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cut, n := withoutModels(string(text))
+	if n < leastHooks {
+		t.Errorf("%d questions whether a model is on, not %d", n, leastHooks)
+	}
+	for _, model := range []string{"m", "window", "stager", "elastic", "ooms", "Tenants"} {
+		if q := " r." + model + " "; !strings.Contains(string(text), q) || strings.Contains(cut, q+"!= nil") || strings.Contains(cut, q+"== nil") {
+			t.Errorf("r.%s is not asked any more, or still is", model)
+		}
+	}
+	h := &house{dir: t.TempDir(), made: map[string]bool{}}
+	bare, err := h.bare()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := h.run(1, true, bare, "-child", "simulate", "-tasks", "1000", "-policy", "fifo", "-load", "gpus")
+	if err != nil || !(p.told.Utilization > 0) {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
 func TestNumbersOfTasksAreWrittenShort(t *testing.T) {
 	for n, want := range map[int]string{10_000_000: "1e7", 300_000: "3e5", 250_000: "250000", 1: "1", 10_000: "1e4", 5000: "5000"} {
 		if got := count(n); got != want {

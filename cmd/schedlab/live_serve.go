@@ -410,7 +410,7 @@ func machine(c *daemon.Config, text string, gpus device.Options) (closeAll func(
 func mark(n *sched.NodeSpec, labels, taints []string) error {
 	for _, text := range labels {
 		k, v, ok := strings.Cut(text, "=")
-		if !ok || k == "" {
+		if !ok || k == "" || strings.Contains(k, "!") {
 			return fmt.Errorf("--label %q: write it as key=value", text)
 		}
 		if slices.ContainsFunc(n.Labels, func(l sched.Label) bool { return l.Key == k }) {

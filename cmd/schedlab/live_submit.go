@@ -153,8 +153,10 @@ It prints the job's number. When it returns, the job is on the disk.`,
 				for _, text := range inputs {
 					t.Inputs = append(t.Inputs, job.ParseInput(text))
 				}
-				if t.Labels, err = pairs("--label", labels); err != nil {
-					return err
+				for _, text := range labels {
+					if !t.Labels.Set(text) {
+						return usagef("--label %q: write it as key=value, key!=value or !key", text)
+					}
 				}
 				if t.ID == "" {
 					t.ID = "main"
@@ -242,7 +244,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f.StringVar(&gpuMem, "gpu-mem", "", "memory in GB on each of these GPUs")
 	f.StringSliceVar(&types, "gpu-type", nil, "the GPU types that will do")
 	f.Int32Var(&t.Gang, "gang", 0, "replicas that start and end together (RANK, WORLD_SIZE)")
-	f.StringSliceVar(&labels, "label", nil, "key=value that the machine must have (serve --label)")
+	f.StringSliceVar(&labels, "label", nil, "key=value that the machine must have (serve --label), or\nkey!=value or !key that it must not")
 	f.StringSliceVar(&tolerations, "toleration", nil, "a taint of the machine that will do (serve --taint):\nkey=value:Effect, key:Effect, key or *")
 	f.Int32Var(&t.Priority, "priority", 0, "larger is more important, for policies that look at it")
 	f.Float64Var(&t.Criticality, "criticality", 0, "0 to 1, for policies that look at it")

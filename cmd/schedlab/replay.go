@@ -26,10 +26,11 @@ type journalSettings struct {
 	Driver       string `json:"driver"`
 	StartNS      int64  `json:"start_ns"`
 	MeanEstimate int64  `json:"mean_estimate_ns"` // policies may derive defaults from it
+	HorizonNS    int64  `json:"horizon_ns,omitempty"`
 }
 
 func journalConfig(c sim.Config) (json.RawMessage, error) {
-	s := journalSettings{Driver: "sim"}
+	s := journalSettings{Driver: "sim", HorizonNS: int64(c.Horizon)}
 	est := c.Estimates
 	if est == nil {
 		est = c.Workload.Estimates

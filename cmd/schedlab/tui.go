@@ -7,7 +7,9 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -24,13 +26,14 @@ import (
 
 // uiFlags are the flags of every terminal UI.
 type uiFlags struct {
-	ascii, once bool
-	output, at  string
+	ascii, once         bool
+	output, at, colours string
 }
 
 func (f *uiFlags) add(cmd *cobra.Command, at bool) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.ascii, "ascii", false, "draw with plain ASCII characters")
+	fl.StringVar(&f.colours, "colours", "", "none, 16, 256 or true (default: what the terminal has, none\nwhere NO_COLOR is set)")
 	fl.BoolVar(&f.once, "once", false, "print one table and be done, as where the output is no terminal")
 	if at {
 		fl.StringVar(&f.at, "at", "", "begin at this time of the trace: seconds, or a duration such as 1h30m;\nwith --once, print the state at it (default: at the end)")
@@ -45,6 +48,14 @@ func (f *uiFlags) printed(cmd *cobra.Command) bool {
 	}
 	out, ok := cmd.OutOrStdout().(*os.File)
 	return !ok || !term.IsTerminal(int(out.Fd()))
+}
+
+// check refuses what the flags cannot be.
+func (f *uiFlags) check() error {
+	if f.colours != "" && !slices.Contains(tui.Colours, f.colours) {
+		return usagef("--colours takes %s, not %q", strings.Join(tui.Colours, ", "), f.colours)
+	}
+	return nil
 }
 
 // instant returns the time that --at says; false where it says none.
@@ -92,6 +103,9 @@ with --once.`,
 			if err != nil {
 				return err
 			}
+			if err := u.check(); err != nil {
+				return err
+			}
 			if !(speed >= 0) || math.IsInf(speed, 0) {
 				return usagef("--speed must not be negative")
 			}
@@ -115,7 +129,7 @@ with --once.`,
 				sources[i] = r
 			}
 			if !u.printed(cmd) {
-				o := tui.Options{Sources: sources, ASCII: u.ascii, Speed: speed}
+				o := tui.Options{Sources: sources, ASCII: u.ascii, Colour: u.colours, Speed: speed}
 				if given {
 					o.At = &at
 				}
@@ -218,7 +232,7 @@ func replays(ctx context.Context, paths []string) ([]*watch.Run, error) {
 		if err != nil {
 			return nil, err
 		}
-		r, err := watch.Replay(ctx, j, tui.Info{Title: filepath.Base(path)}, watch.ReplaySettings{Start: sched.Time(s.StartNS), Build: build})
+		r, err := watch.Replay(ctx, j, tui.Info{Title: filepath.Base(path)}, watch.ReplaySettings{Start: sched.Time(s.StartNS), Horizon: sched.Time(s.HorizonNS), Build: build})
 		if err != nil {
 			return nil, err
 		}
@@ -260,6 +274,9 @@ with --once.`,
   schedlab live ui --once -o json`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := u.check(); err != nil {
+				return err
+			}
 			c, err := client()
 			if err != nil {
 				return err
@@ -274,7 +291,7 @@ with --once.`,
 			if u.printed(cmd) {
 				return u.print(cmd, sources, history.Query{Latest: true})
 			}
-			return tui.Run(ctx, tui.Options{Sources: sources, ASCII: u.ascii, ReadOnly: readOnly})
+			return tui.Run(ctx, tui.Options{Sources: sources, ASCII: u.ascii, Colour: u.colours, ReadOnly: readOnly})
 		},
 	}
 	cmd.Flags().BoolVar(&readOnly, "read-only", false, "change nothing")

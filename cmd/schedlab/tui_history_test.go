@@ -33,7 +33,8 @@ func everything(at sched.Time, tasks int) history.Query {
 	}
 }
 
-// What a record derives from facts and orders is what the kernel's books and the metrics say, under failures, gangs, evictions and lost nodes.
+// What a record derives from facts and orders is what the kernel's books and the metrics say, under failures, gangs, evictions and lost nodes, also where
+// facts are gathered in a decision window before each decision.
 func TestARecordedRunEndsAsTheKernelSays(t *testing.T) {
 	for _, name := range []string{"fifo", "rr{quantum=1s}", "srtf", "easy", "edf{admission=demand}"} {
 		newPolicy, gen := build(t, name), policytest.Cases(policytest.Gen{NoRestart: true, NoOverhead: true})
@@ -43,6 +44,9 @@ func TestARecordedRunEndsAsTheKernelSays(t *testing.T) {
 				cfg := simConfig(c, newPolicy())
 				if sim.Placeable(cfg.Workload, cfg.Nodes) != nil {
 					rt.Skip()
+				}
+				if w := rapid.SampledFrom([]sim.Window{{}, {Min: 700 * time.Millisecond, Max: 700 * time.Millisecond}, {Min: 50 * time.Millisecond, Max: 3 * time.Second, Cost: 10 * time.Millisecond}}).Draw(rt, "window"); w.Max > 0 {
+					cfg.Window = &w
 				}
 				rec := history.New(c.Table, c.Nodes)
 				var feed []batch

@@ -220,7 +220,11 @@ func TestInATerminalASimulationIsWatchedAndLeft(t *testing.T) {
 	x.keys("Enter")
 	x.until("attempts?|asks for|demand")
 	x.keys("t")
-	x.until("critical")
+	x.until("critical", "▾")
+	x.keys("Z")
+	x.until(`▸ .*\[\d+/\d+\]`)
+	x.keys("Z")
+	x.until("▾")
 	// Nothing can be changed in what is recorded.
 	x.keys("3")
 	x.keys("x")
@@ -268,6 +272,37 @@ func TestInATerminalAJournalIsScrubbed(t *testing.T) {
 		t.Fatal(err)
 	}
 	x.restored()
+}
+
+// The colours are those that the terminal says it has, unless --colours says otherwise.
+func TestInATerminalTheColoursAreThoseItHas(t *testing.T) {
+	kinds := map[string]*regexp.Regexp{
+		"true": regexp.MustCompile(`\x1b\[[0-9;]*[34]8;2;`), "256": regexp.MustCompile(`\x1b\[[0-9;]*[34]8;5;`),
+		"16": regexp.MustCompile(`\x1b\[(3[0-7]|4[0-7]|9[0-7]|10[0-7])m`),
+	}
+	x := newTerminal(t, 100, 30)
+	for _, c := range []struct{ env, flags, want string }{
+		{"TERM=xterm-256color COLORTERM=truecolor", "", "true"},
+		{"TERM=xterm-256color COLORTERM=", "", "256"},
+		{"TERM=xterm COLORTERM=", "", "16"},
+		{"TERM=linux COLORTERM=", "", "16"},
+		{"NO_COLOR=1", "", ""},
+		{"NO_COLOR=", "", "true"}, // empty counts as not set
+		{"TERM=xterm COLORTERM=", "--colours true", "true"},
+		{"TERM=xterm-256color COLORTERM=truecolor", "--colours 16", "16"},
+		{"TERM=xterm-256color COLORTERM=truecolor", "--colours none", ""},
+	} {
+		x.line("env " + c.env + " schedlab tui --policies fifo " + c.flags)
+		x.until(`SIM .*fifo`, `[1-9]\d* running`)
+		raw := x.tmux("capture-pane", "-p", "-e")
+		for kind, found := range kinds {
+			if found.MatchString(raw) != (kind == c.want) {
+				t.Errorf("%s %s: colours of kind %s on the screen: %v, wanted %q\n%q", c.env, c.flags, kind, found.MatchString(raw), c.want, raw)
+			}
+		}
+		x.keys("q")
+		x.restored()
+	}
 }
 
 func TestInATerminalTheDaemonIsWatchedAndSteered(t *testing.T) {

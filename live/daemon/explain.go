@@ -220,6 +220,11 @@ func wrongKind(n *sched.NodeSpec, d *sched.Demand) string {
 			return fmt.Sprintf("it does not have the label %s=%s", l.Key, l.Value)
 		}
 	}
+	for _, not := range d.NotLabels {
+		if i := slices.IndexFunc(n.Labels, not.Forbids); i >= 0 {
+			return fmt.Sprintf("it has the label %s=%s, and the task asks for %s", n.Labels[i].Key, n.Labels[i].Value, not)
+		}
+	}
 	for _, t := range n.Taints {
 		if t.Effect != "PreferNoSchedule" && !slices.ContainsFunc(d.Tolerations, func(tol sched.Toleration) bool { return tol.Tolerates(t) }) {
 			return fmt.Sprintf("it has the taint %s, which the task does not tolerate", taintText(t))

@@ -43,7 +43,7 @@ func (d *Daemon) workload(tasks []sched.TaskID) (*traces.Workload, error) {
 		row := traces.Row{
 			ID: tb.TaskNames.At(int(t)), Job: fmt.Sprint(int(d.workflow(t).ID) + 1), Kind: tb.Kinds[class.Kind], Tenant: tb.Tenants[class.Tenant],
 			Queue: tb.Queues[class.Queue], Submit: tb.Tasks[t].Submit, Run: o.Held, Estimate: k.Estimate(t), Need: dem.Need, Gang: dem.Gang,
-			GPUTypes: dem.GPUTypes, Labels: dem.Labels, Tolerations: dem.Tolerations, Priority: class.Priority, Retries: class.Retries,
+			GPUTypes: dem.GPUTypes, Labels: dem.Labels, NotLabels: dem.NotLabels, Tolerations: dem.Tolerations, Priority: class.Priority, Retries: class.Retries,
 			Criticality: class.Criticality, Deadline: class.RelDeadline, Backoff: class.Backoff,
 		}
 		for p := range k.Preds(t) {

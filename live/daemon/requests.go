@@ -130,7 +130,7 @@ func (d *Daemon) admit(j *job.Job) error {
 		if !sched.CouldEverFit(nodes, &dem) {
 			text := fmt.Sprintf("task %s asks for %s, which this machine could not hold if it were empty", j.Tasks[i].ID, dem.String())
 			plain := dem
-			if plain.Labels, plain.Tolerations = nil, []sched.Toleration{{Exists: true}}; sched.CouldEverFit(nodes, &plain) {
+			if plain.Labels, plain.NotLabels, plain.Tolerations = nil, nil, []sched.Toleration{{Exists: true}}; sched.CouldEverFit(nodes, &plain) {
 				text += ": " + wrongKind(&nodes[0], &dem)
 			}
 			return fmt.Errorf("%w: %s", ErrBad, text)

@@ -31,7 +31,9 @@ func (t *Task) Demand() (sched.Demand, error) {
 		d.Need.GPUs, d.Need.GPUMilli = 1, int32(math.Round(t.GPUs*1000))
 	}
 	for _, k := range slices.Sorted(maps.Keys(t.Labels)) {
-		d.Labels = append(d.Labels, sched.Label{Key: k, Value: t.Labels[k]})
+		if text := k + "=" + t.Labels[k]; !d.ParseLabel(text) {
+			return d, fmt.Errorf("label %q: write key: value, \"key!\": value or \"!key\": \"\"", clip(text))
+		}
 	}
 	for _, text := range t.Tolerations {
 		tol, err := parseToleration(text)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/schedlab/schedlab/policies/sched"
 )
 
 // Job is one submission. Times are seconds, a GB is 2^30 bytes, as in traces.
@@ -231,5 +233,46 @@ func (l *List) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Labels are the labels that a node must carry, in order: key: value.
+// Labels are the labels that a node must have, key: value, or must not have, as in sched.Demand.ParseLabel with the = between key and value:
+// "key!": value for one value, "!key": "" for any.
 type Labels map[string]string
+
+// Set takes what a text such as key=value, key!=value or !key says, and reports whether it is one.
+func (l *Labels) Set(text string) bool {
+	if !new(sched.Demand).ParseLabel(text) {
+		return false
+	}
+	if *l == nil {
+		*l = Labels{}
+	}
+	key, value, _ := strings.Cut(text, "=")
+	(*l)[key] = value
+	return true
+}
+
+// UnmarshalYAML takes key: value, or a list of such texts.
+func (l *Labels) UnmarshalYAML(n *yaml.Node) error {
+	if n.Kind != yaml.SequenceNode {
+		return n.Decode((*map[string]string)(l))
+	}
+	for _, c := range n.Content {
+		if !l.Set(c.Value) {
+			return fmt.Errorf("line %d: a label is key=value, key!=value or !key, not %q", c.Line, clip(c.Value))
+		}
+	}
+	return nil
+}
+
+// UnmarshalJSON takes key: value, or a list of such texts.
+func (l *Labels) UnmarshalJSON(b []byte) error {
+	var list []string
+	if json.Unmarshal(b, &list) != nil {
+		return json.Unmarshal(b, (*map[string]string)(l))
+	}
+	for _, text := range list {
+		if !l.Set(text) {
+			return fmt.Errorf("a label is key=value, key!=value or !key, not %q", clip(text))
+		}
+	}
+	return nil
+}

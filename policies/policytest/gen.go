@@ -107,6 +107,10 @@ func drawDemand(t *rapid.T) sched.Demand {
 	if chance(t, "labelled", 6) {
 		d.Labels = oneOf(t, "labels", []sched.Label{{Key: "zone", Value: "a"}}, []sched.Label{{Key: "accelerator", Value: "npu"}}, []sched.Label{{Key: "zone", Value: "b"}, {Key: "accelerator", Value: "npu"}})
 	}
+	if chance(t, "avoiding", 6) {
+		d.NotLabels = oneOf(t, "labels not to have", []sched.NotLabel{{Key: "zone", Value: "a"}}, []sched.NotLabel{{Key: "accelerator", Any: true}},
+			[]sched.NotLabel{{Key: "zone", Value: "b"}, {Key: "accelerator", Value: "npu"}})
+	}
 	if chance(t, "tolerant", 2) {
 		d.Tolerations = oneOf(
 			t, "tolerations", []sched.Toleration{{Exists: true}}, []sched.Toleration{{Key: "dedicated", Value: "ml", Effect: "NoSchedule"}},
@@ -119,7 +123,7 @@ func drawDemand(t *rapid.T) sched.Demand {
 // relax takes away what keeps the demand off the cluster, step by step.
 func relax(d *sched.Demand, nodes []sched.NodeSpec) {
 	for _, step := range []func(){
-		func() {}, func() { d.Gang = 1 }, func() { d.Labels = nil }, func() { d.Tolerations = []sched.Toleration{{Exists: true}} },
+		func() {}, func() { d.Gang = 1 }, func() { d.Labels = nil }, func() { d.NotLabels = nil }, func() { d.Tolerations = []sched.Toleration{{Exists: true}} },
 		func() { d.GPUTypes = nil }, func() { d.Need.VRAM = 0 },
 		func() {
 			if d.Need.GPUs > 0 {
@@ -181,7 +185,7 @@ func drawCase(t *rapid.T, g Gen) Case {
 	unfit := -1
 	if g.Unfit {
 		d := sched.Demand{Gang: 1, Need: sched.Need{CPU: 500}}
-		switch rapid.IntRange(0, 2).Draw(t, "unfit") {
+		switch rapid.IntRange(0, 3).Draw(t, "unfit") {
 		case 0:
 			d.Labels = []sched.Label{{Key: "zone", Value: "nowhere"}}
 		case 1:
@@ -189,6 +193,8 @@ func drawCase(t *rapid.T, g Gen) Case {
 		case 2:
 			d.Need.GPUs, d.Need.GPUMilli = 65, sched.Whole
 			d.Gang = 8
+		case 3:
+			d.Labels, d.NotLabels = []sched.Label{{Key: "zone", Value: "a"}}, []sched.NotLabel{{Key: "zone", Any: true}}
 		}
 		table.Classes = append(table.Classes, sched.Class{Demand: sched.DemandID(len(table.Demands))})
 		table.Demands = append(table.Demands, d)

@@ -391,6 +391,11 @@ func (r *toyRun) allowed(d *sched.Demand, n int) bool {
 			return false
 		}
 	}
+	for _, l := range d.NotLabels {
+		if slices.ContainsFunc(spec.Labels, l.Forbids) {
+			return false
+		}
+	}
 	for _, taint := range spec.Taints {
 		if taint.Effect != "PreferNoSchedule" && !slices.ContainsFunc(d.Tolerations, func(x sched.Toleration) bool { return x.Tolerates(taint) }) {
 			return false

@@ -419,7 +419,7 @@ func (d *Demand) kindKey() string {
 	fmt.Fprintf(&b, "%q %d %t %t", types, d.Need.VRAM, d.Need.GPUs > 0, d.Need.GPUs > 0 && d.Need.GPUMilli < Whole)
 	labels := append([]Label(nil), d.Labels...)
 	sort.Slice(labels, func(i, j int) bool { return labels[i].Key < labels[j].Key })
-	fmt.Fprintf(&b, " %q %#v", labels, d.Tolerations)
+	fmt.Fprintf(&b, " %q %q %#v", labels, d.NotLabels, d.Tolerations)
 	return b.String()
 }
 
@@ -442,14 +442,8 @@ func (d *Demand) allows(s *NodeSpec) bool {
 			}
 		}
 	}
-	for _, want := range d.Labels {
-		ok := false
-		for _, l := range s.Labels {
-			ok = ok || l == want
-		}
-		if !ok {
-			return false
-		}
+	if len(d.Labels)+len(d.NotLabels) > 0 && d.labelsForbid(s) {
+		return false
 	}
 	for _, taint := range s.Taints {
 		if taint.Effect == "PreferNoSchedule" {

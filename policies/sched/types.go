@@ -97,7 +97,8 @@ type Demand struct {
 	Need        Need  // of one replica
 	Gang        int32 // replicas that start together and stop together, at least 1; several may share a node
 	GPUTypes    []string
-	Labels      []Label // the node must carry all of them
+	Labels      []Label    // the node must carry all of them
+	NotLabels   []NotLabel // and none of these
 	Tolerations []Toleration
 }
 
@@ -313,6 +314,9 @@ func (d *Demand) String() string {
 	}
 	for _, l := range d.Labels {
 		parts = append(parts, fmt.Sprintf("label %s=%s", l.Key, l.Value))
+	}
+	for _, l := range d.NotLabels {
+		parts = append(parts, "label "+l.String())
 	}
 	s := strings.Join(parts, ", ")
 	if s == "" {

@@ -232,7 +232,7 @@ func (r *Reader) record(d *frameState, b *Batch, table *tableBuilder) (bool, err
 		}
 		b.In = append(b.In, e)
 	case recClass:
-		c := d.class(head&classSpeeds != 0)
+		c := d.class(head)
 		if table != nil && d.err == nil {
 			return true, table.define(&c)
 		}
@@ -350,7 +350,7 @@ func (d *frameState) task(id sched.TaskID, named bool) (taskJSON, error) {
 	return t, nil
 }
 
-func (d *frameState) class(speeds bool) classJSON {
+func (d *frameState) class(head byte) classJSON {
 	c := classJSON{ID: d.small(), Demand: d.small()}
 	for _, x := range [...]*interned{&c.Kind, &c.Tenant, &c.Queue} {
 		x.id = d.small()
@@ -374,10 +374,17 @@ func (d *frameState) class(speeds bool) classJSON {
 		t.Exists = d.number() != 0
 		c.Tolerations = append(c.Tolerations, t)
 	}
-	if speeds {
+	if head&classSpeeds != 0 {
 		c.speeds = d.small()
 		for range d.list() {
 			c.speedOn = append(c.speedOn, sched.SpeedOn{GPUType: d.text(), Nano: d.signed()})
+		}
+	}
+	if head&classNotLabels != 0 {
+		for range d.list() {
+			l := sched.NotLabel{Key: d.text(), Value: d.text()}
+			l.Any = d.number() != 0
+			c.notLabels = append(c.notLabels, l)
 		}
 	}
 	return c

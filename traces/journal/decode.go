@@ -70,6 +70,8 @@ type classJSON struct {
 
 	speeds  int32 // version 1 had none
 	speedOn []sched.SpeedOn
+
+	notLabels []sched.NotLabel // neither
 }
 
 type needJSON struct {
@@ -239,7 +241,7 @@ func (n *nodeJSON) spec() sched.NodeSpec {
 
 func (c *classJSON) class() (sched.Class, sched.Demand) {
 	d := sched.Demand{
-		Need: sched.Need(c.Need), Gang: c.Gang, GPUTypes: c.GPUTypes, Labels: labelsOf(c.Labels),
+		Need: sched.Need(c.Need), Gang: c.Gang, GPUTypes: c.GPUTypes, Labels: labelsOf(c.Labels), NotLabels: c.notLabels,
 	}
 	for _, t := range c.Tolerations {
 		d.Tolerations = append(d.Tolerations, sched.Toleration(t))

@@ -28,8 +28,11 @@ const (
 	reportDone                // the work done follows
 )
 
-// classSpeeds: a throughput table follows, its number and rows.
-const classSpeeds = 8
+// Bits in the head of a class: a throughput table follows, its number and rows; then the labels that a node must not have.
+const (
+	classSpeeds    = 8
+	classNotLabels = 16
+)
 
 const (
 	startAgain    = 8 << iota // the attempt follows; otherwise it is the first
@@ -406,6 +409,9 @@ func (jw *Writer) define(id sched.ClassID) {
 	if c.Speeds != 0 {
 		head |= classSpeeds
 	}
+	if len(d.NotLabels) > 0 {
+		head |= classNotLabels
+	}
 	b := append(jw.rest(), head)
 	for _, v := range [...]int64{
 		int64(id), int64(c.Demand), int64(c.Kind), int64(c.Tenant), int64(c.Queue), int64(c.Priority), int64(c.Retries), int64(c.Period),
@@ -437,6 +443,16 @@ func (jw *Writer) define(id sched.ClassID) {
 		b = appendPut(appendSigned(b, int64(c.Speeds)), uint64(len(tb.Speeds[c.Speeds])))
 		for _, s := range tb.Speeds[c.Speeds] {
 			b = appendSigned(appendBytes(b, s.GPUType), s.Nano)
+		}
+	}
+	if len(d.NotLabels) > 0 {
+		b = appendPut(b, uint64(len(d.NotLabels)))
+		for _, l := range d.NotLabels {
+			any := uint64(0)
+			if l.Any {
+				any = 1
+			}
+			b = appendPut(appendBytes(appendBytes(b, l.Key), l.Value), any)
 		}
 	}
 	jw.took(b)

@@ -111,6 +111,9 @@ func journals(t *rapid.T) *recorded {
 			d.GPUTypes = []string{"A100", text().Draw(t, "gpu")}
 			d.Tolerations = []sched.Toleration{{Key: "k", Exists: true}, {Value: text().Draw(t, "tolerated")}}
 		}
+		if rapid.Bool().Draw(t, "avoids") {
+			d.NotLabels = []sched.NotLabel{{Key: "zone", Value: text().Draw(t, "not")}, {Key: text().Draw(t, "key"), Any: true}}
+		}
 		tb.Demands = append(tb.Demands, d)
 		speeds := sched.SpeedsID(0)
 		if rapid.Bool().Draw(t, "speeds") {

@@ -18,6 +18,7 @@ type dagMemo struct {
 	edges    int
 	length   time.Duration
 	critical int
+	shown    []int32 // rows that no fold hides; only in use where there is one
 }
 
 type dagNode struct {
@@ -27,6 +28,8 @@ type dagNode struct {
 	critical bool
 	others   int32
 	succs    int32
+	parent   sched.TaskID
+	below    int32 // rows after it that are its branch
 }
 
 func (r *Record) dagPage(q *DAGQuery, at sched.Time) DAGPage {
@@ -39,17 +42,60 @@ func (r *Record) dagPage(q *DAGQuery, at sched.Time) DAGPage {
 		r.makeTree(j)
 	}
 	p := DAGPage{Job: r.tb.JobName.At(int(j)), Tasks: len(m.rows), Edges: m.edges, Length: m.length, Critical: m.critical, Total: len(m.rows), Found: int(m.index[q.Task])}
-	for i := range m.rows {
-		if r.cur.phase[m.rows[i].task] == uint8(sched.Done) {
-			p.Done++
+	done := func(rows []dagNode) (n int) {
+		for i := range rows {
+			if r.cur.phase[rows[i].task] == uint8(sched.Done) {
+				n++
+			}
 		}
+		return n
 	}
-	p.From = max(min(q.From, len(m.rows)-q.Rows), 0)
-	for i := p.From; i < min(p.From+q.Rows, len(m.rows)); i++ {
+	p.Done = done(m.rows)
+	folds := m.fold(q)
+	if folds != nil {
+		p.Total = len(m.shown)
+		i, hit := slices.BinarySearch(m.shown, int32(p.Found))
+		if !hit {
+			i-- // the branch that begins before it
+		}
+		p.Found = i
+	}
+	p.From = max(min(q.From, p.Total-q.Rows), 0)
+	for k := p.From; k < min(p.From+q.Rows, p.Total); k++ {
+		i := k
+		if folds != nil {
+			i = int(m.shown[k])
+		}
 		n := &m.rows[i]
-		p.Rows = append(p.Rows, DAGRow{Task: r.row(n.task, at), Depth: n.depth, Last: n.lasts, Critical: n.critical, Others: n.others, Succs: n.succs})
+		x := DAGRow{
+			Task: r.row(n.task, at), Depth: n.depth, Last: n.lasts, Critical: n.critical, Others: n.others, Succs: n.succs, Parent: n.parent, Below: n.below,
+		}
+		if folds != nil && n.below > 0 && folds(n.task) {
+			x.Folded, x.Done = true, int32(done(m.rows[i+1:i+1+int(n.below)]))
+		}
+		p.Rows = append(p.Rows, x)
 	}
 	return p
+}
+
+// fold collects the rows that are shown, and returns what says which branches are folded; nil if none is.
+func (m *dagMemo) fold(q *DAGQuery) func(sched.TaskID) bool {
+	if !q.Folded && len(q.Unlike) == 0 {
+		return nil
+	}
+	unlike := make(map[sched.TaskID]bool, len(q.Unlike))
+	for _, t := range q.Unlike {
+		unlike[t] = true
+	}
+	folded := func(t sched.TaskID) bool { return q.Folded != unlike[t] }
+	m.shown = m.shown[:0]
+	for i := int32(0); i < int32(len(m.rows)); i++ {
+		m.shown = append(m.shown, i)
+		if folded(m.rows[i].task) {
+			i += m.rows[i].below
+		}
+	}
+	return folded
 }
 
 // makeTree hangs every task of a job below the predecessor whose path is longest. Lengths are in estimates.
@@ -149,6 +195,12 @@ func (r *Record) spread(ts []sched.TaskID, parent, preds, succs []int32, critica
 		i, depth int32
 		lasts    uint64
 	}
+	up := func(i int32) sched.TaskID {
+		if parent[i] < 0 {
+			return sched.Nobody
+		}
+		return ts[parent[i]]
+	}
 	var stack []item
 	push := func(list []int32, depth int32, lasts uint64) {
 		first(list)
@@ -165,7 +217,14 @@ func (r *Record) spread(ts []sched.TaskID, parent, preds, succs []int32, critica
 		x := stack[len(stack)-1]
 		stack = stack[:len(stack)-1]
 		m.index[ts[x.i]] = int32(len(m.rows))
-		m.rows = append(m.rows, dagNode{task: ts[x.i], depth: x.depth, lasts: x.lasts, critical: critical[x.i], others: max(preds[x.i]-1, 0), succs: succs[x.i]})
+		m.rows = append(m.rows, dagNode{
+			task: ts[x.i], depth: x.depth, lasts: x.lasts, critical: critical[x.i], others: max(preds[x.i]-1, 0), succs: succs[x.i], parent: up(x.i),
+		})
 		push(children[x.i], x.depth+1, x.lasts)
+	}
+	for i := len(m.rows) - 1; i >= 0; i-- { // a branch stands behind its node
+		if p := m.rows[i].parent; p != sched.Nobody {
+			m.rows[m.index[p]].below += m.rows[i].below + 1
+		}
 	}
 }

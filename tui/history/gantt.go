@@ -175,7 +175,7 @@ func (r *Record) paint(v *canvas, q *ganttGrid, pl *place, share float64, at sch
 		if from >= end {
 			break
 		}
-		part := float64(min(end, to)-max(a.start, from)) / max(float64(to-from), 1)
+		part := float64(min(end, to)-max(a.start, from)) / max(float64(min(to, at)-from), 1) // what is to come does not count
 		if part <= 0 {
 			continue
 		}

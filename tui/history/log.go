@@ -119,6 +119,7 @@ type tally struct {
 	at                       sched.Time
 	counts                   Counts
 	use                      Use
+	gone                     Use     // parts of gangs whose node is lost: in the tables they are held until the gang has stopped
 	queued, running, blocked float64 // integrals, tasks x ns
 	gpu, cpu                 float64 // integrals of what is held, 1/1000 x ns
 	done, jobs               int64
@@ -137,8 +138,8 @@ func (y *tally) until(t sched.Time) {
 	y.queued += float64(y.counts.Queued()) * d
 	y.running += float64(y.counts.Running()) * d
 	y.blocked += float64(y.counts[sched.Blocked]) * d
-	y.gpu += float64(y.use.GPU) * d
-	y.cpu += float64(y.use.CPU) * d
+	y.gpu += float64(y.use.GPU+y.gone.GPU) * d
+	y.cpu += float64(y.use.CPU+y.gone.CPU) * d
 	y.at = t
 }
 
@@ -162,9 +163,10 @@ func (y *tally) apply(r *Record, e *entry) {
 		r.useOf(&y.use, e.arg, 1)
 	case entPart:
 		r.usePlace(&y.use, e.arg, -1)
+		r.usePlace(&y.gone, e.arg, 1)
 	}
 	if e.ended() {
-		r.giveBack(&y.use, e)
+		r.giveBack(y, e)
 		switch {
 		case e.flags&entEvicted != 0:
 			y.preempted++
@@ -238,12 +240,14 @@ func (r *Record) useOf(u *Use, att int32, sign int64) {
 	}
 }
 
-// giveBack takes away what the attempt held when it ended: the places that were not lost before.
-func (r *Record) giveBack(u *Use, e *entry) {
+// giveBack takes away what the attempt held when it ended, and the places that were lost before.
+func (r *Record) giveBack(y *tally, e *entry) {
 	a := r.atts.at(e.arg)
 	for p := a.place; p < a.place+a.places; p++ {
 		if r.stoodUntil(p, e) {
-			r.usePlace(u, p, -1)
+			r.usePlace(&y.use, p, -1)
+		} else {
+			r.usePlace(&y.gone, p, -1)
 		}
 	}
 }

@@ -65,8 +65,12 @@ func (r *Record) metrics(y *tally, at sched.Time) Metrics {
 		m.Makespan = y.lastEnd.Sub(y.first).Seconds()
 	}
 	to := at
-	if r.closed && y.counts.open() == 0 && at >= y.lastEnd && int(y.counts.Submitted()) == len(r.tb.Tasks) {
-		to = y.lastEnd // as the tables count it: up to the last end
+	whole := y.counts.open() == 0 && int(y.counts.Submitted()) == len(r.tb.Tasks)
+	switch { // as the tables count it: up to the last end, or to where the run was cut
+	case r.closed && whole && at >= y.lastEnd:
+		to = y.lastEnd
+	case r.cut && !whole && at >= r.end && y.some:
+		m.Makespan = r.end.Sub(y.first).Seconds()
 	}
 	span := to.Sub(y.first)
 	m.Utilization = ratio(y.gpu, float64(r.whole.GPUs)*float64(span))

@@ -81,6 +81,8 @@ type GanttQuery struct {
 type DAGQuery struct {
 	Task       sched.TaskID
 	From, Rows int
+	Folded     bool           // all branches are folded, but those of Unlike
+	Unlike     []sched.TaskID // those whose branch is the other way
 }
 
 // EventsQuery asks for the last events up to At that match, Skip of them left out.
@@ -133,6 +135,11 @@ func (c *Counts) Submitted() int32 {
 		n += x
 	}
 	return n
+}
+
+// Whole reports whether the frame shows the end of a run whose tasks are all over.
+func (f *Frame) Whole() bool {
+	return f.Closed && f.At >= f.End && f.Counts.open() == 0 && int(f.Counts.Submitted()) == f.Tasks
 }
 
 // Use is what is held of what there is on the nodes that are up. Capacities that are not stated count as 0, and so does what is held there.
@@ -248,6 +255,7 @@ type TasksPage struct {
 	From, Total int // of those that match
 	Rows        []TaskRow
 	Found       int // where Find is; -1 if it does not match
+	FoundState  sched.Phase
 	Err         string
 }
 
@@ -364,8 +372,8 @@ type DAGPage struct {
 	Done        int
 	Critical    int           // tasks on the critical path
 	Length      time.Duration // of it, in estimates
-	From, Total int
-	Found       int // row of the task asked for
+	From, Total int           // of the rows that no fold hides
+	Found       int           // row of the task asked for, or of the branch that it is folded into
 	Rows        []DAGRow
 }
 
@@ -377,6 +385,10 @@ type DAGRow struct {
 	Critical bool
 	Others   int32 // predecessors besides the one it stands below
 	Succs    int32
+	Parent   sched.TaskID // that it stands below; Nobody = none
+	Below    int32        // tasks in its branch, without itself
+	Folded   bool         // they are not shown
+	Done     int32        // of Below, where it is folded
 }
 
 // EventsPage is a page of events, oldest first.

@@ -29,6 +29,7 @@ type Record struct {
 	from   sched.Time
 	end    sched.Time
 	closed bool
+	cut    bool // at end, by the driver: what is open then counts until there
 	err    string
 	vers   uint64
 	noCPU  bool  // a node does not state its CPUs
@@ -164,6 +165,15 @@ func (r *Record) Advance(now sched.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.moveTo(now)
+	r.vers++
+}
+
+// Cut says that the driver stopped at `now`, whatever was still open. As in the tables the run then lasts until there.
+func (r *Record) Cut(now sched.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.moveTo(now)
+	r.cut = true
 	r.vers++
 }
 

@@ -241,8 +241,8 @@ func (r *Record) tasksPage(q *TasksQuery, at sched.Time) TasksPage {
 	for i := p.From; i < min(p.From+q.Rows, len(o.ids)); i++ {
 		p.Rows = append(p.Rows, r.row(o.ids[i], at))
 	}
-	if q.Find != sched.Nobody {
-		p.Found = slices.Index(o.ids, q.Find)
+	if q.Find >= 0 && int(q.Find) < len(r.cur.phase) {
+		p.Found, p.FoundState = slices.Index(o.ids, q.Find), sched.Phase(r.cur.phase[q.Find])
 	}
 	return p
 }

@@ -1,10 +1,12 @@
 // Command fit fits parameters of the scenario open-autoglm (and of its relative with little cross-affinity) to the published rows of fifo and
 // round-robin, and prints the residuals. Only the seeds 1-30 are used to fit. It looks at one parameter after the other, each a step up and
-// down, and keeps what makes the largest residual smaller; the row of critical-path is not fitted, only printed.
+// down, and keeps what makes the largest residual smaller; or, with -tries, moves all of them at random. The row of critical-path is not fitted,
+// only printed.
 //
 //	go run ./benchmarks/scenarios/fit                         # residuals of the scenario as it stands, seeds 1-30
 //	go run ./benchmarks/scenarios/fit -seeds 31-100           # and on seeds that no parameter has seen
 //	go run ./benchmarks/scenarios/fit -search                 # fit, and print what to write into the file
+//	go run ./benchmarks/scenarios/fit -scenario open-autoglm-alike -search -tries 90
 package main
 
 import (
@@ -12,6 +14,7 @@ import (
 	"flag"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"os"
 	"strings"
 
@@ -30,14 +33,15 @@ func main() {
 	name := flag.String("scenario", "open-autoglm", "scenario to fit")
 	seeds := flag.String("seeds", "1-30", "seeds a-b to print residuals of")
 	search := flag.Bool("search", false, "fit on seeds 1-30")
+	tries := flag.Int("tries", 0, "with -search: so many random moves of all parameters, rather than one after the other")
 	flag.Parse()
-	if err := run(*name, *seeds, *search); err != nil {
+	if err := run(*name, *seeds, *search, *tries); err != nil {
 		fmt.Fprintln(os.Stderr, "fit:", err)
 		os.Exit(1)
 	}
 }
 
-func run(name, seeds string, search bool) error {
+func run(name, seeds string, search bool, tries int) error {
 	s, err := scenarios.Open(name)
 	if err != nil {
 		return err
@@ -46,7 +50,7 @@ func run(name, seeds string, search bool) error {
 		return fmt.Errorf("scenario %s has no mix to fit", name)
 	}
 	if search {
-		if err := fit(s); err != nil {
+		if err := fit(s, tries); err != nil {
 			return err
 		}
 	}
@@ -115,8 +119,8 @@ func worst(s *scenarios.Scenario) (float64, error) {
 	return most, err
 }
 
-// fit changes one parameter at a time as long as that makes the largest residual smaller.
-func fit(s *scenarios.Scenario) error {
+// fit changes parameters as long as that makes the largest residual smaller: one at a time, or all at random.
+func fit(s *scenarios.Scenario, tries int) error {
 	m := s.Workload.Mix
 	quantum := func() float64 {
 		for _, p := range s.Policies {
@@ -127,20 +131,21 @@ func fit(s *scenarios.Scenario) error {
 		}
 		return 30
 	}()
-	mean := m.Kinds[0].MeanS
-	knobs := []struct {
+	mean, input := m.Kinds[0].MeanS, m.Kinds[0].InputGB
+	type knob struct {
 		name string
 		v    *float64
-	}{{"span_s", &m.Span}, {"mean_s", &mean}, {"quantum", &quantum}, {"share of the last kind", &m.Kinds[len(m.Kinds)-1].Share}}
+	}
+	knobs := []knob{{"span_s", &m.Span}, {"mean_s", &mean}, {"quantum", &quantum}, {"share of the last kind", &m.Kinds[len(m.Kinds)-1].Share}}
+	if input > 0 {
+		knobs = append(knobs, knob{"input_gb", &input})
+	}
 	for i := range m.GPUs {
-		knobs = append(knobs, struct {
-			name string
-			v    *float64
-		}{fmt.Sprintf("share of %d GPUs", m.GPUs[i].GPUs), &m.GPUs[i].Share})
+		knobs = append(knobs, knob{fmt.Sprintf("share of %d GPUs", m.GPUs[i].GPUs), &m.GPUs[i].Share})
 	}
 	set := func() {
 		for i := range m.Kinds {
-			m.Kinds[i].MeanS = mean
+			m.Kinds[i].MeanS, m.Kinds[i].InputGB = mean, input
 		}
 		for i, p := range s.Policies {
 			if base(p) == "rr" {
@@ -152,7 +157,27 @@ func fit(s *scenarios.Scenario) error {
 	if err != nil {
 		return err
 	}
-	for step := 0.10; step > 0.015; {
+	// All at once: the step is widened after a success and narrowed after a failure so that one in five succeeds (Rechenberg's rule for a (1+1)
+	// evolution strategy).
+	r, old := rand.New(rand.NewPCG(1, 1)), make([]float64, len(knobs))
+	for i, step := 0, 0.15; i < tries; i++ {
+		for j, k := range knobs {
+			old[j] = *k.v
+			*k.v = math.Round(old[j]*math.Exp(step*r.NormFloat64())*1000) / 1000
+		}
+		set()
+		if w, err := worst(s); err == nil && w < best-1e-4 {
+			best, step = w, min(step*1.5, 0.5)
+			fmt.Printf("try %d: largest residual %.1f %%\n", i+1, 100*(math.Exp(w)-1))
+			continue
+		}
+		step = max(step/1.107, 0.01)
+		for j, k := range knobs {
+			*k.v = old[j]
+		}
+		set()
+	}
+	for step := 0.10; tries == 0 && step > 0.015; {
 		better := false
 		for _, k := range knobs {
 			old := *k.v

@@ -277,6 +277,10 @@ func (l *Live) Act(ctx context.Context, a tui.Action) (string, error) {
 
 // Logs returns the last lines that an attempt has printed.
 func (l *Live) Logs(ctx context.Context, t sched.TaskID, attempt int32, lines int) ([]string, error) {
+	rec, _, _ := l.record()
+	if d := rec.Look(history.Query{Latest: true, Task: &history.TaskQuery{Task: t}}).Task; d != nil && d.Row.Attempts == 0 {
+		return nil, errors.New("it has not started: there is nothing that it has printed")
+	}
 	var end tail
 	if err := l.c.Log(ctx, &end, l.selector(t), attempt, false); err != nil {
 		return nil, err

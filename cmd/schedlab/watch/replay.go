@@ -66,8 +66,9 @@ func (s *shadow) step(now sched.Time, in []sched.Event, out []sched.Command) {
 
 // ReplaySettings are what the driver wrote into a journal's header.
 type ReplaySettings struct {
-	Start sched.Time
-	Build func(string) (sched.Policy, error)
+	Start   sched.Time
+	Horizon sched.Time // where the run was cut; 0 if it was not
+	Build   func(string) (sched.Policy, error)
 }
 
 // Replay begins to read a journal into a recording, which it returns, and closes the journal at its end. The tasks are all read before it returns.
@@ -112,9 +113,12 @@ func Replay(ctx context.Context, j *journal.Reader, info tui.Info, set ReplaySet
 				}
 			}
 		}
+		if set.Horizon != 0 {
+			rec.Cut(set.Horizon)
+		}
 		if run := runs.all(); run != nil {
 			if b, err := graph.LowerBound(tb, run, nil, h.Nodes); err == nil {
-				r.change(func(i *tui.Info) { i.LowerBound = sched.Time(b.Makespan) })
+				r.bound(sched.Time(b.Makespan))
 			}
 		}
 		return nil

@@ -23,6 +23,7 @@ type Run struct {
 	nodes []sched.NodeSpec
 	waits *waitLog
 	info  tui.Info
+	apart bool          // no lower bound holds for it
 	done  chan struct{} // closed when nothing comes any more
 }
 
@@ -54,6 +55,16 @@ func (r *Run) change(f func(*tui.Info)) {
 	f(&r.info)
 }
 
+// bound sets the lower bound of the makespan; 0: there is none, whatever is said later.
+func (r *Run) bound(b sched.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.apart = r.apart || b == 0; r.apart {
+		b = 0
+	}
+	r.info.LowerBound = b
+}
+
 // Look answers what is on the screen. Why a task waited is what the kernel's books say, where there was one.
 func (r *Run) Look(q history.Query) history.Frame {
 	rec, _, waits := r.record()
@@ -76,7 +87,9 @@ func (r *Run) Done() <-chan struct{} { return r.done }
 // Explain says why a task stands where it does at an instant, by the stretches in which it waited.
 func (r *Run) Explain(_ context.Context, t sched.TaskID, at sched.Time) ([]string, error) {
 	rec, tb, waits := r.record()
-	d := rec.Look(history.Query{At: at, Task: &history.TaskQuery{Task: t, Causes: true}}).Task
+	f, epoch := rec.Look(history.Query{At: at, Task: &history.TaskQuery{Task: t, Causes: true, Relatives: 1000}}), r.Info().Epoch
+	clock := func(t sched.Time) string { return tui.Instant(t, epoch, f.End-f.From) }
+	d := f.Task
 	if d == nil {
 		return nil, fmt.Errorf("the task has not been submitted at %s", clock(at))
 	}
@@ -89,6 +102,13 @@ func (r *Run) Explain(_ context.Context, t sched.TaskID, at sched.Time) ([]strin
 	}
 	for _, p := range parts {
 		out = append(out, fmt.Sprintf("%s to %s: %s.", clock(p.from), clock(min(p.to, at)), words(tb, p)))
+	}
+	if cause, left := waits.open(t, at, d); left > 0 && !d.Row.State.Over() { // it still waits
+		why := words(tb, part{cause: cause, blocker: sched.Nobody, lack: sched.NoResource})
+		if d.Row.State == sched.Held {
+			why = "held"
+		}
+		out = append(out, fmt.Sprintf("%s to now: %s.", clock(at.Add(-left)), why))
 	}
 	state := d.Row.State.String()
 	switch {
@@ -103,20 +123,25 @@ func (r *Run) Explain(_ context.Context, t sched.TaskID, at sched.Time) ([]strin
 		}
 		state = "blocked: predecessors are not done"
 		if open > 0 {
-			state = fmt.Sprintf("blocked by %d predecessors", open)
+			state = "blocked by " + plural(open, "predecessor", "predecessors")
 		}
 	}
 	out = append(out, fmt.Sprintf("At %s it is %s; it asks for %s.", clock(at), state, d.Demand))
 	if d.Ahead > 0 {
-		out = append(out, fmt.Sprintf("%d ready tasks have waited longer.", d.Ahead))
+		out = append(out, plural(d.Ahead, "ready task has", "ready tasks have")+" waited longer.")
 	}
 	if d.Overtaken > 0 {
-		out = append(out, fmt.Sprintf("%d tasks that were ready later have started before it.", d.Overtaken))
+		out = append(out, plural(d.Overtaken, "task that was ready later has", "tasks that were ready later have")+" started before it.")
 	}
 	return out, nil
 }
 
-func clock(t sched.Time) string { return time.Duration(t).Round(time.Millisecond).String() }
+func plural(n int, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n) + " " + more
+}
 
 // words says what a stretch of waiting was spent for.
 func words(tb *sched.Table, p part) string {
@@ -205,25 +230,11 @@ func (w *waitLog) of(t sched.TaskID, at sched.Time) []part {
 // causes returns why the task waited up to the instant. Where its present stretch has not ended in what is recorded, the rest is as the
 // recording guesses.
 func (w *waitLog) causes(t sched.TaskID, at sched.Time, d *history.TaskDetail) []history.CauseTime {
-	var sum, guess [sched.NumCauses]time.Duration
-	known := time.Duration(0)
+	var sum [sched.NumCauses]time.Duration
 	for _, p := range w.of(t, at) {
-		x := min(p.to, at).Sub(p.from)
-		sum[p.cause] += x
-		known += x
+		sum[p.cause] += min(p.to, at).Sub(p.from)
 	}
-	all := time.Duration(0)
-	for _, c := range d.Causes {
-		guess[c.Cause] += c.Time
-		all += c.Time
-	}
-	if rest := all - known; rest > 0 {
-		most := sched.Cause(0)
-		for c := range guess {
-			if guess[c]-sum[c] > guess[most]-sum[most] {
-				most = sched.Cause(c)
-			}
-		}
+	if most, rest := w.open(t, at, d); rest > 0 {
 		sum[most] += rest
 	}
 	var out []history.CauseTime
@@ -234,6 +245,26 @@ func (w *waitLog) causes(t sched.TaskID, at sched.Time, d *history.TaskDetail) [
 	}
 	slices.SortStableFunc(out, func(a, b history.CauseTime) int { return cmp.Compare(b.Time, a.Time) })
 	return out
+}
+
+// open returns how long of the task's wait up to the instant is in no stretch that has ended, and what the recording takes its cause to be.
+func (w *waitLog) open(t sched.TaskID, at sched.Time, d *history.TaskDetail) (most sched.Cause, rest time.Duration) {
+	var left [sched.NumCauses]time.Duration
+	for _, c := range d.Causes {
+		left[c.Cause] += c.Time
+		rest += c.Time
+	}
+	for _, p := range w.of(t, at) {
+		x := min(p.to, at).Sub(p.from)
+		left[p.cause] -= x
+		rest -= x
+	}
+	for c := range left {
+		if left[c] > left[most] {
+			most = sched.Cause(c)
+		}
+	}
+	return most, rest
 }
 
 // guarded runs f and closes the recording with its error. A panic in it must not take the terminal along.

@@ -33,9 +33,12 @@ func Simulate(ctx context.Context, c sim.Config, info tui.Info) *Run {
 		case err != nil:
 			return fmt.Errorf("%s: %w", info.Policy, err)
 		case c.Horizon != 0:
-			rec.Advance(c.Horizon)
+			rec.Cut(c.Horizon)
 		case res.Unfinished > 0:
 			return fmt.Errorf("%s: %w", info.Policy, experiment.Unfinished(res, len(c.Workload.Tasks)))
+		}
+		if res.Unfinished > 0 || res.OutOfMemory > 0 {
+			r.bound(0) // it is one of the time for all tasks
 		}
 		return nil
 	})
@@ -54,7 +57,7 @@ func Bound(w *traces.Workload, nodes []sched.NodeSpec, runs ...*Run) <-chan stru
 			return
 		}
 		for _, r := range runs {
-			r.change(func(i *tui.Info) { i.LowerBound = sched.Time(b.Makespan) })
+			r.bound(sched.Time(b.Makespan))
 		}
 	}()
 	return done

@@ -79,11 +79,16 @@ func record(t testing.TB, c sim.Config, policy string) *bytes.Reader {
 
 func replay(t testing.TB, src *bytes.Reader) *Run {
 	t.Helper()
+	return replayed(t, src, ReplaySettings{Build: build})
+}
+
+func replayed(t testing.TB, src *bytes.Reader, set ReplaySettings) *Run {
+	t.Helper()
 	j, err := journal.NewReader(src, src.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := Replay(context.Background(), j, tui.Info{}, ReplaySettings{Build: build})
+	r, err := Replay(context.Background(), j, tui.Info{}, set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,18 +97,56 @@ func replay(t testing.TB, src *bytes.Reader) *Run {
 
 func near(a, b, tolerance float64) bool { return math.Abs(a-b) <= tolerance*math.Max(1, math.Abs(b)) }
 
+// The ways in which a run can be other than plain: cut, and with facts gathered before each decision.
+var ways = []struct {
+	name string
+	set  func(*sim.Config)
+}{
+	{"plain", func(*sim.Config) {}},
+	{"cut", func(c *sim.Config) { c.Horizon = c.Workload.Tasks[0].Submit.Add(time.Hour) }},
+	{"cut after its end", func(c *sim.Config) { c.Horizon = c.Workload.Tasks[0].Submit.Add(100 * time.Hour) }},
+	{"fixed window", func(c *sim.Config) { c.Window = &sim.Window{Min: 5 * time.Second, Max: 5 * time.Second} }},
+	{"adaptive window", func(c *sim.Config) {
+		c.Window = &sim.Window{Min: time.Second, Max: 30 * time.Second, Cost: 200 * time.Millisecond}
+	}},
+	{"window, cut", func(c *sim.Config) {
+		c.Window = &sim.Window{Min: 20 * time.Second, Max: 20 * time.Second}
+		c.Horizon = c.Workload.Tasks[0].Submit.Add(50 * time.Minute)
+	}},
+}
+
+// eachWay calls f for some policies in all ways. config makes the settings of one run: the policy in them keeps what it has seen.
+func eachWay(t *testing.T, f func(t *testing.T, config func() sim.Config, policy string)) {
+	t.Helper()
+	for _, way := range ways {
+		for _, policy := range []string{"fifo", "critical-path", "rr"} {
+			t.Run(way.name+"/"+policy, func(t *testing.T) {
+				f(t, func() sim.Config {
+					c := example(t, policy)
+					way.set(&c)
+					return c
+				}, policy)
+			})
+		}
+	}
+}
+
 // What the screen says at the end is what schedlab compare says.
 func TestTheMetricsAtTheEndAreThoseOfTheTables(t *testing.T) {
-	for _, policy := range []string{"fifo", "critical-path", "rr"} {
-		c := example(t, policy)
-		r := Simulate(context.Background(), c, tui.Info{Policy: policy})
+	eachWay(t, func(t *testing.T, config func() sim.Config, policy string) {
+		r := Simulate(context.Background(), config(), tui.Info{Policy: policy})
 		f := wait(t, r)
-		c.Policy, _ = build(policy)
+		c := config()
+		<-Bound(c.Workload, c.Nodes, r)
 		res, err := sim.Run(context.Background(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := experiment.Measure(c, res, experiment.WarmUp{}, 0)
+		bound, err := graph.LowerBound(c.Workload.Table, c.Workload.Run, c.Workload.RunOn, c.Nodes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		row := experiment.Measure(c, res, experiment.WarmUp{}, bound.Makespan.Seconds())
 		for _, x := range []struct {
 			name      string
 			got, want float64
@@ -119,22 +162,26 @@ func TestTheMetricsAtTheEndAreThoseOfTheTables(t *testing.T) {
 			{"preemptions", float64(f.Metrics.Preemptions), float64(row.Preemptions)},
 		} {
 			if !near(x.got, x.want, 1e-6) {
-				t.Errorf("%s: %s is %v, in the tables %v", policy, x.name, x.got, x.want)
+				t.Errorf("%s is %v, in the tables %v", x.name, x.got, x.want)
 			}
 		}
 		if !near(f.Metrics.WaitP50, row.WaitP50, 0.04) || !near(f.Metrics.WaitP99, row.WaitP99, 0.04) {
-			t.Errorf("%s: quantiles of the wait are %v and %v, in the tables %v and %v", policy, f.Metrics.WaitP50, f.Metrics.WaitP99, row.WaitP50, row.WaitP99)
+			t.Errorf("quantiles of the wait are %v and %v, in the tables %v and %v", f.Metrics.WaitP50, f.Metrics.WaitP99, row.WaitP50, row.WaitP99)
 		}
-	}
+		// The tables have no bound for a run that was cut: it is one of the time for all tasks.
+		if got := r.Info().LowerBound.Seconds(); math.IsNaN(row.LowerBound) != (got == 0) || got != 0 && !near(got, row.LowerBound, 1e-9) {
+			t.Errorf("the lower bound is %v, in the tables %v", got, row.LowerBound)
+		}
+	})
 }
 
 // Why tasks waited adds up, over all tasks, to the kernel's books.
 func TestTheCausesOfAllTasksAreTheKernelsBooks(t *testing.T) {
-	for _, policy := range []string{"fifo", "rr", "critical-path"} {
-		c := example(t, policy)
+	eachWay(t, func(t *testing.T, config func() sim.Config, policy string) {
+		c := config()
 		r := Simulate(context.Background(), c, tui.Info{Policy: policy})
 		f := wait(t, r)
-		c.Policy, _ = build(policy)
+		c = config()
 		res, err := sim.Run(context.Background(), c)
 		if err != nil {
 			t.Fatal(err)
@@ -147,19 +194,30 @@ func TestTheCausesOfAllTasksAreTheKernelsBooks(t *testing.T) {
 		}
 		for cause, want := range res.CauseSeconds {
 			if !near(sum[cause], want, 1e-9) {
-				t.Errorf("%s: %v takes %v s, by the books %v", policy, sched.Cause(cause), sum[cause], want)
+				t.Errorf("%v takes %v s, by the books %v", sched.Cause(cause), sum[cause], want)
 			}
 		}
-	}
+		if c.Window != nil && sum[sched.Window] == 0 {
+			t.Error("nothing waited for the decision window")
+		}
+	})
 }
 
 // At any instant the causes of a task fill the time from its submission, less holding; also where the instant is in the middle of a stretch.
 func TestTheCausesOfATaskFillItsWaitAtAnyInstant(t *testing.T) {
-	r := Simulate(context.Background(), example(t, "rr"), tui.Info{Policy: "rr"})
+	for _, way := range ways {
+		c := example(t, "rr")
+		way.set(&c)
+		t.Run(way.name, func(t *testing.T) { causesFill(t, c) })
+	}
+}
+
+func causesFill(t *testing.T, c sim.Config) {
+	r := Simulate(context.Background(), c, tui.Info{Policy: "rr"})
 	f := wait(t, r)
 	rng := rand.New(rand.NewPCG(1, 2))
 	checked := 0
-	for range 400 {
+	for range 1200 {
 		at := f.From.Add(time.Duration(rng.Int64N(int64(f.End.Sub(f.From)))))
 		id := sched.TaskID(rng.IntN(f.Tasks))
 		d := r.Look(history.Query{At: at, Task: &history.TaskQuery{Task: id, Causes: true}}).Task
@@ -188,37 +246,27 @@ func TestTheCausesOfATaskFillItsWaitAtAnyInstant(t *testing.T) {
 
 // A journal shows what the simulation showed, causes and the lower bound included.
 func TestAReplayShowsTheSimulation(t *testing.T) {
-	for _, policy := range []string{"fifo", "rr"} {
-		c := example(t, policy)
-		s := Simulate(context.Background(), c, tui.Info{Policy: policy})
-		Bound(c.Workload, c.Nodes, s)
+	eachWay(t, func(t *testing.T, config func() sim.Config, policy string) {
+		s := Simulate(context.Background(), config(), tui.Info{Policy: policy})
+		c := config()
+		<-Bound(c.Workload, c.Nodes, s)
 		want := wait(t, s)
-		c.Policy, _ = build(policy)
-		r := replay(t, record(t, c, policy))
+		r := replayed(t, record(t, c, policy), ReplaySettings{Build: build, Horizon: c.Horizon})
 		got := wait(t, r)
 		if got.Counts != want.Counts || got.Metrics != want.Metrics || got.End != want.End {
-			t.Errorf("%s: %+v\nthe simulation had %+v", policy, got, want)
+			t.Errorf("%+v\nthe simulation had %+v", got, want)
 		}
 		for id := range c.Workload.Tasks {
 			id := sched.TaskID(id)
 			a, b := r.waits.of(id, got.At), s.waits.of(id, got.At)
 			if fmt.Sprint(strip(a)) != fmt.Sprint(strip(b)) {
-				t.Fatalf("%s: task %d waited %+v, in the simulation %+v", policy, id, a, b)
+				t.Fatalf("task %d waited %+v, in the simulation %+v", id, a, b)
 			}
 		}
-		bound, err := graph.LowerBound(c.Workload.Table, c.Workload.Run, c.Workload.RunOn, c.Nodes)
-		if err != nil {
-			t.Fatal(err)
+		if a, b := r.Info().LowerBound, s.Info().LowerBound; a != b {
+			t.Errorf("the lower bound is %v, of the simulation %v", a, b)
 		}
-		if b := r.Info().LowerBound; b != sched.Time(bound.Makespan) {
-			t.Errorf("%s: the lower bound is %v, of the workload %v", policy, b, bound.Makespan)
-		}
-		for end := time.Now().Add(10 * time.Second); s.Info().LowerBound != sched.Time(bound.Makespan); time.Sleep(time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatalf("%s: the simulation's lower bound is %v", policy, s.Info().LowerBound)
-			}
-		}
-	}
+	})
 }
 
 // strip leaves the places in the log out.
@@ -315,8 +363,7 @@ func used(t *testing.T) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// Any point of a journal of 1,000,000 events is on the screen within 100 ms, whatever point was there before. The limit here is wider, for
-// slow machines; BenchmarkScrub measures.
+// Any point of a journal of 1,000,000 events is on the screen within 100 ms of processor time, whatever point was there before: it takes about 20.
 func TestScrubbingALongJournalIsQuick(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long")
@@ -341,7 +388,7 @@ func TestScrubbingALongJournalIsQuick(t *testing.T) {
 		}
 	}
 	t.Logf("the slowest of 60 points took %v", worst)
-	if worst > 300*time.Millisecond {
+	if worst > 100*time.Millisecond {
 		t.Errorf("the slowest of 60 points took %v", worst)
 	}
 }

@@ -176,8 +176,8 @@ func (c Case) GoString() string {
 		id := sched.TaskID(t)
 		task, cl, d := c.Table.Tasks[t], c.Table.ClassOf(id), c.Table.DemandOf(id)
 		fmt.Fprintf(&b, "  task %d job %d submit=%s run=%s est=%s need=%+v gang=%d prio=%d", t, task.Job, stamp(task.Submit), c.Run[t], c.Table.Estimates[t], d.Need, d.Gang, cl.Priority)
-		if len(d.GPUTypes)+len(d.Labels)+len(d.Tolerations) > 0 {
-			fmt.Fprintf(&b, " types=%v labels=%v tolerates=%v", d.GPUTypes, d.Labels, d.Tolerations)
+		if len(d.GPUTypes)+len(d.Labels)+len(d.NotLabels)+len(d.Tolerations) > 0 {
+			fmt.Fprintf(&b, " types=%v labels=%v %v tolerates=%v", d.GPUTypes, d.Labels, d.NotLabels, d.Tolerations)
 		}
 		if task.Deadline != sched.Never {
 			fmt.Fprintf(&b, " deadline=%s", stamp(task.Deadline))

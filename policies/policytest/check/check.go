@@ -167,6 +167,17 @@ func forbidden(d *sched.Demand, node *sched.NodeSpec) string {
 			return fmt.Sprintf("lacks the label %s=%s", want.Key, want.Value)
 		}
 	}
+	for _, not := range d.NotLabels {
+		for _, l := range node.Labels {
+			switch {
+			case l.Key != not.Key:
+			case not.Any:
+				return fmt.Sprintf("has the label %s, which it must not", l.Key)
+			case l.Value == not.Value:
+				return fmt.Sprintf("has the label %s=%s, which it must not", l.Key, l.Value)
+			}
+		}
+	}
 	for _, taint := range node.Taints {
 		if taint.Effect != "NoSchedule" && taint.Effect != "NoExecute" {
 			continue

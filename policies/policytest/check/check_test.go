@@ -120,6 +120,12 @@ func TestEveryBrokenPromiseIsNoticed(t *testing.T) {
 		}},
 		{"GPU type", "constraint", "GPU type", func(c *Case, _ []Span, _ []sched.Outcome) { c.Nodes[0].GPUType = "T4" }},
 		{"label", "constraint", "lacks the label zone=b", func(c *Case, _ []Span, _ []sched.Outcome) { c.Nodes[1].Labels[0].Value = "c" }},
+		{"label not to have", "constraint", "has the label zone=b, which", func(c *Case, _ []Span, _ []sched.Outcome) {
+			c.Table.Demands[2].NotLabels = []sched.NotLabel{{Key: "zone", Value: "c"}, {Key: "zone", Value: "b"}}
+		}},
+		{"key not to have", "constraint", "has the label zone, which", func(c *Case, _ []Span, _ []sched.Outcome) {
+			c.Table.Demands[2].NotLabels = []sched.NotLabel{{Key: "disk", Any: true}, {Key: "zone", Any: true}}
+		}},
 		{"taint", "constraint", "taint", func(c *Case, _ []Span, _ []sched.Outcome) { c.Nodes[1].Taints[0].Key = "other" }},
 		{"no such node", "constraint", "does not exist", func(_ *Case, s []Span, _ []sched.Outcome) { s[0].On[0].Node = 2 }},
 		{"lost node", "node-down", "lost", func(c *Case, _ []Span, _ []sched.Outcome) { c.Faults[1].At = 7 * sec }},

@@ -123,6 +123,10 @@ func (v *Saving) walk(works, left, every, at float64) (now attempt, end float64)
 // saved checks the service of a task whose work is saved.
 func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome func(sched.TaskID) sched.Outcome) {
 	c, v := &k.c, k.c.Saving
+	if c.Late > 0 {
+		k.savedLate(t, spans, outcome)
+		return
+	}
 	run, kept, gpus := float64(c.Run[t]), 0.0, float64(c.Table.DemandOf(t).GPUTotal())/sched.Whole/1e9
 	rounding := 0.0
 	useful, lost := 0.0, 0.0 // ns held for what is kept, and in vain
@@ -230,6 +234,48 @@ func (k *checker) saved(t sched.TaskID, spans []*Span, o sched.Outcome, outcome 
 		lost += useful // and served nobody
 	}
 	v.lost += lost * gpus
+}
+
+// savedLate checks what can be told where facts are told late: nothing is done that there was no time for, with as much kept of each attempt as it
+// may have saved by the time that its end was told; and a first attempt that completes ends when its work does, and is told in time.
+func (k *checker) savedLate(t sched.TaskID, spans []*Span, outcome func(sched.TaskID) sched.Outcome) {
+	c, v := &k.c, k.c.Saving
+	v.notToBeCompared = true
+	always := *v
+	always.Outages = nil
+	run, kept := float64(c.Run[t]), 0.0 // of 1
+	for i, s := range spans {
+		if s.How == Open || s.End < s.Start || run <= 0 {
+			return
+		}
+		lo, hi := c.duration(c.Run[t], c.by(t, c.Run[t], c.RunOn[t]), s.On)
+		works := float64(s.Start) + float64(c.staging(t, s.Start, s.On, func(p sched.TaskID) (sched.Time, sched.NodeID) {
+			q := outcome(p)
+			return q.End, q.Node
+		}))
+		if i > 0 {
+			works += float64(v.Restart)
+		}
+		every, end, slack := v.interval(s.On), float64(s.End), 4.0*float64(i+1)*max(float64(hi)/run, 1)
+		if v.Every == 0 && every > 0 {
+			slack += 2 * float64(hi) / every
+		}
+		left := float64(lo) * (1 - kept)
+		now, _ := always.walk(works, left, every, end)
+		if s.How == Complete {
+			_, least := always.walk(works, max(left-slack, 0), every, math.Inf(1))
+			_, most := v.walk(works, float64(hi)+slack, every, math.Inf(1))
+			if end < least-slack || i == 0 && len(v.Outages) == 0 && end > most+slack+float64(c.Late) {
+				k.bad("service", t, s.End, "attempt %d finished at %s, and its work ends from %s on, told %s later at most", s.Attempt, stamp(s.End), stamp(sched.Time(least)), c.Late)
+			}
+			return
+		}
+		got := now.saved
+		if s.How == Halted || s.asked != 0 { // it may have saved before the loss that was told with it
+			got = now.done
+		}
+		kept = min(kept+got/float64(max(lo, 1)), 1)
+	}
 }
 
 // lostWork holds the lost work of the books under test against the sum over what was seen.
