@@ -13,7 +13,8 @@ func TestLabelsNotToHaveTellDemandsApart(t *testing.T) {
 		demands = append(demands, d)
 	}
 	specs := []NodeSpec{
-		{Name: "hdd", CPU: 1000, Mem: Unlimited, Labels: []Label{{"disk", "hdd"}}}, {Name: "ssd", CPU: 1000, Mem: Unlimited, Labels: []Label{{"disk", "ssd"}}},
+		{Name: "hdd", CPU: 1000, Mem: Unlimited, Labels: []Label{{"disk", "hdd"}}},
+		{Name: "ssd", CPU: 1000, Mem: Unlimited, Labels: []Label{{"disk", "ssd"}}},
 		{Name: "none", CPU: 1000, Mem: Unlimited},
 	}
 	r := NewRoom(specs, &demands)

@@ -32,6 +32,8 @@ type poolNode struct {
 	off  bool
 	on   sched.Time // since when it costs
 	runs int
+
+	broken bool // lost while it was on: it costs all the same, and comes back without being switched on
 }
 
 // Tap takes one batch.
@@ -65,12 +67,14 @@ func (p *Pool) Tap(now sched.Time, in []sched.Event, out []sched.Command) {
 					}
 				}
 			}
-			p.nodes[e.Node].down, p.nodes[e.Node].lost = true, true
+			n := &p.nodes[e.Node]
+			n.broken = n.broken || !n.down
+			n.down, n.lost = true, true
 		case sched.NodeDrain:
-			p.nodes[e.Node].down = true
+			p.nodes[e.Node].down, p.nodes[e.Node].broken = true, false
 		case sched.NodeUp:
 			n := &p.nodes[e.Node]
-			n.down, n.lost = false, false
+			n.down, n.lost, n.broken = false, false, false
 			if n.off {
 				n.off, n.on = false, max(now-sched.Time(p.Delay), p.from)
 			}
@@ -103,7 +107,7 @@ func (p *Pool) Tap(now sched.Time, in []sched.Event, out []sched.Command) {
 		}
 	}
 	for i := range p.nodes {
-		if n := &p.nodes[i]; n.down && !n.off && n.runs == 0 {
+		if n := &p.nodes[i]; n.down && !n.broken && !n.off && n.runs == 0 {
 			n.off = true
 			p.on += now.Sub(n.on)
 		}
