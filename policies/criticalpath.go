@@ -369,17 +369,23 @@ func (p *CriticalPath) overdue(s *sched.State) bool {
 		if !ok || s.Now() < p.due(sched.Time(it.Key)) {
 			return false
 		}
-		if s.Phase(it.Task) == sched.Ready {
+		if waitsSince(s, it) {
 			return true
 		}
 		p.oldest.Pop()
 	}
 }
 
+// waitsSince reports whether an entry of oldest still holds: the task is ready, and since then. An edge that is added in the instant in which its task
+// became ready takes that readiness back.
+func waitsSince(s *sched.State, it heap.Item) bool {
+	return s.Phase(it.Task) == sched.Ready && int64(s.FirstReady(it.Task)) == it.Key
+}
+
 // age puts a task that a decision leaves ready by its age, and forgets some that have left.
 func (p *CriticalPath) age(s *sched.State, t sched.TaskID) {
 	for range 2 {
-		if it, ok := p.oldest.First(); !ok || s.Phase(it.Task) == sched.Ready {
+		if it, ok := p.oldest.First(); !ok || waitsSince(s, it) {
 			break
 		}
 		p.oldest.Pop()
@@ -460,7 +466,7 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 			break // when it is, nothing starts for that alone; the next fact's decision sees it
 		}
 		t := it.Task
-		if r.Phase(t) != sched.Ready {
+		if !waitsSince(r.State, it) {
 			p.oldest.Pop()
 			continue
 		}
