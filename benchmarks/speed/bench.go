@@ -121,7 +121,7 @@ func (b *bench) row(h *house, r row, n int) (s sample, runs int, err error) {
 	return sample{
 		ns: of(func(s sample) float64 { return s.ns }), ratio: of(func(s sample) float64 { return s.ratio }),
 		bytes: of(func(s sample) float64 { return s.bytes }),
-		wall:  of(func(s sample) float64 { return s.wall }), busy: slices.ContainsFunc(all, func(s sample) bool { return s.busy }),
+		wall:  of(func(s sample) float64 { return s.wall }), starts: of(func(s sample) float64 { return s.starts }), busy: slices.ContainsFunc(all, func(s sample) bool { return s.busy }),
 	}, len(all), nil
 }
 
