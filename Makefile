@@ -63,7 +63,7 @@ bench-readme: ## make bench, and its table into benchmarks/README.md
 bench-growth: ## the cost of a task from 1e4 to 1e7 of them, drawn
 	$(GO) run ./benchmarks/speed -growth benchmarks/pictures
 
-verify: build ## compare with published results (needs the references; 10 minutes)
+verify: build ## compare with published results (needs the references; 15 minutes)
 	bin/schedlab verify
 
 crash: ## kill the live daemon at every named place, then 1000 times at random

@@ -37,7 +37,7 @@ explained in the code of the check, and the row fails only if it grows.
 The references are not part of the program: --data names their folder, which
 holds references/ and traces/. What is not there is skipped. The exit code is 1
 if a check fails or, without --allow-skip, is skipped. The whole takes about
-9 minutes on two idle cores, --short seconds.`,
+15 minutes on two cores, --short seconds.`,
 		Example: `  schedlab verify --data ../shared
   schedlab verify --short --only backfill,gpu`,
 		Args: cobra.NoArgs,
