@@ -341,6 +341,11 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 		p.lines.Unshut(d) // given up for this decision only: what would delay the reservation now may not do so later
 	}
 	p.crowded = p.crowded[:0]
+	p.leaveFresh(r)
+}
+
+// leaveFresh puts those of the fresh tasks that the decision leaves ready by their age, and says why they wait.
+func (p *CriticalPath) leaveFresh(r *sched.Round) {
 	for _, t := range p.fresh {
 		if r.Phase(t) != sched.Ready {
 			continue

@@ -100,6 +100,27 @@ func TestCriticalPathGivesTheOrdersOfItsPlainForm(t *testing.T) {
 	}
 }
 
+// TestAnEdgeOfTheSameInstantTakesTheTurnOfATaskBack: task 1 is ready at 5 s until, a decision later, an edge has it wait for task 0. When that ends, task 2
+// has waited since 5 s, and task 1 for no time at all.
+func TestAnEdgeOfTheSameInstantTakesTheTurnOfATaskBack(t *testing.T) {
+	w := workload(t, cores(0, 10, 1), cores(5, 10, 1), cores(5, 10, 1))
+	p := &policies.CriticalPath{W: policies.DefaultWeights, Patience: 1, First: true}
+	k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(1, 1, 0), Policy: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrival := func(t sched.TaskID) sched.Event {
+		return sched.Event{Kind: sched.JobArrived, Task: t, N: 1, Node: sched.NoNode}
+	}
+	k.Step(0, []sched.Event{arrival(0)})
+	k.Step(second(5), []sched.Event{arrival(1), arrival(2)})
+	k.Step(second(5), []sched.Event{{Kind: sched.EdgeAdded, Task: 0, Other: 1}})
+	got := k.Step(second(10), []sched.Event{{Kind: sched.Finished, Task: 0, Attempt: 1, Done: 10 * time.Second}})
+	if len(got) != 1 || got[0].Kind != sched.Start || got[0].Task != 2 {
+		t.Errorf("orders %v, want the start of task 2", got)
+	}
+}
+
 // crowd is a workload for a busy cluster: jobs of one task and of several, some of them workflows, some tasks with deadlines, gangs and
 // shares of GPUs, on nodes of three kinds. dags false leaves the workflows out.
 func crowd(t testing.TB, rng *rand.Rand, n int, dags bool) (*traces.Workload, []sched.NodeSpec) {

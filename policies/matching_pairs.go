@@ -35,18 +35,7 @@ func (p *CriticalPath) decideMatched(r *sched.Round) {
 	if len(p.lines.Open()) > 0 {
 		p.matchOpen(r)
 	}
-	for _, t := range p.fresh {
-		if r.Phase(t) != sched.Ready {
-			continue
-		}
-		if r.FirstReady(t) == r.Now() {
-			p.age(r.State, t)
-		}
-		if p.lines.IsShut(r.DemandID(t)) {
-			r.Skip(t, sched.NoRoom)
-		}
-	}
-	p.fresh = p.fresh[:0]
+	p.leaveFresh(r)
 }
 
 func (p *CriticalPath) matchOpen(r *sched.Round) {
