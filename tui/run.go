@@ -13,6 +13,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"github.com/charmbracelet/lipgloss"
 	"github.com/muesli/termenv"
+	"golang.org/x/term"
 
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/tui/history"
@@ -48,7 +49,11 @@ func (o *Options) renderer() (*lipgloss.Renderer, error) {
 	if out == nil {
 		out = os.Stdout
 	}
-	r := lipgloss.NewRenderer(out)
+	var ask []termenv.OutputOption
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		ask = append(ask, termenv.WithTTY(true)) // termenv takes no terminal for one where CI is set
+	}
+	r := lipgloss.NewRenderer(out, ask...)
 	switch o.Colour {
 	case "": // termenv asks the terminal, and NO_COLOR
 	case "none":

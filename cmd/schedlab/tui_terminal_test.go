@@ -54,7 +54,7 @@ func newTerminal(t *testing.T, columns, rows int, env ...string) *terminal {
 	x := &terminal{t: t, socket: fmt.Sprintf("schedlab-test-%d-%d", os.Getpid(), terminals.Add(1))}
 	for _, kv := range os.Environ() {
 		switch name, _, _ := strings.Cut(kv, "="); name {
-		case "TMUX", "TMUX_PANE", "TERM", "PATH", "NO_COLOR", "COLORTERM", "ENV":
+		case "TMUX", "TMUX_PANE", "TERM", "PATH", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLORTERM", "ENV":
 		default:
 			x.env = append(x.env, kv)
 		}
@@ -286,6 +286,8 @@ func TestInATerminalTheColoursAreThoseItHas(t *testing.T) {
 		{"TERM=xterm-256color COLORTERM=", "", "256"},
 		{"TERM=xterm COLORTERM=", "", "16"},
 		{"TERM=linux COLORTERM=", "", "16"},
+		{"CI=true", "", "true"}, // a terminal is one, whoever holds it
+		{"CI=", "", "true"},
 		{"NO_COLOR=1", "", ""},
 		{"NO_COLOR=", "", "true"}, // empty counts as not set
 		{"TERM=xterm COLORTERM=", "--colours true", "true"},
