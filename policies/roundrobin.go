@@ -479,7 +479,7 @@ func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
 
 // rebook takes in that claims, or others by a profile, have booked or given back devices of a node.
 func (q *stints) rebook(s *sched.State, n sched.NodeID) {
-	nd, twice := &q.nodes[n], bookedTwice(s.Room(), n)
+	nd, twice := &q.nodes[n], s.Room().Overbooked(n)
 	for i := nd.first; i != 0; i = q.runs[i].later {
 		r := &q.runs[i]
 		if r.devices == 0 {

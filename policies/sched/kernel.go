@@ -740,7 +740,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	}
 	// Victims' room counts as free while the placements are checked and booked; afterwards it is booked twice until they stop.
 	for _, v := range victims {
-		k.bookAll(v, k.room.Give)
+		k.bookAll(v, -1)
 	}
 	i := k.slot()
 	r := &k.runs[i]
@@ -758,7 +758,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 			k.unlink(i)
 			k.free = append(k.free, i)
 			for _, v := range victims {
-				k.bookAll(v, k.room.Take)
+				k.bookAll(v, 1)
 			}
 			return false
 		}
@@ -780,7 +780,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	rw.phase = Claiming
 	k.claims++
 	for _, v := range victims {
-		k.bookAll(v, k.room.Take)
+		k.bookAll(v, 1)
 	}
 	for _, v := range victims {
 		k.runs[k.rows[v].at].claimant = t
@@ -856,11 +856,12 @@ func (k *Kernel) startFitting(t TaskID, dem DemandID, plan *plan, n NodeID) {
 	k.run(t, rw, r)
 }
 
-func (k *Kernel) bookAll(t TaskID, book func(*Need, Placement)) {
+// bookAll books what a task holds once more (sign 1), or gives it back (-1).
+func (k *Kernel) bookAll(t TaskID, sign int64) {
 	r := &k.runs[k.rows[t].at]
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
-		book(need, p)
+		k.room.book(need, p, sign)
 	}
 }
 

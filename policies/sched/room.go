@@ -18,7 +18,7 @@ type Room struct {
 	demands *[]Demand
 	specs   []NodeSpec
 	nodes   []nodeRoom
-	milli   []int32 // booked share of each told-apart device, all nodes in one slice; of devices that are free or full once settled
+	milli   []int32 // booked share of each told-apart device, all nodes in one slice; of devices that are free, full or booked twice once settled
 	vram    []int64 // VRAM booked by shares on each of these devices
 	gpuIdx  levels  // by number of wholly free GPUs
 	cpuIdx  levels  // by bits.Len of whole free cores
@@ -45,6 +45,7 @@ type nodeRoom struct {
 	stamp     int64   // see Rating
 	whole     Devices // told-apart devices with nothing booked
 	odd       Devices // told-apart devices that are neither free nor full: booked in part, or twice by a Claim
+	twice     Devices // of these the ones that are booked twice as a whole
 	gpus      int32   // wholly free GPUs
 	dev       int32   // first entry in milli and vram
 	kind      int32   // GPU type: index in Room.types, -1 without GPUs
@@ -54,7 +55,7 @@ type nodeRoom struct {
 	capped    bool // states a CPU capacity
 	memory    bool // states a capacity of RAM
 	slow      bool // or fast: not of reference speed
-	unsettled bool // milli of the node's free and full devices may be out of date
+	unsettled bool // milli of the node's free and full devices, and of those booked twice, may be out of date
 }
 
 type bitset []uint64
@@ -302,7 +303,7 @@ func (r *Room) BookedMilli(n NodeID) []int32 {
 	return r.milli[nd.dev : nd.dev+r.specs[n].GPUs]
 }
 
-// settle writes down the booked shares of a node's free and full devices. Whole GPUs are booked without it, as sets: most are never asked for
+// settle writes down the booked shares of a node's free and full devices, and of those booked twice. Whole GPUs are booked without it, as sets: most are never asked for
 // their shares.
 func (r *Room) settle(n *nodeRoom) {
 	if !n.unsettled {
@@ -313,10 +314,27 @@ func (r *Room) settle(n *nodeRoom) {
 		switch bit := Devices(1) << i; {
 		case n.whole&bit != 0:
 			r.milli[int(n.dev)+i] = 0
+		case n.twice&bit != 0:
+			r.milli[int(n.dev)+i] = 2 * Whole
 		case n.odd&bit == 0:
 			r.milli[int(n.dev)+i] = Whole
 		}
 	}
+}
+
+// Overbooked returns the GPUs of a node of which more than the whole is booked: by a Claim while others still hold them.
+func (r *Room) Overbooked(id NodeID) Devices {
+	n := &r.nodes[id]
+	if n.odd == n.twice {
+		return n.twice
+	}
+	var set Devices
+	for i, milli := range r.BookedMilli(id) {
+		if milli > Whole {
+			set |= 1 << i
+		}
+	}
+	return set
 }
 
 // Shared reports whether a GPU of the node is neither free nor full: booked in part, or twice by a Claim.
@@ -813,15 +831,30 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	}
 }
 
-// bookWhole books devices of which all is free, or gives back such of which all is booked, once; it reports false, and nothing happens, where
-// they are otherwise.
+// bookWhole books devices that are free, or full by what a Claim is to stop, or gives back such that are booked once or twice, all of them as a whole; it
+// reports false, and nothing happens, where they are otherwise.
 func (r *Room) bookWhole(n *nodeRoom, set Devices, sign int64) bool {
-	if sign > 0 && set&^n.whole != 0 || sign < 0 && set&(n.whole|n.odd) != 0 {
-		return false
+	if sign > 0 {
+		if set&n.odd != 0 {
+			return false
+		}
+		free := set & n.whole
+		n.whole ^= free
+		n.twice |= set ^ free
+		n.odd |= set ^ free
+		n.gpus -= int32(bits.OnesCount64(uint64(free)))
+	} else {
+		twice := set & n.twice
+		once := set ^ twice
+		if once&(n.whole|n.odd) != 0 {
+			return false
+		}
+		n.twice ^= twice
+		n.odd ^= twice
+		n.whole |= once
+		n.gpus += int32(bits.OnesCount64(uint64(once)))
 	}
-	n.whole ^= set
 	n.unsettled = true
-	n.gpus -= int32(sign) * int32(bits.OnesCount64(uint64(set)))
 	return true
 }
 
@@ -838,11 +871,16 @@ func (r *Room) bookDevices(n *nodeRoom, set Devices, share int32, vram int64) {
 			r.vram[at] += vram
 		}
 		bit := Devices(1) << i
-		whole, n.odd = whole&^bit, n.odd&^bit
-		if to == 0 {
+		whole, n.odd, n.twice = whole&^bit, n.odd&^bit, n.twice&^bit
+		switch to {
+		case 0:
 			whole |= bit
-		} else if to != Whole {
+		case Whole:
+		default:
 			n.odd |= bit
+			if to == 2*Whole {
+				n.twice |= bit
+			}
 		}
 	}
 	n.gpus += int32(bits.OnesCount64(uint64(whole)) - bits.OnesCount64(uint64(n.whole)))
