@@ -760,7 +760,7 @@ func (r *Room) giveWhole(need *Need, p Placement) bool {
 	}
 	if !n.pool {
 		if p.GPUs&(n.whole|n.odd) != 0 {
-			return false
+			return p.GPUs&n.twice != 0 && r.giveTwice(need, p)
 		}
 		n.whole |= p.GPUs
 		n.unsettled = true
@@ -774,6 +774,43 @@ func (r *Room) giveWhole(need *Need, p Placement) bool {
 	n.gpus = free + k
 	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(free+k))
 	return true
+}
+
+// giveTwice is giveWhole where some of the devices are claimed.
+func (r *Room) giveTwice(need *Need, p Placement) bool {
+	n := &r.nodes[p.Node]
+	free := n.gpus
+	if !r.bookWhole(n, p.GPUs, -1) {
+		return false
+	}
+	r.touch(p.Node)
+	r.usedGPUMilli -= int64(need.GPUs) * Whole
+	r.usedGPU[n.kind] -= int64(need.GPUs) * Whole
+	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(n.gpus))
+	r.markShares(p.Node)
+	return true
+}
+
+// claimWhole books need.GPUs whole GPUs of a node for one replica of a demand whose plan is exact and asks for whole GPUs, as if what the victims hold
+// there were free, and returns the lowest; 0 where it does not fit, or devices are booked otherwise than as a whole and once.
+func (r *Room) claimWhole(need *Need, p *plan, id NodeID, victims Devices) Devices {
+	n := &r.nodes[id]
+	open := n.whole | victims
+	if !n.up || n.pool || !p.kinds.has(int(id)) || victims&(n.whole|n.odd) != 0 || bits.OnesCount64(uint64(open)) < int(need.GPUs) {
+		return 0
+	}
+	rest := open
+	for k := need.GPUs; k > 0; k-- {
+		rest &= rest - 1
+	}
+	set, free := open&^rest, n.gpus
+	r.touch(id)
+	r.bookWhole(n, set, 1)
+	r.usedGPUMilli += int64(need.GPUs) * Whole
+	r.usedGPU[n.kind] += int64(need.GPUs) * Whole
+	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(n.gpus))
+	r.markShares(id)
+	return set
 }
 
 // Take books the replicas of a placement. It does not look whether they fit.
