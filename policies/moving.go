@@ -122,9 +122,10 @@ type victimWalk struct {
 type top struct {
 	walk ranking.Down
 	it   ranking.Item
-	rank int64
-	ok   bool
+	rank int64 // noTop behind the last
 }
+
+const noTop = math.MinInt64
 
 func (m *movers) begin(s *sched.State) {
 	w := &m.walk
@@ -141,8 +142,11 @@ func (m *movers) begin(s *sched.State) {
 
 func (m *movers) next(s *sched.State, class int) {
 	t := &m.walk.tops[class]
-	if t.it, t.ok = t.walk.Next(); t.ok {
+	ok := false
+	if t.it, ok = t.walk.Next(); ok {
 		t.rank, _ = m.rank(s, int32(class), t.it.Task, t.it.Rank)
+	} else {
+		t.rank = noTop
 	}
 }
 
@@ -170,22 +174,24 @@ func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
 			}
 		}
 	} else {
-		best := -1
+		first, second, at := int64(noTop), int64(noTop), 0
 		for i := range w.tops {
-			if t := &w.tops[i]; t.ok && (best < 0 || t.rank > w.tops[best].rank) {
-				best = i
+			if r := w.tops[i].rank; r > first {
+				first, second, at = r, first, i
+			} else if r > second {
+				second = r
 			}
 		}
-		if best < 0 {
+		if first < it.Key || first == it.Key && p.Mild || first == noTop {
 			return false
 		}
-		if w.rank = w.tops[best].rank; !p.mayStop(s, w.rank, lastTask, it) {
-			return false
-		}
-		for i := best; i < len(w.tops); i++ {
-			if t := &w.tops[i]; t.ok && t.rank == w.rank {
+		w.rank = first
+		w.run = append(w.run, w.tops[at].it)
+		m.next(s, at)
+		for i := at; i < len(w.tops) && (second == first || w.tops[at].rank == first); i++ { // mostly one is alone
+			if t := &w.tops[i]; t.rank == first {
 				w.run = append(w.run, t.it)
-				w.run = t.walk.To(m.since(s, int32(i), t.it.Task, t.it.Rank, w.rank), w.run)
+				w.run = t.walk.To(m.since(s, int32(i), t.it.Task, t.it.Rank, first), w.run)
 				m.next(s, i)
 			}
 		}
