@@ -108,10 +108,11 @@ type run struct {
 	stager   *stager // nil without Config.Staging
 	series   seriesBuilder
 	frag     fragMeter
-	m        *models // nil: none
-	acted    bool    // with models: the last decision has started or stopped something
-	hetero   bool    // run times differ by node
-	plain    bool    // a first attempt takes the task's run time, whatever happens
+	m        *models    // nil: none
+	looked   sched.Time // what fetch has found; it means nothing
+	acted    bool       // with models: the last decision has started or stopped something
+	hetero   bool       // run times differ by node
+	plain    bool       // a first attempt takes the task's run time, whatever happens
 	batches  int64
 	oomed    int64
 	ooms     []bool // tasks that run out of memory; nil: none
@@ -472,6 +473,10 @@ func (r *run) calm() {
 				r.ended(e, r.fact())
 			}
 		}
+		if r.ends.pulled {
+			r.ends.pulled = false
+			r.fetch()
+		}
 		if r.arrival <= at {
 			r.arrive(at)
 		}
@@ -481,6 +486,18 @@ func (r *run) calm() {
 			r.carryOut(at, out)
 		}
 	}
+}
+
+// fetch looks at what the next ends will be about, all at once: the kernel's rows of tasks that have long been running are not at hand, and one miss of the
+// cache after the other would take longer than many together.
+func (r *run) fetch() {
+	var x sched.Time
+	for _, e := range r.ends.line {
+		if !r.cut || r.runs(e) {
+			x += r.k.StartedAt(e.task)
+		}
+	}
+	r.looked = x
 }
 
 // arrive tells of the jobs that are submitted up to a time, task after task of one job together.
