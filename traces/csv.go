@@ -117,8 +117,8 @@ func readCSV(in io.Reader, b *Builder) error {
 		if !ok {
 			return nil
 		}
-		if b.Len() == 4096 && b.size > 0 {
-			b.Grow(int(min(float64(b.size)/float64(s.read)*4096*1.02, maxTasks/16)))
+		if b.Len() == roomAt && b.size > 0 {
+			b.Grow(int(min(float64(b.size)/float64(s.read)*roomAt*1.02, maxTasks/16)))
 		}
 		if err := s.task(); err != nil {
 			return err
