@@ -128,10 +128,8 @@ func (r *swfReader) table() error {
 			l.strange = true
 			return nil
 		}
-		submit, ok1 := l.seconds(p, swfSubmit)
-		run, ok2 := l.seconds(p, swfRun)
-		estimate, ok3 := l.seconds(p, swfReqTime)
-		if !(ok1 && ok2 && ok3) || run <= 0 || sched.Time(submit) < r.lastSubmit {
+		submit, run, estimate, ok := l.times(p)
+		if !ok || run <= 0 || submit < int64(r.lastSubmit) {
 			return nil
 		}
 		class := l.class(p)
@@ -194,42 +192,54 @@ func (l *swfTable) sameEnds(p *swfLine8) bool {
 	return (falls^l.ends[0])&l.looked[0]|(falls2^l.ends[1])&l.looked[1]|strange&(0xe0*ones) == 0
 }
 
-// seconds returns the number in a column, of up to 16 digits, as seconds in ns.
+// times returns submit, run and requested time in ns.
+func (l *swfTable) times(p *swfLine8) (submit, run, estimate int64, ok bool) {
+	x, y, z := l.digits(p, swfSubmit), l.digits(p, swfRun), l.digits(p, swfReqTime)
+	long := l.more(p, swfSubmit) | l.more(p, swfRun) | l.more(p, swfReqTime)
+	if long|noDigits(x)|noDigits(y)|noDigits(z) == 0 {
+		return valueOf(x) * 1e9, valueOf(y) * 1e9, valueOf(z) * 1e9, true
+	}
+	submit, ok1 := l.seconds(p, swfSubmit)
+	run, ok2 := l.seconds(p, swfRun)
+	estimate, ok3 := l.seconds(p, swfReqTime)
+	return submit, run, estimate, ok1 && ok2 && ok3
+}
+
+// digits returns the last eight bytes of a column: 0 to 9 for a digit and 0x10 for a blank.
+func (l *swfTable) digits(p *swfLine8, col int) uint64 { return (eight(p, l.at[col]) ^ zeros8) & l.own[col] }
+
+// more is not 0 if there is text before these.
+func (l *swfTable) more(p *swfLine8, col int) uint64 { return (eight(p, l.at[col]-8) ^ blanks8) & l.before[col] }
+
+// noDigits is not 0 if there is something else in x.
+func noDigits(x uint64) uint64 {
+	v := x & (0x0f * ones)
+	return (v + 6*ones | (v+0x0f*ones)&x) & (0x10 * ones)
+}
+
+// valueOf returns the number of which these are the digits. Blanks count as zeros.
+func valueOf(x uint64) int64 {
+	x = (x & (0x0f * ones)) * (10<<8 + 1) >> 8 & 0x00ff00ff00ff00ff
+	x = x * (100<<16 + 1) >> 16 & 0x0000ffff0000ffff
+	return int64(x * (10000<<32 + 1) >> 32)
+}
+
+// seconds returns a column as times does, also where it has a minus or up to 16 digits.
 func (l *swfTable) seconds(p *swfLine8, col int) (int64, bool) {
 	const longest = 1 << 61 / 1_000_000_000
-	end, own := l.at[col], l.own[col]
-	x := (eight(p, end) ^ zeros8) & own
-	v, ok := rightNumber(x)
-	if high := (eight(p, end-8) ^ blanks8) & l.before[col]; high != 0 {
-		more, ok2 := rightNumber(high ^ 0x10*ones&l.before[col])
-		v += more * 1e8
-		ok = ok && ok2
-	} else if !ok {
-		v, ok = minusNumber(x, own)
+	x := l.digits(p, col)
+	if high := l.more(p, col); high != 0 {
+		high ^= 0x10 * ones & l.before[col]
+		v := valueOf(high)*1e8 + valueOf(x)
+		return v * 1e9, noDigits(x)|noDigits(high) == 0 && v <= longest
 	}
-	return v * 1e9, ok && v <= longest
-}
-
-// rightNumber returns the number whose digits are the last of x, less '0' each, with blanks before them.
-func rightNumber(x uint64) (int64, bool) {
-	v := x & (0x0f * ones)
-	// Nothing is beyond 9, and only a 0 can have been a blank.
-	if (v+6*ones|(v+0x0f*ones)&x)&(0x10*ones) != 0 {
-		return 0, false
+	// A minus stands before the first digit.
+	at, sign := bits.TrailingZeros64((x^0x10*ones)&l.own[col])&^7, int64(1)
+	if at < 56 && byte(x>>at) == '-'^'0' {
+		x ^= ('-' ^ '0') << at
+		sign = -1
 	}
-	v = v * (10<<8 + 1) >> 8 & 0x00ff00ff00ff00ff
-	v = v * (100<<16 + 1) >> 16 & 0x0000ffff0000ffff
-	return int64(v * (10000<<32 + 1) >> 32), true
-}
-
-// minusNumber is rightNumber with a minus before the first digit.
-func minusNumber(x, own uint64) (int64, bool) {
-	at := bits.TrailingZeros64((x^0x10*ones)&own) &^ 7
-	if at >= 56 || byte(x>>at) != '-'^'0' {
-		return 0, false
-	}
-	v, ok := rightNumber(x ^ ('-'^'0')<<at)
-	return -v, ok
+	return sign * valueOf(x) * 1e9, noDigits(x) == 0
 }
 
 // class returns the class of a line, or -1 if its text is new.
