@@ -113,6 +113,9 @@ func readCSV(in io.Reader, b *Builder) error {
 	}
 	// A deadline is the only thing of a class that is written to its tasks.
 	s.plain.usable = s.at[colID] >= 0 && s.at[colSubmit] >= 0 && s.at[colRun] >= 0 && s.at[colDeadline] < 0
+	if s.plain.empty = s.rare; s.at[colJob] >= 0 {
+		s.plain.empty = append(slices.Clone(s.rare), s.at[colJob])
+	}
 	for {
 		if err := s.plainRows(); err != nil {
 			return err

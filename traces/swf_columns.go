@@ -1,7 +1,6 @@
 package traces
 
 import (
-	"encoding/binary"
 	"math/bits"
 	"time"
 
@@ -43,14 +42,6 @@ type swfKnown struct {
 	key   [6]uint64 // processors requested and allocated, the tail from its last word on
 	class sched.ClassID
 }
-
-// swfLine8 is a line with the eight bytes before it.
-type swfLine8 = [8 + 256]byte
-
-const (
-	blanks8 = ' ' * ones
-	zeros8  = '0' * ones
-)
 
 // learn takes the places over from a line that is not as those before: where each cell begins and ends. In a log that is no table this
 // is tried less and less.
@@ -99,14 +90,6 @@ func (l *swfTable) learn(length int, bounds []uint8) {
 	}
 }
 
-// lastBytes are the last n of eight bytes.
-func lastBytes(n int) uint64 {
-	if n <= 0 {
-		return 0
-	}
-	return ^uint64(0) << (64 - 8*min(n, 8))
-}
-
 // textBit is the bit that sameEnds makes of byte i of a line.
 func textBit(i int) (block int, bit uint64) { return i / 64, 1 << (8*(i%8) + i/8%8) }
 
@@ -123,7 +106,7 @@ func (r *swfReader) table() error {
 		if r.from+l.length >= r.to || n == roomAt {
 			return nil
 		}
-		p := (*swfLine8)(r.buf[r.from-8:])
+		p := (*shortLine)(r.buf[r.from-8:])
 		if p[8+l.length] != '\n' || !l.sameEnds(p) {
 			l.strange = true
 			return nil
@@ -165,11 +148,8 @@ func (r *swfReader) table() error {
 	}
 }
 
-// eight returns the eight bytes of a line that end at a place.
-func eight(p *swfLine8, end uint8) uint64 { return binary.LittleEndian.Uint64(p[end:]) }
-
 // sameEnds reports whether each column before the tail has one cell, and that ends where it should.
-func (l *swfTable) sameEnds(p *swfLine8) bool {
+func (l *swfTable) sameEnds(p *shortLine) bool {
 	// A bit for each byte that is text: that of word i of a block of eight is bit i in byte 0 to 7. Bytes beyond 63 and control characters are
 	// strange; of the others, adding 31 to what is no blank carries into the sixth bit.
 	const most, text = 0x1f * ones, 0x20 * ones
@@ -193,7 +173,7 @@ func (l *swfTable) sameEnds(p *swfLine8) bool {
 }
 
 // times returns submit, run and requested time in ns.
-func (l *swfTable) times(p *swfLine8) (submit, run, estimate int64, ok bool) {
+func (l *swfTable) times(p *shortLine) (submit, run, estimate int64, ok bool) {
 	x, y, z := l.digits(p, swfSubmit), l.digits(p, swfRun), l.digits(p, swfReqTime)
 	long := l.more(p, swfSubmit) | l.more(p, swfRun) | l.more(p, swfReqTime)
 	if long|noDigits(x)|noDigits(y)|noDigits(z) == 0 {
@@ -206,26 +186,17 @@ func (l *swfTable) times(p *swfLine8) (submit, run, estimate int64, ok bool) {
 }
 
 // digits returns the last eight bytes of a column: 0 to 9 for a digit and 0x10 for a blank.
-func (l *swfTable) digits(p *swfLine8, col int) uint64 { return (eight(p, l.at[col]) ^ zeros8) & l.own[col] }
-
-// more is not 0 if there is text before these.
-func (l *swfTable) more(p *swfLine8, col int) uint64 { return (eight(p, l.at[col]-8) ^ blanks8) & l.before[col] }
-
-// noDigits is not 0 if there is something else in x.
-func noDigits(x uint64) uint64 {
-	v := x & (0x0f * ones)
-	return (v + 6*ones | (v+0x0f*ones)&x) & (0x10 * ones)
+func (l *swfTable) digits(p *shortLine, col int) uint64 {
+	return (eight(p, l.at[col]) ^ zeros8) & l.own[col]
 }
 
-// valueOf returns the number of which these are the digits. Blanks count as zeros.
-func valueOf(x uint64) int64 {
-	x = (x & (0x0f * ones)) * (10<<8 + 1) >> 8 & 0x00ff00ff00ff00ff
-	x = x * (100<<16 + 1) >> 16 & 0x0000ffff0000ffff
-	return int64(x * (10000<<32 + 1) >> 32)
+// more is not 0 if there is text before these.
+func (l *swfTable) more(p *shortLine, col int) uint64 {
+	return (eight(p, l.at[col]-8) ^ blanks8) & l.before[col]
 }
 
 // seconds returns a column as times does, also where it has a minus or up to 16 digits.
-func (l *swfTable) seconds(p *swfLine8, col int) (int64, bool) {
+func (l *swfTable) seconds(p *shortLine, col int) (int64, bool) {
 	const longest = 1 << 61 / 1_000_000_000
 	x := l.digits(p, col)
 	if high := l.more(p, col); high != 0 {
@@ -243,7 +214,7 @@ func (l *swfTable) seconds(p *swfLine8, col int) (int64, bool) {
 }
 
 // class returns the class of a line, or -1 if its text is new.
-func (l *swfTable) class(p *swfLine8) sched.ClassID {
+func (l *swfTable) class(p *shortLine) sched.ClassID {
 	width, alloc := eight(p, l.at[swfReqProcs])&l.own[swfReqProcs], eight(p, l.at[swfProcs])&l.own[swfProcs]
 	a, b := eight(p, l.from[0])&l.tail[0], eight(p, l.from[1])&l.tail[1]
 	c, d := eight(p, l.from[2])&l.tail[2], eight(p, l.from[3])&l.tail[3]
@@ -272,29 +243,4 @@ func (l *swfTable) keep(class sched.ClassID) {
 	}
 	l.known = append(l.known, swfKnown{l.key, class})
 	l.slots[l.slot] = uint16(len(l.known))
-}
-
-// numberText is a number right-aligned in eight bytes, with blanks before it.
-func numberText(n int) uint64 {
-	text := uint64(blanks8)
-	for at := 56; n > 0 && at >= 0; at -= 8 {
-		text += uint64(n%10+'0'-' ') << at
-		n /= 10
-	}
-	return text
-}
-
-// nextText is the text of the number after it.
-func nextText(text uint64) uint64 {
-	for at := 56; at >= 0; at -= 8 {
-		switch byte(text >> at) {
-		case '9':
-			text -= 9 << at
-		case ' ':
-			return text + ('1'-' ')<<at
-		default:
-			return text + 1<<at
-		}
-	}
-	return text
 }
