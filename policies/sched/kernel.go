@@ -692,7 +692,9 @@ func (k *Kernel) leave(rw *row, r *run, node NodeID) {
 	k.dropHolder(r)
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
-		if !k.room.giveWhole(need, p) {
+		if need.GPUs == 0 && need.Mem == 0 {
+			k.room.takeCores(p.Node, -need.CPU*int64(p.Replicas))
+		} else if !k.room.giveWhole(need, p) {
 			k.room.Give(need, p)
 		}
 	}
@@ -811,11 +813,12 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	}
 	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
 	d := &k.tb.Demands[dem]
-	if d.Gang > 1 && len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
-		if k.room.FitsOn(dem, 0, d.Gang) < d.Gang {
+	if len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
+		plan := k.room.plan(dem)
+		if !k.room.holds(d, plan, 0) {
 			return false
 		}
-		k.startFitting(t, rw, dem, d, k.room.plan(dem), 0)
+		k.startFitting(t, rw, dem, d, plan, 0)
 		return true
 	}
 	if d.Gang > 1 || k.quotas != nil {
@@ -847,10 +850,11 @@ func (k *Kernel) startOn(t TaskID, n NodeID) bool {
 		k.first = append(k.first[:0], Placement{Node: n, Replicas: d.Gang})
 		return k.start(t, k.first, nil)
 	}
-	if k.room.FitsOn(dem, n, d.Gang) < d.Gang {
+	plan := k.room.plan(dem)
+	if !k.room.holds(d, plan, n) {
 		return false
 	}
-	k.startFitting(t, rw, dem, d, k.room.plan(dem), n)
+	k.startFitting(t, rw, dem, d, plan, n)
 	return true
 }
 
@@ -869,9 +873,12 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *
 	i := k.slot()
 	r := &k.runs[i]
 	p := Placement{Node: n, Replicas: d.Gang}
-	if d.Gang == 1 && plan.exact && plan.gpu {
+	switch {
+	case plan.cores > 0:
+		k.room.takeCores(n, plan.cores)
+	case d.Gang == 1 && plan.exact && plan.gpu:
 		p.GPUs = k.room.takeWhole(&d.Need, n)
-	} else {
+	default:
 		p.GPUs = k.room.devices(&d.Need, n, d.Gang)
 		k.room.Take(&d.Need, p)
 	}
