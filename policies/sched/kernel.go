@@ -173,6 +173,9 @@ func (tb *Table) Cycle(from, to int) []TaskID {
 	if tb.SuccOff == nil {
 		return nil
 	}
+	if _, forward := tb.Reach(from, to); forward {
+		return nil
+	}
 	left := make([]int32, to-from)
 	var queue []TaskID
 	for t := from; t < to; t++ {

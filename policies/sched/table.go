@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,6 +97,25 @@ func (tb *Table) Preds(t TaskID) []TaskID {
 		return nil
 	}
 	return tb.Pred[tb.PredOff[t]:tb.PredOff[t+1]]
+}
+
+// Reach returns how far back the edges of the tasks from..to-1 reach: no predecessor of t is below t - Reach. It reports false where one of
+// them has not a lower number than its successor: numbers are topological everywhere else, and whoever goes through them in their order needs
+// of what it worked out before only the last Reach values. Linear time.
+func (tb *Table) Reach(from, to int) (int, bool) {
+	if tb.PredOff == nil || from >= to {
+		return 0, true
+	}
+	far, off := uint32(0), tb.PredOff[from:to+1] // far is the reach less one; an edge that goes back to a number, or stays, makes it huge
+	i := off[0]
+	for t, end := range off[1:] {
+		before := int32(from+t) - 1
+		for _, p := range tb.Pred[i:end] {
+			far = max(far, uint32(before-int32(p)))
+		}
+		i = end
+	}
+	return int(far) + 1, far <= math.MaxInt32
 }
 
 // Sends returns the bytes that p sends to its successor t, as given with its job; an edge that was added later carries nothing.

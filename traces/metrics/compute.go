@@ -7,6 +7,7 @@ import (
 
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/graph"
 )
 
 // Bound is the shortest run time, in the slowdown's denominator, that counts: shorter jobs would dominate the mean (Feitelson and
@@ -348,7 +349,23 @@ func longestPaths(wl *traces.Workload) []time.Duration {
 		}
 		return run
 	}
-	path := make([]time.Duration, len(wl.Tasks)) // of the longest path that ends with the task, the task included
+	one := wl.Jobs == 1
+	if reach, forward := wl.Reach(0, len(wl.Tasks)); forward {
+		path := graph.NewRing(reach, len(wl.Tasks)) // of the longest path that ends with the task, the task included
+		for t := range wl.Tasks {
+			job, before := wl.Tasks[t].Job, time.Duration(0)
+			for _, p := range wl.Preds(sched.TaskID(t)) {
+				if d := path.At(p); d > before && (one || wl.Tasks[p].Job == job) {
+					before = d
+				}
+			}
+			before += wl.Run[t]
+			path.Set(sched.TaskID(t), before)
+			run[job] = max(run[job], before)
+		}
+		return run
+	}
+	path := make([]time.Duration, len(wl.Tasks))
 	take := func(t sched.TaskID) {
 		var before time.Duration
 		for _, p := range wl.Preds(t) {
@@ -359,12 +376,6 @@ func longestPaths(wl *traces.Workload) []time.Duration {
 		path[t] = before + wl.Run[t]
 		j := wl.Tasks[t].Job
 		run[j] = max(run[j], path[t])
-	}
-	if numberedForward(wl.Table) {
-		for i := range wl.Tasks {
-			take(sched.TaskID(i))
-		}
-		return run
 	}
 	// A predecessor may have been submitted later and then has the larger number: count predecessors off instead.
 	left := make([]int32, len(wl.Tasks))
@@ -384,16 +395,4 @@ func longestPaths(wl *traces.Workload) []time.Duration {
 		}
 	}
 	return run
-}
-
-// numberedForward reports whether every predecessor has a smaller number than its successor.
-func numberedForward(tb *sched.Table) bool {
-	for i := range tb.Tasks {
-		for _, p := range tb.Preds(sched.TaskID(i)) {
-			if int(p) >= i {
-				return false
-			}
-		}
-	}
-	return true
 }
