@@ -30,6 +30,8 @@ type Kernel struct {
 	backoffs backoffs
 	waits    waits
 	stack    []TaskID    // scratch of drop
+	freed    []TaskID    // successors of the task that ended that wait for nothing more
+	undone   int         // tasks that are over and not done
 	first    []Placement // scratch of startFirst
 	given    int         // nodes that the kernel started with; later ones were added by facts
 	vetted   vetted      // what of the table is known to be well-formed
@@ -473,13 +475,9 @@ func (k *Kernel) arrive(e *Event) {
 		rw.cause = Dependency
 		k.blocked++
 		k.open++
-		if edges {
-			for _, p := range k.tb.Preds(TaskID(t)) {
-				if k.Phase(p) != Done {
-					rw.waitsFor++
-				}
-			}
-		}
+	}
+	if edges {
+		k.countPreds(first, end)
 	}
 	k.pol.Observe(&k.State, *e)
 	for t := first; t < end; t++ {
@@ -487,12 +485,9 @@ func (k *Kernel) arrive(e *Event) {
 		if rw.phase != Blocked {
 			continue // dropped with a predecessor meanwhile
 		}
-		if edges && rw.waitsFor > 0 {
-			for _, p := range k.tb.Preds(TaskID(t)) {
-				if ph := k.Phase(p); ph.Over() && ph != Done {
-					k.finish(TaskID(t), Dropped)
-					break
-				}
+		if edges && k.pending[t] > 0 {
+			if k.lostPred(TaskID(t)) {
+				k.finish(TaskID(t), Dropped)
 			}
 			continue
 		}
@@ -531,42 +526,6 @@ func (k *Kernel) makeReady(t TaskID, cause Cause) {
 		k.quotas.waits(k.tb, t, 1)
 	}
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
-}
-
-// countDone takes a done task off what its successors wait for, all of them before anyone is told.
-func (k *Kernel) countDone(t TaskID) {
-	for _, u := range k.tb.Succs(t) {
-		k.lessOne(u)
-	}
-	for _, u := range k.extra.succ[t] {
-		k.lessOne(u)
-	}
-}
-
-func (k *Kernel) lessOne(u TaskID) {
-	if ph := k.Phase(u); ph != Unknown && !ph.Over() { // else its job has not arrived, or it does not wait any more
-		k.rows[u].waitsFor--
-	}
-}
-
-// unblock makes the successors of a done task ready that wait for nothing more.
-func (k *Kernel) unblock(t TaskID) {
-	for _, u := range k.tb.Succs(t) {
-		k.unblockOne(t, u)
-	}
-	for _, u := range k.extra.succ[t] {
-		k.unblockOne(t, u)
-	}
-}
-
-func (k *Kernel) unblockOne(t, u TaskID) {
-	if k.Phase(u) != Blocked || k.rows[u].waitsFor > 0 {
-		return
-	}
-	if k.waits.last != nil {
-		k.waits.last[u] = t
-	}
-	k.makeReady(u, Order)
 }
 
 // keep records work kept of a task.
@@ -1011,6 +970,7 @@ func (k *Kernel) end(t TaskID, as Phase) {
 		}
 	}
 	k.closeWait(t, rw)
+	k.dropWaits(t)
 	rw.phase, rw.mark = as, k.now
 	k.open--
 	k.over++

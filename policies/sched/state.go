@@ -14,13 +14,16 @@ type State struct {
 	room *Room
 	now  Time
 
-	rows  []row           // per known task
-	runs  []run           // slots of tasks that hold or claim room
-	free  []int32         // unused slots
-	ring  []link          // of the slots, in the order of start; that of slot 0 is the anchor
-	kept  []time.Duration // work kept from earlier attempts, per task; nil until something is kept
-	held  []time.Duration // time that ended attempts held room, per task; see row
-	extra edges           // dependencies added after their tasks arrived
+	rows []row // per known task
+	// pending is the number of predecessors that are not done, per known task, but negative where the task is over; nil until a task has a
+	// predecessor, and 0 for those that it does not reach. See edges.go.
+	pending []int32
+	runs    []run           // slots of tasks that hold or claim room
+	free    []int32         // unused slots
+	ring    []link          // of the slots, in the order of start; that of slot 0 is the anchor
+	kept    []time.Duration // work kept from earlier attempts, per task; nil until something is kept
+	held    []time.Duration // time that ended attempts held room, per task; see row
+	extra   edges           // dependencies added after their tasks arrived
 
 	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
 
@@ -39,21 +42,20 @@ type State struct {
 }
 
 // row is a task's state. There is one for each task of the trace, so it is small (48 bytes): at and mark mean one thing or another by phase,
-// and what few tasks have stands elsewhere. Invariants: waitsFor counts predecessors that are not Done; since is when the present segment of
+// and what few tasks have stands elsewhere. Invariants: since is when the present segment of
 // waiting began (while it runs: when it started); State.held has an entry of the task exactly with flagHeld. Most tasks have one attempt,
 // which ends them: those held room from first to mark.
 type row struct {
-	phase    Phase
-	cause    Cause
-	flags    uint8
-	fails    uint8
-	attempt  int32
-	at       int32 // in Claiming, Running and Stopping its slot; else the first node of the last attempt
-	waitsFor int32
-	since    Time
-	ready    Time // first ready; Never before
-	first    Time // first start; Never before
-	mark     Time // over: when it ended; ready: since when, this time
+	phase   Phase
+	cause   Cause
+	flags   uint8
+	fails   uint8
+	attempt int32
+	at      int32 // in Claiming, Running and Stopping its slot; else the first node of the last attempt
+	since   Time
+	ready   Time // first ready; Never before
+	first   Time // first start; Never before
+	mark    Time // over: when it ended; ready: since when, this time
 }
 
 const (
@@ -443,14 +445,6 @@ func (s *State) Linked() bool { return s.tb.SuccOff != nil || s.extra.succ != ni
 
 // LastNode returns the first node of t's last attempt; NoNode if it has had none. t must have arrived.
 func (s *State) LastNode(t TaskID) NodeID { return s.nodeOf(&s.rows[t]) }
-
-// WaitsFor returns the number of predecessors of t that are not done; 0 while t has not arrived.
-func (s *State) WaitsFor(t TaskID) int {
-	if uint32(t) >= uint32(len(s.rows)) {
-		return 0
-	}
-	return int(s.rows[t].waitsFor)
-}
 
 // ProfileOf returns the last profile of a node, and false if there was none.
 func (s *State) ProfileOf(n NodeID) (Profile, bool) {
