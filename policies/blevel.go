@@ -35,7 +35,7 @@ func (b *BLevel) Observe(s *sched.State, e sched.Event) {
 		b.push(s, e.Task)
 		return
 	case sched.Finished:
-		b.reopen()
+		b.freed(s, e.Task)
 		return
 	case sched.JobArrived:
 		b.arrived(s, e.Task, e.Task+sched.TaskID(e.N))

@@ -31,11 +31,15 @@ type List struct {
 
 	line  heap.Queue  // strict
 	stuck bool        // no room for its head, and nothing has happened since that could make any
+	lacks sched.Need  // while it is stuck: what the head asks for, parts of a GPU left out
 	lines lines.Lines // Skip
 	fresh []sched.TaskID
 	aside []heap.Item
 	buf   []sched.Placement
 	stop  stopping
+
+	seen   int  // demands of the table that have been looked at
+	ganged bool // one of them is a gang
 }
 
 // ReadyTime is the key of FIFO: the time of first readiness, so that a task which failed or was preempted keeps its turn.
@@ -58,9 +62,32 @@ func (l *List) Observe(s *sched.State, e sched.Event) {
 		}
 		l.reopen()
 	case sched.JobArrived, sched.Started, sched.CheckpointDone:
+	case sched.Finished:
+		l.freed(s, e.Task)
 	default:
 		l.reopen()
 	}
+}
+
+// freed takes in that a task has ended: what was on one node has made room there only.
+func (l *List) freed(s *sched.State, t sched.TaskID) {
+	switch {
+	case l.Place != nil || l.Evict != nil || l.gangs(s):
+		l.reopen()
+	case l.Skip:
+		l.lines.ReopenOn(s, s.LastNode(t))
+	case l.stuck:
+		room, n := s.Room(), s.LastNode(t)
+		l.stuck = room.FreeGPUs(n) < l.lacks.GPUs || room.FreeCPU(n) < l.lacks.CPU
+	}
+}
+
+// gangs reports whether a task may stand on several nodes.
+func (l *List) gangs(s *sched.State) bool {
+	for demands := s.Table().Demands; l.seen < len(demands); l.seen++ {
+		l.ganged = l.ganged || demands[l.seen].Gang > 1
+	}
+	return l.ganged
 }
 
 // reopen takes in that there may be room for what found none.
@@ -115,7 +142,11 @@ func (l *List) Decide(r *sched.Round) {
 				continue
 			}
 			r.Skip(t, sched.NoRoom)
-			l.stuck = l.Evict == nil && len(l.aside) == 0
+			if l.stuck = l.Evict == nil && len(l.aside) == 0; l.stuck {
+				if l.lacks = r.Demand(t).Need; l.lacks.GPUMilli < sched.Whole {
+					l.lacks.GPUs = 0
+				}
+			}
 			break
 		}
 		l.line.Pop()

@@ -55,7 +55,7 @@ func (k *Kernel) hold(e Event) {
 		rw.phase, rw.cause = Blocked, Dependency
 		k.blocked++
 	default:
-		k.makeReady(e.Task, Order)
+		k.makeReady(e.Task, &k.rows[e.Task], Order)
 	}
 }
 

@@ -102,12 +102,13 @@ func (k *Kernel) lessOne(succs []TaskID) {
 // unblock makes those successors of t ready that countDone found to wait for nothing more.
 func (k *Kernel) unblock(t TaskID) {
 	for _, u := range k.freed {
-		if k.rows[u].phase != Blocked {
+		rw := &k.rows[u]
+		if rw.phase != Blocked {
 			continue // held
 		}
 		if k.waits.last != nil {
 			k.waits.last[u] = t
 		}
-		k.makeReady(u, Order)
+		k.makeReady(u, rw, Order)
 	}
 }

@@ -263,7 +263,7 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 	for len(k.backoffs) > 0 && k.backoffs[0].at <= k.now {
 		t := k.backoffs.pop()
 		if k.rows[t].phase == Backoff {
-			k.makeReady(t, FailureDelay)
+			k.makeReady(t, &k.rows[t], FailureDelay)
 		}
 	}
 	if arrivals {
@@ -461,26 +461,32 @@ func (k *Kernel) arrive(e *Event) {
 			k.vetted.tasks = end
 		}
 	}
-	for len(k.rows) < end {
+	for len(k.rows) < first { // those between come later
 		k.rows = append(k.rows, row{at: int32(NoNode), ready: Never, first: Never, mark: Never})
 	}
-	edges := k.tb.SuccOff != nil
-	for t := first; t < end; t++ {
-		rw := &k.rows[t]
-		// What a decision window took since the submission is waiting too.
-		rw.phase, rw.cause, rw.since = Blocked, Window, min(k.tb.Tasks[t].Submit, k.now)
-		if rw.since != k.now {
-			k.closeWait(TaskID(t), rw)
+	edges, tasks := k.tb.SuccOff != nil, k.tb.Tasks[first:end]
+	for i := range tasks {
+		t := TaskID(first + i)
+		if arrived := (row{phase: Blocked, cause: Dependency, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}); int(t) < len(k.rows) {
+			k.rows[t] = arrived
+		} else {
+			k.rows = append(k.rows, arrived)
 		}
-		rw.cause = Dependency
-		k.blocked++
-		k.open++
+		rw := &k.rows[t]
+		if submit := tasks[i].Submit; submit < k.now { // what a decision window took since the submission is waiting too
+			rw.since, rw.cause = submit, Window
+			k.closeWait(t, rw)
+			rw.cause = Dependency
+		}
 	}
 	if edges {
 		k.countPreds(first, end)
 	}
+	k.blocked += len(tasks)
+	k.open += len(tasks)
 	k.pol.Observe(&k.State, *e)
-	for t := first; t < end; t++ {
+	for i := range tasks {
+		t := first + i
 		rw := &k.rows[t]
 		if rw.phase != Blocked {
 			continue // dropped with a predecessor meanwhile
@@ -492,20 +498,19 @@ func (k *Kernel) arrive(e *Event) {
 			continue
 		}
 		// Ready since it was submitted, or since the last of what it comes after ended: the decision window is waiting.
-		rw.ready = k.tb.Tasks[t].Submit
+		rw.ready = tasks[i].Submit
 		if edges {
 			for _, p := range k.tb.Preds(TaskID(t)) {
 				rw.ready = max(rw.ready, k.rows[p].mark)
 			}
 		}
 		rw.ready = min(rw.ready, k.now)
-		k.makeReady(TaskID(t), Order)
+		k.makeReady(TaskID(t), rw, Order)
 	}
 }
 
 // makeReady lets a task that waits for nothing be started. cause is what its waiting counts as until the policy says otherwise.
-func (k *Kernel) makeReady(t TaskID, cause Cause) {
-	rw := &k.rows[t]
+func (k *Kernel) makeReady(t TaskID, rw *row, cause Cause) {
 	if rw.phase == Blocked {
 		k.blocked--
 	}
@@ -560,9 +565,13 @@ func (k *Kernel) update(e *Event) {
 // attempt returns the estimated time of an attempt on its slowest node.
 func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
 	whole := k.Estimate(t)
-	if !k.room.mixed && !k.tb.Uneven() && r.kept == 0 {
-		return whole
+	if k.room.mixed || k.tb.Uneven() || r.kept != 0 {
+		return k.attemptOf(t, r, whole)
 	}
+	return whole
+}
+
+func (k *Kernel) attemptOf(t TaskID, r *run, whole time.Duration) time.Duration {
 	var most time.Duration
 	for _, p := range r.on {
 		spec := &k.room.specs[p.Node]
@@ -596,18 +605,23 @@ func (k *Kernel) stage(t TaskID, slot int32) {
 
 // slot returns a free slot of runs, at the end of the ring.
 func (k *Kernel) slot() int32 {
-	var i int32
-	if n := len(k.free); n > 0 {
-		i = k.free[n-1]
-		k.free = k.free[:n-1]
-	} else {
-		if len(k.runs) == cap(k.runs) {
-			k.growRuns()
-		}
-		k.runs, k.ring = append(k.runs, run{}), append(k.ring, link{})
-		i = int32(len(k.runs) - 1)
-		k.runs[i].on = k.runs[i].one[:0]
+	n := len(k.free) - 1
+	if n < 0 {
+		return k.newSlot()
 	}
+	i := k.free[n]
+	k.free = k.free[:n]
+	k.link(i)
+	return i
+}
+
+func (k *Kernel) newSlot() int32 {
+	if len(k.runs) == cap(k.runs) {
+		k.growRuns()
+	}
+	k.runs, k.ring = append(k.runs, run{}), append(k.ring, link{})
+	i := int32(len(k.runs) - 1)
+	k.runs[i].on = k.runs[i].one[:0]
 	k.link(i)
 	return i
 }
@@ -753,7 +767,8 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 
 // startFirst starts t where first fit finds room. What first fit finds need not be checked again.
 func (k *Kernel) startFirst(t TaskID) bool {
-	if k.Phase(t) != Ready {
+	rw := k.startable(t)
+	if rw == nil {
 		return false
 	}
 	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
@@ -762,7 +777,7 @@ func (k *Kernel) startFirst(t TaskID) bool {
 		if k.room.FitsOn(dem, 0, d.Gang) < d.Gang {
 			return false
 		}
-		k.startFitting(t, dem, k.room.plan(dem), 0)
+		k.startFitting(t, rw, dem, d, k.room.plan(dem), 0)
 		return true
 	}
 	if d.Gang > 1 || k.quotas != nil {
@@ -778,13 +793,14 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	if n == NoNode {
 		return false
 	}
-	k.startFitting(t, dem, plan, n)
+	k.startFitting(t, rw, dem, d, plan, n)
 	return true
 }
 
 // startOn starts t on one node, if it fits there.
 func (k *Kernel) startOn(t TaskID, n NodeID) bool {
-	if k.Phase(t) != Ready || uint32(n) >= uint32(len(k.room.nodes)) {
+	rw := k.startable(t)
+	if rw == nil || uint32(n) >= uint32(len(k.room.nodes)) {
 		return false
 	}
 	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
@@ -796,14 +812,24 @@ func (k *Kernel) startOn(t TaskID, n NodeID) bool {
 	if k.room.FitsOn(dem, n, d.Gang) < d.Gang {
 		return false
 	}
-	k.startFitting(t, dem, k.room.plan(dem), n)
+	k.startFitting(t, rw, dem, d, k.room.plan(dem), n)
 	return true
 }
 
+// startable returns the row of a task that is ready, else nil.
+func (k *Kernel) startable(t TaskID) *row {
+	if uint32(t) < uint32(len(k.rows)) {
+		if rw := &k.rows[t]; rw.phase == Ready {
+			return rw
+		}
+	}
+	return nil
+}
+
 // startFitting starts t, which is ready and which no quota holds back, on a node on which all of it is known to fit.
-func (k *Kernel) startFitting(t TaskID, dem DemandID, plan *plan, n NodeID) {
-	d, i := &k.tb.Demands[dem], k.slot()
-	rw, r := &k.rows[t], &k.runs[i]
+func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *plan, n NodeID) {
+	i := k.slot()
+	r := &k.runs[i]
 	p := Placement{Node: n, Replicas: d.Gang}
 	if d.Gang == 1 && plan.exact && plan.gpu {
 		p.GPUs = k.room.takeWhole(&d.Need, n)
@@ -886,7 +912,7 @@ func (k *Kernel) stopped(e *Event, rw *row) {
 	}
 	rw.phase, rw.cause = Backoff, cause // it runs no more, and is not ready yet
 	k.pol.Observe(&k.State, *e)
-	k.makeReady(t, cause)
+	k.makeReady(t, rw, cause)
 }
 
 // failed takes in the failure of an attempt: again after the backoff, or over.
@@ -913,7 +939,7 @@ func (k *Kernel) failed(e *Event, rw *row) {
 		wait = time.Duration(e.Value)
 	}
 	if wait <= 0 {
-		k.makeReady(t, FailureDelay)
+		k.makeReady(t, rw, FailureDelay)
 		return
 	}
 	k.backoffs.push(k.now.Add(wait), t)
@@ -1074,5 +1100,5 @@ func (k *Kernel) undoClaim(t TaskID) {
 	r := &k.runs[rw.at]
 	k.leave(rw, r, r.was)
 	k.claims--
-	k.makeReady(t, rw.cause)
+	k.makeReady(t, rw, rw.cause)
 }

@@ -360,10 +360,8 @@ func (r *Room) kinds(d DemandID) bitset { return r.plan(d).kinds }
 
 // plan returns how to look for room for d. It is valid until nodes are added.
 func (r *Room) plan(d DemandID) *plan {
-	if int(d) < len(r.plans) {
-		if p := &r.plans[d]; p.kinds != nil {
-			return p
-		}
+	if uint(d) < uint(len(r.plans)) && r.plans[d].kinds != nil {
+		return &r.plans[d]
 	}
 	return r.makePlan(d)
 }

@@ -354,9 +354,18 @@ func (s *State) Holders(n NodeID) []Holder {
 
 // noteHolder takes in who holds the room that was booked for a slot, dropHolder forgets it.
 func (s *State) noteHolder(r *run) {
-	if s.holders == nil {
-		return
+	if s.holders != nil {
+		s.addHolder(r)
 	}
+}
+
+func (s *State) dropHolder(r *run) {
+	if s.holders != nil {
+		s.removeHolder(r)
+	}
+}
+
+func (s *State) addHolder(r *run) {
 	for _, p := range r.on {
 		if int(p.Node) >= len(s.holders) { // a node that was added since
 			s.holders = append(s.holders, make([][]Holder, s.room.Len()-len(s.holders))...)
@@ -370,10 +379,7 @@ func (s *State) noteHolder(r *run) {
 	}
 }
 
-func (s *State) dropHolder(r *run) {
-	if s.holders == nil {
-		return
-	}
+func (s *State) removeHolder(r *run) {
 	for _, p := range r.on {
 		list := &s.holders[p.Node]
 		i := slices.IndexFunc(*list, func(h Holder) bool { return h.Task == r.task })
@@ -540,6 +546,24 @@ func (s *State) Outcomes(from TaskID, outcomes []Outcome) {
 		}
 		*o = s.Outcome(t)
 	}
+}
+
+// DoneWaits appends to buf the waits (Outcome.Wait) of those of the tasks from..end-1 that are done.
+func (s *State) DoneWaits(from, end TaskID, buf []time.Duration) []time.Duration {
+	if from >= TaskID(len(s.rows)) {
+		return buf
+	}
+	rows := s.rows[from:min(int(end), len(s.rows))]
+	for i := range rows {
+		if rw := &rows[i]; rw.phase != Done {
+			continue
+		} else if rw.flags&flagHeld == 0 {
+			buf = append(buf, rw.first.Sub(rw.ready))
+		} else {
+			buf = append(buf, s.Outcome(from+TaskID(i)).Wait())
+		}
+	}
+	return buf
 }
 
 // nodeOf returns the first node of a task's last attempt, NoNode if it has had none.

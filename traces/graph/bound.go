@@ -369,31 +369,48 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 	var best time.Duration
 	var done, speedDone u128
 	perUnit := 1 / float64(plain.lo)
-	for t := len(tb.Tasks) - 1; t >= 0; t-- {
-		id := sched.TaskID(t)
-		d := tb.ClassOf(id).Demand
-		if needs[d] > 0 {
-			done.addProduct(uint64(needs[d]), uint64(max(fast[t], 0)))
-			if !same {
-				// time x speed is the run time at reference speed, where no cost by node says otherwise
-				w := run[t]
-				if costs := k.costs(tb, run, on, id); len(costs) > 0 {
-					w = k.least(d, run[t], costs, func(kind int, c time.Duration) time.Duration {
-						return sched.MulDiv(c, speedOf(&k.spec[kind]), sched.Whole, false)
-					})
-				}
-				speedDone.addProduct(uint64(needs[d]), uint64(max(w, 0)))
+	need1 := make([]int64, len(tb.Classes)) // by class
+	for c := range need1 {
+		need1[c] = needs[tb.Classes[c].Demand]
+	}
+	const block = 256
+	for end := len(tb.Tasks); end > 0; end = max(end-block, 0) {
+		from := max(end-block, 0)
+		if same {
+			// No release of these is later than that of the last, and no work more than that up to the first: most blocks say nothing new.
+			all := done
+			for t := from; t < end; t++ {
+				all.addProduct(uint64(need1[tb.Tasks[t].Class]), uint64(max(fast[t], 0)))
+			}
+			if about := float64(tb.Tasks[end-1].Submit.Sub(first)) + all.float()*perUnit; about <= float64(best)*(1-1e-9) {
+				done = all
+				continue
 			}
 		}
-		if t > 0 && tb.Tasks[t-1].Submit == tb.Tasks[t].Submit {
-			continue
-		}
-		release := tb.Tasks[t].Submit.Sub(first)
-		if about := float64(release) + done.float()*perUnit; about > float64(best)*(1-1e-9) { // a division is dear, and most say nothing new
-			best = max(best, add(release, done.div(plain.lo)))
-		}
-		if !same && weighted.hi == 0 {
-			best = max(best, add(release, speedDone.scaled(sched.Whole).div(weighted.lo)))
+		for t := end - 1; t >= from; t-- {
+			if n := need1[tb.Tasks[t].Class]; n > 0 {
+				done.addProduct(uint64(n), uint64(max(fast[t], 0)))
+				if !same {
+					// time x speed is the run time at reference speed, where no cost by node says otherwise
+					w, id := run[t], sched.TaskID(t)
+					if costs := k.costs(tb, run, on, id); len(costs) > 0 {
+						w = k.least(tb.ClassOf(id).Demand, run[t], costs, func(kind int, c time.Duration) time.Duration {
+							return sched.MulDiv(c, speedOf(&k.spec[kind]), sched.Whole, false)
+						})
+					}
+					speedDone.addProduct(uint64(n), uint64(max(w, 0)))
+				}
+			}
+			if t > 0 && tb.Tasks[t-1].Submit == tb.Tasks[t].Submit {
+				continue
+			}
+			release := tb.Tasks[t].Submit.Sub(first)
+			if about := float64(release) + done.float()*perUnit; about > float64(best)*(1-1e-9) { // a division is dear, and most say nothing new
+				best = max(best, add(release, done.div(plain.lo)))
+			}
+			if !same && weighted.hi == 0 {
+				best = max(best, add(release, speedDone.scaled(sched.Whole).div(weighted.lo)))
+			}
 		}
 	}
 	return best

@@ -21,6 +21,8 @@ type Input struct {
 	Outcome  func(sched.TaskID) sched.Outcome
 	// Outcomes fills outcomes with those of the tasks from `from` on; faster than Outcome, and used instead where it is given.
 	Outcomes func(from sched.TaskID, outcomes []sched.Outcome)
+	// Waits appends to buf the waits of those of the tasks from..end-1 that are done. It may be nil.
+	Waits func(from, end sched.TaskID, buf []time.Duration) []time.Duration
 
 	// WarmUp leaves the tasks and the jobs submitted before it out of the means and quantiles (wait, response, job wait, jct,
 	// slowdown, deadline misses, fairness). Sums and rates are of the whole run. 0 leaves nothing out.
@@ -46,7 +48,7 @@ func (in *Input) measured(submit sched.Time) bool { return in.WarmUp == 0 || sub
 // each yields the outcomes of all tasks, some at a time.
 func (in *Input) each(part func(from sched.TaskID, outcomes []sched.Outcome)) {
 	n := len(in.Workload.Tasks)
-	buf := make([]sched.Outcome, min(n, 256))
+	buf := make([]sched.Outcome, min(n, someTasks))
 	for from := 0; from < n; from += len(buf) {
 		buf = buf[:min(len(buf), n-from)]
 		if in.Outcomes != nil {
@@ -63,6 +65,13 @@ func (in *Input) each(part func(from sched.TaskID, outcomes []sched.Outcome)) {
 // eachWait yields the waits of all tasks that count in the mean wait, some at a time.
 func (in *Input) eachWait(part func([]time.Duration)) {
 	var waits []time.Duration
+	if in.Waits != nil && in.WarmUp == 0 {
+		for n, from := len(in.Workload.Tasks), 0; from < n; from += someTasks {
+			waits = in.Waits(sched.TaskID(from), sched.TaskID(min(from+someTasks, n)), waits[:0])
+			part(waits)
+		}
+		return
+	}
 	in.each(func(from sched.TaskID, outcomes []sched.Outcome) {
 		waits = waits[:0]
 		for i := range outcomes {
@@ -73,6 +82,9 @@ func (in *Input) eachWait(part func([]time.Duration)) {
 		part(waits)
 	})
 }
+
+// someTasks are looked at together.
+const someTasks = 256
 
 // sum adds durations without rounding and without overflow, in 128 bits. None is negative.
 type sum struct {
@@ -129,91 +141,29 @@ func Compute(in Input) Row {
 		r.SimWall = in.Wall.Seconds()
 	}
 
-	jobs := newJobs(wl)
-	tenants := make([]meanOf, len(wl.Tenants))
-	finishJob := func(run, jct, wait time.Duration, tenant sched.TenantID) {
-		jobs.wait.add(wait)
-		jobs.jct.add(jct)
-		s := slowdown(run, jct)
-		jobs.slowdown.add(s)
-		if tenant >= 0 && int(tenant) < len(tenants) {
-			tenants[tenant].add(s)
-		}
-	}
-
-	var response, wait sum
-	var deadlines, late int64
-	first, last := sched.Never, sched.Time(math.MinInt64)
-	open := false
-	waits := &ranked{}
-	in.each(func(from sched.TaskID, outcomes []sched.Outcome) {
-		for i := range outcomes {
-			t, o := from+sched.TaskID(i), &outcomes[i]
-			task := &wl.Tasks[t]
-			first = min(first, task.Submit)
-			if !o.Phase.Over() {
-				open = true
-			} else if o.End != sched.Never {
-				last = max(last, o.End)
-			}
-			switch o.Phase {
-			case sched.Done:
-				r.Finished++
-			case sched.Failed:
-				r.Failed++
-			case sched.Dropped:
-				r.Dropped++
-			case sched.Rejected:
-				r.Rejected++
-			}
-			keep := in.measured(task.Submit)
-			if task.Deadline != sched.Never && keep {
-				deadlines++
-				switch {
-				case o.Phase == sched.Done:
-					if o.End > task.Deadline {
-						late++
-					}
-				case o.Phase.Over(): // it will never be done in time
-					late++
-				case in.Horizon != 0 && in.Horizon > task.Deadline: // still open when the run was cut
-					late++
-				}
-			}
-			keep = keep && o.Phase == sched.Done
-			if keep {
-				d := o.Wait()
-				wait.add(d)
-				waits.add(d)
-				response.add(o.Start.Sub(o.Ready))
-			}
-			switch {
-			case !jobs.single:
-				jobs.take(wl, t, o)
-			case keep:
-				finishJob(wl.Run[t], o.End.Sub(task.Submit), o.Start.Sub(task.Submit), wl.Classes[task.Class].Tenant)
-			}
-		}
-	})
+	t := &tally{in: &in, row: &r, jobs: newJobs(wl), tenants: make([]meanOf, len(wl.Tenants)), first: sched.Never, last: math.MinInt64}
+	in.each(t.take)
+	jobs := t.jobs
 	if !jobs.single {
 		run := longestPaths(wl)
 		for j := range jobs.all {
 			job := &jobs.all[j]
 			if job.tasks > 0 && job.tasks == job.done && in.measured(job.submit) {
-				finishJob(run[j], job.end.Sub(job.submit), job.start.Sub(job.submit), job.tenant)
+				t.finishJob(run[j], job.end.Sub(job.submit), job.start.Sub(job.submit), job.tenant)
 			}
 		}
 	}
-	if open && in.Horizon != 0 {
+	first, last := t.first, t.last
+	if t.open && in.Horizon != 0 {
 		last = max(last, in.Horizon)
 	}
 
-	r.WaitMean, r.ResponseMean = wait.mean(), response.mean()
-	q := waits.quantiles(in.eachWait, 0.50, 0.99)
+	r.WaitMean, r.ResponseMean = t.wait.mean(), t.response.mean()
+	q := t.waits.quantiles(in.eachWait, 0.50, 0.99)
 	r.WaitP50, r.WaitP99 = q[0], q[1]
 	r.JobWaitMean, r.JCTMean, r.SlowdownMean = jobs.wait.mean(), jobs.jct.mean(), jobs.slowdown.mean()
-	r.Fairness = jain(tenants)
-	r.DeadlineMiss = ratio(float64(late), float64(deadlines))
+	r.Fairness = jain(t.tenants)
+	r.DeadlineMiss = ratio(float64(t.late), float64(t.deadlines))
 
 	r.Makespan, r.ThroughputPerMin = math.NaN(), math.NaN()
 	span := math.NaN()
@@ -232,6 +182,97 @@ func Compute(in Input) Row {
 		}
 	}
 	return r
+}
+
+// tally gathers what the outcomes of the tasks say.
+type tally struct {
+	in              *Input
+	row             *Row // the counts by what became of the tasks
+	jobs            *jobs
+	tenants         []meanOf
+	wait, response  sum
+	waits           ranked
+	deadlines, late int64
+	first, last     sched.Time
+	open            bool
+}
+
+// take adds the outcomes of the tasks from `from` on.
+func (y *tally) take(from sched.TaskID, outcomes []sched.Outcome) {
+	wl := y.in.Workload
+	tasks := wl.Tasks[from:][:len(outcomes)]
+	first, last := y.first, y.last
+	for i := range outcomes {
+		task, o := &tasks[i], &outcomes[i]
+		first = min(first, task.Submit)
+		done := o.Phase == sched.Done
+		if done {
+			y.row.Finished++
+			last = max(last, o.End)
+		} else {
+			last = max(last, y.undone(o))
+		}
+		keep := y.in.measured(task.Submit)
+		if task.Deadline != sched.Never && keep {
+			y.judge(task.Deadline, o)
+		}
+		if keep = keep && done; keep {
+			d := o.Wait()
+			y.wait.add(d)
+			y.waits.add(d)
+			y.response.add(o.Start.Sub(o.Ready))
+		}
+		if !y.jobs.single {
+			y.jobs.take(wl, from+sched.TaskID(i), o)
+		} else if keep {
+			y.finishJob(wl.Run[int(from)+i], o.End.Sub(task.Submit), o.Start.Sub(task.Submit), wl.Classes[task.Class].Tenant)
+		}
+	}
+	y.first, y.last = first, last
+}
+
+// undone counts a task that is not done, and returns when it ended; the beginning of time where it has not.
+func (y *tally) undone(o *sched.Outcome) sched.Time {
+	switch o.Phase {
+	case sched.Failed:
+		y.row.Failed++
+	case sched.Dropped:
+		y.row.Dropped++
+	case sched.Rejected:
+		y.row.Rejected++
+	}
+	if !o.Phase.Over() {
+		y.open = true
+	} else if o.End != sched.Never {
+		return o.End
+	}
+	return math.MinInt64
+}
+
+// judge counts a task that has a deadline.
+func (y *tally) judge(deadline sched.Time, o *sched.Outcome) {
+	y.deadlines++
+	switch {
+	case o.Phase == sched.Done:
+		if o.End > deadline {
+			y.late++
+		}
+	case o.Phase.Over(): // it will never be done in time
+		y.late++
+	case y.in.Horizon != 0 && y.in.Horizon > deadline: // still open when the run was cut
+		y.late++
+	}
+}
+
+func (y *tally) finishJob(run, jct, wait time.Duration, tenant sched.TenantID) {
+	jobs := y.jobs
+	jobs.wait.add(wait)
+	jobs.jct.add(jct)
+	s := slowdown(run, jct)
+	jobs.slowdown.add(s)
+	if uint(tenant) < uint(len(y.tenants)) {
+		y.tenants[tenant].add(s)
+	}
 }
 
 // ratio returns a/b, NaN where b is not a positive number.

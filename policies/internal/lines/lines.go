@@ -131,6 +131,18 @@ func (l *Lines) Reopen() {
 	}
 }
 
+// ReopenOn opens the lines for whose tasks there may be room now that some came free on one node, and on no other, since they were shut: those of gangs, and
+// those of which a replica fits there.
+func (l *Lines) ReopenOn(s *sched.State, n sched.NodeID) {
+	room, demands := s.Room(), s.Table().Demands
+	for d := range l.shut {
+		if id := sched.DemandID(d); l.shut[d] && (demands[d].Gang > 1 || room.FitsOn(id, n, 1) > 0) {
+			l.shut[d] = false
+			l.reopen(id)
+		}
+	}
+}
+
 // Best returns the open line whose first task has the smallest key plus bias of its demand (bias may be nil), ties to the lower
 // TaskID, and false where no line is open.
 func (l *Lines) Best(bias []int64) (sched.DemandID, bool) {
