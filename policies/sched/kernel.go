@@ -172,10 +172,7 @@ func (tb *Table) Path(ts []TaskID) string {
 
 // Cycle returns a cycle among the tasks from..to-1 and their successors, first task repeated at the end, or nil. Linear time.
 func (tb *Table) Cycle(from, to int) []TaskID {
-	if tb.SuccOff == nil {
-		return nil
-	}
-	if _, forward := tb.Reach(from, to); forward {
+	if tb.SuccOff == nil || tb.forward(from, to) {
 		return nil
 	}
 	left := make([]int32, to-from)

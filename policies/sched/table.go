@@ -1,7 +1,6 @@
 package sched
 
 import (
-	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,23 +98,16 @@ func (tb *Table) Preds(t TaskID) []TaskID {
 	return tb.Pred[tb.PredOff[t]:tb.PredOff[t+1]]
 }
 
-// Reach returns how far back the edges of the tasks from..to-1 reach: no predecessor of t is below t - Reach. It reports false where one of
-// them has not a lower number than its successor: numbers are topological everywhere else, and whoever goes through them in their order needs
-// of what it worked out before only the last Reach values. Linear time.
-func (tb *Table) Reach(from, to int) (int, bool) {
-	if tb.PredOff == nil || from >= to {
-		return 0, true
-	}
-	far, off := uint32(0), tb.PredOff[from:to+1] // far is the reach less one; an edge that goes back to a number, or stays, makes it huge
-	i := off[0]
-	for t, end := range off[1:] {
-		before := int32(from+t) - 1
-		for _, p := range tb.Pred[i:end] {
-			far = max(far, uint32(before-int32(p)))
+// forward reports whether no task of from..to-1 has a predecessor among them with a larger number, or itself: then there is no cycle among them. It
+// looks at the last predecessor of each.
+func (tb *Table) forward(from, to int) bool {
+	off := tb.PredOff[from : to+1]
+	for i := 1; i < len(off); i++ {
+		if last := off[i] - 1; last >= off[i-1] && int(tb.Pred[last]) >= from+i-1 {
+			return false
 		}
-		i = end
 	}
-	return int(far) + 1, far <= math.MaxInt32
+	return true
 }
 
 // Sends returns the bytes that p sends to its successor t, as given with its job; an edge that was added later carries nothing.

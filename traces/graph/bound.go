@@ -234,13 +234,16 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 		for t := range tb.Tasks {
 			b.Path = max(b.Path, add(tb.Tasks[t].Submit.Sub(first), fast[t]))
 		}
-	} else if reach, forward := tb.Reach(0, len(tb.Tasks)); forward {
-		b.Path = lastEnd(tb, fast, first, reach)
-	} else {
+	} else if !Forward(tb, false, func(t sched.TaskID, before time.Duration) time.Duration {
+		end := add(max(before, tb.Tasks[t].Submit.Sub(first)), fast[t])
+		b.Path = max(b.Path, end)
+		return end
+	}) {
 		order, err := Order(tb)
 		if err != nil {
 			return b, err
 		}
+		b.Path = 0
 		start := make([]time.Duration, len(tb.Tasks))
 		for _, t := range order {
 			end := add(max(start[t], tb.Tasks[t].Submit.Sub(first)), fast[t])
@@ -278,41 +281,6 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 	}
 	return b, nil
 }
-
-// lastEnd returns the latest end of all, after first, if there were room for all, where tasks have larger numbers than their predecessors.
-func lastEnd(tb *sched.Table, fast []time.Duration, first sched.Time, reach int) time.Duration {
-	ends := NewRing(reach, len(tb.Tasks))
-	var last time.Duration
-	for t := range tb.Tasks {
-		start := max(tb.Tasks[t].Submit.Sub(first), 0)
-		for _, p := range tb.Preds(sched.TaskID(t)) {
-			start = max(start, ends.At(p))
-		}
-		end := add(start, fast[t])
-		ends.Set(sched.TaskID(t), end)
-		last = max(last, end)
-	}
-	return last
-}
-
-// Ring has what was worked out for the last tasks of a sweep through a table whose numbers are topological: as far back as edges reach, see
-// sched.Table.Reach. So it stays in the processor's cache, where a value for each task of a long trace would not.
-type Ring struct {
-	last []time.Duration
-	mask int
-}
-
-// NewRing returns a ring for a table of so many tasks.
-func NewRing(reach, tasks int) Ring {
-	size := 1 << bits.Len(uint(reach))
-	return Ring{make([]time.Duration, min(size, tasks)), size - 1}
-}
-
-// At returns what was set for a task that is the present one or one of the last.
-func (r *Ring) At(t sched.TaskID) time.Duration { return r.last[int(t)&r.mask] }
-
-// Set sets it for the present task.
-func (r *Ring) Set(t sched.TaskID, d time.Duration) { r.last[int(t)&r.mask] = d }
 
 func (b *Bound) consider(by string, d time.Duration) {
 	if d > b.Makespan || b.By == "" {
@@ -382,7 +350,9 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 			for t := from; t < end; t++ {
 				all.addProduct(uint64(need1[tb.Tasks[t].Class]), uint64(max(fast[t], 0)))
 			}
-			if about := float64(tb.Tasks[end-1].Submit.Sub(first)) + all.float()*perUnit; about <= float64(best)*(1-1e-9) {
+			// Nor is there anything to be said before the first of those that are released together.
+			release := tb.Tasks[end-1].Submit
+			if about := float64(release.Sub(first)) + all.float()*perUnit; about <= float64(best)*(1-1e-9) || from > 0 && tb.Tasks[from-1].Submit == release {
 				done = all
 				continue
 			}

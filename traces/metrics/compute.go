@@ -390,35 +390,17 @@ func longestPaths(wl *traces.Workload) []time.Duration {
 		}
 		return run
 	}
-	one := wl.Jobs == 1
-	if reach, forward := wl.Reach(0, len(wl.Tasks)); forward {
-		path := graph.NewRing(reach, len(wl.Tasks)) // of the longest path that ends with the task, the task included
-		for t := range wl.Tasks {
-			job, before := wl.Tasks[t].Job, time.Duration(0)
-			for _, p := range wl.Preds(sched.TaskID(t)) {
-				if d := path.At(p); d > before && (one || wl.Tasks[p].Job == job) {
-					before = d
-				}
-			}
-			before += wl.Run[t]
-			path.Set(sched.TaskID(t), before)
-			run[job] = max(run[job], before)
-		}
+	take := func(t sched.TaskID, before time.Duration) time.Duration {
+		d, job := before+wl.Run[t], wl.Tasks[t].Job
+		run[job] = max(run[job], d)
+		return d
+	}
+	if graph.Forward(wl.Table, true, take) {
 		return run
 	}
-	path := make([]time.Duration, len(wl.Tasks))
-	take := func(t sched.TaskID) {
-		var before time.Duration
-		for _, p := range wl.Preds(t) {
-			if wl.Tasks[p].Job == wl.Tasks[t].Job {
-				before = max(before, path[p])
-			}
-		}
-		path[t] = before + wl.Run[t]
-		j := wl.Tasks[t].Job
-		run[j] = max(run[j], path[t])
-	}
+	clear(run)
 	// A predecessor may have been submitted later and then has the larger number: count predecessors off instead.
+	path := make([]time.Duration, len(wl.Tasks)) // of the longest path that ends with the task, the task included
 	left := make([]int32, len(wl.Tasks))
 	next := make([]sched.TaskID, 0, len(wl.Tasks))
 	for i := range wl.Tasks {
@@ -428,8 +410,15 @@ func longestPaths(wl *traces.Workload) []time.Duration {
 		}
 	}
 	for k := 0; k < len(next); k++ {
-		take(next[k])
-		for _, s := range wl.Succs(next[k]) {
+		t := next[k]
+		var before time.Duration
+		for _, p := range wl.Preds(t) {
+			if wl.Tasks[p].Job == wl.Tasks[t].Job {
+				before = max(before, path[p])
+			}
+		}
+		path[t] = take(t, before)
+		for _, s := range wl.Succs(t) {
 			if left[s]--; left[s] == 0 {
 				next = append(next, s)
 			}
