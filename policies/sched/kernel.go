@@ -459,12 +459,12 @@ func (k *Kernel) arrive(e *Event) {
 		}
 	}
 	for len(k.rows) < first { // those between come later
-		k.rows = append(k.rows, row{at: int32(NoNode), ready: Never, first: Never, mark: Never})
+		k.rows = append(k.rows, row{class: k.tb.Tasks[len(k.rows)].Class, at: int32(NoNode), ready: Never, first: Never, mark: Never})
 	}
 	edges, tasks := k.tb.SuccOff != nil, k.tb.Tasks[first:end]
 	for i := range tasks {
 		t := TaskID(first + i)
-		if arrived := (row{phase: Blocked, cause: Dependency, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}); int(t) < len(k.rows) {
+		if arrived := (row{phase: Blocked, cause: Dependency, class: tasks[i].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}); int(t) < len(k.rows) {
 			k.rows[t] = arrived
 		} else {
 			k.rows = append(k.rows, arrived)
@@ -554,34 +554,9 @@ func (k *Kernel) update(e *Event) {
 	k.updated[e.Task] = time.Duration(e.Value)
 	if rw := &k.rows[e.Task]; rw.phase == Running || rw.phase == Stopping {
 		r := &k.runs[rw.at]
-		r.est = k.attempt(e.Task, r)
+		r.est = notAsked
 	}
 	k.pol.Observe(&k.State, *e)
-}
-
-// attempt returns the estimated time of an attempt on its slowest node.
-func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
-	whole := k.Estimate(t)
-	if k.room.mixed || k.tb.Uneven() || r.kept != 0 {
-		return k.attemptOf(t, r, whole)
-	}
-	return whole
-}
-
-func (k *Kernel) attemptOf(t TaskID, r *run, whole time.Duration) time.Duration {
-	var most time.Duration
-	for _, p := range r.on {
-		spec := &k.room.specs[p.Node]
-		est := whole
-		if k.tb.Uneven() || !spec.Reference() {
-			est = estimateOn(k.tb, t, spec, whole)
-		}
-		if r.kept > 0 && whole > 0 {
-			est = MulDiv(est, int64(max(whole-r.kept, 0)), int64(whole), true)
-		}
-		most = max(most, est)
-	}
-	return most
 }
 
 // stage notes how long after its start an attempt waits, holding its room, for what its predecessors send and for its own input.
@@ -693,7 +668,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		return false
 	}
 	rw := &k.rows[t]
-	cl := &k.tb.Classes[k.tb.Tasks[t].Class]
+	cl := &k.tb.Classes[rw.class]
 	d := &k.tb.Demands[cl.Demand]
 	var gang int32
 	for _, p := range on {
@@ -768,7 +743,7 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	if rw == nil {
 		return false
 	}
-	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
+	dem := k.tb.Classes[rw.class].Demand
 	d := &k.tb.Demands[dem]
 	if d.Gang > 1 && len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
 		if k.room.FitsOn(dem, 0, d.Gang) < d.Gang {
@@ -800,7 +775,7 @@ func (k *Kernel) startOn(t TaskID, n NodeID) bool {
 	if rw == nil || uint32(n) >= uint32(len(k.room.nodes)) {
 		return false
 	}
-	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
+	dem := k.tb.Classes[rw.class].Demand
 	d := &k.tb.Demands[dem]
 	if k.quotas != nil || d.Need.share() {
 		k.first = append(k.first[:0], Placement{Node: n, Replicas: d.Gang})
@@ -862,7 +837,7 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 	if k.kept != nil {
 		r.kept = k.keptOf(t)
 	}
-	r.est = k.attempt(t, r)
+	r.est = notAsked
 	if k.tb.EdgeBytes != nil || k.tb.Data != nil {
 		k.stage(t, rw.at)
 	}

@@ -73,7 +73,7 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 		r := &k.runs[i]
 		e.uint(uint64(r.task))
 		e.since(k.now, r.start)
-		e.uint(uint64(r.est))
+		e.uint(uint64(k.attempt(r)))
 		e.uint(uint64(r.kept))
 		e.id(int32(r.claimant))
 		e.uint(uint64(len(r.on)))
@@ -697,7 +697,7 @@ func (d *decoder) snapshot(k *Kernel) {
 
 func (d *decoder) row(k *Kernel, t TaskID) {
 	rw := &k.rows[t]
-	*rw = row{at: int32(NoNode), ready: Never, first: Never, mark: Never}
+	*rw = row{class: k.tb.Tasks[t].Class, at: int32(NoNode), ready: Never, first: Never, mark: Never}
 	rw.phase = Phase(d.upTo(int(Rejected), "phase"))
 	if rw.phase == Unknown {
 		return

@@ -51,7 +51,8 @@ type row struct {
 	flags   uint8
 	fails   uint8
 	attempt int32
-	at      int32 // in Claiming, Running and Stopping its slot; else the first node of the last attempt
+	class   ClassID // the task's, which lies elsewhere in memory
+	at      int32   // in Claiming, Running and Stopping its slot; else the first node of the last attempt
 	since   Time
 	ready   Time // first ready; Never before
 	first   Time // first start; Never before
@@ -76,7 +77,7 @@ type run struct {
 	claimant TaskID // the task whose Claim waits for this one to stop; Nobody
 	demand   DemandID
 	start    Time
-	est      time.Duration // estimated time of this attempt on its slowest node
+	est      time.Duration // estimated time of this attempt on its slowest node, once somebody has asked for it; see State.attempt
 	kept     time.Duration // work kept from earlier attempts when it started
 	on       []Placement   // reused with the slot; it begins as one
 	one      [1]Placement  // most tasks have one, and find it beside what else is known of them
@@ -118,10 +119,17 @@ func (s *State) Room() *Room { return s.room }
 func (s *State) Task(t TaskID) *Task { return &s.tb.Tasks[t] }
 
 // Class returns the class of t.
-func (s *State) Class(t TaskID) *Class { return &s.tb.Classes[s.tb.Tasks[t].Class] }
+func (s *State) Class(t TaskID) *Class { return &s.tb.Classes[s.classOf(t)] }
+
+func (s *State) classOf(t TaskID) ClassID {
+	if uint32(t) < uint32(len(s.rows)) {
+		return s.rows[t].class
+	}
+	return s.tb.Tasks[t].Class
+}
 
 // DemandID returns the demand of t.
-func (s *State) DemandID(t TaskID) DemandID { return s.tb.Classes[s.tb.Tasks[t].Class].Demand }
+func (s *State) DemandID(t TaskID) DemandID { return s.tb.Classes[s.classOf(t)].Demand }
 
 // Demand returns what t asks for.
 func (s *State) Demand(t TaskID) *Demand { return &s.tb.Demands[s.DemandID(t)] }
@@ -178,6 +186,36 @@ func EstimateOn(tb *Table, t TaskID, n *NodeSpec) time.Duration {
 
 func estimateOn(tb *Table, t TaskID, n *NodeSpec, reference time.Duration) time.Duration {
 	return tb.RunOn(t, reference, tb.EstimateOn[t], n)
+}
+
+// notAsked is run.est of an attempt of which nobody has asked for the estimated time.
+const notAsked time.Duration = -1
+
+// attempt returns the estimated time of an attempt on its slowest node. Many policies do not ask for it.
+func (s *State) attempt(r *run) time.Duration {
+	if r.est == notAsked {
+		r.est = s.Estimate(r.task)
+		if s.room.mixed || s.tb.Uneven() || r.kept != 0 {
+			r.est = s.attemptOf(r, r.est)
+		}
+	}
+	return r.est
+}
+
+func (s *State) attemptOf(r *run, whole time.Duration) time.Duration {
+	var most time.Duration
+	for _, p := range r.on {
+		spec := &s.room.specs[p.Node]
+		est := whole
+		if s.tb.Uneven() || !spec.Reference() {
+			est = estimateOn(s.tb, r.task, spec, whole)
+		}
+		if r.kept > 0 && whole > 0 {
+			est = MulDiv(est, int64(max(whole-r.kept, 0)), int64(whole), true)
+		}
+		most = max(most, est)
+	}
+	return most
 }
 
 // CostFor returns the run time given for the node's name, else for its GPU type.
@@ -257,8 +295,8 @@ func (s *State) Remaining(t TaskID) time.Duration {
 		// By the work kept when the attempt started: what it has saved itself since is part of its running time.
 		r := &s.runs[rw.at]
 		left -= r.kept
-		if r.est > 0 {
-			left -= MulDiv(min(s.now.Sub(r.start), r.est), int64(max(left, 0)), int64(r.est), false)
+		if est := s.attempt(r); est > 0 {
+			left -= MulDiv(min(s.now.Sub(r.start), est), int64(max(left, 0)), int64(est), false)
 		}
 		return max(left, 0)
 	}
@@ -274,7 +312,7 @@ func (s *State) LeftAtStart(t TaskID) time.Duration {
 // starts at this very moment and is estimated to take no time is not past it.
 func (s *State) ExpectedEnd(t TaskID) Time {
 	r := &s.runs[s.rows[t].at]
-	end := r.start.Add(r.est)
+	end := r.start.Add(s.attempt(r))
 	if s.staging != nil {
 		end = end.Add(s.staging[s.rows[t].at])
 	}
@@ -287,7 +325,7 @@ func (s *State) ExpectedEnd(t TaskID) Time {
 // EstimatedEnd returns start plus staging plus estimate of a running task, which may be past.
 func (s *State) EstimatedEnd(t TaskID) Time {
 	r := &s.runs[s.rows[t].at]
-	return s.WorkBegins(t).Add(r.est)
+	return s.WorkBegins(t).Add(s.attempt(r))
 }
 
 // StartedAt returns when the present attempt of a running task started.
