@@ -30,6 +30,8 @@ type Kernel struct {
 	backoffs backoffs
 	waits    waits
 	stack    []TaskID    // scratch of drop
+	freed    []TaskID    // successors of the task that ended that wait for nothing more
+	undone   int         // tasks that are over and not done
 	first    []Placement // scratch of startFirst
 	given    int         // nodes that the kernel started with; later ones were added by facts
 	vetted   vetted      // what of the table is known to be well-formed
@@ -170,7 +172,7 @@ func (tb *Table) Path(ts []TaskID) string {
 
 // Cycle returns a cycle among the tasks from..to-1 and their successors, first task repeated at the end, or nil. Linear time.
 func (tb *Table) Cycle(from, to int) []TaskID {
-	if tb.SuccOff == nil {
+	if tb.SuccOff == nil || tb.forward(from, to) {
 		return nil
 	}
 	left := make([]int32, to-from)
@@ -436,6 +438,10 @@ func (k *Kernel) tellPresent() {
 
 // arrive makes the tasks of a JobArrived known.
 func (k *Kernel) arrive(e *Event) {
+	if t := int(e.Task); e.N == 1 && t == len(k.rows) && t < k.vetted.tasks && k.tb.SuccOff == nil && k.tb.Tasks[t].Submit >= k.now {
+		k.arriveAlone(e)
+		return
+	}
 	first, end := int(e.Task), int(e.Task)+int(e.N)
 	if first < 0 || e.N <= 0 || end > len(k.tb.Tasks) {
 		k.refused++
@@ -457,12 +463,12 @@ func (k *Kernel) arrive(e *Event) {
 		}
 	}
 	for len(k.rows) < first { // those between come later
-		k.rows = append(k.rows, row{at: int32(NoNode), ready: Never, first: Never, mark: Never})
+		k.rows = append(k.rows, row{class: k.tb.Tasks[len(k.rows)].Class, at: int32(NoNode), ready: Never, first: Never, mark: Never})
 	}
 	edges, tasks := k.tb.SuccOff != nil, k.tb.Tasks[first:end]
 	for i := range tasks {
 		t := TaskID(first + i)
-		if arrived := (row{phase: Blocked, cause: Dependency, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}); int(t) < len(k.rows) {
+		if arrived := (row{phase: Blocked, cause: Dependency, class: tasks[i].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}); int(t) < len(k.rows) {
 			k.rows[t] = arrived
 		} else {
 			k.rows = append(k.rows, arrived)
@@ -473,13 +479,9 @@ func (k *Kernel) arrive(e *Event) {
 			k.closeWait(t, rw)
 			rw.cause = Dependency
 		}
-		if edges {
-			for _, p := range k.tb.Preds(t) {
-				if k.Phase(p) != Done {
-					rw.waitsFor++
-				}
-			}
-		}
+	}
+	if edges {
+		k.countPreds(first, end)
 	}
 	k.blocked += len(tasks)
 	k.open += len(tasks)
@@ -490,12 +492,9 @@ func (k *Kernel) arrive(e *Event) {
 		if rw.phase != Blocked {
 			continue // dropped with a predecessor meanwhile
 		}
-		if edges && rw.waitsFor > 0 {
-			for _, p := range k.tb.Preds(TaskID(t)) {
-				if ph := k.Phase(p); ph.Over() && ph != Done {
-					k.finish(TaskID(t), Dropped)
-					break
-				}
+		if edges && k.pending[t] > 0 {
+			if k.lostPred(TaskID(t)) {
+				k.finish(TaskID(t), Dropped)
 			}
 			continue
 		}
@@ -508,6 +507,18 @@ func (k *Kernel) arrive(e *Event) {
 		}
 		rw.ready = min(rw.ready, k.now)
 		k.makeReady(TaskID(t), rw, Order)
+	}
+}
+
+// arriveAlone is arrive for one task that comes when it was submitted, after all that are known, and waits for no other.
+func (k *Kernel) arriveAlone(e *Event) {
+	t := e.Task
+	k.rows = append(k.rows, row{phase: Blocked, cause: Dependency, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never})
+	k.blocked++
+	k.open++
+	k.pol.Observe(&k.State, *e)
+	if rw := &k.rows[t]; rw.phase == Blocked {
+		k.makeReady(t, rw, Order)
 	}
 }
 
@@ -535,42 +546,6 @@ func (k *Kernel) makeReady(t TaskID, rw *row, cause Cause) {
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 }
 
-// countDone takes a done task off what its successors wait for, all of them before anyone is told.
-func (k *Kernel) countDone(t TaskID) {
-	for _, u := range k.tb.Succs(t) {
-		k.lessOne(u)
-	}
-	for _, u := range k.extra.succ[t] {
-		k.lessOne(u)
-	}
-}
-
-func (k *Kernel) lessOne(u TaskID) {
-	if ph := k.Phase(u); ph != Unknown && !ph.Over() { // else its job has not arrived, or it does not wait any more
-		k.rows[u].waitsFor--
-	}
-}
-
-// unblock makes the successors of a done task ready that wait for nothing more.
-func (k *Kernel) unblock(t TaskID) {
-	for _, u := range k.tb.Succs(t) {
-		k.unblockOne(t, u)
-	}
-	for _, u := range k.extra.succ[t] {
-		k.unblockOne(t, u)
-	}
-}
-
-func (k *Kernel) unblockOne(t, u TaskID) {
-	if k.Phase(u) != Blocked || k.rows[u].waitsFor > 0 {
-		return
-	}
-	if k.waits.last != nil {
-		k.waits.last[u] = t
-	}
-	k.makeReady(u, &k.rows[u], Order)
-}
-
 // keep records work kept of a task.
 func (k *Kernel) keep(t TaskID, done time.Duration) {
 	done = max(done, 0)
@@ -595,34 +570,9 @@ func (k *Kernel) update(e *Event) {
 	k.updated[e.Task] = time.Duration(e.Value)
 	if rw := &k.rows[e.Task]; rw.phase == Running || rw.phase == Stopping {
 		r := &k.runs[rw.at]
-		r.est = k.attempt(e.Task, r)
+		r.est = notAsked
 	}
 	k.pol.Observe(&k.State, *e)
-}
-
-// attempt returns the estimated time of an attempt on its slowest node.
-func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
-	whole := k.Estimate(t)
-	if k.room.mixed || k.tb.Uneven() || r.kept != 0 {
-		return k.attemptOf(t, r, whole)
-	}
-	return whole
-}
-
-func (k *Kernel) attemptOf(t TaskID, r *run, whole time.Duration) time.Duration {
-	var most time.Duration
-	for _, p := range r.on {
-		spec := &k.room.specs[p.Node]
-		est := whole
-		if k.tb.Uneven() || !spec.Reference() {
-			est = estimateOn(k.tb, t, spec, whole)
-		}
-		if r.kept > 0 && whole > 0 {
-			est = MulDiv(est, int64(max(whole-r.kept, 0)), int64(whole), true)
-		}
-		most = max(most, est)
-	}
-	return most
 }
 
 // stage notes how long after its start an attempt waits, holding its room, for what its predecessors send and for its own input.
@@ -692,7 +642,9 @@ func (k *Kernel) leave(rw *row, r *run, node NodeID) {
 	k.dropHolder(r)
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
-		if !k.room.giveWhole(need, p) {
+		if need.GPUs == 0 && need.Mem == 0 {
+			k.room.takeCores(p.Node, -need.CPU*int64(p.Replicas))
+		} else if !k.room.giveWhole(need, p) {
 			k.room.Give(need, p)
 		}
 	}
@@ -734,7 +686,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		return false
 	}
 	rw := &k.rows[t]
-	cl := &k.tb.Classes[k.tb.Tasks[t].Class]
+	cl := &k.tb.Classes[rw.class]
 	d := &k.tb.Demands[cl.Demand]
 	var gang int32
 	for _, p := range on {
@@ -851,13 +803,14 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	if rw == nil {
 		return false
 	}
-	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
+	dem := k.tb.Classes[rw.class].Demand
 	d := &k.tb.Demands[dem]
-	if d.Gang > 1 && len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
-		if k.room.FitsOn(dem, 0, d.Gang) < d.Gang {
+	if len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
+		plan := k.room.plan(dem)
+		if !k.room.holds(d, plan, 0) {
 			return false
 		}
-		k.startFitting(t, rw, dem, d, k.room.plan(dem), 0)
+		k.startFitting(t, rw, dem, d, plan, 0)
 		return true
 	}
 	if d.Gang > 1 || k.quotas != nil {
@@ -883,16 +836,17 @@ func (k *Kernel) startOn(t TaskID, n NodeID) bool {
 	if rw == nil || uint32(n) >= uint32(len(k.room.nodes)) {
 		return false
 	}
-	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
+	dem := k.tb.Classes[rw.class].Demand
 	d := &k.tb.Demands[dem]
 	if k.quotas != nil || d.Need.share() {
 		k.first = append(k.first[:0], Placement{Node: n, Replicas: d.Gang})
 		return k.start(t, k.first, nil)
 	}
-	if k.room.FitsOn(dem, n, d.Gang) < d.Gang {
+	plan := k.room.plan(dem)
+	if !k.room.holds(d, plan, n) {
 		return false
 	}
-	k.startFitting(t, rw, dem, d, k.room.plan(dem), n)
+	k.startFitting(t, rw, dem, d, plan, n)
 	return true
 }
 
@@ -911,9 +865,12 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *
 	i := k.slot()
 	r := &k.runs[i]
 	p := Placement{Node: n, Replicas: d.Gang}
-	if d.Gang == 1 && plan.exact && plan.gpu {
+	switch {
+	case plan.cores > 0:
+		k.room.takeCores(n, plan.cores)
+	case d.Gang == 1 && plan.exact && plan.gpu:
 		p.GPUs = k.room.takeWhole(&d.Need, n)
-	} else {
+	default:
 		p.GPUs = k.room.devices(&d.Need, n, d.Gang)
 		k.room.Take(&d.Need, p)
 	}
@@ -946,7 +903,7 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 	if k.kept != nil {
 		r.kept = k.keptOf(t)
 	}
-	r.est = k.attempt(t, r)
+	r.est = notAsked
 	if k.tb.EdgeBytes != nil || k.tb.Data != nil {
 		k.stage(t, rw.at)
 	}
@@ -1077,6 +1034,7 @@ func (k *Kernel) end(t TaskID, as Phase) {
 		}
 	}
 	k.closeWait(t, rw)
+	k.dropWaits(t)
 	rw.phase, rw.mark = as, k.now
 	k.open--
 	k.over++

@@ -51,6 +51,7 @@ type nodeRoom struct {
 	kind      int32   // GPU type: index in Room.types, -1 without GPUs
 	devices   uint8   // told-apart devices
 	up        bool
+	cores     int8 // the level of its free CPU; -1 while it is down
 	pool      bool // more than MaxDevices GPUs: counted
 	capped    bool // states a CPU capacity
 	memory    bool // states a capacity of RAM
@@ -68,9 +69,10 @@ func (b bitset) clear(i int)    { b[i>>6] &^= 1 << (i & 63) }
 type plan struct {
 	kinds bitset // nodes of the right kind; nil = not looked up yet
 	level int
-	gpu   bool // the level is one of free GPUs; else of free CPU
-	share bool // of a GPU: the nodes are in Room.shares
-	exact bool // whoever is on the level, and of the right kind, has room for a replica
+	gpu   bool  // the level is one of free GPUs; else of free CPU
+	share bool  // of a GPU: the nodes are in Room.shares
+	exact bool  // whoever is on the level, and of the right kind, has room for a replica
+	cores int64 // milli-CPU of all replicas, where CPUs are all they ask for; else 0
 }
 
 // levels keeps for each level the set of nodes that are at least on it: those with at least so much free. A level above the last counts
@@ -167,7 +169,7 @@ func (r *Room) add(s NodeSpec) NodeID {
 	if words := (id + 64) / 64; words > r.words {
 		r.widen(words)
 	}
-	n := nodeRoom{cpu: s.CPU, mem: s.Mem, gpus: s.GPUs, dev: int32(len(r.milli)), pool: s.GPUs > MaxDevices, capped: s.CPU < Unlimited, memory: s.Mem < Unlimited, slow: !s.Reference()}
+	n := nodeRoom{cores: -1, cpu: s.CPU, mem: s.Mem, gpus: s.GPUs, dev: int32(len(r.milli)), pool: s.GPUs > MaxDevices, capped: s.CPU < Unlimited, memory: s.Mem < Unlimited, slow: !s.Reference()}
 	r.mixed = r.mixed || n.slow
 	if !n.pool && s.GPUs > 0 {
 		n.devices = uint8(s.GPUs)
@@ -224,16 +226,25 @@ func (r *Room) setUp(id NodeID, up bool) {
 	}
 	n.up = up
 	r.touch(id)
-	g, c := gpuLevel(n.gpus), cpuLevel(n.cpu)
+	g := gpuLevel(n.gpus)
 	if up {
 		r.gpuIdx.move(int(id), -1, g)
-		r.cpuIdx.move(int(id), -1, c)
+		r.markCores(id, n)
 		r.markShares(id)
 		return
 	}
 	r.gpuIdx.move(int(id), g, -1)
-	r.cpuIdx.move(int(id), c, -1)
+	r.cpuIdx.move(int(id), int(n.cores), -1)
+	n.cores = -1
 	r.shares.clear(int(id))
+}
+
+// markCores takes a node whose free CPU has changed to its level.
+func (r *Room) markCores(id NodeID, n *nodeRoom) {
+	if to := cpuLevel(n.cpu); n.up && int(n.cores) != to {
+		r.cpuIdx.move(int(id), int(n.cores), to)
+		n.cores = int8(to)
+	}
 }
 
 // markShares keeps the set of nodes on which a share may fit.
@@ -410,6 +421,9 @@ func (r *Room) makePlan(d DemandID) *plan {
 	default:
 		p.level = cpuLevel(need.CPU)
 		p.exact = need.CPU == 0 && need.Mem == 0
+		if need.Mem == 0 && need.CPU <= Unlimited/int64(max(dem.Gang, 1)) {
+			p.cores = need.CPU * int64(dem.Gang)
+		}
 	}
 	r.plans[d] = p
 	return &r.plans[d]
@@ -774,6 +788,29 @@ func (r *Room) giveWhole(need *Need, p Placement) bool {
 	return true
 }
 
+// holds reports whether all replicas of a demand fit on one node now.
+func (r *Room) holds(d *Demand, p *plan, id NodeID) bool {
+	n := &r.nodes[id]
+	if !n.up || !p.kinds.has(int(id)) {
+		return false
+	}
+	if p.cores > 0 {
+		return n.cpu >= p.cores
+	}
+	return r.fitsOn(&d.Need, id, d.Gang) >= d.Gang
+}
+
+// takeCores is Take where CPUs are all that is asked for: so many milli-CPU in all, negative to give them back.
+func (r *Room) takeCores(id NodeID, milli int64) {
+	n := &r.nodes[id]
+	r.touch(id)
+	n.cpu -= milli
+	if n.capped {
+		r.usedCPU += milli
+	}
+	r.markCores(id, n)
+}
+
 // giveTwice is giveWhole where some of the devices are claimed.
 func (r *Room) giveTwice(need *Need, p Placement) bool {
 	n := &r.nodes[p.Node]
@@ -822,14 +859,11 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	r.touch(p.Node)
 	k := sign * int64(p.Replicas)
 	if need.CPU != 0 {
-		from := n.cpu
 		n.cpu -= k * need.CPU
 		if n.capped {
 			r.usedCPU += k * need.CPU
 		}
-		if n.up {
-			r.cpuIdx.move(int(p.Node), cpuLevel(from), cpuLevel(n.cpu))
-		}
+		r.markCores(p.Node, n)
 	}
 	if need.Mem != 0 {
 		n.mem -= k * need.Mem
@@ -926,12 +960,9 @@ func (r *Room) bookDevices(n *nodeRoom, set Devices, share int32, vram int64) {
 func (r *Room) occupy(id NodeID, cpu, mem int64) {
 	n := &r.nodes[id]
 	r.touch(id)
-	from := n.cpu
 	n.cpu -= cpu
 	n.mem -= mem
-	if n.up {
-		r.cpuIdx.move(int(id), cpuLevel(from), cpuLevel(n.cpu))
-	}
+	r.markCores(id, n)
 }
 
 // all returns the devices of the node that are told apart.
