@@ -22,7 +22,7 @@ func (e end) Before(f end) bool { return e.at < f.at || e.at == f.at && e.task <
 // in which it differs from the base, in the slot of that digit. The ends of the next slot are sorted into a line, from which they are
 // taken one by one; what is pushed after that and comes before the slot's end goes into a heap beside it. So an end is moved two or three
 // times in its life, each time in constant time, where a heap of all compares it with a dozen others. The width of the slots follows the
-// density of the ends. Ends of attempts that were stopped stay until they come up: cancelling by attempt number is cheaper than removing. The
+// density of the ends. Ends of attempts that were stopped stay until they come up, or until somebody prunes: cancelling by attempt number is cheaper than removing. The
 // zero value is empty.
 type ends struct {
 	line  []end       // the slot's, the next one last
@@ -223,6 +223,42 @@ func (q *ends) pull() {
 		}
 		q.pulled = true
 		return
+	}
+}
+
+// prune takes ends out of the wheel that are not to be kept; those that come up soon stay.
+func (q *ends) prune(keep func(end) bool) {
+	for turn := range q.wheel {
+		l := &q.wheel[turn]
+		for words := l.words; words != 0; words &= words - 1 {
+			word := bits.TrailingZeros64(words)
+			for used := l.used[word]; used != 0; used &= used - 1 {
+				slot := word<<6 + bits.TrailingZeros64(used)
+				at := &l.head[slot]
+				for i := *at; i != 0; i = *at {
+					if n := &q.nodes[i-1]; keep(n.end) {
+						at = &n.next
+					} else {
+						*at = n.next
+						n.next, q.free = q.free, i
+						q.far--
+						q.n--
+					}
+				}
+				if l.head[slot] == 0 {
+					l.used[word] &^= used & -used
+				}
+			}
+			if l.used[word] == 0 {
+				l.words &^= words & -words
+			}
+		}
+		if l.words == 0 {
+			q.levels &^= 1 << turn
+		}
+	}
+	if q.n > 0 {
+		q.first = q.top().at
 	}
 }
 

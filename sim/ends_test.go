@@ -33,6 +33,7 @@ func TestEndsComeInTheOrderOfAPlainList(t *testing.T) {
 		now := rapid.SampledFrom([]sched.Time{0, -5, -1 << 62, 1 << 40, math.MinInt64, math.MaxInt64 - 1000}).Draw(rt, "start")
 		span := rapid.SampledFrom([]int64{0, 1, 63, 64, 5000, 1 << 20, 1 << 40, 1 << 61}).Draw(rt, "span")
 		task := sched.TaskID(0)
+		gone := map[end]bool{} // pruned: it may come up, or not
 		for range rapid.IntRange(1, 60).Draw(rt, "steps") {
 			for range rapid.IntRange(0, 40).Draw(rt, "pushes") {
 				d := rapid.Int64Range(0, span).Draw(rt, "run")
@@ -45,7 +46,21 @@ func TestEndsComeInTheOrderOfAPlainList(t *testing.T) {
 				q.push(e)
 				plain = append(plain, e)
 			}
+			if third := rapid.SampledFrom([]int32{-1, -1, 0, 1, 2}).Draw(rt, "prune"); third >= 0 {
+				n := q.n
+				q.prune(func(e end) bool { return int32(e.task)%3 != third })
+				plain = slices.DeleteFunc(plain, func(e end) bool {
+					gone[e] = gone[e] || int32(e.task)%3 == third
+					return gone[e]
+				})
+				if q.n > n || q.n < len(plain) {
+					rt.Fatalf("%d ends of %d are left, at least %d are to be kept", q.n, n, len(plain))
+				}
+			}
 			for range rapid.IntRange(0, 40).Draw(rt, "pops") {
+				for !q.empty() && gone[q.top()] {
+					q.pop()
+				}
 				if q.empty() != (len(plain) == 0) {
 					rt.Fatalf("empty is %v with %d ends", q.empty(), len(plain))
 				}

@@ -592,6 +592,9 @@ func (r *run) halt(now sched.Time) {
 		add(&r.stops).Set(sched.Stopped, t, 0, r.k.Attempt(t), min(done, r.Workload.Run[t]))
 	}
 	r.halts = r.halts[:0]
+	if r.ends.n > 2*r.k.Running()+1024 { // of stopped attempts, mostly
+		r.ends.prune(r.runs)
+	}
 }
 
 // keepApart begins to keep what preempted tasks keep, where the kernel is told of other work as well: that is kept while they run.

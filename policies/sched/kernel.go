@@ -549,10 +549,17 @@ func (k *Kernel) makeReady(t TaskID, rw *row, cause Cause) {
 // keep records work kept of a task.
 func (k *Kernel) keep(t TaskID, done time.Duration) {
 	done = max(done, 0)
-	if int(t) >= len(k.kept) {
-		if done == 0 {
-			return
+	if done == k.keptOf(t) {
+		return
+	}
+	if k.kept == nil { // from now on it stands apart
+		kept := make([]time.Duration, len(k.tb.Tasks))
+		for u := range k.rows {
+			kept[u] = k.keptOf(TaskID(u))
 		}
+		k.kept = kept
+	}
+	if int(t) >= len(k.kept) {
 		k.kept = append(k.kept, make([]time.Duration, len(k.tb.Tasks)-len(k.kept))...)
 	}
 	k.kept[t] = done
@@ -900,7 +907,7 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 		rw.first = k.now
 	}
 	r.start, r.wait, r.kept = k.now, 0, 0
-	if k.kept != nil {
+	if rw.attempt > 1 {
 		r.kept = k.keptOf(t)
 	}
 	r.est = notAsked

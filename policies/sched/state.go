@@ -21,7 +21,7 @@ type State struct {
 	runs    []run           // slots of tasks that hold or claim room
 	free    []int32         // unused slots
 	ring    []link          // of the slots, in the order of start; that of slot 0 is the anchor
-	kept    []time.Duration // work kept from earlier attempts, per task; nil until something is kept
+	kept    []time.Duration // work kept from earlier attempts, per task; nil while that is what they held
 	held    []time.Duration // time that ended attempts held room, per task; see row
 	extra   edges           // dependencies added after their tasks arrived
 
@@ -346,7 +346,12 @@ func (s *State) Attempt(t TaskID) int32 { return s.rows[t].attempt }
 
 // keptOf returns the work kept of t.
 func (s *State) keptOf(t TaskID) time.Duration {
-	if int(t) < len(s.kept) {
+	switch {
+	case s.kept == nil:
+		if uint32(t) < uint32(len(s.rows)) && s.rows[t].flags&flagHeld != 0 {
+			return s.held[t]
+		}
+	case int(t) < len(s.kept):
 		return s.kept[t]
 	}
 	return 0
