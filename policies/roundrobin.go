@@ -279,11 +279,11 @@ func (l *turnLine) remove(t sched.TaskID) {
 
 // stints are the running tasks in the order of their start, and what those of them that may be stopped hold on every node.
 type stints struct {
-	runs    []stint // slot 0 is the anchor of the ring
-	free    []int32 // unused slots
-	slot    []int32 // by TaskID: its first slot; 0 = none, negative = it claims room, see claims
-	open    int32   // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
-	due     int32   // the first whose slice is not over; 0 = none
+	runs    []stint   // slot 0 is the anchor of the ring
+	free    []int32   // unused slots
+	slot    taskIndex // of a task its first slot; negative: it claims room, see claims
+	open    int32     // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
+	due     int32     // the first whose slice is not over; 0 = none
 	seq     int64
 	nodes   []stintsOn
 	claims  []claimed
@@ -334,9 +334,6 @@ func (q *stints) grow(s *sched.State) {
 	if len(q.runs) == 0 {
 		q.runs = append(q.runs, stint{task: sched.Nobody})
 	}
-	if n := len(s.Table().Tasks); len(q.slot) < n {
-		q.slot = append(q.slot, make([]int32, n-len(q.slot))...)
-	}
 	for n := len(q.nodes); n < s.Room().Len(); n++ {
 		q.nodes = append(q.nodes, stintsOn{gpuLevel: -1, cpuLevel: -1})
 		q.byGPU.grow(n + 1)
@@ -361,22 +358,29 @@ func (q *stints) arrive(s *sched.State, e sched.Event) {
 
 // start takes in that a task runs, once.
 func (q *stints) start(s *sched.State, t sched.TaskID) {
-	q.endClaim(s, t)
-	if q.slot[t] != 0 {
+	switch i := q.slot.at(t); {
+	case i > 0:
 		return
+	case i < 0:
+		q.takeClaim(s, int(-i-1))
 	}
+	first := int32(0)
 	q.seq++
 	need, at := &s.Demand(t).Need, s.WorkBegins(t)
 	for _, p := range s.Placements(t) {
-		i := q.on(t, p.Node)
+		i := q.on(first, t, p.Node)
 		if i == 0 {
 			i = q.add(t, p.Node)
+			if first == 0 {
+				first = i
+			}
 			q.runs[i].start, q.runs[i].seq, q.runs[i].whole = at, q.seq, need.GPUMilli >= sched.Whole
 		}
 		r := &q.runs[i]
 		r.freed, r.devices = r.freed.plus(amountOf(need, p.Replicas)), r.devices|p.GPUs
 	}
-	for i := q.slot[t]; q.runs[i].task == t; i = q.runs[i].next {
+	q.slot.set(t, first)
+	for i := first; q.runs[i].task == t; i = q.runs[i].next {
 		if s.Room().Shared(q.runs[i].node) { // a restored kernel tells of claims first: they, or others, may have booked its devices
 			q.rebook(s, q.runs[i].node)
 		} else {
@@ -385,9 +389,8 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 	}
 }
 
-// on returns the slot of a task on a node.
-func (q *stints) on(t sched.TaskID, n sched.NodeID) int32 {
-	i := q.slot[t]
+// on returns the slot on a node of a task whose first slot is i, or 0.
+func (q *stints) on(i int32, t sched.TaskID, n sched.NodeID) int32 {
 	for i > 0 && q.runs[i].task == t && q.runs[i].node != n {
 		i = q.runs[i].next
 	}
@@ -415,9 +418,6 @@ func (q *stints) add(t sched.TaskID, n sched.NodeID) int32 {
 		nd.first = i
 	}
 	nd.last = i
-	if q.slot[t] == 0 {
-		q.slot[t] = i
-	}
 	if q.open == 0 {
 		q.open = i
 	}
@@ -429,11 +429,11 @@ func (q *stints) add(t sched.TaskID, n sched.NodeID) int32 {
 
 // end takes in that a task runs no more.
 func (q *stints) end(t sched.TaskID) {
-	i := q.slot[t]
+	i := q.slot.at(t)
 	if i <= 0 {
 		return
 	}
-	q.slot[t] = 0
+	q.slot.drop(t)
 	for q.runs[i].task == t {
 		r := &q.runs[i]
 		nd, next := &q.nodes[r.node], r.next
@@ -477,7 +477,7 @@ func (q *stints) claim(s *sched.State, t sched.TaskID) {
 	}
 	c := &q.claims[k]
 	c.task, c.nodes = t, c.nodes[:0]
-	q.slot[t] = -int32(k + 1)
+	q.slot.set(t, -int32(k+1))
 	for _, p := range s.Placements(t) {
 		c.nodes = append(c.nodes, p.Node)
 		q.claimed(s, p.Node)
@@ -486,13 +486,22 @@ func (q *stints) claim(s *sched.State, t sched.TaskID) {
 
 // endClaim takes in that a task claims no room any more.
 func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
-	if q.slot[t] >= 0 {
+	if len(q.claims) == 0 {
 		return
 	}
-	k, last := int(-q.slot[t]-1), len(q.claims)-1
-	q.claims[k], q.claims[last] = q.claims[last], q.claims[k]
-	q.slot[q.claims[k].task] = -int32(k + 1)
-	q.slot[t] = 0
+	if i := q.slot.at(t); i < 0 {
+		q.slot.drop(t)
+		q.takeClaim(s, int(-i-1))
+	}
+}
+
+// takeClaim takes a claim out.
+func (q *stints) takeClaim(s *sched.State, k int) {
+	last := len(q.claims) - 1
+	if k != last {
+		q.claims[k], q.claims[last] = q.claims[last], q.claims[k]
+		q.slot.set(q.claims[k].task, -int32(k+1))
+	}
 	q.claims = q.claims[:last]
 	for _, n := range q.claims[:last+1][last].nodes {
 		q.claimed(s, n)
@@ -744,7 +753,10 @@ func (q *stints) first(s *sched.State, d sched.DemandID) sched.NodeID {
 			if !ok {
 				continue // it comes up again
 			}
-			seq := q.ending(s, d, n)
+			seq := int64(never)
+			if q.nodes[n].passed > 0 {
+				seq = q.ending(s, d, n)
+			}
 			for k := w.size + int(n); w.tree[k] != seq; k /= 2 {
 				w.tree[k] = seq
 				seq = min(seq, w.tree[k^1])
