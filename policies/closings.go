@@ -73,10 +73,13 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 		}
 		return q.closestMoving(s, p, d, it)
 	}
-	walk := q.order.Down()
-	for range fewVictims {
-		v, ok := walk.Next()
-		if !ok || best.how == atStop && (v.Rank < best.rank || v.Rank == best.rank && v.Task <= best.task) || !p.mayStop(s, v.Rank, v.Task, it) {
+	tops := q.tops(s, fewVictims)
+	for i := range fewVictims {
+		if i == len(tops) {
+			return best
+		}
+		v := tops[len(tops)-1-i]
+		if best.how == atStop && (v.Rank < best.rank || v.Rank == best.rank && v.Task <= best.task) || !p.mayStop(s, v.Rank, v.Task, it) {
 			return best
 		}
 		if v.Node != sched.NoNode {

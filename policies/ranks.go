@@ -18,7 +18,7 @@ type ranks struct {
 	odd    int            // entries of running tasks whose place in the order changes as time goes by
 	trees  []*closings    // by demand; nil = never asked for
 	leaves int            // of all trees
-	order  ranking.List   // those that are not stopping, by rank; without a node where it runs on more than one
+	order  topRanks       // where ranks do not move
 	left   []sched.NodeID // where somebody is stopping
 	onLeft []int32        // by node: how many
 	hard   []uint8        // by demand: how often the tree is asked before order again
@@ -171,7 +171,7 @@ func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
 	}
 }
 
-// list puts a task into the order of all.
+// list takes in that a task runs that may be stopped. It is known without a node where it runs on more than one.
 func (q *ranks) list(s *sched.State, r *ranked, on []sched.Placement) {
 	node := on[0].Node
 	if len(on) > 1 {
@@ -180,7 +180,7 @@ func (q *ranks) list(s *sched.State, r *ranked, on []sched.Placement) {
 	if q.moves != nil {
 		q.moves.add(s, r, node)
 	} else {
-		q.order.Insert(ranking.Item{Rank: r.rank, Task: r.task, Node: node})
+		q.order.insert(ranking.Item{Rank: r.rank, Task: r.task, Node: node})
 	}
 }
 
@@ -194,7 +194,7 @@ func (q *ranks) unlist(r *ranked) {
 			q.moves.gone = append(q.moves.gone, r.task)
 		}
 	default:
-		q.order.Remove(r.rank, r.task)
+		q.order.remove(r.rank, r.task)
 	}
 }
 

@@ -36,12 +36,12 @@ func (l *List) find(it Item) (block, i int) {
 	if len(l.blocks) == 0 {
 		return 0, 0
 	}
-	block = place(l.lasts[:len(l.lasts)-1], it)
-	return block, place(l.blocks[block], it)
+	block = Place(l.lasts[:len(l.lasts)-1], it)
+	return block, Place(l.blocks[block], it)
 }
 
-// place returns how many of sorted items come before it.
-func place(items []Item, it Item) int {
+// Place returns how many of sorted items come before it.
+func Place(items []Item, it Item) int {
 	from, to := 0, len(items)
 	for from < to {
 		m := int(uint(from+to) / 2)
@@ -161,7 +161,7 @@ func (d *Down) To(low int64, buf []Item) []Item {
 			buf = append(buf, b...)
 			continue
 		}
-		d.i = place(b, Item{low, -1, 0})
+		d.i = Place(b, Item{low, -1, 0})
 		return append(buf, b[d.i:]...)
 	}
 }

@@ -1,0 +1,107 @@
+package policies
+
+import (
+	"slices"
+
+	"github.com/schedlab/schedlab/policies/internal/ranking"
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// topRanks are the running tasks of the largest ranks that are not stopping: those that would be stopped first. Of the others nothing is kept, as few are ever
+// asked for; where too few are left, all running tasks are gone through. Nothing is kept either while nobody asks.
+type topRanks struct {
+	items []ranking.Item // ascending; all that do not come before the first of them
+	whole bool           // they are all
+	valid bool
+	idle  int // tasks that came or left since somebody asked
+}
+
+const (
+	keptTops = 256      // so many are looked for; twice as many are kept at most
+	idleTops = 4 * 1024 // tasks that come and leave before nothing is kept any more
+)
+
+// insert takes in a task.
+func (x *topRanks) insert(it ranking.Item) {
+	if !x.stays() || !x.whole && it.Before(x.items[0]) {
+		return
+	}
+	i := ranking.Place(x.items, it)
+	x.items = slices.Insert(x.items, i, it)
+	if len(x.items) > 2*keptTops {
+		x.items, x.whole = x.items[:copy(x.items, x.items[len(x.items)-keptTops:])], false
+	}
+}
+
+// remove takes a task out.
+func (x *topRanks) remove(rank int64, t sched.TaskID) {
+	it := ranking.Item{Rank: rank, Task: t}
+	if !x.stays() || len(x.items) == 0 || it.Before(x.items[0]) {
+		return
+	}
+	if i := ranking.Place(x.items, it); i < len(x.items) && x.items[i].Rank == rank && x.items[i].Task == t {
+		x.items = slices.Delete(x.items, i, i+1)
+		x.valid = x.whole || len(x.items) > 0
+	}
+}
+
+// stays reports whether anything is kept.
+func (x *topRanks) stays() bool {
+	x.idle++
+	x.valid = x.valid && x.idle < idleTops
+	return x.valid
+}
+
+func order(a, b ranking.Item) int {
+	switch {
+	case a.Before(b):
+		return -1
+	case b.Before(a):
+		return 1
+	}
+	return 0
+}
+
+// tops returns at least n of the running tasks that are not stopping, as many as there are, those of the largest ranks last. What runs on several nodes has none.
+func (q *ranks) tops(s *sched.State, n int) []ranking.Item {
+	x := &q.order
+	if x.look(q.nodes, n) {
+		for i := range x.items {
+			if it := &x.items[i]; len(s.Placements(it.Task)) > 1 {
+				it.Node = sched.NoNode
+			}
+		}
+	}
+	return x.items
+}
+
+// look makes sure that n items are there, if there are as many, and reports whether it had to look for them on the nodes.
+func (x *topRanks) look(nodes [][]ranked, n int) bool {
+	if x.idle = 0; x.valid && (x.whole || len(x.items) >= n) {
+		return false
+	}
+	x.items, x.whole, x.valid = x.items[:0], true, true
+	for node, list := range nodes {
+		for i := range list {
+			r := &list[i]
+			it := ranking.Item{Rank: r.rank, Task: r.task, Node: sched.NodeID(node)}
+			if r.leaving || !x.whole && it.Before(x.items[0]) {
+				continue
+			}
+			if x.items = append(x.items, it); len(x.items) == 2*keptTops {
+				x.cut()
+			}
+		}
+	}
+	x.cut()
+	return true
+}
+
+// cut sorts the items and leaves the last of them, each once.
+func (x *topRanks) cut() {
+	slices.SortFunc(x.items, order)
+	x.items = slices.CompactFunc(x.items, func(a, b ranking.Item) bool { return a.Task == b.Task })
+	if over := len(x.items) - keptTops; over > 0 {
+		x.items, x.whole = slices.Delete(x.items, 0, over), false
+	}
+}
