@@ -31,6 +31,12 @@ func NewBLevel(place Place, skip bool) *BLevel {
 // Observe keeps the b-levels, and the lines by them.
 func (b *BLevel) Observe(s *sched.State, e sched.Event) {
 	switch e.Kind {
+	case sched.TaskReady: // as List does; these two come once a task
+		b.push(s, e.Task)
+		return
+	case sched.Finished:
+		b.freed(s, e.Task)
+		return
 	case sched.JobArrived:
 		b.arrived(s, e.Task, e.Task+sched.TaskID(e.N))
 	case sched.EdgeAdded, sched.Updated:
@@ -42,9 +48,10 @@ func (b *BLevel) Observe(s *sched.State, e sched.Event) {
 // arrived computes the b-levels of the tasks of a job, in one sweep from the last to the first where the ids are topological.
 func (b *BLevel) arrived(s *sched.State, first, end sched.TaskID) {
 	if grow := int(end) - len(b.ranks); grow > 0 {
-		b.ranks = slices.Grow(b.ranks, max(len(s.Table().Tasks), int(end))-len(b.ranks))
-		for range grow {
-			b.ranks = append(b.ranks, untold)
+		known := len(b.ranks)
+		b.ranks = slices.Grow(b.ranks, max(len(s.Table().Tasks), int(end))-known)[:end]
+		for t := known; t < int(first); t++ {
+			b.ranks[t] = untold
 		}
 	}
 	if !s.Linked() {
@@ -53,13 +60,8 @@ func (b *BLevel) arrived(s *sched.State, first, end sched.TaskID) {
 		}
 		return
 	}
-	for t := end - 1; t >= first; t-- {
-		rank, ok := b.rank(s, t, first, t)
-		if !ok {
-			b.sort(s, first, end)
-			break
-		}
-		b.ranks[t] = rank
+	if !b.sweep(s, first, end) {
+		b.sort(s, first, end)
 	}
 	if first == 0 && int(end) == s.Known() {
 		return // nobody else is there
@@ -76,27 +78,46 @@ func (b *BLevel) arrived(s *sched.State, first, end sched.TaskID) {
 	}
 }
 
-// rank returns the b-level of t by those of its successors. It reports false where one of them is among from..to-1: they have none yet.
-func (b *BLevel) rank(s *sched.State, t, from, to sched.TaskID) (int64, bool) {
+// sweep computes the b-levels of tasks from the last to the first. It reports false, and may have computed some, where one has a successor among
+// them with a smaller number.
+func (b *BLevel) sweep(s *sched.State, first, end sched.TaskID) bool {
+	ranks := b.ranks
+	for t := end - 1; t >= first; t-- {
+		deepest := int64(0)
+		given, added := s.SuccLists(t)
+		for _, u := range given {
+			if u <= t && u >= first {
+				return false
+			}
+			if int(u) < len(ranks) {
+				deepest = max(deepest, ranks[u])
+			}
+		}
+		for _, u := range added {
+			if u <= t && u >= first {
+				return false
+			}
+			if int(u) < len(ranks) {
+				deepest = max(deepest, ranks[u])
+			}
+		}
+		ranks[t] = int64(sched.Time(deepest).Add(s.Estimate(t)))
+	}
+	return true
+}
+
+// rank returns the b-level of t by those of its successors.
+func (b *BLevel) rank(s *sched.State, t sched.TaskID) int64 {
 	given, added := s.SuccLists(t)
 	deepest := int64(0)
-	for _, u := range given {
-		if u >= from && u < to {
-			return 0, false
-		}
-		if int(u) < len(b.ranks) {
-			deepest = max(deepest, b.ranks[u])
-		}
-	}
-	for _, u := range added {
-		if u >= from && u < to {
-			return 0, false
-		}
-		if int(u) < len(b.ranks) {
-			deepest = max(deepest, b.ranks[u])
+	for _, list := range [...][]sched.TaskID{given, added} {
+		for _, u := range list {
+			if int(u) < len(b.ranks) {
+				deepest = max(deepest, b.ranks[u])
+			}
 		}
 	}
-	return int64(sched.Time(deepest).Add(s.Estimate(t))), true
+	return int64(sched.Time(deepest).Add(s.Estimate(t)))
 }
 
 // sort computes the b-levels of tasks whose ids are in any order: from those without successors among them to those before.
@@ -118,7 +139,7 @@ func (b *BLevel) sort(s *sched.State, first, end sched.TaskID) {
 	}
 	for i := 0; i < len(b.queue); i++ {
 		t := b.queue[i]
-		b.ranks[t], _ = b.rank(s, t, 0, 0)
+		b.ranks[t] = b.rank(s, t)
 		given, added := s.PredLists(t)
 		for _, list := range [...][]sched.TaskID{given, added} {
 			for _, u := range list {
@@ -140,7 +161,7 @@ func (b *BLevel) change(s *sched.State, t sched.TaskID) {
 		if int(t) >= len(b.ranks) || b.ranks[t] == untold || s.Phase(t) == sched.Done {
 			continue // told of later, with its b-level; or never asked for again, nor are those before it
 		}
-		rank, _ := b.rank(s, t, 0, 0)
+		rank := b.rank(s, t)
 		if rank == b.ranks[t] {
 			continue
 		}

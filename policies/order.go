@@ -13,7 +13,7 @@ func Longest(s *sched.State, t sched.TaskID) int64 { return -int64(s.Estimate(t)
 // ShortestRemaining is the key of SRTF: the estimated work left. It falls while a task runs and stands still while it waits.
 func ShortestRemaining(s *sched.State, t sched.TaskID) int64 { return int64(s.Remaining(t)) }
 
-// ByPeriod is the key of rate-monotonic scheduling (Liu & Layland 1973): the shortest period first, tasks without a period last.
+// ByPeriod is the key of rate-monotonic scheduling (Liu & Layland 1973, section 4): the shortest period first, tasks without a period last.
 func ByPeriod(s *sched.State, t sched.TaskID) int64 {
 	if p := s.Class(t).Period; p > 0 {
 		return int64(p)
@@ -34,7 +34,7 @@ func ByRelativeDeadline(s *sched.State, t sched.TaskID) int64 {
 	return never
 }
 
-// ByDeadline is the key of earliest-deadline-first (Liu & Layland 1973): the earliest absolute deadline first, tasks without one last.
+// ByDeadline is the key of earliest-deadline-first (Liu & Layland 1973, section 7): the earliest absolute deadline first, tasks without one last.
 func ByDeadline(s *sched.State, t sched.TaskID) int64 { return int64(s.Task(t).Deadline) }
 
 // ByPriority is the key of static priorities: the larger Class.Priority first.
@@ -57,6 +57,11 @@ func overtakes(key Key) Evictable {
 	}
 }
 
+// The line is by readiness: a task of a workflow joins it when its predecessors are done, not when it is submitted, and one that failed or was
+// preempted keeps its turn.
+//
+// Where we differ from FCFS as it is studied for parallel machines (Feitelson & Rudolph 1995, of rigid jobs with one pool of processors): nodes keep a
+// gang's replicas apart, so first fit may find no place where there are enough free GPUs in all; and a task that a quota refuses is passed over.
 var fifoEntry = Entry{
 	Name: "fifo", Summary: "First in, first out: the head of the line blocks.", Placed: true,
 	About:  "Tasks start in the order in which they became ready; a task that does not fit holds up all behind it. Never starves a task.",
@@ -70,19 +75,25 @@ var fifoEntry = Entry{
 	},
 }
 
+// Where we differ from Graham's list scheduling: the list is the order of readiness and grows, and a task that does not fit is passed over, where
+// Graham's tasks ask for one processor each and always fit. From Tiresias's fjf: none that its 60 jobs show.
 var fjfEntry = Entry{
 	Name: "fjf", Summary: "FIFO that passes over what does not fit.", Placed: true, Starves: true,
 	About:  "Tasks are tried in the order in which they became ready; whatever fits starts. A large task may starve behind a stream of small ones.",
-	Source: "`fjf` (fit job first) of the Tiresias simulator (Gu et al., NSDI 2019); list scheduling of Graham 1969.",
+	Source: "`fjf` (fit job first) of the Tiresias simulator (Gu et al., NSDI 2019); list scheduling of Graham, SIAM J. Applied Mathematics 1969.",
 	New:    func(a Args) (sched.Policy, error) { return &List{Place: a.Place, Skip: true}, nil },
 }
 
+// Where we differ: the paper has one processor and shows that the order is optimal there. Here it is global, over all nodes, where no fixed order is; a
+// periodic task without a deadline of its own has its period, and ties go to the lower TaskID. The analysis for one processor is in package realtime.
 var dmEntry = Entry{
 	Name: "dm", Summary: "Deadline-monotonic: the shortest relative deadline first.", Placed: true, Starves: true,
 	About:  "Fixed priorities by relative deadline (a periodic task without one has its period); tasks with neither rank last and may starve.",
 	Source: "Leung & Whitehead, Performance Evaluation 1982.", Params: []Param{preemptParam, skipParam}, New: preemptive(ByRelativeDeadline, false),
 }
 
+// Where we differ: the papers know the true run time and have one server. Here the order is by the estimate, a task that does not fit holds up those behind
+// it unless skip is set, and preempt=true stops as few tasks as make room, the longest first.
 var sjfEntry = Entry{
 	Name: "sjf", Summary: "Shortest job first, by estimate, not preemptive.", Placed: true, Starves: true,
 	About: "The shortest estimate first, whatever of it is done already. With preempt=true a running task of a longer estimate is stopped where that " +
@@ -92,12 +103,16 @@ var sjfEntry = Entry{
 	New:    preemptive(Shortest, false),
 }
 
+// Where we differ: the bound (Graham 1969, Theorem 2) is of independent tasks of one processor each, all there at the beginning. Here tasks come over
+// time, ask for more than that, and the order is by the estimate.
 var lptEntry = Entry{
 	Name: "lpt", Summary: "Longest processing time first, by estimate, not preemptive.", Placed: true, Starves: true,
 	About:  "The longest estimate first: for independent tasks on m equal processors a makespan of at most 4/3 - 1/(3m) times the best. Short tasks may starve.",
-	Source: "Graham, SIAM J. Applied Mathematics 17(2) 1969.", Params: []Param{skipParam}, New: keyed(Longest),
+	Source: "Graham, SIAM J. Applied Mathematics 17(2) 1969, Theorem 2.", Params: []Param{skipParam}, New: keyed(Longest),
 }
 
+// Where we differ: Schrage's proof is for one server and work that is known. Here the order is by the estimate less the work done, which is 0 for a task
+// past its estimate, and on many GPUs with gangs no such order is optimal: a short task of many GPUs may cost more than it gains (srsf weighs that).
 var srtfEntry = Entry{
 	Name: "srtf", Summary: "Shortest remaining time first, preemptive.", Placed: true, Starves: true,
 	About: "The least estimated work left first; a running task with more left is stopped where that makes room. Long tasks may starve. " +
@@ -112,6 +127,8 @@ var srtfEntry = Entry{
 	}),
 }
 
+// Where we differ: the papers have one server (Cobham also several) and classes that come as Poisson streams; their mean waits are what `schedlab verify`
+// holds this against. Here a task stops others only if that makes room for all of its gang.
 var priorityEntry = Entry{
 	Name: "priority", Summary: "Static priority: the task's own, the larger first.", Placed: true, Starves: true,
 	About: "The largest priority first, ties in the order of submission; a running task of less is stopped where that makes room, and resumes later. " +

@@ -50,7 +50,7 @@ func (k *Kernel) hold(e Event) {
 	rw.flags &^= flagHold
 	switch {
 	case rw.phase != Held:
-	case rw.waitsFor > 0: // an edge was added meanwhile
+	case k.WaitsFor(e.Task) > 0: // an edge was added meanwhile
 		k.closeWait(e.Task, rw)
 		rw.phase, rw.cause = Blocked, Dependency
 		k.blocked++
@@ -125,10 +125,10 @@ func (k *Kernel) addEdge(e Event) {
 	k.extra.add(e.Task, e.Other)
 	rw := &k.rows[e.Other]
 	if k.Phase(e.Task) != Done {
-		rw.waitsFor++
+		k.setWaits(e.Other, int32(k.WaitsFor(e.Other))+1)
 	}
 	k.pol.Observe(&k.State, e)
-	if rw.waitsFor > 0 && rw.phase == Ready {
+	if k.WaitsFor(e.Other) > 0 && rw.phase == Ready {
 		k.unready(e.Other, rw, Blocked, Dependency)
 		if rw.ready == k.now && rw.first == Never { // it came with this edge: it has not been ready yet
 			rw.ready = Never

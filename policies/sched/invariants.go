@@ -65,8 +65,14 @@ func (k *Kernel) checkInvariants() {
 		if rw.phase.holds() && k.runs[rw.at].task != TaskID(t) {
 			panic(fmt.Sprintf("task %d: phase %v with the slot of task %d", t, rw.phase, k.runs[rw.at].task))
 		}
-		if rw.phase == Ready && rw.waitsFor > 0 {
-			panic(fmt.Sprintf("task %d is ready and waits for %d", t, rw.waitsFor))
+		left := 0
+		for p := range k.Preds(TaskID(t)) {
+			if k.Phase(p) != Done {
+				left++
+			}
+		}
+		if got := k.WaitsFor(TaskID(t)); rw.phase == Ready && got > 0 || rw.phase != Unknown && !rw.phase.Over() && got != left || rw.phase == Unknown && got != 0 {
+			panic(fmt.Sprintf("task %d is %v and waits for %d, counted %d", t, rw.phase, got, left))
 		}
 	}
 	if len(waits) > 0 {

@@ -30,6 +30,8 @@ type Kernel struct {
 	backoffs backoffs
 	waits    waits
 	stack    []TaskID    // scratch of drop
+	freed    []TaskID    // successors of the task that ended that wait for nothing more
+	undone   int         // tasks that are over and not done
 	first    []Placement // scratch of startFirst
 	given    int         // nodes that the kernel started with; later ones were added by facts
 	vetted   vetted      // what of the table is known to be well-formed
@@ -170,7 +172,7 @@ func (tb *Table) Path(ts []TaskID) string {
 
 // Cycle returns a cycle among the tasks from..to-1 and their successors, first task repeated at the end, or nil. Linear time.
 func (tb *Table) Cycle(from, to int) []TaskID {
-	if tb.SuccOff == nil {
+	if tb.SuccOff == nil || tb.forward(from, to) {
 		return nil
 	}
 	left := make([]int32, to-from)
@@ -457,12 +459,12 @@ func (k *Kernel) arrive(e *Event) {
 		}
 	}
 	for len(k.rows) < first { // those between come later
-		k.rows = append(k.rows, row{at: int32(NoNode), ready: Never, first: Never, mark: Never})
+		k.rows = append(k.rows, row{class: k.tb.Tasks[len(k.rows)].Class, at: int32(NoNode), ready: Never, first: Never, mark: Never})
 	}
 	edges, tasks := k.tb.SuccOff != nil, k.tb.Tasks[first:end]
 	for i := range tasks {
 		t := TaskID(first + i)
-		if arrived := (row{phase: Blocked, cause: Dependency, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}); int(t) < len(k.rows) {
+		if arrived := (row{phase: Blocked, cause: Dependency, class: tasks[i].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}); int(t) < len(k.rows) {
 			k.rows[t] = arrived
 		} else {
 			k.rows = append(k.rows, arrived)
@@ -473,13 +475,9 @@ func (k *Kernel) arrive(e *Event) {
 			k.closeWait(t, rw)
 			rw.cause = Dependency
 		}
-		if edges {
-			for _, p := range k.tb.Preds(t) {
-				if k.Phase(p) != Done {
-					rw.waitsFor++
-				}
-			}
-		}
+	}
+	if edges {
+		k.countPreds(first, end)
 	}
 	k.blocked += len(tasks)
 	k.open += len(tasks)
@@ -490,12 +488,9 @@ func (k *Kernel) arrive(e *Event) {
 		if rw.phase != Blocked {
 			continue // dropped with a predecessor meanwhile
 		}
-		if edges && rw.waitsFor > 0 {
-			for _, p := range k.tb.Preds(TaskID(t)) {
-				if ph := k.Phase(p); ph.Over() && ph != Done {
-					k.finish(TaskID(t), Dropped)
-					break
-				}
+		if edges && k.pending[t] > 0 {
+			if k.lostPred(TaskID(t)) {
+				k.finish(TaskID(t), Dropped)
 			}
 			continue
 		}
@@ -535,42 +530,6 @@ func (k *Kernel) makeReady(t TaskID, rw *row, cause Cause) {
 	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 }
 
-// countDone takes a done task off what its successors wait for, all of them before anyone is told.
-func (k *Kernel) countDone(t TaskID) {
-	for _, u := range k.tb.Succs(t) {
-		k.lessOne(u)
-	}
-	for _, u := range k.extra.succ[t] {
-		k.lessOne(u)
-	}
-}
-
-func (k *Kernel) lessOne(u TaskID) {
-	if ph := k.Phase(u); ph != Unknown && !ph.Over() { // else its job has not arrived, or it does not wait any more
-		k.rows[u].waitsFor--
-	}
-}
-
-// unblock makes the successors of a done task ready that wait for nothing more.
-func (k *Kernel) unblock(t TaskID) {
-	for _, u := range k.tb.Succs(t) {
-		k.unblockOne(t, u)
-	}
-	for _, u := range k.extra.succ[t] {
-		k.unblockOne(t, u)
-	}
-}
-
-func (k *Kernel) unblockOne(t, u TaskID) {
-	if k.Phase(u) != Blocked || k.rows[u].waitsFor > 0 {
-		return
-	}
-	if k.waits.last != nil {
-		k.waits.last[u] = t
-	}
-	k.makeReady(u, &k.rows[u], Order)
-}
-
 // keep records work kept of a task.
 func (k *Kernel) keep(t TaskID, done time.Duration) {
 	done = max(done, 0)
@@ -595,34 +554,9 @@ func (k *Kernel) update(e *Event) {
 	k.updated[e.Task] = time.Duration(e.Value)
 	if rw := &k.rows[e.Task]; rw.phase == Running || rw.phase == Stopping {
 		r := &k.runs[rw.at]
-		r.est = k.attempt(e.Task, r)
+		r.est = notAsked
 	}
 	k.pol.Observe(&k.State, *e)
-}
-
-// attempt returns the estimated time of an attempt on its slowest node.
-func (k *Kernel) attempt(t TaskID, r *run) time.Duration {
-	whole := k.Estimate(t)
-	if k.room.mixed || k.tb.Uneven() || r.kept != 0 {
-		return k.attemptOf(t, r, whole)
-	}
-	return whole
-}
-
-func (k *Kernel) attemptOf(t TaskID, r *run, whole time.Duration) time.Duration {
-	var most time.Duration
-	for _, p := range r.on {
-		spec := &k.room.specs[p.Node]
-		est := whole
-		if k.tb.Uneven() || !spec.Reference() {
-			est = estimateOn(k.tb, t, spec, whole)
-		}
-		if r.kept > 0 && whole > 0 {
-			est = MulDiv(est, int64(max(whole-r.kept, 0)), int64(whole), true)
-		}
-		most = max(most, est)
-	}
-	return most
 }
 
 // stage notes how long after its start an attempt waits, holding its room, for what its predecessors send and for its own input.
@@ -736,7 +670,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		return false
 	}
 	rw := &k.rows[t]
-	cl := &k.tb.Classes[k.tb.Tasks[t].Class]
+	cl := &k.tb.Classes[rw.class]
 	d := &k.tb.Demands[cl.Demand]
 	var gang int32
 	for _, p := range on {
@@ -754,12 +688,17 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		k.round.Skip(t, Order)
 		return false
 	}
-	// Victims' room counts as free while the placements are checked and booked; afterwards it is booked twice until they stop.
-	for _, v := range victims {
-		k.bookAll(v, k.room.Give)
-	}
 	i := k.slot()
 	r := &k.runs[i]
+	if len(victims) > 0 && len(on) == 1 && k.claimOne(cl.Demand, on[0], victims, r) {
+		k.occupy(t, rw, r, cl.Demand, i)
+		k.claim(t, rw, r, victims)
+		return true
+	}
+	// Victims' room counts as free while the placements are checked and booked; afterwards it is booked twice until they stop.
+	for _, v := range victims {
+		k.bookAll(v, -1)
+	}
 	if r.on = r.on[:0]; cap(r.on) < len(on) {
 		r.on = make([]Placement, 0, max(len(on), 4))
 	}
@@ -774,35 +713,72 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 			k.unlink(i)
 			k.free = append(k.free, i)
 			for _, v := range victims {
-				k.bookAll(v, k.room.Take)
+				k.bookAll(v, 1)
 			}
 			return false
 		}
 		k.room.Take(&d.Need, p)
 		r.on = append(r.on, p)
 	}
-	r.task, r.demand, r.claimant, r.was, rw.at = t, cl.Demand, Nobody, NodeID(rw.at), i
-	k.noteHolder(r)
-	k.ready--
-	if k.quotas != nil {
-		k.quotas.take(k.tb, t, d)
-		k.quotas.waits(k.tb, t, -1)
-	}
+	k.occupy(t, rw, r, cl.Demand, i)
 	if len(victims) == 0 {
 		k.run(t, rw, r)
 		return true
 	}
+	for _, v := range victims {
+		k.bookAll(v, 1)
+	}
+	k.claim(t, rw, r, victims)
+	return true
+}
+
+// claimOne books the room of a claim in one step, where it and its victims hold whole GPUs of one node, and nothing else. It reports false, and nothing
+// happens, where it is otherwise.
+func (k *Kernel) claimOne(dem DemandID, p Placement, victims []TaskID, r *run) bool {
+	plan, d := k.room.plan(dem), &k.tb.Demands[dem]
+	if !plan.exact || !plan.gpu || d.Gang != 1 || p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
+		return false
+	}
+	var held Devices
+	for _, v := range victims {
+		vr := &k.runs[k.rows[v].at]
+		if on := vr.on; len(on) != 1 || on[0].Node != p.Node || on[0].Replicas != 1 {
+			return false
+		}
+		if vd := k.room.plan(vr.demand); !vd.exact || !vd.gpu {
+			return false
+		}
+		held |= vr.on[0].GPUs
+	}
+	if p.GPUs = k.room.claimWhole(&d.Need, plan, p.Node, held); p.GPUs == 0 {
+		return false
+	}
+	r.on = append(r.on[:0], p)
+	return true
+}
+
+// claim notes whom a claim waits for, and orders them to stop.
+func (k *Kernel) claim(t TaskID, rw *row, r *run, victims []TaskID) {
 	r.wait = int32(len(victims))
 	rw.phase = Claiming
 	k.claims++
 	for _, v := range victims {
-		k.bookAll(v, k.room.Take)
+		vw := &k.rows[v]
+		k.runs[vw.at].claimant = t
+		vw.flags |= flagEvict
+		k.stop(v, vw)
 	}
-	for _, v := range victims {
-		k.runs[k.rows[v].at].claimant = t
-		k.evict(v)
+}
+
+// occupy notes that a task, which was ready, holds the room that was booked for a slot.
+func (k *Kernel) occupy(t TaskID, rw *row, r *run, dem DemandID, slot int32) {
+	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), slot
+	k.noteHolder(r)
+	k.ready--
+	if k.quotas != nil {
+		k.quotas.take(k.tb, t, &k.tb.Demands[dem])
+		k.quotas.waits(k.tb, t, -1)
 	}
-	return true
 }
 
 // startFirst starts t where first fit finds room. What first fit finds need not be checked again.
@@ -811,7 +787,7 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	if rw == nil {
 		return false
 	}
-	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
+	dem := k.tb.Classes[rw.class].Demand
 	d := &k.tb.Demands[dem]
 	if len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
 		plan := k.room.plan(dem)
@@ -844,7 +820,7 @@ func (k *Kernel) startOn(t TaskID, n NodeID) bool {
 	if rw == nil || uint32(n) >= uint32(len(k.room.nodes)) {
 		return false
 	}
-	dem := k.tb.Classes[k.tb.Tasks[t].Class].Demand
+	dem := k.tb.Classes[rw.class].Demand
 	d := &k.tb.Demands[dem]
 	if k.quotas != nil || d.Need.share() {
 		k.first = append(k.first[:0], Placement{Node: n, Replicas: d.Gang})
@@ -889,11 +865,12 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *
 	k.run(t, rw, r)
 }
 
-func (k *Kernel) bookAll(t TaskID, book func(*Need, Placement)) {
+// bookAll books what a task holds once more (sign 1), or gives it back (-1).
+func (k *Kernel) bookAll(t TaskID, sign int64) {
 	r := &k.runs[k.rows[t].at]
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
-		book(need, p)
+		k.room.book(need, p, sign)
 	}
 }
 
@@ -910,7 +887,7 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 	if k.kept != nil {
 		r.kept = k.keptOf(t)
 	}
-	r.est = k.attempt(t, r)
+	r.est = notAsked
 	if k.tb.EdgeBytes != nil || k.tb.Data != nil {
 		k.stage(t, rw.at)
 	}
@@ -1041,6 +1018,7 @@ func (k *Kernel) end(t TaskID, as Phase) {
 		}
 	}
 	k.closeWait(t, rw)
+	k.dropWaits(t)
 	rw.phase, rw.mark = as, k.now
 	k.open--
 	k.over++

@@ -18,7 +18,7 @@ type Room struct {
 	demands *[]Demand
 	specs   []NodeSpec
 	nodes   []nodeRoom
-	milli   []int32 // booked share of each told-apart device, all nodes in one slice; of devices that are free or full once settled
+	milli   []int32 // booked share of each told-apart device, all nodes in one slice; of devices that are free, full or booked twice once settled
 	vram    []int64 // VRAM booked by shares on each of these devices
 	gpuIdx  levels  // by number of wholly free GPUs
 	cpuIdx  levels  // by bits.Len of whole free cores
@@ -45,6 +45,7 @@ type nodeRoom struct {
 	stamp     int64   // see Rating
 	whole     Devices // told-apart devices with nothing booked
 	odd       Devices // told-apart devices that are neither free nor full: booked in part, or twice by a Claim
+	twice     Devices // of these the ones that are booked twice as a whole
 	gpus      int32   // wholly free GPUs
 	dev       int32   // first entry in milli and vram
 	kind      int32   // GPU type: index in Room.types, -1 without GPUs
@@ -55,7 +56,7 @@ type nodeRoom struct {
 	capped    bool // states a CPU capacity
 	memory    bool // states a capacity of RAM
 	slow      bool // or fast: not of reference speed
-	unsettled bool // milli of the node's free and full devices may be out of date
+	unsettled bool // milli of the node's free and full devices, and of those booked twice, may be out of date
 }
 
 type bitset []uint64
@@ -313,7 +314,7 @@ func (r *Room) BookedMilli(n NodeID) []int32 {
 	return r.milli[nd.dev : nd.dev+r.specs[n].GPUs]
 }
 
-// settle writes down the booked shares of a node's free and full devices. Whole GPUs are booked without it, as sets: most are never asked for
+// settle writes down the booked shares of a node's free and full devices, and of those booked twice. Whole GPUs are booked without it, as sets: most are never asked for
 // their shares.
 func (r *Room) settle(n *nodeRoom) {
 	if !n.unsettled {
@@ -324,10 +325,27 @@ func (r *Room) settle(n *nodeRoom) {
 		switch bit := Devices(1) << i; {
 		case n.whole&bit != 0:
 			r.milli[int(n.dev)+i] = 0
+		case n.twice&bit != 0:
+			r.milli[int(n.dev)+i] = 2 * Whole
 		case n.odd&bit == 0:
 			r.milli[int(n.dev)+i] = Whole
 		}
 	}
+}
+
+// Overbooked returns the GPUs of a node of which more than the whole is booked: by a Claim while others still hold them.
+func (r *Room) Overbooked(id NodeID) Devices {
+	n := &r.nodes[id]
+	if n.odd == n.twice {
+		return n.twice
+	}
+	var set Devices
+	for i, milli := range r.BookedMilli(id) {
+		if milli > Whole {
+			set |= 1 << i
+		}
+	}
+	return set
 }
 
 // Shared reports whether a GPU of the node is neither free nor full: booked in part, or twice by a Claim.
@@ -754,7 +772,7 @@ func (r *Room) giveWhole(need *Need, p Placement) bool {
 	}
 	if !n.pool {
 		if p.GPUs&(n.whole|n.odd) != 0 {
-			return false
+			return p.GPUs&n.twice != 0 && r.giveTwice(need, p)
 		}
 		n.whole |= p.GPUs
 		n.unsettled = true
@@ -791,6 +809,43 @@ func (r *Room) takeCores(id NodeID, milli int64) {
 		r.usedCPU += milli
 	}
 	r.markCores(id, n)
+}
+
+// giveTwice is giveWhole where some of the devices are claimed.
+func (r *Room) giveTwice(need *Need, p Placement) bool {
+	n := &r.nodes[p.Node]
+	free := n.gpus
+	if !r.bookWhole(n, p.GPUs, -1) {
+		return false
+	}
+	r.touch(p.Node)
+	r.usedGPUMilli -= int64(need.GPUs) * Whole
+	r.usedGPU[n.kind] -= int64(need.GPUs) * Whole
+	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(n.gpus))
+	r.markShares(p.Node)
+	return true
+}
+
+// claimWhole books need.GPUs whole GPUs of a node for one replica of a demand whose plan is exact and asks for whole GPUs, as if what the victims hold
+// there were free, and returns the lowest; 0 where it does not fit, or devices are booked otherwise than as a whole and once.
+func (r *Room) claimWhole(need *Need, p *plan, id NodeID, victims Devices) Devices {
+	n := &r.nodes[id]
+	open := n.whole | victims
+	if !n.up || n.pool || !p.kinds.has(int(id)) || victims&(n.whole|n.odd) != 0 || bits.OnesCount64(uint64(open)) < int(need.GPUs) {
+		return 0
+	}
+	rest := open
+	for k := need.GPUs; k > 0; k-- {
+		rest &= rest - 1
+	}
+	set, free := open&^rest, n.gpus
+	r.touch(id)
+	r.bookWhole(n, set, 1)
+	r.usedGPUMilli += int64(need.GPUs) * Whole
+	r.usedGPU[n.kind] += int64(need.GPUs) * Whole
+	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(n.gpus))
+	r.markShares(id)
+	return set
 }
 
 // Take books the replicas of a placement. It does not look whether they fit.
@@ -845,15 +900,30 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	}
 }
 
-// bookWhole books devices of which all is free, or gives back such of which all is booked, once; it reports false, and nothing happens, where
-// they are otherwise.
+// bookWhole books devices that are free, or full by what a Claim is to stop, or gives back such that are booked once or twice, all of them as a whole; it
+// reports false, and nothing happens, where they are otherwise.
 func (r *Room) bookWhole(n *nodeRoom, set Devices, sign int64) bool {
-	if sign > 0 && set&^n.whole != 0 || sign < 0 && set&(n.whole|n.odd) != 0 {
-		return false
+	if sign > 0 {
+		if set&n.odd != 0 {
+			return false
+		}
+		free := set & n.whole
+		n.whole ^= free
+		n.twice |= set ^ free
+		n.odd |= set ^ free
+		n.gpus -= int32(bits.OnesCount64(uint64(free)))
+	} else {
+		twice := set & n.twice
+		once := set ^ twice
+		if once&(n.whole|n.odd) != 0 {
+			return false
+		}
+		n.twice ^= twice
+		n.odd ^= twice
+		n.whole |= once
+		n.gpus += int32(bits.OnesCount64(uint64(once)))
 	}
-	n.whole ^= set
 	n.unsettled = true
-	n.gpus -= int32(sign) * int32(bits.OnesCount64(uint64(set)))
 	return true
 }
 
@@ -870,11 +940,16 @@ func (r *Room) bookDevices(n *nodeRoom, set Devices, share int32, vram int64) {
 			r.vram[at] += vram
 		}
 		bit := Devices(1) << i
-		whole, n.odd = whole&^bit, n.odd&^bit
-		if to == 0 {
+		whole, n.odd, n.twice = whole&^bit, n.odd&^bit, n.twice&^bit
+		switch to {
+		case 0:
 			whole |= bit
-		} else if to != Whole {
+		case Whole:
+		default:
 			n.odd |= bit
+			if to == 2*Whole {
+				n.twice |= bit
+			}
 		}
 	}
 	n.gpus += int32(bits.OnesCount64(uint64(whole)) - bits.OnesCount64(uint64(n.whole)))

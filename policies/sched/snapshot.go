@@ -73,7 +73,7 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 		r := &k.runs[i]
 		e.uint(uint64(r.task))
 		e.since(k.now, r.start)
-		e.uint(uint64(r.est))
+		e.uint(uint64(k.attempt(r)))
 		e.uint(uint64(r.kept))
 		e.id(int32(r.claimant))
 		e.uint(uint64(len(r.on)))
@@ -345,7 +345,7 @@ func (e *encoder) row(k *Kernel, t TaskID) {
 	e.uint(uint64(rw.cause) | uint64(rw.flags&^flagHeld)<<4 | mask<<8)
 	e.uint(uint64(rw.fails))
 	e.uint(uint64(rw.attempt))
-	e.uint(uint64(rw.waitsFor))
+	e.uint(uint64(k.WaitsFor(t)))
 	e.id(int32(k.nodeOf(rw)))
 	e.since(k.now, rw.since)
 	for _, at := range times {
@@ -697,7 +697,7 @@ func (d *decoder) snapshot(k *Kernel) {
 
 func (d *decoder) row(k *Kernel, t TaskID) {
 	rw := &k.rows[t]
-	*rw = row{at: int32(NoNode), ready: Never, first: Never, mark: Never}
+	*rw = row{class: k.tb.Tasks[t].Class, at: int32(NoNode), ready: Never, first: Never, mark: Never}
 	rw.phase = Phase(d.upTo(int(Rejected), "phase"))
 	if rw.phase == Unknown {
 		return
@@ -709,7 +709,7 @@ func (d *decoder) row(k *Kernel, t TaskID) {
 	}
 	rw.fails = uint8(d.upTo(255, "failures"))
 	rw.attempt = int32(d.upTo(math.MaxInt32/2, "attempts"))
-	rw.waitsFor = int32(d.upTo(math.MaxInt32/2, "predecessors"))
+	k.setWaits(t, int32(d.upTo(math.MaxInt32/2, "predecessors")))
 	rw.at = d.id(k.room.Len(), "node")
 	rw.since = d.since(k.now)
 	for i, at := range []*Time{&rw.ready, &rw.first, &rw.mark} {
@@ -810,18 +810,22 @@ func (k *Kernel) sound() error {
 		} else if k.over++; rw.attempt > 0 {
 			k.lastEnd = max(k.lastEnd, rw.mark)
 		}
+		if rw.phase.Over() && rw.phase != Done {
+			k.undone++
+		}
 		if rw.phase == Backoff && !backoff[TaskID(t)] {
 			return fmt.Errorf("task %d waits for a backoff without end", t)
 		}
-		all, open := int32(0), int32(0)
+		all, open := 0, 0
 		for p := range k.Preds(TaskID(t)) {
 			all++
 			if k.Phase(p) != Done {
 				open++
 			}
 		}
-		if rw.waitsFor > all || !rw.phase.Over() && rw.waitsFor != open || rw.phase == Blocked && open == 0 || rw.phase != Blocked && rw.phase != Held && !rw.phase.Over() && open > 0 {
-			return fmt.Errorf("task %d is %v and waits for %d predecessors of %d", t, rw.phase, rw.waitsFor, all)
+		waits := k.WaitsFor(TaskID(t))
+		if waits > all || !rw.phase.Over() && waits != open || rw.phase == Blocked && open == 0 || rw.phase != Blocked && rw.phase != Held && !rw.phase.Over() && open > 0 {
+			return fmt.Errorf("task %d is %v and waits for %d predecessors of %d", t, rw.phase, waits, all)
 		}
 	}
 	if !k.acyclic() {
@@ -882,7 +886,7 @@ func (k *Kernel) bookRuns() error {
 		}
 	}
 	for _, v := range victims {
-		k.bookAll(k.runs[v].task, k.room.Give)
+		k.bookAll(k.runs[v].task, -1)
 	}
 	for _, c := range claims {
 		if k.runs[c].wait == 0 {
@@ -893,7 +897,7 @@ func (k *Kernel) bookRuns() error {
 		}
 	}
 	for _, v := range victims {
-		k.bookAll(k.runs[v].task, k.room.Take)
+		k.bookAll(k.runs[v].task, 1)
 	}
 	for _, n := range down {
 		k.room.setUp(n, false)

@@ -14,13 +14,16 @@ type State struct {
 	room *Room
 	now  Time
 
-	rows  []row           // per known task
-	runs  []run           // slots of tasks that hold or claim room
-	free  []int32         // unused slots
-	ring  []link          // of the slots, in the order of start; that of slot 0 is the anchor
-	kept  []time.Duration // work kept from earlier attempts, per task; nil until something is kept
-	held  []time.Duration // time that ended attempts held room, per task; see row
-	extra edges           // dependencies added after their tasks arrived
+	rows []row // per known task
+	// pending is the number of predecessors that are not done, per known task, but negative where the task is over; nil until a task has a
+	// predecessor, and 0 for those that it does not reach. See edges.go.
+	pending []int32
+	runs    []run           // slots of tasks that hold or claim room
+	free    []int32         // unused slots
+	ring    []link          // of the slots, in the order of start; that of slot 0 is the anchor
+	kept    []time.Duration // work kept from earlier attempts, per task; nil until something is kept
+	held    []time.Duration // time that ended attempts held room, per task; see row
+	extra   edges           // dependencies added after their tasks arrived
 
 	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
 
@@ -39,21 +42,21 @@ type State struct {
 }
 
 // row is a task's state. There is one for each task of the trace, so it is small (48 bytes): at and mark mean one thing or another by phase,
-// and what few tasks have stands elsewhere. Invariants: waitsFor counts predecessors that are not Done; since is when the present segment of
+// and what few tasks have stands elsewhere. Invariants: since is when the present segment of
 // waiting began (while it runs: when it started); State.held has an entry of the task exactly with flagHeld. Most tasks have one attempt,
 // which ends them: those held room from first to mark.
 type row struct {
-	phase    Phase
-	cause    Cause
-	flags    uint8
-	fails    uint8
-	attempt  int32
-	at       int32 // in Claiming, Running and Stopping its slot; else the first node of the last attempt
-	waitsFor int32
-	since    Time
-	ready    Time // first ready; Never before
-	first    Time // first start; Never before
-	mark     Time // over: when it ended; ready: since when, this time
+	phase   Phase
+	cause   Cause
+	flags   uint8
+	fails   uint8
+	attempt int32
+	class   ClassID // the task's, which lies elsewhere in memory
+	at      int32   // in Claiming, Running and Stopping its slot; else the first node of the last attempt
+	since   Time
+	ready   Time // first ready; Never before
+	first   Time // first start; Never before
+	mark    Time // over: when it ended; ready: since when, this time
 }
 
 const (
@@ -74,7 +77,7 @@ type run struct {
 	claimant TaskID // the task whose Claim waits for this one to stop; Nobody
 	demand   DemandID
 	start    Time
-	est      time.Duration // estimated time of this attempt on its slowest node
+	est      time.Duration // estimated time of this attempt on its slowest node, once somebody has asked for it; see State.attempt
 	kept     time.Duration // work kept from earlier attempts when it started
 	on       []Placement   // reused with the slot; it begins as one
 	one      [1]Placement  // most tasks have one, and find it beside what else is known of them
@@ -116,10 +119,17 @@ func (s *State) Room() *Room { return s.room }
 func (s *State) Task(t TaskID) *Task { return &s.tb.Tasks[t] }
 
 // Class returns the class of t.
-func (s *State) Class(t TaskID) *Class { return &s.tb.Classes[s.tb.Tasks[t].Class] }
+func (s *State) Class(t TaskID) *Class { return &s.tb.Classes[s.classOf(t)] }
+
+func (s *State) classOf(t TaskID) ClassID {
+	if uint32(t) < uint32(len(s.rows)) {
+		return s.rows[t].class
+	}
+	return s.tb.Tasks[t].Class
+}
 
 // DemandID returns the demand of t.
-func (s *State) DemandID(t TaskID) DemandID { return s.tb.Classes[s.tb.Tasks[t].Class].Demand }
+func (s *State) DemandID(t TaskID) DemandID { return s.tb.Classes[s.classOf(t)].Demand }
 
 // Demand returns what t asks for.
 func (s *State) Demand(t TaskID) *Demand { return &s.tb.Demands[s.DemandID(t)] }
@@ -176,6 +186,36 @@ func EstimateOn(tb *Table, t TaskID, n *NodeSpec) time.Duration {
 
 func estimateOn(tb *Table, t TaskID, n *NodeSpec, reference time.Duration) time.Duration {
 	return tb.RunOn(t, reference, tb.EstimateOn[t], n)
+}
+
+// notAsked is run.est of an attempt of which nobody has asked for the estimated time.
+const notAsked time.Duration = -1
+
+// attempt returns the estimated time of an attempt on its slowest node. Many policies do not ask for it.
+func (s *State) attempt(r *run) time.Duration {
+	if r.est == notAsked {
+		r.est = s.Estimate(r.task)
+		if s.room.mixed || s.tb.Uneven() || r.kept != 0 {
+			r.est = s.attemptOf(r, r.est)
+		}
+	}
+	return r.est
+}
+
+func (s *State) attemptOf(r *run, whole time.Duration) time.Duration {
+	var most time.Duration
+	for _, p := range r.on {
+		spec := &s.room.specs[p.Node]
+		est := whole
+		if s.tb.Uneven() || !spec.Reference() {
+			est = estimateOn(s.tb, r.task, spec, whole)
+		}
+		if r.kept > 0 && whole > 0 {
+			est = MulDiv(est, int64(max(whole-r.kept, 0)), int64(whole), true)
+		}
+		most = max(most, est)
+	}
+	return most
 }
 
 // CostFor returns the run time given for the node's name, else for its GPU type.
@@ -255,8 +295,8 @@ func (s *State) Remaining(t TaskID) time.Duration {
 		// By the work kept when the attempt started: what it has saved itself since is part of its running time.
 		r := &s.runs[rw.at]
 		left -= r.kept
-		if r.est > 0 {
-			left -= MulDiv(min(s.now.Sub(r.start), r.est), int64(max(left, 0)), int64(r.est), false)
+		if est := s.attempt(r); est > 0 {
+			left -= MulDiv(min(s.now.Sub(r.start), est), int64(max(left, 0)), int64(est), false)
 		}
 		return max(left, 0)
 	}
@@ -272,7 +312,7 @@ func (s *State) LeftAtStart(t TaskID) time.Duration {
 // starts at this very moment and is estimated to take no time is not past it.
 func (s *State) ExpectedEnd(t TaskID) Time {
 	r := &s.runs[s.rows[t].at]
-	end := r.start.Add(r.est)
+	end := r.start.Add(s.attempt(r))
 	if s.staging != nil {
 		end = end.Add(s.staging[s.rows[t].at])
 	}
@@ -285,7 +325,7 @@ func (s *State) ExpectedEnd(t TaskID) Time {
 // EstimatedEnd returns start plus staging plus estimate of a running task, which may be past.
 func (s *State) EstimatedEnd(t TaskID) Time {
 	r := &s.runs[s.rows[t].at]
-	return s.WorkBegins(t).Add(r.est)
+	return s.WorkBegins(t).Add(s.attempt(r))
 }
 
 // StartedAt returns when the present attempt of a running task started.
@@ -449,14 +489,6 @@ func (s *State) Linked() bool { return s.tb.SuccOff != nil || s.extra.succ != ni
 
 // LastNode returns the first node of t's last attempt; NoNode if it has had none. t must have arrived.
 func (s *State) LastNode(t TaskID) NodeID { return s.nodeOf(&s.rows[t]) }
-
-// WaitsFor returns the number of predecessors of t that are not done; 0 while t has not arrived.
-func (s *State) WaitsFor(t TaskID) int {
-	if uint32(t) >= uint32(len(s.rows)) {
-		return 0
-	}
-	return int(s.rows[t].waitsFor)
-}
 
 // ProfileOf returns the last profile of a node, and false if there was none.
 func (s *State) ProfileOf(n NodeID) (Profile, bool) {

@@ -98,6 +98,18 @@ func (tb *Table) Preds(t TaskID) []TaskID {
 	return tb.Pred[tb.PredOff[t]:tb.PredOff[t+1]]
 }
 
+// forward reports whether no task of from..to-1 has a predecessor among them with a larger number, or itself: then there is no cycle among them. It
+// looks at the last predecessor of each.
+func (tb *Table) forward(from, to int) bool {
+	off := tb.PredOff[from : to+1]
+	for i := 1; i < len(off); i++ {
+		if last := off[i] - 1; last >= off[i-1] && int(tb.Pred[last]) >= from+i-1 {
+			return false
+		}
+	}
+	return true
+}
+
 // Sends returns the bytes that p sends to its successor t, as given with its job; an edge that was added later carries nothing.
 func (tb *Table) Sends(p, t TaskID) int64 {
 	if tb.EdgeBytes == nil {

@@ -234,11 +234,16 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 		for t := range tb.Tasks {
 			b.Path = max(b.Path, add(tb.Tasks[t].Submit.Sub(first), fast[t]))
 		}
-	} else {
+	} else if !Forward(tb, false, func(t sched.TaskID, before time.Duration) time.Duration {
+		end := add(max(before, tb.Tasks[t].Submit.Sub(first)), fast[t])
+		b.Path = max(b.Path, end)
+		return end
+	}) {
 		order, err := Order(tb)
 		if err != nil {
 			return b, err
 		}
+		b.Path = 0
 		start := make([]time.Duration, len(tb.Tasks))
 		for _, t := range order {
 			end := add(max(start[t], tb.Tasks[t].Submit.Sub(first)), fast[t])
@@ -345,7 +350,9 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 			for t := from; t < end; t++ {
 				all.addProduct(uint64(need1[tb.Tasks[t].Class]), uint64(max(fast[t], 0)))
 			}
-			if about := float64(tb.Tasks[end-1].Submit.Sub(first)) + all.float()*perUnit; about <= float64(best)*(1-1e-9) {
+			// Nor is there anything to be said before the first of those that are released together.
+			release := tb.Tasks[end-1].Submit
+			if about := float64(release.Sub(first)) + all.float()*perUnit; about <= float64(best)*(1-1e-9) || from > 0 && tb.Tasks[from-1].Submit == release {
 				done = all
 				continue
 			}

@@ -54,3 +54,52 @@ func TestTheBoundByWorkIsTheLargestOverAllReleases(t *testing.T) {
 		}
 	})
 }
+
+// A ring of any size gives each task the largest value of its predecessors, or says that an edge reaches too far back for it.
+func TestARingGivesTheLargestValueOfThePredecessorsOrSaysThatItIsTooSmall(t *testing.T) {
+	fits, small := 0, 0
+	rapid.Check(t, func(rt *rapid.T) {
+		n := rapid.IntRange(1, 60).Draw(rt, "tasks")
+		tb := &sched.Table{Tasks: make([]sched.Task, n), PredOff: []int32{0}, Jobs: 2}
+		far := rapid.SampledFrom([]int{1, 5, 60}).Draw(rt, "edges reach back")
+		size := 1 << rapid.IntRange(0, 6).Draw(rt, "size")
+		sameJob, fit := rapid.Bool().Draw(rt, "same job"), true
+		for i := range n {
+			tb.Tasks[i].Job = sched.JobID(rapid.IntRange(0, 1).Draw(rt, "job"))
+			for p := max(0, i-far); p < i; p++ {
+				if rapid.IntRange(0, 3).Draw(rt, "edge") == 0 {
+					tb.Pred, fit = append(tb.Pred, sched.TaskID(p)), fit && i-p < size
+				}
+			}
+			if rapid.IntRange(0, 999).Draw(rt, "back") == 0 {
+				tb.Pred, fit = append(tb.Pred, sched.TaskID(rapid.IntRange(i, n-1).Draw(rt, "to"))), false
+			}
+			tb.PredOff = append(tb.PredOff, int32(len(tb.Pred)))
+		}
+		var want []time.Duration
+		got := forward(tb, sameJob, make([]time.Duration, size), func(t sched.TaskID, before time.Duration) time.Duration {
+			largest := time.Duration(0)
+			for _, p := range tb.Preds(t) {
+				if !sameJob || tb.Tasks[p].Job == tb.Tasks[t].Job {
+					largest = max(largest, want[p])
+				}
+			}
+			if before != largest {
+				rt.Fatalf("task %d gets %d, want %d", t, before, largest)
+			}
+			want = append(want, largest+time.Duration(rapid.IntRange(0, 9).Draw(rt, "more")))
+			return want[t]
+		})
+		if got != fit {
+			rt.Fatalf("a ring of %d fits: %v, want %v", size, got, fit)
+		}
+		if fit {
+			fits++
+		} else {
+			small++
+		}
+	})
+	if fits == 0 || small == 0 {
+		t.Errorf("%d rings that fit and %d that do not", fits, small)
+	}
+}

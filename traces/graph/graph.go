@@ -7,6 +7,7 @@ package graph
 import (
 	"fmt"
 	"math"
+	"math/bits"
 	"strings"
 	"time"
 
@@ -115,6 +116,67 @@ func cycleAmong(tb *sched.Table, left []int32) []sched.TaskID {
 		}
 	}
 	return append(cycle[low:len(cycle):len(cycle)], cycle[:low]...)
+}
+
+// ringSize is how far back edges reach in most tables whose numbers are topological, at most.
+const ringSize = 1 << 16
+
+// Forward goes through the tasks of a table with edges in the order of their numbers and works out a value of each, which may not be negative: value
+// gets the largest of its predecessors' (of those in the same job, where that is asked for), or 0. It reports false, and may have called value for
+// some, where numbers are not topological. It keeps the values of the last tasks only, as far back as edges reach, so that they stay in the
+// processor's cache where there are many tasks, as those of all would not.
+func Forward(tb *sched.Table, sameJob bool, value func(t sched.TaskID, before time.Duration) time.Duration) bool {
+	n := len(tb.Tasks)
+	sameJob = sameJob && tb.Jobs > 1
+	return n > ringSize && forward(tb, sameJob, make([]time.Duration, ringSize), value) ||
+		forward(tb, sameJob, make([]time.Duration, 1<<bits.Len(uint(n))), value)
+}
+
+// forward is Forward with a ring, of a length that is a power of two. It reports false also where an edge reaches farther back.
+func forward(tb *sched.Table, sameJob bool, ring []time.Duration, value func(t sched.TaskID, before time.Duration) time.Duration) bool {
+	mask := uint32(len(ring) - 1)
+	i := tb.PredOff[0]
+	for t, end := range tb.PredOff[1:] {
+		preds := tb.Pred[i:end]
+		i = end
+		var before time.Duration
+		if sameJob {
+			before = largestInJob(ring, tb.Tasks, preds, uint32(t))
+		} else {
+			before = largest(ring, preds, uint32(t))
+		}
+		if before < 0 {
+			return false
+		}
+		ring[uint32(t)&mask] = value(sched.TaskID(t), before)
+	}
+	return true
+}
+
+// largest returns the largest value of the predecessors of t, 0 where it has none; -1 where one of them is not in the ring.
+func largest(ring []time.Duration, preds []sched.TaskID, t uint32) time.Duration {
+	most, mask := time.Duration(0), uint32(len(ring)-1)
+	for _, p := range preds {
+		if t-uint32(p)-1 >= mask { // the difference of an edge that goes back, or stays, is huge
+			return -1
+		}
+		most = max(most, ring[uint32(p)&mask])
+	}
+	return most
+}
+
+// largestInJob is largest of the predecessors in the job of t.
+func largestInJob(ring []time.Duration, tasks []sched.Task, preds []sched.TaskID, t uint32) time.Duration {
+	most, mask := time.Duration(0), uint32(len(ring)-1)
+	for _, p := range preds {
+		if t-uint32(p)-1 >= mask {
+			return -1
+		}
+		if d := ring[uint32(p)&mask]; d > most && tasks[p].Job == tasks[t].Job {
+			most = d
+		}
+	}
+	return most
 }
 
 // UpwardRanks returns for each task the length of the longest path from it, itself included, to an exit task:

@@ -346,6 +346,55 @@ func TestRanksAreLongestPaths(t *testing.T) {
 	})
 }
 
+// The bound by paths against the definition, by enumerating all paths, with tasks numbered topologically or not, and edges that reach far back
+// or not.
+func TestTheBoundByPathIsTheLatestEndOfAnyPath(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(1, 30).Draw(t, "n")
+		number := seq(n)
+		if rapid.Bool().Draw(t, "shuffled") {
+			number = rapid.Permutation(number).Draw(t, "numbers")
+		}
+		near := rapid.SampledFrom([]int{1, 3, n}).Draw(t, "edges reach back")
+		var edges [][2]int
+		for _, e := range drawEdges(t, n) {
+			if e[0] < e[1] && e[1]-e[0] <= near {
+				edges = append(edges, [2]int{number[e[0]], number[e[1]]})
+			}
+		}
+		tb := table(n, edges)
+		submit := sched.Time(-7)
+		for i := range n {
+			submit += sched.Time(rapid.IntRange(0, 9).Draw(t, "between submits"))
+			tb.Tasks[i].Submit = submit
+			tb.Estimates[i] = time.Duration(rapid.IntRange(0, 20).Draw(t, "run"))
+		}
+		var end func(sched.TaskID) sched.Time
+		end = func(i sched.TaskID) sched.Time {
+			start := tb.Tasks[i].Submit
+			for _, p := range tb.Preds(i) {
+				start = max(start, end(p))
+			}
+			return start.Add(tb.Estimates[i])
+		}
+		last := sched.Time(math.MinInt64)
+		forward := true
+		for i := range n {
+			last = max(last, end(sched.TaskID(i)))
+			for _, p := range tb.Preds(sched.TaskID(i)) {
+				forward = forward && int(p) < i
+			}
+		}
+		b, err := graph.LowerBound(tb, tb.Estimates, nil, []sched.NodeSpec{node("n", 1)})
+		if want := last.Sub(tb.Tasks[0].Submit); err != nil || b.Path != want {
+			t.Fatalf("bound by path %v, %v, by enumeration %v", b.Path, err, want)
+		}
+		if got := graph.Forward(tb, false, func(sched.TaskID, time.Duration) time.Duration { return 0 }); got != forward {
+			t.Fatalf("numbers are topological: %v, want %v", got, forward)
+		}
+	})
+}
+
 func seq(n int) []int {
 	s := make([]int, n)
 	for i := range s {

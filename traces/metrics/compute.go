@@ -7,6 +7,7 @@ import (
 
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces"
+	"github.com/schedlab/schedlab/traces/graph"
 )
 
 // Bound is the shortest run time, in the slowdown's denominator, that counts: shorter jobs would dominate the mean (Feitelson and
@@ -389,25 +390,17 @@ func longestPaths(wl *traces.Workload) []time.Duration {
 		}
 		return run
 	}
-	path := make([]time.Duration, len(wl.Tasks)) // of the longest path that ends with the task, the task included
-	take := func(t sched.TaskID) {
-		var before time.Duration
-		for _, p := range wl.Preds(t) {
-			if wl.Tasks[p].Job == wl.Tasks[t].Job {
-				before = max(before, path[p])
-			}
-		}
-		path[t] = before + wl.Run[t]
-		j := wl.Tasks[t].Job
-		run[j] = max(run[j], path[t])
+	take := func(t sched.TaskID, before time.Duration) time.Duration {
+		d, job := before+wl.Run[t], wl.Tasks[t].Job
+		run[job] = max(run[job], d)
+		return d
 	}
-	if numberedForward(wl.Table) {
-		for i := range wl.Tasks {
-			take(sched.TaskID(i))
-		}
+	if graph.Forward(wl.Table, true, take) {
 		return run
 	}
+	clear(run)
 	// A predecessor may have been submitted later and then has the larger number: count predecessors off instead.
+	path := make([]time.Duration, len(wl.Tasks)) // of the longest path that ends with the task, the task included
 	left := make([]int32, len(wl.Tasks))
 	next := make([]sched.TaskID, 0, len(wl.Tasks))
 	for i := range wl.Tasks {
@@ -417,24 +410,19 @@ func longestPaths(wl *traces.Workload) []time.Duration {
 		}
 	}
 	for k := 0; k < len(next); k++ {
-		take(next[k])
-		for _, s := range wl.Succs(next[k]) {
+		t := next[k]
+		var before time.Duration
+		for _, p := range wl.Preds(t) {
+			if wl.Tasks[p].Job == wl.Tasks[t].Job {
+				before = max(before, path[p])
+			}
+		}
+		path[t] = take(t, before)
+		for _, s := range wl.Succs(t) {
 			if left[s]--; left[s] == 0 {
 				next = append(next, s)
 			}
 		}
 	}
 	return run
-}
-
-// numberedForward reports whether every predecessor has a smaller number than its successor.
-func numberedForward(tb *sched.Table) bool {
-	for i := range tb.Tasks {
-		for _, p := range tb.Preds(sched.TaskID(i)) {
-			if int(p) >= i {
-				return false
-			}
-		}
-	}
-	return true
 }

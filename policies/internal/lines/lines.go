@@ -18,6 +18,7 @@ type Lines struct {
 	indexed bool
 	pos     []int32          // by TaskID, when indexed: where in its heap it stands; -1 = in none
 	heaps   []heap.Heap      // by DemandID
+	piles   []heap.Pile      // by DemandID: what stands behind the heap, unless indexed; a heap is empty only where its pile is
 	shut    []bool           // by DemandID
 	by      []heap.Item      // by DemandID: the task that found no room when the line was shut
 	open    []sched.DemandID // lines that are neither shut nor empty, in no special order
@@ -39,7 +40,7 @@ func (l *Lines) Len() int { return l.n }
 
 func (l *Lines) grow(d sched.DemandID) {
 	for len(l.heaps) <= int(d) {
-		l.heaps = append(l.heaps, nil)
+		l.heaps, l.piles = append(l.heaps, nil), append(l.piles, heap.Pile{})
 		l.shut = append(l.shut, false)
 		l.by = append(l.by, heap.Item{})
 		l.at = append(l.at, -1)
@@ -178,7 +179,11 @@ func (l *Lines) Head(d sched.DemandID) (heap.Item, bool) {
 // Pop removes the first task of a line.
 func (l *Lines) Pop(d sched.DemandID) heap.Item {
 	it := l.heaps[d][0]
-	l.removeAt(d, 0)
+	if l.indexed {
+		l.removeAt(d, 0)
+	} else {
+		l.piles[d].Pop(&l.heaps[d])
+	}
 	l.n--
 	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
 		l.closeAt(l.at[d])
@@ -188,11 +193,17 @@ func (l *Lines) Pop(d sched.DemandID) heap.Item {
 
 // Remove takes a task out of its line; linear time in the line unless Index was called. It reports whether it was there.
 func (l *Lines) Remove(d sched.DemandID, t sched.TaskID) bool {
-	i := l.find(d, t)
-	if i < 0 {
-		return false
+	if !l.indexed {
+		if int(d) >= len(l.heaps) || !l.piles[d].Remove(&l.heaps[d], t) {
+			return false
+		}
+	} else {
+		i := l.find(d, t)
+		if i < 0 {
+			return false
+		}
+		l.removeAt(d, i)
 	}
-	l.removeAt(d, i)
 	l.n--
 	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
 		l.closeAt(l.at[d])
@@ -200,42 +211,29 @@ func (l *Lines) Remove(d sched.DemandID, t sched.TaskID) bool {
 	return true
 }
 
-// Has reports whether a task stands in the line of its demand; constant time after Index.
+// Has reports whether a task stands in the line of its demand, of lines with an index.
 func (l *Lines) Has(d sched.DemandID, t sched.TaskID) bool { return l.find(d, t) >= 0 }
 
+// find returns where in its heap a task stands, of lines with an index.
 func (l *Lines) find(d sched.DemandID, t sched.TaskID) int {
-	if int(d) >= len(l.heaps) {
+	if int(d) >= len(l.heaps) || int(t) >= len(l.pos) {
 		return -1
 	}
-	if l.indexed {
-		if int(t) >= len(l.pos) {
-			return -1
-		}
-		return int(l.pos[t])
-	}
-	return slices.IndexFunc(l.heaps[d], func(it heap.Item) bool { return it.Task == t })
+	return int(l.pos[t])
 }
 
 func (l *Lines) push(d sched.DemandID, it heap.Item) {
 	if !l.indexed {
-		l.heaps[d].Push(it)
+		l.piles[d].Push(&l.heaps[d], it)
 		return
 	}
 	l.heaps[d] = append(l.heaps[d], it)
 	l.up(l.heaps[d], len(l.heaps[d])-1, it)
 }
 
-// removeAt takes the item at a place of a heap out.
+// removeAt takes the item at a place of a heap out, of lines with an index.
 func (l *Lines) removeAt(d sched.DemandID, i int) {
 	h := l.heaps[d]
-	if !l.indexed {
-		if i == 0 {
-			l.heaps[d].Pop()
-		} else {
-			l.heaps[d].Remove(h[i].Task)
-		}
-		return
-	}
 	l.pos[h[i].Task] = -1
 	last := h[len(h)-1]
 	h = h[:len(h)-1]
@@ -283,8 +281,8 @@ func (l *Lines) down(h heap.Heap, i int, it heap.Item) {
 
 // Rekey gives every task of every line a new key; linear time.
 func (l *Lines) Rekey(key func(sched.TaskID) int64) {
-	for _, h := range l.heaps {
-		l.rekey(h, key)
+	for d := range l.heaps {
+		l.rekey(sched.DemandID(d), key)
 	}
 }
 
@@ -292,12 +290,14 @@ func (l *Lines) Rekey(key func(sched.TaskID) int64) {
 func (l *Lines) RekeyOpen(want func(sched.DemandID) bool, key func(sched.TaskID) int64) {
 	for _, d := range l.open {
 		if want(d) {
-			l.rekey(l.heaps[d], key)
+			l.rekey(d, key)
 		}
 	}
 }
 
-func (l *Lines) rekey(h heap.Heap, key func(sched.TaskID) int64) {
+func (l *Lines) rekey(d sched.DemandID, key func(sched.TaskID) int64) {
+	l.piles[d].Drain(&l.heaps[d])
+	h := l.heaps[d]
 	for i := range h {
 		h[i].Key = key(h[i].Task)
 	}

@@ -1,0 +1,69 @@
+package heap
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+func TestAPileGivesTheSmallestWhateverTheOrderOfPushes(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
+		var p Pile
+		var h Heap
+		var plain Heap
+		next := sched.TaskID(0)
+		check := func() {
+			if len(h)+p.Len() != len(plain) || len(plain) > 0 && (len(h) == 0 || h[0] != plain[0]) {
+				rt.Fatalf("%d in front and %d in the pile, wanted %d", len(h), p.Len(), len(plain))
+			}
+		}
+		for range rapid.IntRange(1, 12).Draw(rt, "rounds") {
+			// Many at a time: it takes thousands to make a pile.
+			n := rapid.SampledFrom([]int{1, 100, 1000, 5000, 20000}).Draw(rt, "times")
+			spread := rapid.SampledFrom([]int64{3, 1000, 1 << 40}).Draw(rt, "spread of keys")
+			drift := rapid.SampledFrom([]int64{-3, 0, 3}).Draw(rt, "drift of keys")
+			pops := rapid.SampledFrom([]int{0, 40, 60, 100}).Draw(rt, "pops in a hundred")
+			for range n {
+				if rng.IntN(100) < pops && len(plain) > 0 {
+					if got, want := p.Pop(&h), plain.Pop(); got != want {
+						rt.Fatalf("popped %v, wanted %v", got, want)
+					}
+				} else {
+					it := Item{Key: rng.Int64N(spread) + drift*int64(next), Task: next}
+					next++
+					p.Push(&h, it)
+					plain.Push(it)
+				}
+				check()
+			}
+			for range rapid.IntRange(0, 5).Draw(rt, "removals") {
+				if len(plain) > 0 {
+					t := plain[rng.IntN(len(plain))].Task
+					if !p.Remove(&h, t) || p.Remove(&h, t) || !plain.Remove(t) {
+						rt.Fatal("Remove does not find the task, or twice")
+					}
+					check()
+				}
+			}
+			if rapid.IntRange(0, 9).Draw(rt, "drain") == 0 {
+				p.Drain(&h)
+				h.Init()
+				check()
+			}
+		}
+		if all := slices.Concat(h, p.items); len(all) != len(plain) {
+			rt.Fatal("items are lost")
+		}
+		for len(plain) > 0 {
+			if got, want := p.Pop(&h), plain.Pop(); got != want {
+				rt.Fatalf("popped %v, wanted %v", got, want)
+			}
+			check()
+		}
+	})
+}
