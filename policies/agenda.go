@@ -2,6 +2,7 @@ package policies
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -247,15 +248,18 @@ func (r *nodeRun) before(end sched.Time, t sched.TaskID) bool {
 	return r.end < end || r.end == end && r.task < t
 }
 
-// position returns where in a list a task belongs.
+// position returns where in a list a task belongs. Which half it is in cannot be foreseen, so that nothing is made to depend on it but a sum.
 func position(list []nodeRun, end sched.Time, t sched.TaskID) int {
-	lo, hi := 0, len(list)
-	for lo < hi {
-		if mid := int(uint(lo+hi) >> 1); list[mid].before(end, t) {
-			lo = mid + 1
-		} else {
-			hi = mid
-		}
+	const signs = 1 << 63
+	high, low := uint64(end)^signs, uint64(t)
+	lo, n := 0, len(list)
+	for n > 0 {
+		half := (n + 1) / 2
+		r := &list[lo+half-1]
+		_, less := bits.Sub64(uint64(r.task), low, 0)
+		_, less = bits.Sub64(uint64(r.end)^signs, high, less)
+		lo += half & -int(less)
+		n -= half
 	}
 	return lo
 }
