@@ -216,15 +216,18 @@ func (a *agenda) addOn(s *sched.State, t sched.TaskID, d sched.DemandID, n sched
 func (a *agenda) remove(s *sched.State, n sched.NodeID, t sched.TaskID) (r nodeRun, ok bool) {
 	list := a.runs[n]
 	i := -1
-	if len(list) > few { // it is likely to be where its first start and its estimate say
+	for j := range list[:min(len(list), few)] {
+		if list[j].task == t {
+			i = j
+			break
+		}
+	}
+	if i < 0 && len(list) > few { // it is likely to be where its first start and its estimate say
 		end := s.Outcome(t).Start.Add(s.Estimate(t))
 		if at := position(list, end, t); at < len(list) && list[at].task == t {
 			i = at
-		}
-	}
-	for j := 0; i < 0 && j < len(list); j++ {
-		if list[j].task == t {
-			i = j
+		} else {
+			i = slices.IndexFunc(list, func(r nodeRun) bool { return r.task == t })
 		}
 	}
 	if i < 0 {
@@ -248,12 +251,18 @@ func (r *nodeRun) before(end sched.Time, t sched.TaskID) bool {
 	return r.end < end || r.end == end && r.task < t
 }
 
-// position returns where in a list a task belongs. Which half it is in cannot be foreseen, so that nothing is made to depend on it but a sum.
+// position returns where in a list a task belongs. Most belong among the first, since what ends soon is what comes and goes. Of the others it cannot
+// be foreseen in which half they are, so that nothing is made to depend on it but a sum.
 func position(list []nodeRun, end sched.Time, t sched.TaskID) int {
+	lo := 0
+	for ; lo < len(list) && lo < few/2; lo++ {
+		if r := &list[lo]; r.end >= end && !r.before(end, t) {
+			return lo
+		}
+	}
 	const signs = 1 << 63
 	high, low := uint64(end)^signs, uint64(t)
-	lo, n := 0, len(list)
-	for n > 0 {
+	for n := len(list) - lo; n > 0; {
 		half := (n + 1) / 2
 		r := &list[lo+half-1]
 		_, less := bits.Sub64(uint64(r.task), low, 0)
