@@ -438,6 +438,10 @@ func (k *Kernel) tellPresent() {
 
 // arrive makes the tasks of a JobArrived known.
 func (k *Kernel) arrive(e *Event) {
+	if t := int(e.Task); e.N == 1 && t == len(k.rows) && t < k.vetted.tasks && k.tb.SuccOff == nil && k.tb.Tasks[t].Submit >= k.now {
+		k.arriveAlone(e)
+		return
+	}
 	first, end := int(e.Task), int(e.Task)+int(e.N)
 	if first < 0 || e.N <= 0 || end > len(k.tb.Tasks) {
 		k.refused++
@@ -503,6 +507,18 @@ func (k *Kernel) arrive(e *Event) {
 		}
 		rw.ready = min(rw.ready, k.now)
 		k.makeReady(TaskID(t), rw, Order)
+	}
+}
+
+// arriveAlone is arrive for one task that comes when it was submitted, after all that are known, and waits for no other.
+func (k *Kernel) arriveAlone(e *Event) {
+	t := e.Task
+	k.rows = append(k.rows, row{phase: Blocked, cause: Dependency, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never})
+	k.blocked++
+	k.open++
+	k.pol.Observe(&k.State, *e)
+	if rw := &k.rows[t]; rw.phase == Blocked {
+		k.makeReady(t, rw, Order)
 	}
 }
 
