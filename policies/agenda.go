@@ -188,8 +188,9 @@ func (a *agenda) has(s *sched.State, t sched.TaskID) bool {
 const few = 16
 
 func (a *agenda) insert(n sched.NodeID, r nodeRun) {
-	list := append(a.runs[n], r)
-	a.runs[n] = list
+	to := &a.runs[n]
+	list := append(*to, r)
+	*to = list
 	a.gpus[n] += a.holds[r.kind].size.gpus
 	i := len(list) - 1
 	if i > few {
@@ -214,8 +215,8 @@ func (a *agenda) addOn(s *sched.State, t sched.TaskID, d sched.DemandID, n sched
 
 // remove takes a task off a node. It need not be there.
 func (a *agenda) remove(s *sched.State, n sched.NodeID, t sched.TaskID) (r nodeRun, ok bool) {
-	list := a.runs[n]
-	i := -1
+	from := &a.runs[n]
+	list, i := *from, -1
 	for j := range list[:min(len(list), few)] {
 		if list[j].task == t {
 			i = j
@@ -241,7 +242,7 @@ func (a *agenda) remove(s *sched.State, n sched.NodeID, t sched.TaskID) (r nodeR
 			list[i] = list[i+1]
 		}
 	}
-	a.runs[n] = list[:len(list)-1]
+	*from = list[:len(list)-1]
 	a.gpus[n] -= a.holds[r.kind].size.gpus
 	a.touch(n)
 	return r, true
