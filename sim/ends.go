@@ -38,6 +38,7 @@ type ends struct {
 	far    int        // ends in the wheel
 	n      int        // all ends
 	first  sched.Time // when the next of them is
+	pulled bool       // a new line has been made; whoever cares for the ends in it sets it back
 	moved  int        // ends that went down a level since the last ends were taken, a few forgotten for each of these
 }
 
@@ -220,6 +221,7 @@ func (q *ends) pull() {
 		if n > 1 {
 			q.sortLine()
 		}
+		q.pulled = true
 		return
 	}
 }

@@ -458,6 +458,12 @@ func (r *run) calm() {
 			r.ends.pop()
 		}
 		at := min(r.ends.next(), r.arrival)
+		if r.ends.pulled {
+			r.ends.pulled = false
+			for i := range r.ends.line {
+				r.k.Foresee(r.ends.line[i].task)
+			}
+		}
 		if wake, ok := r.k.NextWake(); ok {
 			at = min(at, wake)
 		}

@@ -31,6 +31,7 @@ type Kernel struct {
 	waits    waits
 	stack    []TaskID    // scratch of drop
 	freed    []TaskID    // successors of the task that ended that wait for nothing more
+	foreseen int64       // of no meaning: that there is a use keeps the reads of Foresee
 	undone   int         // tasks that are over and not done
 	first    []Placement // scratch of startFirst
 	given    int         // nodes that the kernel started with; later ones were added by facts
