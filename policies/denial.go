@@ -178,7 +178,7 @@ func (l *nodeLog) mark() int {
 }
 
 func (l *nodeLog) add(n sched.NodeID) {
-	if at := l.last[n]; at >= l.read && at == l.end()-1 {
+	if l.last[n] >= max(l.read, l.begun) {
 		return // nobody has read it yet
 	}
 	if len(l.nodes) > 4*len(l.last)+1024 { // who has not read for so long starts afresh

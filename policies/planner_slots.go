@@ -50,7 +50,7 @@ func (p *planner) ledger(s *sched.State) {
 				need.GPUs = 0
 				p.shares = append(p.shares, deviceRun{on.Node, on.GPUs, end})
 			} else if room.Shared(on.Node) { // what others hold too stays theirs
-				need.GPUs -= int64(bits.OnesCount64(uint64(on.GPUs & bookedTwice(room, on.Node))))
+				need.GPUs -= int64(bits.OnesCount64(uint64(on.GPUs & room.Overbooked(on.Node))))
 			}
 			// It is free for ever, less what is taken until then.
 			p.lines[on.Node].Give(end, sched.Never, need)

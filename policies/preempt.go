@@ -160,17 +160,6 @@ func take(s *sched.State, room *sched.Room, t sched.TaskID) {
 	}
 }
 
-// bookedTwice returns the GPUs of a node that a claim has booked while others still hold them.
-func bookedTwice(room *sched.Room, n sched.NodeID) sched.Devices {
-	var twice sched.Devices
-	for i, milli := range room.BookedMilli(n) {
-		if milli > sched.Whole {
-			twice |= 1 << i
-		}
-	}
-	return twice
-}
-
 // near finds out whom to stop for a task of one replica under first fit, where nobody shares GPUs, without a copy of the room: such a task
 // fits as soon as the stopped tasks of one node free enough, so a gap per node is all that has to be kept.
 type near struct {
@@ -260,12 +249,7 @@ func (n *near) lowestClosed(s *sched.State, v sched.TaskID) sched.NodeID {
 func freed(s *sched.State, need *sched.Need, p sched.Placement) amount {
 	r := amountOf(need, p.Replicas)
 	if p.GPUs != 0 {
-		booked := s.Room().BookedMilli(p.Node)
-		for set := p.GPUs; set != 0; set &= set - 1 {
-			if booked[bits.TrailingZeros64(uint64(set))] > sched.Whole {
-				r.gpus--
-			}
-		}
+		r.gpus -= int32(bits.OnesCount64(uint64(p.GPUs & s.Room().Overbooked(p.Node))))
 	}
 	return r
 }

@@ -313,7 +313,7 @@ func (q *ranks) endClaim(s *sched.State, t sched.TaskID) {
 
 // rebook takes in that claims, or others by a profile, have booked or given back devices of a node.
 func (q *ranks) rebook(s *sched.State, n sched.NodeID) {
-	twice := bookedTwice(s.Room(), n)
+	twice := s.Room().Overbooked(n)
 	for i := range q.nodes[n] {
 		if r := &q.nodes[n][i]; r.devices != 0 {
 			r.freed.gpus = int32(bits.OnesCount64(uint64(r.devices &^ twice)))

@@ -15,9 +15,8 @@ import (
 // when its data are there, and no sooner than those that started before it. It is only if that makes room for the head of the line: as few as it
 // takes in the order of their start, less those without whom the head fits as well.
 //
-// Tasks run in the order of their start, so those past their slice are a prefix of that order. What they hold is kept by node, and the
-// nodes in an index by what would be free if they all stopped. So it takes no search to see that no node could make room for the head, and
-// else few nodes are looked at.
+// Tasks run in the order of their start, so those past their slice are a prefix of that order. They are kept by node, and for each demand of one replica a
+// tree over the nodes knows with which of them there is room first; gangs are only searched for where what all that may be stopped hold is enough.
 type RoundRobin struct {
 	Quantum time.Duration // must be positive
 	Place   Place         // nil: first fit
@@ -26,6 +25,8 @@ type RoundRobin struct {
 	aside   []sched.TaskID // a quota refused them in this decision
 	running stints
 	stop    stopping
+	full    []int        // by demand: the last decision that found no room for it. What is started and claimed since leaves no more
+	round   int          // decisions
 	stuck   sched.TaskID // the head that found no room, by these changes of room and this end of the prefix
 	changes int
 	open    int32
@@ -46,10 +47,10 @@ func (p *RoundRobin) Observe(s *sched.State, e sched.Event) {
 	case sched.Started:
 		p.running.start(s, e.Task)
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
-		p.running.end(s, e.Task)
+		p.running.end(e.Task)
 	case sched.NodeUp, sched.NodeDown:
 		p.running.grow(s)
-		p.running.touch(s, e.Node)
+		p.running.touch(e.Node)
 	case sched.NodeProfile:
 		p.running.grow(s)
 		p.running.rebook(s, e.Node)
@@ -61,6 +62,7 @@ func (p *RoundRobin) Observe(s *sched.State, e sched.Event) {
 
 // Decide starts tasks in the order of the line as long as there is room, or can be made.
 func (p *RoundRobin) Decide(r *sched.Round) {
+	p.round++
 	for len(p.line.tasks) > p.line.head {
 		t := p.line.tasks[p.line.head]
 		if !p.try(r, t) {
@@ -85,10 +87,17 @@ func (p *RoundRobin) Decide(r *sched.Round) {
 // the kernel refused the start.
 func (p *RoundRobin) try(r *sched.Round, t sched.TaskID) bool {
 	again := t == p.stuck && p.changes == p.running.changes
+	d := r.DemandID(t)
+	for len(p.full) <= int(d) {
+		p.full = append(p.full, 0)
+	}
 	if p.Place == nil {
-		if !again && r.StartFirst(t) {
-			p.started(r, t)
-			return true
+		if !again && p.full[d] != p.round {
+			if r.StartFirst(t) {
+				p.started(r, t)
+				return true
+			}
+			p.full[d] = p.round
 		}
 	} else {
 		on, ok := p.Place(r.State, r.Room(), t, p.stop.buf[:0])
@@ -107,10 +116,9 @@ func (p *RoundRobin) try(r *sched.Round, t sched.TaskID) bool {
 	switch {
 	case p.plain:
 		done = p.byPlan(r, t)
-	case !p.running.couldHold(r.State, r.DemandID(t)):
 	case p.Place == nil && p.stop.near.serves(r.State, t):
 		done = p.byNode(r, t)
-	default:
+	case p.running.couldHold(r.State, d):
 		done = p.byPlan(r, t)
 	}
 	if done && r.Phase(t) == sched.Claiming {
@@ -279,6 +287,11 @@ type stints struct {
 	seq     int64
 	nodes   []stintsOn
 	claims  []claimed
+	log     nodeLog    // nodes that have changed
+	trees   []*endings // by demand; nil = never asked for
+	leaves  int        // of all trees
+	wants   []amount   // by demand, as of ranks
+	seen    int        // entries of the log that byGPU and byCPU have taken in
 	byGPU   nodeLevels // nodes by what is free or held by tasks that may be stopped
 	byCPU   nodeLevels
 	changes int // of room and of what may be stopped
@@ -292,6 +305,7 @@ type stint struct {
 	next, prev     int32 // in the order of start
 	later, earlier int32 // on the node, in the same order; 0 = none
 	passed         bool  // may be stopped, or is stopping
+	whole          bool  // no other stint holds its devices
 	start          sched.Time
 	seq            int64 // rises in the order of start, the same for a whole gang
 	devices        sched.Devices
@@ -301,11 +315,13 @@ type stint struct {
 // stintsOn is what runs on a node, and what those hold that may be stopped.
 type stintsOn struct {
 	first, last int32
-	gpuLevel    int32 // in the index; -1 = down
+	passed      int32         // those that may be stopped, or are stopping
+	freed       amount        // by these
+	twice       sched.Devices // booked more than once, when freed was worked out
+	gpuLevel    int32         // in the index; -1 = down
 	cpuLevel    int32
 	search      int64 // gap is of this search
 	gap         gap
-	freed       amount // by all that may be stopped
 }
 
 // claimed is a task that waits for victims to stop.
@@ -325,7 +341,11 @@ func (q *stints) grow(s *sched.State) {
 		q.nodes = append(q.nodes, stintsOn{gpuLevel: -1, cpuLevel: -1})
 		q.byGPU.grow(n + 1)
 		q.byCPU.grow(n + 1)
-		q.touch(s, sched.NodeID(n))
+		q.log.grow()
+		q.touch(sched.NodeID(n))
+	}
+	for all := s.Table().Demands; len(q.wants) < len(all); {
+		q.wants = append(q.wants, wanted(&all[len(q.wants)]))
 	}
 }
 
@@ -341,7 +361,6 @@ func (q *stints) arrive(s *sched.State, e sched.Event) {
 
 // start takes in that a task runs, once.
 func (q *stints) start(s *sched.State, t sched.TaskID) {
-	q.grow(s)
 	q.endClaim(s, t)
 	if q.slot[t] != 0 {
 		return
@@ -352,7 +371,7 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 		i := q.on(t, p.Node)
 		if i == 0 {
 			i = q.add(t, p.Node)
-			q.runs[i].start, q.runs[i].seq = at, q.seq
+			q.runs[i].start, q.runs[i].seq, q.runs[i].whole = at, q.seq, need.GPUMilli >= sched.Whole
 		}
 		r := &q.runs[i]
 		r.freed, r.devices = r.freed.plus(amountOf(need, p.Replicas)), r.devices|p.GPUs
@@ -361,7 +380,7 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 		if s.Room().Shared(q.runs[i].node) { // a restored kernel tells of claims first: they, or others, may have booked its devices
 			q.rebook(s, q.runs[i].node)
 		} else {
-			q.touch(s, q.runs[i].node)
+			q.touch(q.runs[i].node)
 		}
 	}
 }
@@ -409,8 +428,7 @@ func (q *stints) add(t sched.TaskID, n sched.NodeID) int32 {
 }
 
 // end takes in that a task runs no more.
-func (q *stints) end(s *sched.State, t sched.TaskID) {
-	q.grow(s)
+func (q *stints) end(t sched.TaskID) {
 	i := q.slot[t]
 	if i <= 0 {
 		return
@@ -421,6 +439,10 @@ func (q *stints) end(s *sched.State, t sched.TaskID) {
 		nd, next := &q.nodes[r.node], r.next
 		if r.passed {
 			nd.freed = nd.freed.minus(r.freed)
+			nd.passed--
+		}
+		if r.whole {
+			nd.twice &^= r.devices // what claims had booked of it is theirs alone now
 		}
 		q.runs[r.prev].next, q.runs[next].prev = next, r.prev
 		if r.earlier != 0 {
@@ -440,7 +462,7 @@ func (q *stints) end(s *sched.State, t sched.TaskID) {
 			q.due = next
 		}
 		q.free = append(q.free, i)
-		q.touch(s, r.node)
+		q.touch(r.node)
 		i = next
 	}
 }
@@ -458,13 +480,13 @@ func (q *stints) claim(s *sched.State, t sched.TaskID) {
 	q.slot[t] = -int32(k + 1)
 	for _, p := range s.Placements(t) {
 		c.nodes = append(c.nodes, p.Node)
-		q.rebook(s, p.Node)
+		q.claimed(s, p.Node)
 	}
 }
 
 // endClaim takes in that a task claims no room any more.
 func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
-	if q.grow(s); q.slot[t] >= 0 {
+	if q.slot[t] >= 0 {
 		return
 	}
 	k, last := int(-q.slot[t]-1), len(q.claims)-1
@@ -473,25 +495,41 @@ func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
 	q.slot[t] = 0
 	q.claims = q.claims[:last]
 	for _, n := range q.claims[:last+1][last].nodes {
-		q.rebook(s, n)
+		q.claimed(s, n)
 	}
+}
+
+// claimed takes in that a claim has booked room on a node, or given it back.
+func (q *stints) claimed(s *sched.State, n sched.NodeID) {
+	nd, twice := &q.nodes[n], s.Room().Overbooked(n)
+	changed := nd.twice ^ twice
+	nd.twice = twice
+	for i := nd.first; i != 0 && changed != 0; i = q.runs[i].later {
+		if r := &q.runs[i]; r.devices&changed != 0 {
+			q.rebookOne(r, nd)
+		}
+	}
+	q.touch(n)
 }
 
 // rebook takes in that claims, or others by a profile, have booked or given back devices of a node.
 func (q *stints) rebook(s *sched.State, n sched.NodeID) {
-	nd, twice := &q.nodes[n], bookedTwice(s.Room(), n)
+	nd := &q.nodes[n]
+	nd.twice = s.Room().Overbooked(n)
 	for i := nd.first; i != 0; i = q.runs[i].later {
-		r := &q.runs[i]
-		if r.devices == 0 {
-			continue
+		if r := &q.runs[i]; r.devices != 0 {
+			q.rebookOne(r, nd)
 		}
-		gpus := int32(bits.OnesCount64(uint64(r.devices &^ twice)))
-		if r.passed {
-			nd.freed.gpus += gpus - r.freed.gpus
-		}
-		r.freed.gpus = gpus
 	}
-	q.touch(s, n)
+	q.touch(n)
+}
+
+func (q *stints) rebookOne(r *stint, nd *stintsOn) {
+	gpus := int32(bits.OnesCount64(uint64(r.devices &^ nd.twice)))
+	if r.passed {
+		nd.freed.gpus += gpus - r.freed.gpus
+	}
+	r.freed.gpus = gpus
 }
 
 // pass lets the prefix that may be stopped grow up to the first task whose slice is not over.
@@ -504,7 +542,8 @@ func (q *stints) pass(s *sched.State, quantum time.Duration) {
 		r.passed = true
 		nd := &q.nodes[r.node]
 		nd.freed = nd.freed.plus(r.freed)
-		q.touch(s, r.node)
+		nd.passed++
+		q.touch(r.node)
 		q.open = r.next
 	}
 }
@@ -521,8 +560,28 @@ func (q *stints) nextSlice(s *sched.State, quantum time.Duration) (sched.Time, b
 }
 
 // touch takes in that the room of a node has changed, or what may be stopped there.
-func (q *stints) touch(s *sched.State, n sched.NodeID) {
+func (q *stints) touch(n sched.NodeID) {
 	q.changes++
+	q.log.add(n)
+}
+
+// levelled takes in what has changed since the levels of the nodes were asked for.
+func (q *stints) levelled(s *sched.State) {
+	if q.seen < q.log.begun {
+		for n := range q.nodes {
+			q.level(s, sched.NodeID(n))
+		}
+	} else {
+		for i := q.seen; i < q.log.end(); i++ {
+			if n, ok := q.log.at(i); ok {
+				q.level(s, n)
+			}
+		}
+	}
+	q.seen = q.log.mark()
+}
+
+func (q *stints) level(s *sched.State, n sched.NodeID) {
 	nd := &q.nodes[n]
 	g, c := int32(-1), int32(-1)
 	if s.Room().Up(n) {
@@ -560,6 +619,7 @@ func (q *stints) couldHold(s *sched.State, d sched.DemandID) bool {
 	if need.GPUs > 0 && need.GPUMilli < sched.Whole {
 		return true
 	}
+	q.levelled(s)
 	idx, level := q.index(need)
 	if idx.count[level] == 0 {
 		return false
@@ -594,6 +654,16 @@ const fewNodes = 8
 // soonest returns the slot of the first running task, in the order of start, with which enough of a node's tasks have stopped for a task of
 // the demand, or 0 where all that may be stopped are not enough.
 func (q *stints) soonest(s *sched.State, d sched.DemandID) int32 {
+	if int(d) < len(q.trees) && q.trees[d] != nil || q.leaves < maxLeaves {
+		n := q.first(s, d)
+		if n == sched.NoNode {
+			return 0
+		}
+		return q.endingOn(s, d, n)
+	}
+	if !q.couldHold(s, d) {
+		return 0
+	}
 	idx, level := q.index(&s.Table().Demands[d].Need)
 	if idx.count[level] <= fewNodes {
 		best := int32(0)
@@ -632,6 +702,98 @@ func (q *stints) gap(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
 		return gap{amount{cpu: math.MaxInt64 / 2}}
 	}
 	return gapOn(s, d, n)
+}
+
+// endings keeps, for one demand of one replica, with which stint, in the order of start, there is room on a node: a tournament tree of their seq, never where
+// not even all that may be stopped are enough.
+type endings struct {
+	seen int     // entries of the log that are taken in, dropped ones included
+	size int     // leaves of tree, a power of two
+	tree []int64 // the first of each subtree; leaf i at size+i
+}
+
+// first returns the node on which there is room first, or NoNode.
+func (q *stints) first(s *sched.State, d sched.DemandID) sched.NodeID {
+	for len(q.trees) <= int(d) {
+		q.trees = append(q.trees, nil)
+	}
+	w, nodes := q.trees[d], len(q.nodes)
+	switch {
+	case w == nil || w.size < nodes:
+		size := 1
+		for size < nodes {
+			size *= 2
+		}
+		if w != nil {
+			q.leaves -= w.size
+		}
+		q.leaves += size
+		w = &endings{size: size, tree: slices.Repeat([]int64{never}, 2*size)}
+		q.trees[d] = w
+		fallthrough
+	case w.seen < q.log.begun || q.log.end()-w.seen > nodes:
+		for n := range nodes {
+			w.tree[w.size+n] = q.ending(s, d, sched.NodeID(n))
+		}
+		for i := w.size - 1; i > 0; i-- {
+			w.tree[i] = min(w.tree[2*i], w.tree[2*i+1])
+		}
+	default:
+		for i := w.seen; i < q.log.end(); i++ {
+			n, ok := q.log.at(i)
+			if !ok {
+				continue // it comes up again
+			}
+			seq := q.ending(s, d, n)
+			for k := w.size + int(n); w.tree[k] != seq; k /= 2 {
+				w.tree[k] = seq
+				seq = min(seq, w.tree[k^1])
+				if k == 1 {
+					break
+				}
+			}
+		}
+	}
+	w.seen = q.log.mark()
+	if w.tree[1] == never {
+		return sched.NoNode
+	}
+	k := 1
+	for k < w.size {
+		if k *= 2; w.tree[k] != w.tree[1] {
+			k++
+		}
+	}
+	return sched.NodeID(k - w.size)
+}
+
+// ending returns the seq of the stint with which there is room on a node.
+func (q *stints) ending(s *sched.State, d sched.DemandID, n sched.NodeID) int64 {
+	nd := &q.nodes[n]
+	if nd.passed == 0 {
+		return never
+	}
+	room := s.Room()
+	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
+	if all := g.minus(nd.freed); all.gpus > 0 || all.cpu > 0 || all.mem > 0 || !room.Up(n) || !room.Allowed(d, n) {
+		return never
+	}
+	for i := nd.first; i != 0; i = q.runs[i].later {
+		r := &q.runs[i]
+		if g.less(r.freed); g.closed() {
+			return r.seq
+		}
+	}
+	return never
+}
+
+// endingOn returns the slot of the stint with which there is room on a node, on which there is if all that may be stopped do.
+func (q *stints) endingOn(s *sched.State, d sched.DemandID, n sched.NodeID) int32 {
+	i, g := q.nodes[n].first, gapOn(s, d, n)
+	for g.less(q.runs[i].freed); !g.closed(); g.less(q.runs[i].freed) {
+		i = q.runs[i].later
+	}
+	return i
 }
 
 // nodeLevels keeps for each level the set of nodes that are at least on it.

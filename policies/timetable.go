@@ -147,7 +147,7 @@ func (tt *timetable) othersKeep(s *sched.State, on []sched.Placement, end sched.
 		if !s.Room().Shared(p.Node) || len(tt.devs[p.Node]) > 0 { // of devices that are told apart it is known how much is booked
 			continue
 		}
-		if twice := bits.OnesCount64(uint64(p.GPUs & bookedTwice(s.Room(), p.Node))); twice > 0 {
+		if twice := bits.OnesCount64(uint64(p.GPUs & s.Room().Overbooked(p.Node))); twice > 0 {
 			tt.nodes[p.Node].Add(int64(end), skyline.Ever, skyline.Amount{0, 0, -int64(twice)})
 			kept = true
 		}

@@ -38,7 +38,7 @@ type ends struct {
 	far    int        // ends in the wheel
 	n      int        // all ends
 	first  sched.Time // when the next of them is
-	pulled bool       // a new line has been made; whoever cares for the ends in it sets it back
+	pulled bool       // a line was made since somebody looked
 	moved  int        // ends that went down a level since the last ends were taken, a few forgotten for each of these
 }
 
@@ -50,8 +50,8 @@ type farEnd struct {
 const (
 	wheelBits  = 12
 	wheelSlots = 1 << wheelBits
-	fullSlot   = 32 // ends: beyond, the slots are too wide
-	aimedSlot  = 4  // about so many ends are to stand in a slot
+	fullSlot   = 96 // ends: beyond, the slots are too wide
+	aimedSlot  = 16 // about so many ends are to stand in a slot
 )
 
 // level is a turn of the wheel. Its zero value is empty.

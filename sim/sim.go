@@ -97,21 +97,25 @@ type run struct {
 	faults   []Fault
 	taskFail map[taskAttempt]time.Duration
 	in       []sched.Event
-	stops    []sched.Event // reports of the last decision's stops
-	now      sched.Time    // of the last batch
-	next     int           // first task that has not been told of
-	arrival  sched.Time    // when that one is submitted; Never if there is none
-	last     sched.Time    // the latest time that a batch may have
-	bare     bool          // no model, no scripted fault, and nobody who looks on: what happens is arrivals, ends and the policy's wishes
+	stops    []sched.Event  // reports of the last decision's stops
+	halts    []sched.TaskID // stops that are to be reported; see light
+	now      sched.Time     // of the last batch
+	next     int            // first task that has not been told of
+	arrival  sched.Time     // when that one is submitted; Never if there is none
+	last     sched.Time     // the latest time that a batch may have
+	bare     bool           // no model, no scripted fault, and nobody who looks on: what happens is arrivals, ends and the policy's wishes
 	lostGPU  float64
 	lostCPU  float64
 	stager   *stager // nil without Config.Staging
 	series   seriesBuilder
 	frag     fragMeter
-	m        *models // nil: none
-	acted    bool    // with models: the last decision has started or stopped something
-	hetero   bool    // run times differ by node
-	plain    bool    // a first attempt takes the task's run time, whatever happens
+	m        *models    // nil: none
+	looked   sched.Time // what fetch has found; it means nothing
+	acted    bool       // with models: the last decision has started or stopped something
+	hetero   bool       // run times differ by node
+	plain    bool       // a first attempt takes the task's run time, whatever happens
+	light    bool       // a preempted task goes on as if nothing had been, so that what it keeps is what the kernel was told
+	same     int        // batches of this instant
 	batches  int64
 	oomed    int64
 	ooms     []bool // tasks that run out of memory; nil: none
@@ -306,9 +310,9 @@ func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 
 func (r *run) loop(ctx context.Context) error {
 	total := len(r.tb.Tasks)
-	same, instant := 0, sched.Time(math.MinInt64) // batches of one instant
 	r.now, r.arrival, r.last = math.MinInt64, r.submit(0), min(r.Horizon, sched.Never-1)
 	r.bare = len(r.faults) == 0 && r.m == nil && r.window == nil && r.elastic == nil && r.Tenants == nil && r.WaitParts == nil && r.Tap == nil
+	r.light = r.plain && !r.Restart && r.Overhead == 0 && len(r.faults) == 0 && r.elastic == nil
 	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
 	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
 	for {
@@ -345,11 +349,8 @@ func (r *run) loop(ctx context.Context) error {
 			at, cut = r.k.Now(), r.k.Now() // a fault scripted before the first submit
 		}
 		if at > now {
-			now, r.now = at, at
-		}
-		if now != instant {
-			instant, same = now, 0
-		} else if same++; same > r.maxSameInstant() {
+			now, r.now, r.same = at, at, 0
+		} else if r.same++; r.same > r.maxSameInstant() {
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
 		}
 		if r.m != nil {
@@ -450,34 +451,47 @@ func (r *run) loop(ctx context.Context) error {
 	return nil
 }
 
-// calm runs batches as the loop does, as long as they are made of arrivals, ends and wishes of the policy, at instants of their own; what is not so simple it
-// leaves to the loop, and from time to time it lets the loop look after the run.
+// calm runs batches as the loop does, as long as they are made of arrivals, ends and wishes of the policy, at instants of their own, and of the stops that these
+// cause; what is not so simple it leaves to the loop, and from time to time it lets the loop look after the run.
 func (r *run) calm() {
-	for total := len(r.tb.Tasks); len(r.stops) == 0; {
-		for r.cut && !r.ends.empty() && !r.runs(r.ends.top()) {
-			r.ends.pop()
+	for total := len(r.tb.Tasks); ; {
+		at := r.now
+		if len(r.stops) > 0 {
+			if r.batches&1023 == 0 || r.same >= r.maxSameInstant() {
+				return
+			}
+			r.same++
+			r.in, r.stops = r.stops, r.in[:0]
+			for r.ends.next() == at {
+				if e := r.ends.pop(); r.runs(e) {
+					r.ended(e, r.fact())
+				}
+			}
+			sched.SortBatch(r.in)
+		} else {
+			for r.cut && !r.ends.empty() && !r.runs(r.ends.top()) {
+				r.ends.pop()
+			}
+			at = min(r.ends.next(), r.arrival)
+			if wake, ok := r.k.NextWake(); ok {
+				at = min(at, wake)
+			}
+			if at <= r.now || at > r.last || r.batches&1023 == 0 || r.next == total && r.k.Open() == 0 {
+				return
+			}
+			r.now, r.same = at, 0
+			r.in = r.in[:0]
+			for r.ends.next() == at {
+				if e := r.ends.pop(); !r.cut || r.runs(e) {
+					r.ended(e, r.fact())
+				}
+			}
 		}
-		at := min(r.ends.next(), r.arrival)
 		if r.ends.pulled {
 			r.ends.pulled = false
-			for i := range r.ends.line {
-				r.k.Foresee(r.ends.line[i].task)
-			}
+			r.fetch()
 		}
-		if wake, ok := r.k.NextWake(); ok {
-			at = min(at, wake)
-		}
-		if at <= r.now || at > r.last || r.batches&1023 == 0 || r.next == total && r.k.Open() == 0 {
-			return
-		}
-		r.now = at
 		r.batches++
-		r.in = r.in[:0]
-		for r.ends.next() == at {
-			if e := r.ends.pop(); !r.cut || r.runs(e) {
-				r.ended(e, r.fact())
-			}
-		}
 		if r.arrival <= at {
 			r.arrive(at)
 		}
@@ -487,6 +501,20 @@ func (r *run) calm() {
 			r.carryOut(at, out)
 		}
 	}
+}
+
+// fetch looks at what the next ends will be about, all at once: the kernel's rows of tasks that have long been running are not at hand, and one miss of the
+// cache after the other would take longer than many together.
+func (r *run) fetch() {
+	var x sched.Time
+	for _, e := range r.ends.line {
+		if r.tb.SuccOff != nil {
+			r.k.Foresee(e.task)
+		} else if !r.cut || r.runs(e) {
+			x += r.k.StartedAt(e.task)
+		}
+	}
+	r.looked = x
 }
 
 // arrive tells of the jobs that are submitted up to a time, task after task of one job together.
@@ -512,14 +540,21 @@ func (r *run) carryOut(now sched.Time, out []sched.Command) {
 	for i := range out {
 		switch c := &out[i]; c.Kind {
 		case sched.Start:
-			if c.Attempt == 1 && r.plain {
+			switch {
+			case c.Attempt == 1 && r.plain:
 				r.acted = true
 				r.ends.push(end{now.Add(r.Workload.Run[c.Task]), c.Task, 1})
-			} else {
+			case r.light:
+				r.ends.push(end{now.Add(r.Workload.Run[c.Task] - r.k.Kept(c.Task)), c.Task, c.Attempt})
+			default:
 				r.begin(now, c)
 			}
 		case sched.Stop:
 			r.cut = true
+			if r.light {
+				r.halts = append(r.halts, c.Task)
+				continue
+			}
 			if r.k.Attempt(c.Task) != c.Attempt || r.k.Phase(c.Task) != sched.Stopping {
 				continue // the loss of its last node ended it in the same batch
 			}
@@ -539,8 +574,37 @@ func (r *run) carryOut(now sched.Time, out []sched.Command) {
 				r.m.saver.order(now, c)
 				continue
 			}
+			if r.light {
+				r.halt(now)
+				r.keepApart()
+			}
 			r.stops = append(r.stops, sched.Event{Kind: sched.CheckpointDone, Task: c.Task, Attempt: c.Attempt, Done: r.workDone(now, c.Task)})
 		}
+	}
+	if len(r.halts) > 0 {
+		r.halt(now)
+	}
+}
+
+// halt reports the stops of light preemptions, in order: numbers are sorted faster than facts.
+func (r *run) halt(now sched.Time) {
+	slices.Sort(r.halts)
+	for _, t := range r.halts {
+		done := r.k.Kept(t) + now.Sub(r.k.StartedAt(t))
+		add(&r.stops).Set(sched.Stopped, t, 0, r.k.Attempt(t), min(done, r.Workload.Run[t]))
+	}
+	r.halts = r.halts[:0]
+}
+
+// keepApart begins to keep what preempted tasks keep, where the kernel is told of other work as well: that is kept while they run.
+func (r *run) keepApart() {
+	r.light, r.kept = false, make([]keptWork, len(r.tb.Tasks))
+	note := func(t sched.TaskID, work time.Duration) { r.kept[t] = keptWork{work, work} }
+	for t := range sched.TaskID(r.next) {
+		note(t, r.k.Kept(t))
+	}
+	for i := range r.stops { // it has not been told
+		note(r.stops[i].Task, r.stops[i].Done)
 	}
 }
 
@@ -553,13 +617,17 @@ func (r *run) submit(t int) sched.Time {
 }
 
 // fact adds one to the batch, for the caller to write.
-func (r *run) fact() *sched.Event {
-	if n := len(r.in); n < cap(r.in) {
-		r.in = r.in[:n+1]
+func (r *run) fact() *sched.Event { return add(&r.in) }
+
+func add(facts *[]sched.Event) *sched.Event {
+	f := *facts
+	if n := len(f); n < cap(f) {
+		f = f[:n+1]
 	} else {
-		r.in = append(r.in, sched.Event{})
+		f = append(f, sched.Event{})
 	}
-	return &r.in[len(r.in)-1]
+	*facts = f
+	return &f[len(f)-1]
 }
 
 // runs reports whether the attempt of a scheduled end is still the present one.
@@ -716,7 +784,7 @@ func (r *run) ended(e end, ev *sched.Event) {
 	if r.m != nil {
 		saver = r.m.saver
 	}
-	if e.attempt == 1 && len(r.fates) == 0 && saver == nil {
+	if (e.attempt == 1 && len(r.fates) == 0 || r.light) && saver == nil {
 		return
 	}
 	held := e.at.Sub(r.k.StartedAt(t))
@@ -846,6 +914,13 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 	for t := range r.kept { // what tasks that failed had kept of earlier attempts serves nobody
 		if ph := r.k.Phase(sched.TaskID(t)); ph.Over() && ph != sched.Done {
 			r.lose(sched.TaskID(t), r.kept[t].held)
+		}
+	}
+	if r.light && b.Preemptions > 0 {
+		for t := range sched.TaskID(r.next) {
+			if ph := r.k.Phase(t); ph.Over() && ph != sched.Done {
+				r.lose(t, r.k.Kept(t))
+			}
 		}
 	}
 	res.LostGPUSeconds, res.LostCPUSeconds = r.lostGPU, r.lostCPU

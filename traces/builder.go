@@ -283,6 +283,21 @@ func (b *Builder) push(submit sched.Time, run, estimate time.Duration, class sch
 	return nil
 }
 
+// pushNext is push for a row that is a job of its own, has no deadline and is called by the number of its place, where all before it are so; times
+// are in range and there are fewer than maxTasks rows.
+func (b *Builder) pushNext(submit sched.Time, run, estimate time.Duration, class sched.ClassID) {
+	if estimate < 0 || estimate == 0 && run > 0 {
+		estimate = run
+		b.missing++
+	}
+	b.tasks = append(b.tasks, sched.Task{Submit: submit, Deadline: sched.Never, Job: sched.JobID(b.nJobs), Class: class})
+	b.run = append(b.run, run)
+	b.est = append(b.est, estimate)
+	b.nJobs++
+	b.ids.count++
+	b.ids.next = b.ids.next[:0]
+}
+
 // pushAll is push for many rows that are jobs of their own and go on counting: submit and run in ns and in range, estimates and ids optional.
 // It reports false, having done nothing, when the rows are not so.
 func (b *Builder) pushAll(submit, run, estimate, id []int64, class []sched.ClassID) bool {
@@ -328,7 +343,7 @@ func (b *Builder) pushAll(submit, run, estimate, id []int64, class []sched.Class
 	b.tasks, b.run, b.est = b.tasks[:at+n], b.run[:at+n], b.est[:at+n]
 	b.nJobs += int32(n)
 	b.ids.count += n
-	b.ids.next = nil
+	b.ids.next = b.ids.next[:0]
 	return true
 }
 
@@ -975,7 +990,7 @@ type nameList struct {
 	blob   []byte
 	end    []uint32
 	count  int    // items, where nothing is stored
-	next   []byte // what the next id is called if the ids go on counting; nil before the first
+	next   []byte // what the next id is called if the ids go on counting; empty if that has yet to be written
 	rising bool   // ids: all are numbers, each larger than the one before
 	last   uint64
 }
@@ -997,8 +1012,8 @@ func (l *nameList) add(s []byte) bool {
 // addID adds an id; "" is the 1-based number of the item.
 func (l *nameList) addID(s []byte) bool {
 	if l.end == nil {
-		if l.next == nil {
-			l.next = strconv.AppendInt(make([]byte, 0, 20), int64(l.count)+1, 10)
+		if len(l.next) == 0 {
+			l.next = strconv.AppendInt(l.next, int64(l.count)+1, 10)
 		}
 		if len(s) == 0 || string(s) == string(l.next) {
 			l.count++

@@ -60,6 +60,8 @@ type nativeCSV struct {
 	near   [1024]knownClass // a part of cached, by a quick hash
 	key    []byte
 	r      Row
+
+	plain plainCSV
 }
 
 type knownClass struct {
@@ -109,7 +111,15 @@ func readCSV(in io.Reader, b *Builder) error {
 	if s.at[colRun] < 0 && s.at[colRunOn] < 0 {
 		return b.Errorf(s.line, "no column run_s or run_on")
 	}
+	// A deadline is the only thing of a class that is written to its tasks.
+	s.plain.usable = s.at[colID] >= 0 && s.at[colSubmit] >= 0 && s.at[colRun] >= 0 && s.at[colDeadline] < 0
+	if s.plain.empty = s.rare; s.at[colJob] >= 0 {
+		s.plain.empty = append(slices.Clone(s.rare), s.at[colJob])
+	}
 	for {
+		if err := s.plainRows(); err != nil {
+			return err
+		}
 		ok, err := s.next()
 		if err != nil {
 			return err
@@ -117,8 +127,8 @@ func readCSV(in io.Reader, b *Builder) error {
 		if !ok {
 			return nil
 		}
-		if b.Len() == 4096 && b.size > 0 {
-			b.Grow(int(min(float64(b.size)/float64(s.read)*4096*1.02, maxTasks/16)))
+		if b.Len() == roomAt && b.size > 0 {
+			b.Grow(int(min(float64(b.size)/float64(s.read)*roomAt*1.02, maxTasks/16)))
 		}
 		if err := s.task(); err != nil {
 			return err
@@ -334,24 +344,10 @@ func (s *nativeCSV) class() (sched.ClassID, error) {
 		}
 		sound = !s.unquoted || bytes.Count(key, comma) == s.commas && bytes.Count(s.key, newline) == len(s.runs)
 	}
-	first, last := ends(key)
-	// The place in near need not be chosen well: a miss costs a look into the big table.
-	h := (uint64(len(key)) + first*0x9e3779b97f4a7c15 ^ bits.RotateLeft64(last, 20)) * 0xbf58476d1ce4e5b9
-	at := h >> (64 - 10)
-	for _, at := range [2]uint64{at, at ^ 1} {
-		near := &s.near[at]
-		if near.first == first && near.last == last && len(near.key) == len(key) && sound && near.class > 0 &&
-			(len(key) <= 16 || near.key[8:len(key)-8] == string(key[8:len(key)-8])) {
-			return near.class - 1, nil
+	if sound {
+		if class, ok := s.known(key); ok {
+			return class, nil
 		}
-	}
-	near := &s.near[at]
-	if near.class > 0 && s.near[at^1].class == 0 {
-		near = &s.near[at^1]
-	}
-	if known, ok := s.cached[string(key)]; ok && sound {
-		*near = known
-		return known.class - 1, nil
 	}
 	s.r = Row{Line: s.line}
 	for _, r := range s.runs {
@@ -366,10 +362,34 @@ func (s *nativeCSV) class() (sched.ClassID, error) {
 		return 0, err
 	}
 	if len(s.cached) < maxCached && sound {
-		*near = knownClass{string(key), first, last, class + 1}
-		s.cached[near.key] = *near
+		first, last := ends(key)
+		s.cached[string(key)] = knownClass{string(key), first, last, class + 1}
 	}
 	return class, nil
+}
+
+// known returns the class of a key if it has had one.
+func (s *nativeCSV) known(key []byte) (sched.ClassID, bool) {
+	first, last := ends(key)
+	// The place in near need not be chosen well: a miss costs a look into the big table.
+	h := (uint64(len(key)) + first*0x9e3779b97f4a7c15 ^ bits.RotateLeft64(last, 20)) * 0xbf58476d1ce4e5b9
+	at := h >> (64 - 10)
+	for _, at := range [2]uint64{at, at ^ 1} {
+		near := &s.near[at]
+		if near.first == first && near.last == last && len(near.key) == len(key) && near.class > 0 &&
+			(len(key) <= 16 || near.key[8:len(key)-8] == string(key[8:len(key)-8])) {
+			return near.class - 1, true
+		}
+	}
+	known, ok := s.cached[string(key)]
+	if !ok {
+		return 0, false
+	}
+	if s.near[at].class > 0 && s.near[at^1].class == 0 {
+		at ^= 1
+	}
+	s.near[at] = known
+	return known.class - 1, true
 }
 
 var comma, newline = []byte{','}, []byte{'\n'}

@@ -69,6 +69,9 @@ type swfLine struct {
 	slot  *swfNear      // where the class of a plain line can be kept; nil = nowhere
 }
 
+// roomAt is the number of tasks after which the size of the file says how many more there will be.
+const roomAt = 4096
+
 // swfPlain is the length of the longest line that is read by plainLine.
 const swfPlain = 191
 
@@ -80,6 +83,9 @@ type swfReader struct {
 	labels [3]map[int64]string
 	known  map[swfClass]sched.ClassID
 	slow   bool // read every line by anyLine (tests compare)
+
+	lastSubmit sched.Time // the latest
+	columns    swfTable
 
 	// Of plain lines.
 	pad          [8 + 256 + 64]byte // the line, with eight bytes before it and blanks after it
@@ -112,15 +118,17 @@ func readSWF(in io.Reader, b *Builder) error {
 }
 
 func newSWFReader(in io.Reader, b *Builder) *swfReader {
-	return &swfReader{lines: newLines(in), b: b, known: map[swfClass]sched.ClassID{}}
+	return &swfReader{lines: newLines(in), b: b, known: map[swfClass]sched.ClassID{}, lastSubmit: math.MinInt64}
 }
 
 func (r *swfReader) all() error {
 	b := r.b
 	procs, nodes := int64(0), int64(0)
-	lastSubmit := sched.Time(math.MinInt64)
 	var row swfLine
 	for {
+		if err := r.table(); err != nil {
+			return err
+		}
 		s, err := r.next()
 		if err == io.EOF {
 			break
@@ -129,7 +137,9 @@ func (r *swfReader) all() error {
 			return b.Errorf(r.line, "%w", err)
 		}
 		id := r.plainLine(s, &row)
-		if id == nil {
+		if id != nil && r.columns.strange {
+			r.columns.learn(len(s), r.bounds[:])
+		} else if id == nil {
 			s = bytes.TrimSpace(s)
 			if len(s) == 0 {
 				continue
@@ -164,10 +174,10 @@ func (r *swfReader) all() error {
 			b.Mend("names a preceding job (column 17), which is not applied: submit times are recorded", r.line)
 		}
 		submit := sched.Time(row.submit)
-		if submit < lastSubmit {
+		if submit < r.lastSubmit {
 			b.Mend("not in order of submit time; sorted", r.line)
 		}
-		lastSubmit = max(lastSubmit, submit)
+		r.lastSubmit = max(r.lastSubmit, submit)
 		if row.estimate <= 0 {
 			row.estimate = -1
 		}
@@ -180,8 +190,11 @@ func (r *swfReader) all() error {
 				row.slot.class = class + 1
 			}
 		}
-		if b.Len() == 4096 && b.size > 0 {
-			b.Grow(int(min(float64(b.size)/float64(r.read)*4096*1.02, maxTasks/16)))
+		if r.columns.slot >= 0 && row.before <= 0 {
+			r.columns.keep(class)
+		}
+		if b.Len() == roomAt && b.size > 0 {
+			b.Grow(int(min(float64(b.size)/float64(r.read)*roomAt*1.02, maxTasks/16)))
 		}
 		if err := b.push(submit, time.Duration(row.run), time.Duration(row.estimate), class, id, nil, r.line); err != nil {
 			return err

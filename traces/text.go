@@ -33,8 +33,17 @@ type lines struct {
 	plain      int // there is no quote between the line returned last and here
 }
 
+// Around what a buffer holds, so many bytes can be looked at, whatever they are: a quick reader need not ask whether the eight bytes that end with
+// a cell, or a block that begins with it, are there.
+const (
+	marginBefore = 16
+	marginAfter  = 256
+)
+
 // The buffer is larger than those below it, so that reads go past them.
-func newLines(r io.Reader) *lines { return &lines{r: r, buf: make([]byte, 4*headSize)} }
+func newLines(r io.Reader) *lines {
+	return &lines{r: r, buf: make([]byte, 4*headSize), from: marginBefore, to: marginBefore}
+}
 
 // quoted reports whether there is a quote in the line returned last. It looks far ahead at once: most files have none.
 func (l *lines) quoted() bool {
@@ -102,19 +111,19 @@ func (l *lines) finish(s []byte) ([]byte, error) {
 }
 
 func (l *lines) fill() {
-	if l.from > 0 {
-		copy(l.buf, l.buf[l.from:l.to])
-		l.to -= l.from
-		l.plain -= l.from
-		l.from = 0
+	if by := l.from - marginBefore; by > 0 {
+		copy(l.buf[marginBefore:], l.buf[l.from:l.to])
+		l.to -= by
+		l.plain -= by
+		l.from = marginBefore
 	}
-	if l.to == len(l.buf) {
+	if l.to == len(l.buf)-marginAfter {
 		bigger := make([]byte, 2*len(l.buf))
-		copy(bigger, l.buf)
+		copy(bigger, l.buf[:l.to])
 		l.buf = bigger
 	}
 	for range 100 {
-		n, err := l.r.Read(l.buf[l.to:])
+		n, err := l.r.Read(l.buf[l.to : len(l.buf)-marginAfter])
 		l.to += n
 		if l.err = err; n > 0 || err != nil {
 			return

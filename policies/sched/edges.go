@@ -113,22 +113,22 @@ func (k *Kernel) unblock(t TaskID) {
 	}
 }
 
-// Foresee tells of a task that will end soon, for whoever knows of several at a time; nothing comes of it but speed. It reads what the end will
-// need: where the table is large all of that must come from memory, and these reads, which do not depend on each other, wait for it together, where
+// Foresee tells of a running task that will end soon, for whoever knows of several at a time; nothing comes of it but speed. It reads what the end
+// will need: all that must come from afar where there are many tasks, and these reads, which do not depend on each other, wait for it together, where
 // those of one end after the other wait for it each time.
 func (k *Kernel) Foresee(t TaskID) {
-	if k.tb.SuccOff == nil || uint32(t) >= uint32(len(k.rows)) {
+	if uint32(t) >= uint32(len(k.rows)) {
 		return
 	}
-	seen := int64(0)
+	x := int64(0)
 	if at := k.rows[t].at; uint32(at) < uint32(len(k.runs)) {
-		seen = int64(k.runs[at].start)
+		x = int64(k.runs[at].start)
 	}
 	pending := k.pending
 	for _, u := range k.tb.Succs(t) {
 		if uint32(u) < uint32(len(pending)) && pending[u] == 1 {
-			seen += int64(k.rows[u].phase)
+			x += int64(k.rows[u].phase)
 		}
 	}
-	k.foreseen = seen
+	k.foreseen = x
 }

@@ -1,7 +1,6 @@
 package sched
 
 import (
-	"cmp"
 	"slices"
 	"time"
 )
@@ -168,17 +167,29 @@ type Keeper interface {
 // SortBatch puts the facts of one instant in the order in which drivers tell them: reports on tasks by TaskID, then the other changes in
 // the order given, then arrivals by TaskID, then added edges in the order given. Both drivers use it, so that one history gives one sequence of facts.
 func SortBatch(in []Event) {
-	slices.SortStableFunc(in, func(a, b Event) int {
-		if sa, sb := stage(a.Kind), stage(b.Kind); sa != sb {
-			return sa - sb
+	for i := 1; i < len(in); i++ { // most come in order
+		if in[i].before(&in[i-1]) {
+			slices.SortStableFunc(in, func(a, b Event) int {
+				switch {
+				case a.before(&b):
+					return -1
+				case b.before(&a):
+					return 1
+				}
+				return 0
+			})
+			return
 		}
-		if s := stage(a.Kind); s == 1 || s == 3 {
-			return 0
-		}
-		return cmp.Compare(a.Task, b.Task)
-	})
+	}
 }
 
+// before is the order of SortBatch.
+func (e *Event) before(f *Event) bool {
+	a, b := stage(e.Kind), stage(f.Kind)
+	return a < b || a == b && a&1 == 0 && e.Task < f.Task
+}
+
+// stage is where in a batch facts of a kind stand. Those of an odd stage keep the order in which they were given.
 func stage(k EventKind) int {
 	switch {
 	case k <= Started:

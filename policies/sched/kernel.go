@@ -627,7 +627,9 @@ func (k *Kernel) leave(rw *row, r *run, node NodeID) {
 	k.dropHolder(r)
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
-		if !k.room.giveWhole(need, p) {
+		if need.GPUs == 0 && need.Mem == 0 {
+			k.room.takeCores(p.Node, -need.CPU*int64(p.Replicas))
+		} else if !k.room.giveWhole(need, p) {
 			k.room.Give(need, p)
 		}
 	}
@@ -687,12 +689,17 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		k.round.Skip(t, Order)
 		return false
 	}
-	// Victims' room counts as free while the placements are checked and booked; afterwards it is booked twice until they stop.
-	for _, v := range victims {
-		k.bookAll(v, k.room.Give)
-	}
 	i := k.slot()
 	r := &k.runs[i]
+	if len(victims) > 0 && len(on) == 1 && k.claimOne(cl.Demand, on[0], victims, r) {
+		k.occupy(t, rw, r, cl.Demand, i)
+		k.claim(t, rw, r, victims)
+		return true
+	}
+	// Victims' room counts as free while the placements are checked and booked; afterwards it is booked twice until they stop.
+	for _, v := range victims {
+		k.bookAll(v, -1)
+	}
 	if r.on = r.on[:0]; cap(r.on) < len(on) {
 		r.on = make([]Placement, 0, max(len(on), 4))
 	}
@@ -707,35 +714,72 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 			k.unlink(i)
 			k.free = append(k.free, i)
 			for _, v := range victims {
-				k.bookAll(v, k.room.Take)
+				k.bookAll(v, 1)
 			}
 			return false
 		}
 		k.room.Take(&d.Need, p)
 		r.on = append(r.on, p)
 	}
-	r.task, r.demand, r.claimant, r.was, rw.at = t, cl.Demand, Nobody, NodeID(rw.at), i
-	k.noteHolder(r)
-	k.ready--
-	if k.quotas != nil {
-		k.quotas.take(k.tb, t, d)
-		k.quotas.waits(k.tb, t, -1)
-	}
+	k.occupy(t, rw, r, cl.Demand, i)
 	if len(victims) == 0 {
 		k.run(t, rw, r)
 		return true
 	}
+	for _, v := range victims {
+		k.bookAll(v, 1)
+	}
+	k.claim(t, rw, r, victims)
+	return true
+}
+
+// claimOne books the room of a claim in one step, where it and its victims hold whole GPUs of one node, and nothing else. It reports false, and nothing
+// happens, where it is otherwise.
+func (k *Kernel) claimOne(dem DemandID, p Placement, victims []TaskID, r *run) bool {
+	plan, d := k.room.plan(dem), &k.tb.Demands[dem]
+	if !plan.exact || !plan.gpu || d.Gang != 1 || p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
+		return false
+	}
+	var held Devices
+	for _, v := range victims {
+		vr := &k.runs[k.rows[v].at]
+		if on := vr.on; len(on) != 1 || on[0].Node != p.Node || on[0].Replicas != 1 {
+			return false
+		}
+		if vd := k.room.plan(vr.demand); !vd.exact || !vd.gpu {
+			return false
+		}
+		held |= vr.on[0].GPUs
+	}
+	if p.GPUs = k.room.claimWhole(&d.Need, plan, p.Node, held); p.GPUs == 0 {
+		return false
+	}
+	r.on = append(r.on[:0], p)
+	return true
+}
+
+// claim notes whom a claim waits for, and orders them to stop.
+func (k *Kernel) claim(t TaskID, rw *row, r *run, victims []TaskID) {
 	r.wait = int32(len(victims))
 	rw.phase = Claiming
 	k.claims++
 	for _, v := range victims {
-		k.bookAll(v, k.room.Take)
+		vw := &k.rows[v]
+		k.runs[vw.at].claimant = t
+		vw.flags |= flagEvict
+		k.stop(v, vw)
 	}
-	for _, v := range victims {
-		k.runs[k.rows[v].at].claimant = t
-		k.evict(v)
+}
+
+// occupy notes that a task, which was ready, holds the room that was booked for a slot.
+func (k *Kernel) occupy(t TaskID, rw *row, r *run, dem DemandID, slot int32) {
+	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), slot
+	k.noteHolder(r)
+	k.ready--
+	if k.quotas != nil {
+		k.quotas.take(k.tb, t, &k.tb.Demands[dem])
+		k.quotas.waits(k.tb, t, -1)
 	}
-	return true
 }
 
 // startFirst starts t where first fit finds room. What first fit finds need not be checked again.
@@ -746,11 +790,12 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	}
 	dem := k.tb.Classes[rw.class].Demand
 	d := &k.tb.Demands[dem]
-	if d.Gang > 1 && len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
-		if k.room.FitsOn(dem, 0, d.Gang) < d.Gang {
+	if len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
+		plan := k.room.plan(dem)
+		if !k.room.holds(d, plan, 0) {
 			return false
 		}
-		k.startFitting(t, rw, dem, d, k.room.plan(dem), 0)
+		k.startFitting(t, rw, dem, d, plan, 0)
 		return true
 	}
 	if d.Gang > 1 || k.quotas != nil {
@@ -782,10 +827,11 @@ func (k *Kernel) startOn(t TaskID, n NodeID) bool {
 		k.first = append(k.first[:0], Placement{Node: n, Replicas: d.Gang})
 		return k.start(t, k.first, nil)
 	}
-	if k.room.FitsOn(dem, n, d.Gang) < d.Gang {
+	plan := k.room.plan(dem)
+	if !k.room.holds(d, plan, n) {
 		return false
 	}
-	k.startFitting(t, rw, dem, d, k.room.plan(dem), n)
+	k.startFitting(t, rw, dem, d, plan, n)
 	return true
 }
 
@@ -804,9 +850,12 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *
 	i := k.slot()
 	r := &k.runs[i]
 	p := Placement{Node: n, Replicas: d.Gang}
-	if d.Gang == 1 && plan.exact && plan.gpu {
+	switch {
+	case plan.cores > 0:
+		k.room.takeCores(n, plan.cores)
+	case d.Gang == 1 && plan.exact && plan.gpu:
 		p.GPUs = k.room.takeWhole(&d.Need, n)
-	} else {
+	default:
 		p.GPUs = k.room.devices(&d.Need, n, d.Gang)
 		k.room.Take(&d.Need, p)
 	}
@@ -817,11 +866,12 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *
 	k.run(t, rw, r)
 }
 
-func (k *Kernel) bookAll(t TaskID, book func(*Need, Placement)) {
+// bookAll books what a task holds once more (sign 1), or gives it back (-1).
+func (k *Kernel) bookAll(t TaskID, sign int64) {
 	r := &k.runs[k.rows[t].at]
 	need := &k.tb.Demands[r.demand].Need
 	for _, p := range r.on {
-		book(need, p)
+		k.room.book(need, p, sign)
 	}
 }
 

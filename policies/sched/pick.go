@@ -75,8 +75,9 @@ func (r *Room) Blocks() int { return len(r.stamps) }
 
 // touch stamps a node that changes.
 func (r *Room) touch(n NodeID) {
-	*r.clock++
-	r.nodes[n].stamp, r.stamps[n/blockNodes] = *r.clock, *r.clock
+	now := *r.clock + 1
+	*r.clock = now
+	r.nodes[n].stamp, r.stamps[uint32(n)/blockNodes] = now, now
 }
 
 // Rated returns the rating of a node in memo, which has an entry for every node; where it no longer holds, it asks rate and notes what that

@@ -18,7 +18,7 @@ type Room struct {
 	demands *[]Demand
 	specs   []NodeSpec
 	nodes   []nodeRoom
-	milli   []int32 // booked share of each told-apart device, all nodes in one slice; of devices that are free or full once settled
+	milli   []int32 // booked share of each told-apart device, all nodes in one slice; of devices that are free, full or booked twice once settled
 	vram    []int64 // VRAM booked by shares on each of these devices
 	gpuIdx  levels  // by number of wholly free GPUs
 	cpuIdx  levels  // by bits.Len of whole free cores
@@ -45,16 +45,18 @@ type nodeRoom struct {
 	stamp     int64   // see Rating
 	whole     Devices // told-apart devices with nothing booked
 	odd       Devices // told-apart devices that are neither free nor full: booked in part, or twice by a Claim
+	twice     Devices // of these the ones that are booked twice as a whole
 	gpus      int32   // wholly free GPUs
 	dev       int32   // first entry in milli and vram
 	kind      int32   // GPU type: index in Room.types, -1 without GPUs
 	devices   uint8   // told-apart devices
 	up        bool
+	cores     int8 // the level of its free CPU; -1 while it is down
 	pool      bool // more than MaxDevices GPUs: counted
 	capped    bool // states a CPU capacity
 	memory    bool // states a capacity of RAM
 	slow      bool // or fast: not of reference speed
-	unsettled bool // milli of the node's free and full devices may be out of date
+	unsettled bool // milli of the node's free and full devices, and of those booked twice, may be out of date
 }
 
 type bitset []uint64
@@ -67,9 +69,10 @@ func (b bitset) clear(i int)    { b[i>>6] &^= 1 << (i & 63) }
 type plan struct {
 	kinds bitset // nodes of the right kind; nil = not looked up yet
 	level int
-	gpu   bool // the level is one of free GPUs; else of free CPU
-	share bool // of a GPU: the nodes are in Room.shares
-	exact bool // whoever is on the level, and of the right kind, has room for a replica
+	gpu   bool  // the level is one of free GPUs; else of free CPU
+	share bool  // of a GPU: the nodes are in Room.shares
+	exact bool  // whoever is on the level, and of the right kind, has room for a replica
+	cores int64 // milli-CPU of all replicas, where CPUs are all they ask for; else 0
 }
 
 // levels keeps for each level the set of nodes that are at least on it: those with at least so much free. A level above the last counts
@@ -166,7 +169,7 @@ func (r *Room) add(s NodeSpec) NodeID {
 	if words := (id + 64) / 64; words > r.words {
 		r.widen(words)
 	}
-	n := nodeRoom{cpu: s.CPU, mem: s.Mem, gpus: s.GPUs, dev: int32(len(r.milli)), pool: s.GPUs > MaxDevices, capped: s.CPU < Unlimited, memory: s.Mem < Unlimited, slow: !s.Reference()}
+	n := nodeRoom{cores: -1, cpu: s.CPU, mem: s.Mem, gpus: s.GPUs, dev: int32(len(r.milli)), pool: s.GPUs > MaxDevices, capped: s.CPU < Unlimited, memory: s.Mem < Unlimited, slow: !s.Reference()}
 	r.mixed = r.mixed || n.slow
 	if !n.pool && s.GPUs > 0 {
 		n.devices = uint8(s.GPUs)
@@ -223,16 +226,25 @@ func (r *Room) setUp(id NodeID, up bool) {
 	}
 	n.up = up
 	r.touch(id)
-	g, c := gpuLevel(n.gpus), cpuLevel(n.cpu)
+	g := gpuLevel(n.gpus)
 	if up {
 		r.gpuIdx.move(int(id), -1, g)
-		r.cpuIdx.move(int(id), -1, c)
+		r.markCores(id, n)
 		r.markShares(id)
 		return
 	}
 	r.gpuIdx.move(int(id), g, -1)
-	r.cpuIdx.move(int(id), c, -1)
+	r.cpuIdx.move(int(id), int(n.cores), -1)
+	n.cores = -1
 	r.shares.clear(int(id))
+}
+
+// markCores takes a node whose free CPU has changed to its level.
+func (r *Room) markCores(id NodeID, n *nodeRoom) {
+	if to := cpuLevel(n.cpu); n.up && int(n.cores) != to {
+		r.cpuIdx.move(int(id), int(n.cores), to)
+		n.cores = int8(to)
+	}
 }
 
 // markShares keeps the set of nodes on which a share may fit.
@@ -302,7 +314,7 @@ func (r *Room) BookedMilli(n NodeID) []int32 {
 	return r.milli[nd.dev : nd.dev+r.specs[n].GPUs]
 }
 
-// settle writes down the booked shares of a node's free and full devices. Whole GPUs are booked without it, as sets: most are never asked for
+// settle writes down the booked shares of a node's free and full devices, and of those booked twice. Whole GPUs are booked without it, as sets: most are never asked for
 // their shares.
 func (r *Room) settle(n *nodeRoom) {
 	if !n.unsettled {
@@ -313,10 +325,27 @@ func (r *Room) settle(n *nodeRoom) {
 		switch bit := Devices(1) << i; {
 		case n.whole&bit != 0:
 			r.milli[int(n.dev)+i] = 0
+		case n.twice&bit != 0:
+			r.milli[int(n.dev)+i] = 2 * Whole
 		case n.odd&bit == 0:
 			r.milli[int(n.dev)+i] = Whole
 		}
 	}
+}
+
+// Overbooked returns the GPUs of a node of which more than the whole is booked: by a Claim while others still hold them.
+func (r *Room) Overbooked(id NodeID) Devices {
+	n := &r.nodes[id]
+	if n.odd == n.twice {
+		return n.twice
+	}
+	var set Devices
+	for i, milli := range r.BookedMilli(id) {
+		if milli > Whole {
+			set |= 1 << i
+		}
+	}
+	return set
 }
 
 // Shared reports whether a GPU of the node is neither free nor full: booked in part, or twice by a Claim.
@@ -392,6 +421,9 @@ func (r *Room) makePlan(d DemandID) *plan {
 	default:
 		p.level = cpuLevel(need.CPU)
 		p.exact = need.CPU == 0 && need.Mem == 0
+		if need.Mem == 0 && need.CPU <= Unlimited/int64(max(dem.Gang, 1)) {
+			p.cores = need.CPU * int64(dem.Gang)
+		}
 	}
 	r.plans[d] = p
 	return &r.plans[d]
@@ -740,7 +772,7 @@ func (r *Room) giveWhole(need *Need, p Placement) bool {
 	}
 	if !n.pool {
 		if p.GPUs&(n.whole|n.odd) != 0 {
-			return false
+			return p.GPUs&n.twice != 0 && r.giveTwice(need, p)
 		}
 		n.whole |= p.GPUs
 		n.unsettled = true
@@ -756,6 +788,66 @@ func (r *Room) giveWhole(need *Need, p Placement) bool {
 	return true
 }
 
+// holds reports whether all replicas of a demand fit on one node now.
+func (r *Room) holds(d *Demand, p *plan, id NodeID) bool {
+	n := &r.nodes[id]
+	if !n.up || !p.kinds.has(int(id)) {
+		return false
+	}
+	if p.cores > 0 {
+		return n.cpu >= p.cores
+	}
+	return r.fitsOn(&d.Need, id, d.Gang) >= d.Gang
+}
+
+// takeCores is Take where CPUs are all that is asked for: so many milli-CPU in all, negative to give them back.
+func (r *Room) takeCores(id NodeID, milli int64) {
+	n := &r.nodes[id]
+	r.touch(id)
+	n.cpu -= milli
+	if n.capped {
+		r.usedCPU += milli
+	}
+	r.markCores(id, n)
+}
+
+// giveTwice is giveWhole where some of the devices are claimed.
+func (r *Room) giveTwice(need *Need, p Placement) bool {
+	n := &r.nodes[p.Node]
+	free := n.gpus
+	if !r.bookWhole(n, p.GPUs, -1) {
+		return false
+	}
+	r.touch(p.Node)
+	r.usedGPUMilli -= int64(need.GPUs) * Whole
+	r.usedGPU[n.kind] -= int64(need.GPUs) * Whole
+	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(n.gpus))
+	r.markShares(p.Node)
+	return true
+}
+
+// claimWhole books need.GPUs whole GPUs of a node for one replica of a demand whose plan is exact and asks for whole GPUs, as if what the victims hold
+// there were free, and returns the lowest; 0 where it does not fit, or devices are booked otherwise than as a whole and once.
+func (r *Room) claimWhole(need *Need, p *plan, id NodeID, victims Devices) Devices {
+	n := &r.nodes[id]
+	open := n.whole | victims
+	if !n.up || n.pool || !p.kinds.has(int(id)) || victims&(n.whole|n.odd) != 0 || bits.OnesCount64(uint64(open)) < int(need.GPUs) {
+		return 0
+	}
+	rest := open
+	for k := need.GPUs; k > 0; k-- {
+		rest &= rest - 1
+	}
+	set, free := open&^rest, n.gpus
+	r.touch(id)
+	r.bookWhole(n, set, 1)
+	r.usedGPUMilli += int64(need.GPUs) * Whole
+	r.usedGPU[n.kind] += int64(need.GPUs) * Whole
+	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(n.gpus))
+	r.markShares(id)
+	return set
+}
+
 // Take books the replicas of a placement. It does not look whether they fit.
 func (r *Room) Take(need *Need, p Placement) { r.book(need, p, 1) }
 
@@ -767,14 +859,11 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	r.touch(p.Node)
 	k := sign * int64(p.Replicas)
 	if need.CPU != 0 {
-		from := n.cpu
 		n.cpu -= k * need.CPU
 		if n.capped {
 			r.usedCPU += k * need.CPU
 		}
-		if n.up {
-			r.cpuIdx.move(int(p.Node), cpuLevel(from), cpuLevel(n.cpu))
-		}
+		r.markCores(p.Node, n)
 	}
 	if need.Mem != 0 {
 		n.mem -= k * need.Mem
@@ -811,15 +900,30 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 	}
 }
 
-// bookWhole books devices of which all is free, or gives back such of which all is booked, once; it reports false, and nothing happens, where
-// they are otherwise.
+// bookWhole books devices that are free, or full by what a Claim is to stop, or gives back such that are booked once or twice, all of them as a whole; it
+// reports false, and nothing happens, where they are otherwise.
 func (r *Room) bookWhole(n *nodeRoom, set Devices, sign int64) bool {
-	if sign > 0 && set&^n.whole != 0 || sign < 0 && set&(n.whole|n.odd) != 0 {
-		return false
+	if sign > 0 {
+		if set&n.odd != 0 {
+			return false
+		}
+		free := set & n.whole
+		n.whole ^= free
+		n.twice |= set ^ free
+		n.odd |= set ^ free
+		n.gpus -= int32(bits.OnesCount64(uint64(free)))
+	} else {
+		twice := set & n.twice
+		once := set ^ twice
+		if once&(n.whole|n.odd) != 0 {
+			return false
+		}
+		n.twice ^= twice
+		n.odd ^= twice
+		n.whole |= once
+		n.gpus += int32(bits.OnesCount64(uint64(once)))
 	}
-	n.whole ^= set
 	n.unsettled = true
-	n.gpus -= int32(sign) * int32(bits.OnesCount64(uint64(set)))
 	return true
 }
 
@@ -836,11 +940,16 @@ func (r *Room) bookDevices(n *nodeRoom, set Devices, share int32, vram int64) {
 			r.vram[at] += vram
 		}
 		bit := Devices(1) << i
-		whole, n.odd = whole&^bit, n.odd&^bit
-		if to == 0 {
+		whole, n.odd, n.twice = whole&^bit, n.odd&^bit, n.twice&^bit
+		switch to {
+		case 0:
 			whole |= bit
-		} else if to != Whole {
+		case Whole:
+		default:
 			n.odd |= bit
+			if to == 2*Whole {
+				n.twice |= bit
+			}
 		}
 	}
 	n.gpus += int32(bits.OnesCount64(uint64(whole)) - bits.OnesCount64(uint64(n.whole)))
@@ -851,12 +960,9 @@ func (r *Room) bookDevices(n *nodeRoom, set Devices, share int32, vram int64) {
 func (r *Room) occupy(id NodeID, cpu, mem int64) {
 	n := &r.nodes[id]
 	r.touch(id)
-	from := n.cpu
 	n.cpu -= cpu
 	n.mem -= mem
-	if n.up {
-		r.cpuIdx.move(int(id), cpuLevel(from), cpuLevel(n.cpu))
-	}
+	r.markCores(id, n)
 }
 
 // all returns the devices of the node that are told apart.

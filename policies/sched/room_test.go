@@ -346,6 +346,61 @@ func TestLacksNamesWhatIsShort(t *testing.T) {
 	}
 }
 
+// TestDevicesMayBeBookedMoreThanOnce books devices over each other, as claims do before their victims have stopped, and compares with sums.
+func TestDevicesMayBeBookedMoreThanOnce(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		type booking struct {
+			need Need
+			p    Placement
+		}
+		demands := []Demand{{Gang: 1, Need: Need{GPUs: 1, GPUMilli: 500}}}
+		room := NewRoom([]NodeSpec{{Name: "a", GPUs: 6}}, &demands)
+		var held []booking
+		for range rapid.IntRange(1, 40).Draw(rt, "steps") {
+			if len(held) > 0 && rapid.Bool().Draw(rt, "give") {
+				i := rapid.IntRange(0, len(held)-1).Draw(rt, "which")
+				room.Give(&held[i].need, held[i].p)
+				held = slices.Delete(held, i, i+1)
+			} else {
+				set := Devices(rapid.IntRange(1, 63).Draw(rt, "devices"))
+				b := booking{Need{GPUs: int32(bits.OnesCount64(uint64(set))), GPUMilli: Whole}, Placement{Replicas: 1, GPUs: set}}
+				if rapid.IntRange(0, 3).Draw(rt, "share") == 0 {
+					b = booking{Need{GPUs: 1, GPUMilli: 500}, Placement{Replicas: 1, GPUs: set & -set}}
+				}
+				room.Take(&b.need, b.p)
+				held = append(held, b)
+			}
+			var milli [6]int32
+			for _, b := range held {
+				for i := range milli {
+					if b.p.GPUs>>i&1 != 0 {
+						milli[i] += b.need.GPUMilli
+					}
+				}
+			}
+			var whole, over Devices
+			odd := false
+			for i, m := range milli {
+				if m == 0 {
+					whole |= 1 << i
+				} else if m > Whole {
+					over |= 1 << i
+				}
+				odd = odd || m != 0 && m != Whole
+			}
+			if got := room.Overbooked(0); got != over || room.WholeDevices(0) != whole || room.Shared(0) != odd || int(room.FreeGPUs(0)) != bits.OnesCount64(uint64(whole)) {
+				rt.Fatalf("booked %v: overbooked %b, free %b, shared %v", milli, got, room.WholeDevices(0), room.Shared(0))
+			}
+			if rapid.Bool().Draw(rt, "look") && !slices.Equal(room.BookedMilli(0), milli[:]) {
+				rt.Fatalf("booked %v, the sums %v", room.BookedMilli(0), milli)
+			}
+			if (room.FirstNode(0) == 0) != slices.ContainsFunc(milli[:], func(m int32) bool { return m <= 500 }) {
+				rt.Fatalf("booked %v: half a GPU on node %d", milli, room.FirstNode(0))
+			}
+		}
+	})
+}
+
 // booked writes the ledger, without the stamps.
 func booked(r *Room) string {
 	nodes := slices.Clone(r.nodes)

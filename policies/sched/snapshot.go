@@ -886,7 +886,7 @@ func (k *Kernel) bookRuns() error {
 		}
 	}
 	for _, v := range victims {
-		k.bookAll(k.runs[v].task, k.room.Give)
+		k.bookAll(k.runs[v].task, -1)
 	}
 	for _, c := range claims {
 		if k.runs[c].wait == 0 {
@@ -897,7 +897,7 @@ func (k *Kernel) bookRuns() error {
 		}
 	}
 	for _, v := range victims {
-		k.bookAll(k.runs[v].task, k.room.Take)
+		k.bookAll(k.runs[v].task, 1)
 	}
 	for _, n := range down {
 		k.room.setUp(n, false)
