@@ -132,3 +132,7 @@ func (k *Kernel) Foresee(t TaskID) {
 	}
 	k.foreseen = x
 }
+
+// Soon returns the ready tasks that the policy will probably start next, where it has told so in the last Step: a driver that keeps something of each
+// task may have a look at it. Valid until the next Step.
+func (k *Kernel) Soon() []TaskID { return k.soon }
