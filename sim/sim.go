@@ -109,13 +109,14 @@ type run struct {
 	stager   *stager // nil without Config.Staging
 	series   seriesBuilder
 	frag     fragMeter
-	m        *models    // nil: none
-	looked   sched.Time // what fetch has found; it means nothing
-	acted    bool       // with models: the last decision has started or stopped something
-	hetero   bool       // run times differ by node
-	plain    bool       // a first attempt takes the task's run time, whatever happens
-	light    bool       // a preempted task goes on as if nothing had been, so that what it keeps is what the kernel was told
-	same     int        // batches of this instant
+	m        *models        // nil: none
+	soon     []sched.TaskID // scratch of foresee
+	seen     int64          // what it has seen, which means nothing
+	acted    bool           // with models: the last decision has started or stopped something
+	hetero   bool           // run times differ by node
+	plain    bool           // a first attempt takes the task's run time, whatever happens
+	light    bool           // a preempted task goes on as if nothing had been, so that what it keeps is what the kernel was told
+	same     int            // batches of this instant
 	batches  int64
 	oomed    int64
 	ooms     []bool // tasks that run out of memory; nil: none
@@ -488,8 +489,7 @@ func (r *run) calm() {
 			}
 		}
 		if r.ends.pulled {
-			r.ends.pulled = false
-			r.fetch()
+			r.foresee()
 		}
 		r.batches++
 		if r.arrival <= at {
@@ -502,24 +502,22 @@ func (r *run) calm() {
 		}
 		if soon := r.k.Soon(); len(soon) > 0 { // the run times of what starts next, likewise all at once
 			for _, t := range soon {
-				r.looked += sched.Time(r.Workload.Run[t])
+				r.seen += int64(r.Workload.Run[t])
 			}
 		}
 	}
 }
 
-// fetch looks at what the next ends will be about, all at once: the kernel's rows of tasks that have long been running are not at hand, and one miss of the
-// cache after the other would take longer than many together.
-func (r *run) fetch() {
-	var x sched.Time
+// foresee lets the kernel look at what the next ends are about.
+func (r *run) foresee() {
+	r.ends.pulled = false
+	r.soon = r.soon[:0]
 	for _, e := range r.ends.line {
-		if r.tb.SuccOff != nil {
-			r.k.Foresee(e.task)
-		} else if !r.cut || r.runs(e) {
-			x += r.k.StartedAt(e.task)
+		if !r.cut || r.runs(e) {
+			r.soon = append(r.soon, e.task)
 		}
 	}
-	r.looked = x
+	r.seen = r.k.Foresee(r.soon)
 }
 
 // arrive tells of the jobs that are submitted up to a time, task after task of one job together.

@@ -77,6 +77,52 @@ func (k *Kernel) dropWaits(t TaskID) {
 	}
 }
 
+// Foresee looks at what the reports will need that these tasks, which run, are done, and returns nothing of meaning. What is known of tasks that have run for
+// long, and of their successors, is not at hand: a driver that knows which ends are next lets the misses of the cache happen together here, and not one after
+// the other, each behind a decision.
+func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
+	s := &k.State
+	for _, t := range tasks {
+		x += int64(s.runs[s.rows[t].at].start)
+	}
+	if len(s.pending) == 0 || s.tb.SuccOff == nil {
+		return x
+	}
+	off := s.tb.SuccOff
+	for _, t := range tasks {
+		if i := off[t]; i < off[t+1] {
+			x += int64(s.tb.Succ[i])
+		}
+	}
+	for _, t := range tasks {
+		for _, u := range s.tb.Succs(t) {
+			if uint32(u) < uint32(len(s.pending)) {
+				x += int64(s.pending[u])
+			}
+		}
+	}
+	k.freed = k.freed[:0]
+	for _, t := range tasks {
+		for _, u := range s.tb.Succs(t) {
+			if uint32(u) < uint32(len(s.pending)) && s.pending[u] == 1 {
+				x += int64(s.rows[u].since)
+				k.freed = append(k.freed, u)
+			}
+		}
+	}
+	if p, ok := k.pol.(Foreseer); ok {
+		x += p.Foresee(s, k.freed)
+	}
+	return x
+}
+
+// Foreseer is a Policy that keeps something of each task and looks at it when some become ready: Foresee lets it do so for many together, shortly before
+// they do. It changes nothing, and returns nothing of meaning; see Kernel.Foresee. It may be left out.
+type Foreseer interface {
+	Policy
+	Foresee(s *State, tasks []TaskID) int64
+}
+
 // countDone takes a done task off what its successors wait for, all of them before anyone is told.
 func (k *Kernel) countDone(t TaskID) {
 	k.freed = k.freed[:0]
@@ -111,26 +157,6 @@ func (k *Kernel) unblock(t TaskID) {
 		}
 		k.makeReady(u, rw, Order)
 	}
-}
-
-// Foresee tells of a running task that will end soon, for whoever knows of several at a time; nothing comes of it but speed. It reads what the end
-// will need: all that must come from afar where there are many tasks, and these reads, which do not depend on each other, wait for it together, where
-// those of one end after the other wait for it each time.
-func (k *Kernel) Foresee(t TaskID) {
-	if uint32(t) >= uint32(len(k.rows)) {
-		return
-	}
-	x := int64(0)
-	if at := k.rows[t].at; uint32(at) < uint32(len(k.runs)) {
-		x = int64(k.runs[at].start)
-	}
-	pending := k.pending
-	for _, u := range k.tb.Succs(t) {
-		if uint32(u) < uint32(len(pending)) && pending[u] == 1 {
-			x += int64(k.rows[u].phase)
-		}
-	}
-	k.foreseen = x
 }
 
 // Soon returns the ready tasks that the policy will probably start next, where it has told so in the last Step: a driver that keeps something of each

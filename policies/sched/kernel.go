@@ -32,7 +32,7 @@ type Kernel struct {
 	stack    []TaskID    // scratch of drop
 	freed    []TaskID    // successors of the task that ended that wait for nothing more
 	soon     []TaskID    // that Round.Soon told of in this step
-	foreseen int64       // of no meaning: that there is a use keeps the reads of Foresee
+	foreseen int64       // of no meaning: that there is a use keeps the reads of Round.Soon
 	undone   int         // tasks that are over and not done
 	first    []Placement // scratch of startFirst
 	given    int         // nodes that the kernel started with; later ones were added by facts
@@ -440,6 +440,10 @@ func (k *Kernel) tellPresent() {
 
 // arrive makes the tasks of a JobArrived known.
 func (k *Kernel) arrive(e *Event) {
+	if t := int(e.Task); e.N == 1 && t == len(k.rows) && t < k.vetted.tasks && k.tb.SuccOff == nil && k.tb.Tasks[t].Submit >= k.now {
+		k.arriveAlone(e)
+		return
+	}
 	first, end := int(e.Task), int(e.Task)+int(e.N)
 	if first < 0 || e.N <= 0 || end > len(k.tb.Tasks) {
 		k.refused++
@@ -505,6 +509,18 @@ func (k *Kernel) arrive(e *Event) {
 		}
 		rw.ready = min(rw.ready, k.now)
 		k.makeReady(TaskID(t), rw, Order)
+	}
+}
+
+// arriveAlone is arrive for one task that comes when it was submitted, after all that are known, and waits for no other.
+func (k *Kernel) arriveAlone(e *Event) {
+	t := e.Task
+	k.rows = append(k.rows, row{phase: Blocked, cause: Dependency, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never})
+	k.blocked++
+	k.open++
+	k.pol.Observe(&k.State, *e)
+	if rw := &k.rows[t]; rw.phase == Blocked {
+		k.makeReady(t, rw, Order)
 	}
 }
 
