@@ -83,7 +83,8 @@ func (k *Kernel) dropWaits(t TaskID) {
 func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
 	s := &k.State
 	for _, t := range tasks {
-		x += int64(s.runs[s.rows[t].at].start)
+		r := &s.runs[s.rows[t].at]
+		x += int64(r.start) + int64(r.on[0].Node)
 	}
 	if len(s.pending) == 0 || s.tb.SuccOff == nil {
 		return x
