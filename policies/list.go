@@ -178,6 +178,9 @@ func (l *List) decideSkip(r *sched.Round) {
 			continue
 		}
 		it := l.lines.Pop(d)
+		for _, next := range l.lines.Came() {
+			r.Soon(next.Task)
+		}
 		if r.Phase(t) == sched.Ready {
 			l.aside = append(l.aside, it)
 		}

@@ -24,6 +24,7 @@ type Lines struct {
 	open    []sched.DemandID // lines that are neither shut nor empty, in no special order
 	at      []int32          // by DemandID: index in open, or -1
 	only    []sched.NodeID   // by DemandID: see Only
+	came    []heap.Item      // what the last Pop brought to the front
 	n       int
 }
 
@@ -195,14 +196,21 @@ func (l *Lines) Pop(d sched.DemandID) heap.Item {
 	it := l.heaps[d][0]
 	if l.indexed {
 		l.removeAt(d, 0)
-	} else {
-		l.piles[d].Pop(&l.heaps[d])
+	} else if _, came := l.piles[d].Pop(&l.heaps[d]); came {
+		l.came = l.heaps[d]
 	}
 	l.n--
 	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
 		l.closeAt(l.at[d])
 	}
 	return it
+}
+
+// Came returns the tasks that came to the front of a line with the last Pop, once: these will be the next of it. Most times there are none.
+func (l *Lines) Came() []heap.Item {
+	came := l.came
+	l.came = nil
+	return came
 }
 
 // Remove takes a task out of its line; linear time in the line unless Index was called. It reports whether it was there.
