@@ -640,14 +640,13 @@ func (k *Kernel) unlink(i int32) {
 }
 
 // leave takes a task off its slot and gives its room back. node is the first of its last attempt.
-func (k *Kernel) leave(rw *row, r *run, node NodeID) {
+func (k *Kernel) leave(rw *row, r *run, need *Need, node NodeID) {
 	k.dropHolder(r)
-	need := &k.tb.Demands[r.demand].Need
-	for _, p := range r.on {
-		if need.GPUs == 0 && need.Mem == 0 {
+	for i := range r.on {
+		if p := &r.on[i]; need.GPUs == 0 && need.Mem == 0 {
 			k.room.takeCores(p.Node, -need.CPU*int64(p.Replicas))
 		} else if !k.room.giveWhole(need, p) {
-			k.room.Give(need, p)
+			k.room.Give(need, *p)
 		}
 	}
 	k.unlink(rw.at)
@@ -677,7 +676,7 @@ func (k *Kernel) release(t TaskID, rw *row, last bool) {
 			k.starts = append(k.starts, c)
 		}
 	}
-	k.leave(rw, r, r.on[0].Node)
+	k.leave(rw, r, &d.Need, r.on[0].Node)
 	k.running--
 	rw.since = k.now
 }
@@ -870,7 +869,7 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *
 	switch {
 	case plan.cores > 0:
 		k.room.takeCores(n, plan.cores)
-	case d.Gang == 1 && plan.exact && plan.gpu:
+	case d.Gang == 1 && plan.gpu:
 		p.GPUs = k.room.takeWhole(&d.Need, n)
 	default:
 		p.GPUs = k.room.devices(&d.Need, n, d.Gang)
@@ -1138,7 +1137,7 @@ func (k *Kernel) undoClaim(t TaskID) {
 		}
 	}
 	r := &k.runs[rw.at]
-	k.leave(rw, r, r.was)
+	k.leave(rw, r, &k.tb.Demands[r.demand].Need, r.was)
 	k.claims--
 	k.makeReady(t, rw, rw.cause)
 }
