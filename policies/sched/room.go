@@ -12,8 +12,8 @@ import (
 // may keep copies to plan on (CopyFrom, then Take and Give). It is not safe for concurrent use.
 //
 // Invariants: (1) a device is in whole of its node exactly when nothing is booked on it; (2) a node is in the index, up to the level of its
-// free GPUs and of its free CPU, exactly when it is up; (3) free amounts fall below zero only for a Claim whose victims have
-// not stopped yet.
+// free GPUs and of its free CPU, exactly when it is up (an only node is on the highest of CPU); (3) free amounts fall below zero only for a
+// Claim whose victims have not stopped yet.
 type Room struct {
 	demands *[]Demand
 	specs   []NodeSpec
@@ -191,6 +191,9 @@ func (r *Room) add(s NodeSpec) NodeID {
 	}
 	clear(r.allowed)
 	clear(r.plans)
+	if id == 1 {
+		r.markCores(0, &r.nodes[0])
+	}
 	r.setUp(NodeID(id), true)
 	return NodeID(id)
 }
@@ -239,9 +242,16 @@ func (r *Room) setUp(id NodeID, up bool) {
 	r.shares.clear(int(id))
 }
 
-// markCores takes a node whose free CPU has changed to its level.
+// markCores takes a node whose free CPU has changed to its level. An only node stays on the highest, for nobody is helped by a choice of one.
 func (r *Room) markCores(id NodeID, n *nodeRoom) {
-	if to := cpuLevel(n.cpu); n.up && int(n.cores) != to {
+	if len(r.nodes) == 1 && n.cores == cpuLevels-1 || !n.up {
+		return
+	}
+	to := cpuLevels - 1
+	if len(r.nodes) > 1 {
+		to = cpuLevel(n.cpu)
+	}
+	if int(n.cores) != to {
 		r.cpuIdx.move(int(id), int(n.cores), to)
 		n.cores = int8(to)
 	}
