@@ -48,7 +48,9 @@ func (b *BLevel) Observe(s *sched.State, e sched.Event) {
 // Foresee looks at the b-levels of tasks that will soon be ready.
 func (b *BLevel) Foresee(_ *sched.State, tasks []sched.TaskID) (x int64) {
 	for _, t := range tasks {
-		x += b.ranks[t]
+		if int(t) < len(b.ranks) { // else another policy is made of this one, and does not use them
+			x += b.ranks[t]
+		}
 	}
 	return x
 }

@@ -52,10 +52,18 @@ func (l *Lines) grow(d sched.DemandID) {
 
 // Push adds a task with its key to the line of its demand.
 func (l *Lines) Push(d sched.DemandID, it heap.Item) {
-	l.grow(d)
-	l.push(d, it)
+	if int(d) >= len(l.heaps) {
+		l.grow(d)
+	}
+	if l.indexed {
+		l.push(d, it)
+	} else {
+		l.piles[d].Push(&l.heaps[d], it)
+	}
 	l.n++
-	l.reopen(d)
+	if l.at[d] < 0 {
+		l.reopen(d)
+	}
 }
 
 func (l *Lines) reopen(d sched.DemandID) {
@@ -161,6 +169,12 @@ func (l *Lines) Only(d sched.DemandID) sched.NodeID { return l.only[d] }
 // Best returns the open line whose first task has the smallest key plus bias of its demand (bias may be nil), ties to the lower
 // TaskID, and false where no line is open.
 func (l *Lines) Best(bias []int64) (sched.DemandID, bool) {
+	switch len(l.open) {
+	case 0:
+		return -1, false
+	case 1:
+		return l.open[0], true
+	}
 	best, bestKey, bestTask := sched.DemandID(-1), int64(0), sched.TaskID(0)
 	for _, d := range l.open {
 		top := l.heaps[d][0]
@@ -244,11 +258,8 @@ func (l *Lines) find(d sched.DemandID, t sched.TaskID) int {
 	return int(l.pos[t])
 }
 
+// push adds a task to a line with an index.
 func (l *Lines) push(d sched.DemandID, it heap.Item) {
-	if !l.indexed {
-		l.piles[d].Push(&l.heaps[d], it)
-		return
-	}
 	l.heaps[d] = append(l.heaps[d], it)
 	l.up(l.heaps[d], len(l.heaps[d])-1, it)
 }
