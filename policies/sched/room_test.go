@@ -415,7 +415,11 @@ func booked(r *Room) string {
 func TestAnOnlyNodeIsFoundAsAmongOthers(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		demands := []Demand{
-			{Need: Need{CPU: 1000}, Gang: 1}, {Need: Need{CPU: 3000}, Gang: 2}, {Need: Need{CPU: 500, Mem: 1 << 30}, Gang: 1}, {Need: Need{Mem: 2 << 30}, Gang: 1}, {Gang: 1},
+			{Need: Need{CPU: 1000}, Gang: 1},
+			{Need: Need{CPU: 3000}, Gang: 2},
+			{Need: Need{CPU: 500, Mem: 1 << 30}, Gang: 1},
+			{Need: Need{Mem: 2 << 30}, Gang: 1},
+			{Gang: 1},
 			{Need: Need{CPU: 1000, GPUs: 1, GPUMilli: Whole}, Gang: 1},
 		}
 		spec := NodeSpec{Name: "a", CPU: 8000, Mem: 4 << 30, GPUs: 2, SpeedMilli: Whole}
