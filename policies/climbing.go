@@ -52,9 +52,12 @@ func (m *climbing) key(s *sched.State, t sched.TaskID) int64 {
 	return int64(s.Attained(t)) - int64(s.Now())
 }
 
-func (m *climbing) rank(s *sched.State, _ int32, t sched.TaskID, key int64) int64 {
-	rank, _, _ := m.p.Level(s, t, time.Duration(key+int64(s.Now())))
-	return rank
+func (m *climbing) rank(s *sched.State, _ int32, t sched.TaskID, key int64) (rank int64, until sched.Time) {
+	rank, _, to := m.p.Level(s, t, time.Duration(key+int64(s.Now())))
+	if until = sched.Never; to < math.MaxInt64 {
+		until = sched.Time(int64(to) - key)
+	}
+	return rank, until
 }
 
 func (m *climbing) since(s *sched.State, _ int32, t sched.TaskID, key, _ int64) int64 {
@@ -87,8 +90,11 @@ func (m *climbing) forget() {
 		m.lines[d].known, m.denied[d].known = false, false
 	}
 	of := m.p.list.running.moves
-	for n := range of.sunk {
-		of.sunk[n] = sched.Never
+	for n := range of.holds {
+		of.holds[n] = math.MinInt64
+		for i := range m.p.list.running.nodes[n] {
+			m.p.list.running.nodes[n][i].until = math.MinInt64
+		}
 	}
 }
 
@@ -216,6 +222,7 @@ func (m *climbing) follow(s *sched.State, l *rising, key int64) {
 // widthClasses tells demands apart by their width.
 type widthClasses struct {
 	widths  []int64 // by class
+	wholes  []int64 // likewise, in whole GPUs or cores; 0 where it is none, or many
 	classes []int32 // by demand
 }
 
@@ -225,7 +232,11 @@ func (w *widthClasses) of(s *sched.State, d sched.DemandID) int {
 		c := slices.Index(w.widths, width)
 		if c < 0 {
 			c = len(w.widths)
-			w.widths = append(w.widths, width)
+			n := width / sched.Whole
+			if n*sched.Whole != width || n >= 1<<10 {
+				n = 0
+			}
+			w.widths, w.wholes = append(w.widths, width), append(w.wholes, n)
 		}
 		w.classes = append(w.classes, int32(c))
 	}

@@ -67,6 +67,10 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 		}
 	}
 	if q.moves != nil {
+		if q.moves.steps {
+			q.stepped(s)
+			return q.first(s, d)
+		}
 		return q.closestMoving(s, p, d, it)
 	}
 	walk := q.order.Down()
@@ -172,7 +176,7 @@ func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID, p *Pre
 			break
 		}
 	}
-	if c.how == noRoom || !room.Up(n) || !room.Allowed(d, n) {
+	if c.how == noRoom || !q.couldHold(room, d, n) {
 		return closing{}
 	}
 	return c
@@ -193,7 +197,7 @@ func (q *ranks) leavingOn(s *sched.State, d sched.DemandID, n sched.NodeID) clos
 		}
 		g.less(r.freed)
 	}
-	if !g.closed() || !room.Up(n) || !room.Allowed(d, n) {
+	if !g.closed() || !q.couldHold(room, d, n) {
 		return closing{}
 	}
 	return closing{how: how}

@@ -39,6 +39,7 @@ func (p *Preemptive) learn(s *sched.State, d sched.DemandID, c closing) {
 		for len(p.denials) <= int(v) {
 			p.denials = append(p.denials, denial{})
 			p.running.hard = append(p.running.hard, 0)
+			p.running.rightFrom(s, sched.DemandID(len(p.denials)-1))
 		}
 		if k := &p.denials[v]; !k.ok || p.earlier(it, k.it) || k.upTo < p.running.gains.begun {
 			p.deny(v, it)

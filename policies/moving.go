@@ -15,8 +15,8 @@ type moving interface {
 	class(s *sched.State, d sched.DemandID) int
 	// key stands still while the task runs.
 	key(s *sched.State, t sched.TaskID) int64
-	// rank is the rank now of a task of a class, of which it is any, with the key.
-	rank(s *sched.State, class int32, t sched.TaskID, key int64) int64
+	// rank is the rank now of a task of a class, of which it is any, with the key, and until when, that time not included, it is that one.
+	rank(s *sched.State, class int32, t sched.TaskID, key int64) (rank int64, until sched.Time)
 	// since returns the smallest key of the class that has the same rank now.
 	since(s *sched.State, class int32, t sched.TaskID, key, rank int64) int64
 	// cells are the parts into which the ranks fall, the largest rank first; nil where in a class larger keys have larger ranks, or equal ones.
@@ -38,8 +38,11 @@ type movers struct {
 	met     int            // classes of which some task has run
 	gone    []sched.TaskID // that run no more, or are stopping, since the last decision; for climbing
 	notes   bool           // gone is kept
+	steps   bool           // ranks change seldom, by steps: the trees are told of them
 
-	sunk   []sched.Time // by node: when its ranks were worked out
+	holds  []sched.Time // by node: until when, that time not included, its ranks hold as they were worked out
+	stepAt []sched.Time // with steps: by node, when one of its ranks changes next, as far as they were worked out; Never = not
+	comes  heap.Heap    // nodes by that time; entries that no longer hold are dropped when they come up
 	walk   victimWalk
 	gaps   []gap   // by node, of this search
 	seen   []int32 // by node: the last search that looked at it
@@ -67,19 +70,44 @@ func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
 // sink works out the ranks on a node as they are now.
 func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 	m := q.moves
-	if m == nil || m.sunk[n] == s.Now() {
+	if m == nil || s.Now() < m.holds[n] {
 		return
 	}
-	m.sunk[n] = s.Now()
-	list := q.nodes[n]
+	list, next := q.nodes[n], sched.Never
 	for i := range list {
+		if s.Now() < list[i].until && (i == 0 || !list[i].before(&list[i-1])) {
+			next = min(next, list[i].until)
+			continue
+		}
 		r := list[i]
-		r.rank = m.rank(s, r.class, r.task, r.key)
+		if s.Now() >= r.until {
+			r.rank, r.until = m.rank(s, r.class, r.task, r.key)
+		}
+		next = min(next, r.until)
 		j := i
 		for ; j > 0 && r.before(&list[j-1]); j-- {
 			list[j] = list[j-1]
 		}
 		list[j] = r
+	}
+	m.holds[n] = next
+	if m.steps && next != m.stepAt[n] {
+		if m.stepAt[n] <= s.Now() {
+			q.log.add(n) // before stepped has come to it
+		}
+		if m.stepAt[n] = next; next != sched.Never {
+			m.comes.Push(heap.Item{Key: int64(next), Task: sched.TaskID(n)})
+		}
+	}
+}
+
+// stepped notes the nodes with ranks that have changed for the trees.
+func (q *ranks) stepped(s *sched.State) {
+	for m := q.moves; len(m.comes) > 0 && m.comes[0].Key <= int64(s.Now()); {
+		if it := m.comes.Pop(); m.stepAt[it.Task] == sched.Time(it.Key) {
+			m.stepAt[it.Task], m.holds[it.Task] = sched.Never, math.MinInt64
+			q.log.add(sched.NodeID(it.Task))
+		}
 	}
 }
 
@@ -94,10 +122,10 @@ type victimWalk struct {
 type top struct {
 	walk ranking.Down
 	it   ranking.Item
-	rank int64
-	low  int64 // the smallest key of that rank
-	ok   bool
+	rank int64 // noTop behind the last
 }
+
+const noTop = math.MinInt64
 
 func (m *movers) begin(s *sched.State) {
 	w := &m.walk
@@ -107,16 +135,18 @@ func (m *movers) begin(s *sched.State) {
 	}
 	w.tops = w.tops[:0]
 	for c := range m.classes {
-		w.tops = append(w.tops, top{walk: m.classes[c].list.Down(), low: math.MaxInt64})
+		w.tops = append(w.tops, top{walk: m.classes[c].list.Down()})
 		m.next(s, c)
 	}
 }
 
 func (m *movers) next(s *sched.State, class int) {
 	t := &m.walk.tops[class]
-	if t.it, t.ok = t.walk.Next(); t.ok && t.it.Rank < t.low {
-		t.rank = m.rank(s, int32(class), t.it.Task, t.it.Rank)
-		t.low = m.since(s, int32(class), t.it.Task, t.it.Rank, t.rank)
+	ok := false
+	if t.it, ok = t.walk.Next(); ok {
+		t.rank, _ = m.rank(s, int32(class), t.it.Task, t.it.Rank)
+	} else {
+		t.rank = noTop
 	}
 }
 
@@ -140,24 +170,29 @@ func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
 				}
 				low, high := m.part(s, of.task, c)
 				walk := of.list.DownFrom(high)
-				for v, ok := walk.Next(); ok && v.Rank >= low; v, ok = walk.Next() {
-					w.run = append(w.run, v)
-				}
+				w.run = walk.To(low, w.run)
 			}
 		}
 	} else {
-		first := true
+		first, second, at := int64(noTop), int64(noTop), 0
 		for i := range w.tops {
-			if t := &w.tops[i]; t.ok && (first || t.rank > w.rank) {
-				w.rank, first = t.rank, false
+			if r := w.tops[i].rank; r > first {
+				first, second, at = r, first, i
+			} else if r > second {
+				second = r
 			}
 		}
-		if first || !p.mayStop(s, w.rank, lastTask, it) {
+		if first < it.Key || first == it.Key && p.Mild || first == noTop {
 			return false
 		}
-		for i := range w.tops {
-			for t := &w.tops[i]; t.ok && t.rank == w.rank; m.next(s, i) {
+		w.rank = first
+		w.run = append(w.run, w.tops[at].it)
+		m.next(s, at)
+		for i := at; i < len(w.tops) && (second == first || w.tops[at].rank == first); i++ { // mostly one is alone
+			if t := &w.tops[i]; t.rank == first {
 				w.run = append(w.run, t.it)
+				w.run = t.walk.To(m.since(s, int32(i), t.it.Task, t.it.Rank, first), w.run)
+				m.next(s, i)
 			}
 		}
 	}
@@ -187,6 +222,12 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 	m.begin(s)
 	for m.nextRun(s, p, it) {
 		run := m.walk.run
+		if len(run) == 1 {
+			if q.takeOff(s, d, run[0], 1) {
+				return closing{m.walk.rank, run[0].Task, atStop}
+			}
+			continue
+		}
 		for i := range run {
 			if !q.takeOff(s, d, run[i], 1) {
 				continue
@@ -213,20 +254,22 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 
 // sinkItem lets the entry at k of a heap with the largest TaskID first come to its place.
 func sinkItem(h []ranking.Item, k int) {
+	it := h[k]
 	for {
 		c := 2*k + 1
 		if c >= len(h) {
-			return
+			break
 		}
 		if c+1 < len(h) && h[c+1].Task > h[c].Task {
 			c++
 		}
-		if h[k].Task > h[c].Task {
-			return
+		if it.Task > h[c].Task {
+			break
 		}
-		h[k], h[c] = h[c], h[k]
+		h[k] = h[c]
 		k = c
 	}
+	h[k] = it
 }
 
 // takeOff takes what a running task holds off the gaps of its nodes, or puts it back (times -1), and reports whether one is closed.
@@ -249,8 +292,9 @@ func (q *ranks) takeOffOn(s *sched.State, d sched.DemandID, t sched.TaskID, n sc
 	if m.seen[n] != m.search {
 		m.seen[n] = m.search
 		room := s.Room()
-		*g = gap{amount{cpu: math.MaxInt64 / 2}} // of the wrong kind, or down: never closes
-		if room.Up(n) && room.Allowed(d, n) {
+		if !q.couldHold(room, d, n) {
+			*g = gap{amount{cpu: math.MaxInt64 / 2}} // never closes
+		} else {
 			g.amount = q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})
 			for i := 0; i < len(list) && list[i].leaving; i++ {
 				g.less(list[i].freed)

@@ -200,6 +200,7 @@ func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
 	for len(p.denials) <= int(d) {
 		p.denials = append(p.denials, denial{})
 		p.running.hard = append(p.running.hard, 0)
+		p.running.rightFrom(r.State, sched.DemandID(len(p.denials)-1))
 	}
 	it := heap.Item{Task: t}
 	byNode := p.byNodeServes(r.State, d)

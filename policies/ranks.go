@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"math"
 	"math/bits"
 	"slices"
 	"time"
@@ -23,6 +24,7 @@ type ranks struct {
 	hard   []uint8        // by demand: how often the tree is asked before order again
 	log    nodeLog        // nodes that changed
 	gains  nodeLog        // nodes that changed otherwise than by a start
+	right  []int          // by demand: so many nodes, from the first on, are known to be of the right kind
 	wants  []amount       // by demand: what all replicas together ask for; what they do not is far below 0
 	moves  *movers        // if not nil: ranks move, and are worked out when looked at
 }
@@ -37,6 +39,7 @@ type ranked struct {
 	devices sched.Devices
 	leaving bool // it is stopping
 	odd     bool
+	until   sched.Time // the rank does not move before, where it does
 }
 
 func (r *ranked) before(u *ranked) bool {
@@ -55,12 +58,24 @@ func (q *ranks) grow(s *sched.State) {
 		q.log.grow()
 		q.gains.grow()
 		if m := q.moves; m != nil {
-			m.sunk, m.seen, m.gaps = append(m.sunk, sched.Never), append(m.seen, 0), append(m.gaps, gap{})
+			m.holds, m.seen, m.gaps, m.stepAt = append(m.holds, math.MinInt64), append(m.seen, 0), append(m.gaps, gap{}), append(m.stepAt, sched.Never)
 		}
 	}
 	for all := s.Table().Demands; len(q.wants) < len(all); {
-		q.wants = append(q.wants, wanted(&all[len(q.wants)]))
+		q.wants, q.right = append(q.wants, wanted(&all[len(q.wants)])), append(q.right, 0)
 	}
+}
+
+// rightFrom looks which nodes are of the right kind for a demand, up to the first that is not: mostly all are.
+func (q *ranks) rightFrom(s *sched.State, d sched.DemandID) {
+	for n := q.right[d]; n < len(q.nodes) && s.Room().Allowed(d, sched.NodeID(n)); n++ {
+		q.right[d] = n + 1
+	}
+}
+
+// couldHold reports whether a node is up and of the right kind for a demand.
+func (q *ranks) couldHold(room *sched.Room, d sched.DemandID, n sched.NodeID) bool {
+	return room.Up(n) && (int(n) < q.right[d] || room.Allowed(d, n))
 }
 
 // observe keeps the running tasks by the facts.
@@ -100,7 +115,7 @@ func (p *Preemptive) observe(s *sched.State, e sched.Event) {
 
 // started takes in that a task runs.
 func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
-	r := ranked{task: t, leaving: s.Phase(t) == sched.Stopping}
+	r := ranked{task: t, leaving: s.Phase(t) == sched.Stopping, until: math.MinInt64}
 	on := s.Placements(t)
 	if p.laxity > 0 {
 		r.rank = laxityRunning(s, t)
@@ -195,7 +210,7 @@ func (q *ranks) insert(n sched.NodeID, r ranked) {
 		q.odd++
 	}
 	if q.moves != nil {
-		q.moves.sunk[n] = sched.Never
+		q.moves.holds[n] = math.MinInt64
 	}
 	if r.leaving {
 		if q.onLeft[n]++; q.onLeft[n] == 1 {

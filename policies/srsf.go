@@ -33,22 +33,25 @@ func (m *sinking) key(s *sched.State, t sched.TaskID) int64 {
 	return int64(s.StartedAt(t).Add(s.LeftAtStart(t)))
 }
 
-func (m *sinking) rank(s *sched.State, class int32, _ sched.TaskID, end int64) int64 {
-	left, w := max(sched.Time(end).Sub(s.Now()), 0), m.widths[class]
-	if n := w / sched.Whole; n*sched.Whole == w && n < 1<<10 && left < 1<<52 {
-		return int64(left) * n
+func (m *sinking) rank(s *sched.State, class int32, _ sched.TaskID, end int64) (rank int64, until sched.Time) {
+	left := sched.Time(end).Sub(s.Now())
+	if left <= 0 {
+		return 0, sched.Never
 	}
-	return int64(sched.MulDiv(left, w, sched.Whole, false))
+	if n := m.wholes[class]; n > 0 && left < 1<<52 {
+		return int64(left) * n, s.Now() + 1
+	}
+	return int64(sched.MulDiv(left, m.widths[class], sched.Whole, false)), s.Now() + 1
 }
 
 func (m *sinking) since(s *sched.State, class int32, _ sched.TaskID, end, rank int64) int64 {
-	switch w := m.widths[class]; {
+	switch {
 	case rank == 0:
 		return math.MinInt64
-	case w%sched.Whole == 0:
+	case m.wholes[class] > 0:
 		return end
 	default:
-		return int64(s.Now().Add(sched.MulDiv(time.Duration(rank), sched.Whole, w, true)))
+		return int64(s.Now().Add(sched.MulDiv(time.Duration(rank), sched.Whole, m.widths[class], true)))
 	}
 }
 

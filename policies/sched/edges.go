@@ -80,7 +80,8 @@ func (k *Kernel) dropWaits(t TaskID) {
 // Foresee looks at what the reports will need that these tasks, which run, are done, and returns nothing of meaning. What is known of tasks that have run for
 // long, and of their successors, is not at hand: a driver that knows which ends are next lets the misses of the cache happen together here, and not one after
 // the other, each behind a decision.
-func (s *State) Foresee(tasks []TaskID) (x int64) {
+func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
+	s := &k.State
 	for _, t := range tasks {
 		r := &s.runs[s.rows[t].at]
 		x += int64(r.start) + int64(r.on[0].Node)
@@ -101,14 +102,26 @@ func (s *State) Foresee(tasks []TaskID) (x int64) {
 			}
 		}
 	}
+	k.freed = k.freed[:0]
 	for _, t := range tasks {
 		for _, u := range s.tb.Succs(t) {
 			if uint32(u) < uint32(len(s.pending)) && s.pending[u] == 1 {
-				x += int64(s.rows[u].since) + int64(s.tb.Estimates[u])
+				x += int64(s.rows[u].since)
+				k.freed = append(k.freed, u)
 			}
 		}
 	}
+	if p, ok := k.pol.(Foreseer); ok {
+		x += p.Foresee(s, k.freed)
+	}
 	return x
+}
+
+// Foreseer is a Policy that keeps something of each task and looks at it when some become ready: Foresee lets it do so for many together, shortly before
+// they do. It changes nothing, and returns nothing of meaning; see Kernel.Foresee. It may be left out.
+type Foreseer interface {
+	Policy
+	Foresee(s *State, tasks []TaskID) int64
 }
 
 // countDone takes a done task off what its successors wait for, all of them before anyone is told.
@@ -146,3 +159,7 @@ func (k *Kernel) unblock(t TaskID) {
 		k.makeReady(u, rw, Order)
 	}
 }
+
+// Soon returns the ready tasks that the policy will probably start next, where it has told so in the last Step: a driver that keeps something of each
+// task may have a look at it. Valid until the next Step.
+func (k *Kernel) Soon() []TaskID { return k.soon }

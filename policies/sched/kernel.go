@@ -31,6 +31,8 @@ type Kernel struct {
 	waits    waits
 	stack    []TaskID    // scratch of drop
 	freed    []TaskID    // successors of the task that ended that wait for nothing more
+	soon     []TaskID    // that Round.Soon told of in this step
+	foreseen int64       // of no meaning: that there is a use keeps the reads of Round.Soon
 	undone   int         // tasks that are over and not done
 	first    []Placement // scratch of startFirst
 	given    int         // nodes that the kernel started with; later ones were added by facts
@@ -244,7 +246,7 @@ func (k *Kernel) NextWake() (Time, bool) {
 // last one counts as now.
 func (k *Kernel) Step(now Time, in []Event) []Command {
 	k.now = max(k.now, now)
-	k.cmds = k.cmds[:0]
+	k.cmds, k.soon = k.cmds[:0], k.soon[:0]
 	k.waits.parts = k.waits.parts[:0]
 	arrivals := false
 	for i := range in {

@@ -21,6 +21,7 @@ func (a Item) Before(b Item) bool { return a.Rank < b.Rank || a.Rank == b.Rank &
 // List is a sorted list.
 type List struct {
 	blocks [][]Item // none is empty
+	lasts  []Item   // the last item of each
 	spare  [][]Item
 	n      int
 }
@@ -32,42 +33,38 @@ func (l *List) Len() int { return l.n }
 
 // find returns the first place at or behind which it belongs.
 func (l *List) find(it Item) (block, i int) {
-	lo, hi := 0, len(l.blocks)-1
-	for lo < hi { // the first block whose last item does not come before it
-		m := (lo + hi) / 2
-		if b := l.blocks[m]; b[len(b)-1].Before(it) {
-			lo = m + 1
-		} else {
-			hi = m
-		}
-	}
 	if len(l.blocks) == 0 {
 		return 0, 0
 	}
-	b := l.blocks[lo]
-	from, to := 0, len(b)
+	block = place(l.lasts[:len(l.lasts)-1], it)
+	return block, place(l.blocks[block], it)
+}
+
+// place returns how many of sorted items come before it.
+func place(items []Item, it Item) int {
+	from, to := 0, len(items)
 	for from < to {
-		m := (from + to) / 2
-		if b[m].Before(it) {
+		m := int(uint(from+to) / 2)
+		if u := &items[m]; u.Rank < it.Rank || u.Rank == it.Rank && u.Task < it.Task {
 			from = m + 1
 		} else {
 			to = m
 		}
 	}
-	return lo, from
+	return from
 }
 
 // Insert adds an item.
 func (l *List) Insert(it Item) {
 	if len(l.blocks) == 0 {
-		l.blocks = append(l.blocks, l.block())
+		l.blocks, l.lasts = append(l.blocks, l.block()), append(l.lasts, it)
 	}
 	k, i := l.find(it)
 	b := l.blocks[k]
 	if len(b) == most {
 		half := append(l.block(), b[most/2:]...)
 		l.blocks[k] = b[:most/2]
-		l.blocks = slices.Insert(l.blocks, k+1, half)
+		l.blocks, l.lasts = slices.Insert(l.blocks, k+1, half), slices.Insert(l.lasts, k, b[most/2-1])
 		if i > most/2 {
 			k, i = k+1, i-most/2
 		}
@@ -77,6 +74,7 @@ func (l *List) Insert(it Item) {
 	copy(b[i+1:], b[i:])
 	b[i] = it
 	l.blocks[k] = b
+	l.lasts[k] = b[len(b)-1]
 	l.n++
 }
 
@@ -92,16 +90,19 @@ func (l *List) Remove(rank int64, t sched.TaskID) bool {
 	l.n--
 	if next := k + 1; len(b) > 0 && len(b) < most/8 && next < len(l.blocks) && len(l.blocks[next]) < most/2 {
 		l.blocks[k] = append(b, l.blocks[next]...)
+		l.lasts[k] = l.lasts[next]
 		l.drop(next)
 	} else if len(b) == 0 {
 		l.drop(k)
+	} else {
+		l.lasts[k] = b[len(b)-1]
 	}
 	return true
 }
 
 func (l *List) drop(k int) {
 	l.spare = append(l.spare, l.blocks[k])
-	l.blocks = slices.Delete(l.blocks, k, k+1)
+	l.blocks, l.lasts = slices.Delete(l.blocks, k, k+1), slices.Delete(l.lasts, k, k+1)
 }
 
 func (l *List) block() []Item {
@@ -116,7 +117,7 @@ func (l *List) block() []Item {
 // Clear takes all out.
 func (l *List) Clear() {
 	l.spare = append(l.spare, l.blocks...)
-	l.blocks, l.n = l.blocks[:0], 0
+	l.blocks, l.lasts, l.n = l.blocks[:0], l.lasts[:0], 0
 }
 
 // Down is a walk from the last item to the first. It is valid until the list changes.
@@ -139,6 +140,30 @@ func (d *Down) Next() (Item, bool) {
 	}
 	d.i--
 	return d.l.blocks[d.block][d.i], true
+}
+
+// To appends the items before the last one returned that have a rank of at least low, in no special order; Next goes on behind them.
+func (d *Down) To(low int64, buf []Item) []Item {
+	for {
+		if d.i == 0 {
+			if d.block == 0 {
+				return buf
+			}
+			d.block--
+			d.i = len(d.l.blocks[d.block])
+		}
+		b := d.l.blocks[d.block][:d.i]
+		if b[d.i-1].Rank < low {
+			return buf
+		}
+		if b[0].Rank >= low {
+			d.i = 0
+			buf = append(buf, b...)
+			continue
+		}
+		d.i = place(b, Item{low, -1, 0})
+		return append(buf, b[d.i:]...)
+	}
 }
 
 // DownFrom returns a walk that begins at the last item of a rank below high.

@@ -50,6 +50,25 @@ func TestAListIsSortedWhateverComesAndGoes(t *testing.T) {
 		if k := slices.IndexFunc(plain, func(it Item) bool { return it.Rank < high }); ok != (k >= 0) || ok && got != plain[k] {
 			rt.Fatalf("below %d: %v %v", high, got, ok)
 		}
+		low := high - int64(draw(uint64(span)))
+		behind := l.DownFrom(high)
+		in := behind.To(low, nil)
+		slices.SortFunc(in, func(a, b Item) int { return cmp.Or(cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.Task, a.Task)) })
+		from, to := 0, 0
+		for _, it := range plain {
+			if it.Rank >= high {
+				from++
+			}
+			if it.Rank >= low {
+				to++
+			}
+		}
+		if !slices.Equal(in, plain[from:to]) {
+			rt.Fatalf("from %d to below %d: %v, not %v", low, high, in, plain[from:to])
+		}
+		if got, ok := behind.Next(); ok != (to < len(plain)) || ok && got != plain[to] {
+			rt.Fatalf("behind %d: %v %v", low, got, ok)
+		}
 		walk := l.Down()
 		for i, want := range plain {
 			if got, ok := walk.Next(); !ok || got != want {
