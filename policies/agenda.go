@@ -2,6 +2,7 @@ package policies
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -187,8 +188,9 @@ func (a *agenda) has(s *sched.State, t sched.TaskID) bool {
 const few = 16
 
 func (a *agenda) insert(n sched.NodeID, r nodeRun) {
-	list := append(a.runs[n], r)
-	a.runs[n] = list
+	to := &a.runs[n]
+	list := append(*to, r)
+	*to = list
 	a.gpus[n] += a.holds[r.kind].size.gpus
 	i := len(list) - 1
 	if i > few {
@@ -213,17 +215,20 @@ func (a *agenda) addOn(s *sched.State, t sched.TaskID, d sched.DemandID, n sched
 
 // remove takes a task off a node. It need not be there.
 func (a *agenda) remove(s *sched.State, n sched.NodeID, t sched.TaskID) (r nodeRun, ok bool) {
-	list := a.runs[n]
-	i := -1
-	if len(list) > few { // it is likely to be where its first start and its estimate say
+	from := &a.runs[n]
+	list, i := *from, -1
+	for j := range list[:min(len(list), few)] {
+		if list[j].task == t {
+			i = j
+			break
+		}
+	}
+	if i < 0 && len(list) > few { // it is likely to be where its first start and its estimate say
 		end := s.Outcome(t).Start.Add(s.Estimate(t))
 		if at := position(list, end, t); at < len(list) && list[at].task == t {
 			i = at
-		}
-	}
-	for j := 0; i < 0 && j < len(list); j++ {
-		if list[j].task == t {
-			i = j
+		} else {
+			i = slices.IndexFunc(list, func(r nodeRun) bool { return r.task == t })
 		}
 	}
 	if i < 0 {
@@ -237,7 +242,7 @@ func (a *agenda) remove(s *sched.State, n sched.NodeID, t sched.TaskID) (r nodeR
 			list[i] = list[i+1]
 		}
 	}
-	a.runs[n] = list[:len(list)-1]
+	*from = list[:len(list)-1]
 	a.gpus[n] -= a.holds[r.kind].size.gpus
 	a.touch(n)
 	return r, true
@@ -247,15 +252,24 @@ func (r *nodeRun) before(end sched.Time, t sched.TaskID) bool {
 	return r.end < end || r.end == end && r.task < t
 }
 
-// position returns where in a list a task belongs.
+// position returns where in a list a task belongs. Most belong among the first, since what ends soon is what comes and goes. Of the others it cannot
+// be foreseen in which half they are, so that nothing is made to depend on it but a sum.
 func position(list []nodeRun, end sched.Time, t sched.TaskID) int {
-	lo, hi := 0, len(list)
-	for lo < hi {
-		if mid := int(uint(lo+hi) >> 1); list[mid].before(end, t) {
-			lo = mid + 1
-		} else {
-			hi = mid
+	lo := 0
+	for ; lo < len(list) && lo < few/2; lo++ {
+		if r := &list[lo]; r.end >= end && !r.before(end, t) {
+			return lo
 		}
+	}
+	const signs = 1 << 63
+	high, low := uint64(end)^signs, uint64(t)
+	for n := len(list) - lo; n > 0; {
+		half := (n + 1) / 2
+		r := &list[lo+half-1]
+		_, less := bits.Sub64(uint64(r.task), low, 0)
+		_, less = bits.Sub64(uint64(r.end)^signs, high, less)
+		lo += half & -int(less)
+		n -= half
 	}
 	return lo
 }

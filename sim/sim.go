@@ -500,6 +500,11 @@ func (r *run) calm() {
 		if out := r.k.Step(at, r.in); len(out) > 0 {
 			r.carryOut(at, out)
 		}
+		if soon := r.k.Soon(); len(soon) > 0 { // the run times of what starts next, likewise all at once
+			for _, t := range soon {
+				r.seen += int64(r.Workload.Run[t])
+			}
+		}
 	}
 }
 

@@ -553,6 +553,9 @@ func (b *Builder) Build() (*Workload, error) {
 	if order != nil {
 		b.tasks, b.run, b.est = permuted(b.tasks, order), permuted(b.run, order), permuted(b.est, order)
 	}
+	if b.run = slices.Clip(b.run); b.missing == n {
+		b.est = b.run // nobody writes to either
+	}
 	tb := &sched.Table{
 		Tasks: b.tasks, Estimates: b.est, Classes: b.classes, Demands: b.demands, Speeds: b.speeds,
 		Tenants: b.tenants.all(), Queues: b.queues.all(), Kinds: b.kinds.all(), Jobs: b.nJobs,

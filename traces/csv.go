@@ -82,9 +82,18 @@ func ends(key []byte) (first, last uint64) {
 }
 
 func readCSV(in io.Reader, b *Builder) error {
-	sh, err := newSheet(in, b)
+	s, err := newNativeCSV(in, b)
 	if err != nil {
 		return err
+	}
+	return s.all()
+}
+
+// newNativeCSV reads the header.
+func newNativeCSV(in io.Reader, b *Builder) (*nativeCSV, error) {
+	sh, err := newSheet(in, b)
+	if err != nil {
+		return nil, err
 	}
 	s := &nativeCSV{sheet: sh, cols: make([]int, len(sh.head)), cached: map[string]knownClass{}}
 	for c := range s.at {
@@ -93,7 +102,7 @@ func readCSV(in io.Reader, b *Builder) error {
 	for i, name := range s.head {
 		c := columnOf(name)
 		if c < 0 {
-			return b.Errorf(s.line, "unknown column %q (known: %s)", clip(name), strings.Join(columnNames[:], ", "))
+			return nil, b.Errorf(s.line, "unknown column %q (known: %s)", clip(name), strings.Join(columnNames[:], ", "))
 		}
 		s.cols[i], s.at[c] = c, i
 		switch {
@@ -109,13 +118,18 @@ func readCSV(in io.Reader, b *Builder) error {
 		}
 	}
 	if s.at[colRun] < 0 && s.at[colRunOn] < 0 {
-		return b.Errorf(s.line, "no column run_s or run_on")
+		return nil, b.Errorf(s.line, "no column run_s or run_on")
 	}
 	// A deadline is the only thing of a class that is written to its tasks.
 	s.plain.usable = s.at[colID] >= 0 && s.at[colSubmit] >= 0 && s.at[colRun] >= 0 && s.at[colDeadline] < 0
 	if s.plain.empty = s.rare; s.at[colJob] >= 0 {
 		s.plain.empty = append(slices.Clone(s.rare), s.at[colJob])
 	}
+	return s, nil
+}
+
+func (s *nativeCSV) all() error {
+	b := s.b
 	for {
 		if err := s.plainRows(); err != nil {
 			return err

@@ -76,7 +76,7 @@ func (s *nativeCSV) plainRows() error {
 			next = nextText(next)
 		} else {
 			next = 0
-			id := s.buf[s.from+int(from) : s.from+int(to)]
+			id := trim(s.buf[s.from+int(from) : s.from+int(to)]) // there are blanks beyond ASCII
 			if err := b.push(sched.Time(submit), time.Duration(run), time.Duration(est), class, id, nil, s.lines.line); err != nil {
 				return err
 			}

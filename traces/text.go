@@ -178,20 +178,11 @@ func (c *records) split(s []byte) {
 	from := int32(0)
 	buf := c.buf[c.start:]
 	for base := 0; base < len(s); base += 64 {
-		set := uint64(0)
-		if base+64 <= len(buf) {
-			p := (*[64]byte)(buf[base:])
-			set = commaBits(p[:8]) | commaBits(p[8:16])<<8 | commaBits(p[16:24])<<16 | commaBits(p[24:32])<<24 |
-				commaBits(p[32:40])<<32 | commaBits(p[40:48])<<40 | commaBits(p[48:56])<<48 | commaBits(p[56:])<<56
-			if rest := len(s) - base; rest < 64 {
-				set &= 1<<rest - 1
-			}
-		} else {
-			for i, ch := range s[base:] {
-				if ch == ',' {
-					set |= 1 << i
-				}
-			}
+		p := (*[64]byte)(buf[base:])
+		set := commaBits(p[:8]) | commaBits(p[8:16])<<8 | commaBits(p[16:24])<<16 | commaBits(p[24:32])<<24 |
+			commaBits(p[32:40])<<32 | commaBits(p[40:48])<<40 | commaBits(p[48:56])<<48 | commaBits(p[56:])<<56
+		if rest := len(s) - base; rest < 64 {
+			set &= 1<<rest - 1
 		}
 		for ; set != 0; set &= set - 1 {
 			i := int32(base + bits.TrailingZeros64(set))

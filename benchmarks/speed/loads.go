@@ -69,19 +69,19 @@ func fourResources(n int) *traces.Workload {
 func layered(n int) *traces.Workload {
 	rng := rand.New(rand.NewPCG(2, 1))
 	tb := &sched.Table{
-		Tasks: make([]sched.Task, n), Estimates: make([]time.Duration, n), Jobs: 1,
+		Tasks: make([]sched.Task, n), Jobs: 1,
 		Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""},
 		Demands: []sched.Demand{{Need: sched.Need{CPU: 1000}, Gang: 1}}, Classes: []sched.Class{{}},
 		PredOff: make([]int32, 1, n+1), SuccOff: make([]int32, n+1), Pred: make([]sched.TaskID, 0, 3*n),
 	}
 	w := &traces.Workload{Table: tb, Run: make([]time.Duration, n), Source: "layered", Format: "generated"}
+	tb.Estimates = w.Run // exact, and shared as the readers do
 	narrow := max(min(15_000, n/15), 1)
 	for from, end, before := 0, 0, 0; from < n; before, from = from, end {
 		end = min(n, from+narrow+rng.IntN(narrow))
 		for t := from; t < end; t++ {
 			tb.Tasks[t].Deadline = sched.Never
 			w.Run[t] = time.Second + time.Duration(rng.Int64N(99e9))
-			tb.Estimates[t] = w.Run[t]
 			if from > 0 {
 				tb.Pred = someOf(tb.Pred, rng, before, from, 1+rng.IntN(5))
 			}

@@ -31,6 +31,8 @@ type Kernel struct {
 	waits    waits
 	stack    []TaskID    // scratch of drop
 	freed    []TaskID    // successors of the task that ended that wait for nothing more
+	soon     []TaskID    // that Round.Soon told of in this step
+	foreseen int64       // of no meaning: that there is a use keeps the reads of Round.Soon
 	undone   int         // tasks that are over and not done
 	first    []Placement // scratch of startFirst
 	given    int         // nodes that the kernel started with; later ones were added by facts
@@ -244,7 +246,7 @@ func (k *Kernel) NextWake() (Time, bool) {
 // last one counts as now.
 func (k *Kernel) Step(now Time, in []Event) []Command {
 	k.now = max(k.now, now)
-	k.cmds = k.cmds[:0]
+	k.cmds, k.soon = k.cmds[:0], k.soon[:0]
 	k.waits.parts = k.waits.parts[:0]
 	arrivals := false
 	for i := range in {
@@ -645,14 +647,13 @@ func (k *Kernel) unlink(i int32) {
 }
 
 // leave takes a task off its slot and gives its room back. node is the first of its last attempt.
-func (k *Kernel) leave(rw *row, r *run, node NodeID) {
+func (k *Kernel) leave(rw *row, r *run, need *Need, node NodeID) {
 	k.dropHolder(r)
-	need := &k.tb.Demands[r.demand].Need
-	for _, p := range r.on {
-		if need.GPUs == 0 && need.Mem == 0 {
+	for i := range r.on {
+		if p := &r.on[i]; need.GPUs == 0 && need.Mem == 0 {
 			k.room.takeCores(p.Node, -need.CPU*int64(p.Replicas))
 		} else if !k.room.giveWhole(need, p) {
-			k.room.Give(need, p)
+			k.room.Give(need, *p)
 		}
 	}
 	k.unlink(rw.at)
@@ -682,7 +683,7 @@ func (k *Kernel) release(t TaskID, rw *row, last bool) {
 			k.starts = append(k.starts, c)
 		}
 	}
-	k.leave(rw, r, r.on[0].Node)
+	k.leave(rw, r, &d.Need, r.on[0].Node)
 	k.running--
 	rw.since = k.now
 }
@@ -875,7 +876,7 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *
 	switch {
 	case plan.cores > 0:
 		k.room.takeCores(n, plan.cores)
-	case d.Gang == 1 && plan.exact && plan.gpu:
+	case d.Gang == 1 && plan.gpu:
 		p.GPUs = k.room.takeWhole(&d.Need, n)
 	default:
 		p.GPUs = k.room.devices(&d.Need, n, d.Gang)
@@ -1143,7 +1144,7 @@ func (k *Kernel) undoClaim(t TaskID) {
 		}
 	}
 	r := &k.runs[rw.at]
-	k.leave(rw, r, r.was)
+	k.leave(rw, r, &k.tb.Demands[r.demand].Need, r.was)
 	k.claims--
 	k.makeReady(t, rw, rw.cause)
 }

@@ -151,7 +151,11 @@ func (r *Room) favourite(need *Need, from NodeID, cand uint64, memo []Rating, ra
 
 // Roomy reports whether some node may have room for one replica; false: none has, whatever it is.
 func (r *Room) Roomy(d DemandID) bool {
-	_, sum := r.roomy(r.plan(d))
+	p := r.plan(d)
+	if len(r.nodes) == 1 && !p.gpu && !p.share { // the index does not follow its CPU
+		return r.nodes[0].up && cpuLevel(r.nodes[0].cpu) >= p.level
+	}
+	_, sum := r.roomy(p)
 	return sum == nil || slices.ContainsFunc(sum, func(w uint64) bool { return w != 0 })
 }
 

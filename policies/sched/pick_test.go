@@ -117,7 +117,7 @@ func TestRatingsHoldUntilTheNodeChanges(t *testing.T) {
 				if n := len(held[r]); n > 0 {
 					i := rapid.IntRange(0, n-1).Draw(rt, "which")
 					b := held[r][i]
-					if !r.giveWhole(&demands[b.d].Need, b.p) {
+					if !r.giveWhole(&demands[b.d].Need, &b.p) {
 						r.Give(&demands[b.d].Need, b.p)
 					}
 					held[r] = append(held[r][:i:i], held[r][i+1:]...)

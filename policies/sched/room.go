@@ -12,8 +12,8 @@ import (
 // may keep copies to plan on (CopyFrom, then Take and Give). It is not safe for concurrent use.
 //
 // Invariants: (1) a device is in whole of its node exactly when nothing is booked on it; (2) a node is in the index, up to the level of its
-// free GPUs and of its free CPU, exactly when it is up; (3) free amounts fall below zero only for a Claim whose victims have
-// not stopped yet.
+// free GPUs and of its free CPU, exactly when it is up (an only node is on the highest of CPU); (3) free amounts fall below zero only for a
+// Claim whose victims have not stopped yet.
 type Room struct {
 	demands *[]Demand
 	specs   []NodeSpec
@@ -191,6 +191,9 @@ func (r *Room) add(s NodeSpec) NodeID {
 	}
 	clear(r.allowed)
 	clear(r.plans)
+	if id == 1 {
+		r.markCores(0, &r.nodes[0])
+	}
 	r.setUp(NodeID(id), true)
 	return NodeID(id)
 }
@@ -239,9 +242,16 @@ func (r *Room) setUp(id NodeID, up bool) {
 	r.shares.clear(int(id))
 }
 
-// markCores takes a node whose free CPU has changed to its level.
+// markCores takes a node whose free CPU has changed to its level. An only node stays on the highest, for nobody is helped by a choice of one.
 func (r *Room) markCores(id NodeID, n *nodeRoom) {
-	if to := cpuLevel(n.cpu); n.up && int(n.cores) != to {
+	if len(r.nodes) == 1 && n.cores == cpuLevels-1 || !n.up {
+		return
+	}
+	to := cpuLevels - 1
+	if len(r.nodes) > 1 {
+		to = cpuLevel(n.cpu)
+	}
+	if int(n.cores) != to {
 		r.cpuIdx.move(int(id), int(n.cores), to)
 		n.cores = int8(to)
 	}
@@ -739,11 +749,14 @@ func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []No
 	return buf
 }
 
-// takeWhole books need.GPUs of the wholly free GPUs of a node for one replica of a demand whose plan is exact and asks for whole GPUs, and returns
-// them: the lowest. The node must have them. giveWhole undoes it, and reports false, and does nothing, where the devices are booked otherwise.
+// takeWhole books what one replica of a demand for whole GPUs asks for of a node, and returns the GPUs:
+// the lowest of those that are wholly free. The node must have them. giveWhole undoes it, and reports false, and does nothing, where the devices are booked otherwise.
 func (r *Room) takeWhole(need *Need, id NodeID) Devices {
 	n := &r.nodes[id]
 	r.touch(id)
+	if need.CPU|need.Mem != 0 {
+		r.takeRest(id, n, need.CPU, need.Mem)
+	}
 	k := need.GPUs
 	r.usedGPUMilli += int64(k) * Whole
 	r.usedGPU[n.kind] += int64(k) * Whole
@@ -765,20 +778,23 @@ func (r *Room) takeWhole(need *Need, id NodeID) Devices {
 	return set
 }
 
-func (r *Room) giveWhole(need *Need, p Placement) bool {
+func (r *Room) giveWhole(need *Need, p *Placement) bool {
 	n := &r.nodes[p.Node]
-	if !n.up || need.CPU|need.Mem != 0 || need.GPUMilli < Whole || p.Replicas != 1 {
+	if !n.up || need.GPUMilli < Whole || p.Replicas != 1 {
 		return false
 	}
 	if !n.pool {
 		if p.GPUs&(n.whole|n.odd) != 0 {
-			return p.GPUs&n.twice != 0 && r.giveTwice(need, p)
+			return p.GPUs&n.twice != 0 && need.CPU|need.Mem == 0 && r.giveTwice(need, *p)
 		}
 		n.whole |= p.GPUs
 		n.unsettled = true
 		r.shares.set(int(p.Node))
 	}
 	r.touch(p.Node)
+	if need.CPU|need.Mem != 0 {
+		r.takeRest(p.Node, n, -need.CPU, -need.Mem)
+	}
 	k := need.GPUs
 	r.usedGPUMilli -= int64(k) * Whole
 	r.usedGPU[n.kind] -= int64(k) * Whole
@@ -809,6 +825,21 @@ func (r *Room) takeCores(id NodeID, milli int64) {
 		r.usedCPU += milli
 	}
 	r.markCores(id, n)
+}
+
+// takeRest books what is asked for besides GPUs; negative amounts give it back.
+func (r *Room) takeRest(id NodeID, n *nodeRoom, cpu, mem int64) {
+	n.cpu -= cpu
+	if n.capped {
+		r.usedCPU += cpu
+	}
+	if cpu != 0 {
+		r.markCores(id, n)
+	}
+	n.mem -= mem
+	if n.memory {
+		r.usedMem += mem
+	}
 }
 
 // giveTwice is giveWhole where some of the devices are claimed.

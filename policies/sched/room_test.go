@@ -410,3 +410,62 @@ func booked(r *Room) string {
 	}
 	return fmt.Sprint(nodes, r.milli, r.vram)
 }
+
+// The index does not follow the CPU of an only node: what is found there must be found as if it did, also when there are others later.
+func TestAnOnlyNodeIsFoundAsAmongOthers(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		demands := []Demand{
+			{Need: Need{CPU: 1000}, Gang: 1},
+			{Need: Need{CPU: 3000}, Gang: 2},
+			{Need: Need{CPU: 500, Mem: 1 << 30}, Gang: 1},
+			{Need: Need{Mem: 2 << 30}, Gang: 1},
+			{Gang: 1},
+			{Need: Need{CPU: 1000, GPUs: 1, GPUMilli: Whole}, Gang: 1},
+		}
+		spec := NodeSpec{Name: "a", CPU: 8000, Mem: 4 << 30, GPUs: 2, SpeedMilli: Whole}
+		full := NodeSpec{Name: "b", CPU: 0, Mem: 0, SpeedMilli: Whole}
+		one, two := NewRoom([]NodeSpec{spec}, &demands), NewRoom([]NodeSpec{spec, full}, &demands)
+		two.setUp(1, false)
+		type booked struct{ d, k int }
+		var held []booked
+		for range rapid.IntRange(1, 30).Draw(t, "steps") {
+			switch d := rapid.IntRange(0, len(demands)-1).Draw(t, "demand"); rapid.IntRange(0, 9).Draw(t, "what") {
+			case 0:
+				up := rapid.Bool().Draw(t, "up")
+				one.setUp(0, up)
+				two.setUp(0, up)
+			case 1, 2, 3:
+				if len(held) > 0 {
+					h := held[len(held)-1]
+					held = held[:len(held)-1]
+					p := Placement{Node: 0, Replicas: int32(h.k)}
+					one.Give(&demands[h.d].Need, p)
+					two.Give(&demands[h.d].Need, p)
+				}
+			default:
+				if k := one.FitsOn(DemandID(d), 0, demands[d].Gang); k > 0 && demands[d].Need.GPUs == 0 {
+					p := Placement{Node: 0, Replicas: k}
+					one.Take(&demands[d].Need, p)
+					two.Take(&demands[d].Need, p)
+					held = append(held, booked{d, int(k)})
+				}
+			}
+			for i := range demands {
+				d := DemandID(i)
+				on, ok := one.FirstFit(d, nil)
+				on2, ok2 := two.FirstFit(d, nil)
+				if one.Roomy(d) != two.Roomy(d) || one.FirstNode(d) != two.FirstNode(d) || ok != ok2 || !slices.Equal(on, on2) || !slices.Equal(one.Candidates(d, 0, 0, nil), two.Candidates(d, 0, 0, nil)) {
+					t.Fatalf("%v: alone %v %v %v, with another that is down %v %v %v", demands[i], one.Roomy(d), one.FirstNode(d), on, two.Roomy(d), two.FirstNode(d), on2)
+				}
+				if gang := demands[i].Gang; ok != one.holds(&demands[i], one.plan(d), 0) {
+					t.Fatalf("%v: %d replicas are placed: %v, and held: %v", demands[i], gang, ok, !ok)
+				}
+			}
+		}
+		one.add(full)
+		one.setUp(1, false)
+		if !slices.Equal(one.cpuIdx.flat, two.cpuIdx.flat) {
+			t.Fatal("the index differs when there is a second node")
+		}
+	})
+}

@@ -80,3 +80,12 @@ func (r *Round) Ordered() []Command { return r.k.cmds }
 
 // WakeAt asks for a decision no later than at. Of several wishes the earliest counts; it is forgotten when it has come.
 func (r *Round) WakeAt(at Time) { r.k.wake = min(r.k.wake, at) }
+
+// Soon tells of a ready task that will probably be started soon, for a policy that knows several at a time; nothing comes of it but speed: what the
+// starts need is then looked at together, as Kernel.Foresee says of ends.
+func (r *Round) Soon(t TaskID) {
+	if uint32(t) < uint32(len(r.rows)) {
+		r.k.foreseen += int64(r.rows[t].phase)
+		r.k.soon = append(r.k.soon, t)
+	}
+}

@@ -1,175 +1,256 @@
 package heap
 
 import (
-	"slices"
+	"math/bits"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// Pile keeps what stands far back in a line, so that the heap of those in front stays small, and in the processor's cache, however long the line
-// is: tasks that few others wait for may stand in it to the very end. It is a stack of parts without an order inside (Navarro & Paredes, On
-// sorting, heaps, and minimum spanning trees, Algorithmica 57, 2010): what is in the heap comes before what is in the pile, what is in one part
-// before what is in those below it. The nearest part is divided only when the heap has run empty, so most tasks are moved a few times, all of them in rows,
-// where a heap of all would compare each with a dozen others all over it. The zero value is empty.
+// Pile keeps what stands behind the front of a line, so that the heap in front stays small, and in the processor's cache, however long the line
+// is: tasks that few others wait for may stand in it to the very end. What is in the heap comes before what is in the pile. The pile is a wheel of slots by
+// key, on levels of which each spans a whole turn of the one below (Varghese & Lauck 1987, scheme 7, hierarchical timing wheels): a key is read
+// as digits of pileBits bits above the lowest `shift` bits, and an item stands on the level of the highest digit in which it differs from the base, in
+// the slot of that digit. When the heap has run empty the next slot is put into it. So an item is moved two or three times, each time in
+// constant time, where a heap of all compares it with a dozen others. The zero value is empty.
 type Pile struct {
-	items []Item
-	parts []part // the farthest first
+	bound  uint64 // keys below it belong to the heap; while the pile is empty all do
+	base   uint64 // at most bound; no key in the pile is below it
+	shift  uint   // width of a slot of the lowest level: 1 << shift
+	used   uint64 // which levels have items
+	levels []pileLevel
+	bags   []bag
+	free   int32 // list of unused bags, index plus 1
+	n      int
+	most   int // items in the heap: beyond, those behind go to the pile
 }
 
-// part is items[from:] up to the next one's.
-type part struct {
-	from  int
-	least Item // nothing in it or below comes before it, and nothing above or in the heap is or comes after it
+// bag is some items of a slot: they are read together, so they lie together.
+type bag struct {
+	items [bagSize]Item
+	n     int32
+	next  int32 // of the same slot, index plus 1
+}
+
+// pileLevel is a turn of the wheel. Its zero value is empty.
+type pileLevel struct {
+	words uint64                 // which words of used are not 0
+	used  [pileSlots / 64]uint64 // which slots are not empty
+	head  [pileSlots]int32       // first bag, index plus 1; those behind it are full
 }
 
 const (
-	frontMost  = 2048 // items in the heap: beyond, about half of them go to the pile
-	frontFew   = 1024 // items in a part: up to so many go to the heap together
-	partSmall  = 8192 // items in the nearest part: below, what comes from the heap joins it
-	partsMany  = 24   // parts: from so many on likewise
-	sampleSize = 9
+	pileBits  = 10
+	pileSlots = 1 << pileBits
+	bagSize   = 7
+	frontMost = 128 // items in the heap
+	fullSlot  = 64  // items: beyond, the slots are too wide
+	aimedSlot = 16  // about so many items are to stand in a slot
 )
 
+// pileKey keeps the order of keys in a number without sign.
+func pileKey(key int64) uint64 { return uint64(key) ^ 1<<63 }
+
 // Len returns the number of items in the pile.
-func (p *Pile) Len() int { return len(p.items) }
+func (p *Pile) Len() int { return p.n }
 
 // Push adds an item to the pile, or to the heap in front of it.
 func (p *Pile) Push(h *Heap, it Item) {
-	top := len(p.parts) - 1
-	if top < 0 || it.Before(p.parts[top].least) {
-		if h.Push(it); len(*h) > frontMost {
-			p.spill(h)
-		}
+	if p.n > 0 && pileKey(it.Key) >= p.bound {
+		p.add(it)
 		return
 	}
-	i := top
-	for i > 0 && !it.Before(p.parts[i-1].least) {
-		i--
+	if h.Push(it); len(*h) > max(p.most, frontMost) {
+		p.spill(h)
 	}
-	// Each part above makes room below itself by moving its first item behind its last.
-	at := len(p.items)
-	p.items = append(p.items, it)
-	for ; top > i; top-- {
-		from := p.parts[top].from
-		p.items[at] = p.items[from]
-		p.parts[top].from, at = from+1, from
-	}
-	p.items[at] = it
 }
 
-// Pop removes and returns the first item of the heap, which is not empty afterwards unless the pile is empty too.
-func (p *Pile) Pop(h *Heap) Item {
+// Pop removes and returns the first item of the heap, which is not empty afterwards unless the pile is empty too. It reports whether the next items
+// have come to the heap.
+func (p *Pile) Pop(h *Heap) (Item, bool) {
 	it := h.Pop()
-	if len(*h) == 0 && len(p.items) > 0 {
+	if len(*h) == 0 && p.n > 0 {
 		p.refill(h)
+		return it, true
 	}
-	return it
+	return it, false
 }
 
 // Remove takes a task out of the heap or the pile wherever it stands; linear time. It reports whether it was there.
 func (p *Pile) Remove(h *Heap, t sched.TaskID) bool {
 	if h.Remove(t) {
-		if len(*h) == 0 && len(p.items) > 0 {
+		if len(*h) == 0 && p.n > 0 {
 			p.refill(h)
 		}
 		return true
 	}
-	at := slices.IndexFunc(p.items, func(it Item) bool { return it.Task == t })
-	if at < 0 {
-		return false
-	}
-	for i := 0; i < len(p.parts); i++ {
-		if p.parts[i].from > at { // the part above fills the hole below itself with its last item
-			p.parts[i].from--
+	for i := range p.bags {
+		b := &p.bags[i]
+		for j := range b.items[:b.n] {
+			if b.items[j].Task != t {
+				continue
+			}
+			turn, slot := p.where(pileKey(b.items[j].Key))
+			l := &p.levels[turn]
+			first := l.head[slot]
+			f := &p.bags[first-1] // it fills the hole
+			f.n--
+			b.items[j] = f.items[f.n]
+			p.n--
+			if f.n == 0 {
+				if l.head[slot], f.next, p.free = f.next, p.free, first; l.head[slot] == 0 {
+					p.unused(turn, slot)
+				}
+			}
+			return true
 		}
-		if end := p.end(i); end > at {
-			p.items[at] = p.items[end-1]
-			at = end - 1
-		}
 	}
-	p.items = p.items[:len(p.items)-1]
-	return true
-}
-
-// end returns where part i ends.
-func (p *Pile) end(i int) int {
-	if i+1 < len(p.parts) {
-		return p.parts[i+1].from
-	}
-	return len(p.items)
+	return false
 }
 
 // Drain moves all to the heap, which the caller puts in order.
 func (p *Pile) Drain(h *Heap) {
-	*h = append(*h, p.items...)
-	p.items, p.parts = p.items[:0], p.parts[:0]
+	for p.used != 0 {
+		turn, slot := p.first()
+		p.empty(turn, slot, h)
+	}
 }
 
-// spill moves about the farther half of the heap to the pile.
-func (p *Pile) spill(h *Heap) {
-	n, pivot := divide(*h)
-	if n == 0 {
-		return
+// where returns the level and the slot of a key that is not below the base.
+func (p *Pile) where(key uint64) (turn uint, slot uint64) {
+	low := p.shift
+	for x := (key ^ p.base) >> (low & 63); x >= pileSlots; x >>= pileBits {
+		turn, low = turn+1, low+pileBits
 	}
-	top := len(p.parts) - 1
-	if top < 0 || len(p.items)-p.parts[top].from >= partSmall && len(p.parts) < partsMany {
-		p.parts = append(p.parts, part{from: len(p.items)})
-		top++
-	}
-	p.parts[top].least = pivot
-	p.items = append(p.items, (*h)[:n]...)
-	*h = (*h)[:copy(*h, (*h)[n:])]
-	h.Init()
+	return turn, key >> (low & 63) & (pileSlots - 1)
 }
 
-// refill moves the nearest items to the heap, which is empty. The pile must not be.
+// add puts an item into its slot.
+func (p *Pile) add(it Item) {
+	turn, slot := p.where(pileKey(it.Key))
+	for int(turn) >= len(p.levels) {
+		p.levels = append(p.levels, pileLevel{})
+	}
+	l := &p.levels[turn]
+	i := l.head[slot]
+	if i == 0 || p.bags[i-1].n == bagSize {
+		i = p.bag(i)
+		l.head[slot] = i
+		l.used[slot>>6] |= 1 << (slot & 63)
+		l.words |= 1 << (slot >> 6 & 63)
+		p.used |= 1 << (turn & 63)
+	}
+	b := &p.bags[i-1]
+	b.items[b.n] = it
+	b.n++
+	p.n++
+}
+
+// bag returns an empty bag in front of another.
+func (p *Pile) bag(next int32) int32 {
+	i := p.free
+	if i == 0 {
+		p.bags = append(p.bags, bag{})
+		i = int32(len(p.bags))
+	} else {
+		p.free = p.bags[i-1].next
+	}
+	p.bags[i-1].n, p.bags[i-1].next = 0, next
+	return i
+}
+
+// first returns the level and the slot of the smallest keys; there must be some.
+func (p *Pile) first() (turn uint, slot uint64) {
+	turn = uint(bits.TrailingZeros64(p.used))
+	l := &p.levels[turn]
+	word := uint64(bits.TrailingZeros64(l.words))
+	return turn, word<<6 + uint64(bits.TrailingZeros64(l.used[word]))
+}
+
+// empty moves the items of a slot to the heap, in no order.
+func (p *Pile) empty(turn uint, slot uint64, h *Heap) {
+	l := &p.levels[turn]
+	i := l.head[slot]
+	l.head[slot] = 0
+	p.unused(turn, slot)
+	for i != 0 {
+		b := &p.bags[i-1]
+		*h = append(*h, b.items[:b.n]...)
+		p.n -= int(b.n)
+		i, b.n, b.next, p.free = b.next, 0, p.free, i
+	}
+}
+
+// unused notes that a slot has become empty.
+func (p *Pile) unused(turn uint, slot uint64) {
+	l := &p.levels[turn]
+	if l.used[slot>>6] &^= 1 << (slot & 63); l.used[slot>>6] == 0 {
+		if l.words &^= 1 << (slot >> 6 & 63); l.words == 0 {
+			p.used &^= 1 << (turn & 63)
+		}
+	}
+}
+
+// refill moves the next items to the heap, which is empty. The pile must not be.
 func (p *Pile) refill(h *Heap) {
 	for {
-		top := len(p.parts) - 1
-		from := p.parts[top].from
-		if near := p.items[from:]; len(near) > frontFew {
-			if n, pivot := divide(near); n > 0 {
-				least := p.parts[top].least
-				p.parts[top].least = pivot
-				p.parts = append(p.parts, part{from + n, least})
-				continue
-			}
-		}
-		*h = append(*h, p.items[from:]...)
-		p.items, p.parts = p.items[:from], p.parts[:top]
-		if len(*h) > 0 {
+		turn, slot := p.first()
+		p.empty(turn, slot, h)
+		low := p.shift + pileBits*turn
+		p.base = p.base&^(1<<(low+pileBits)-1) | slot<<low
+		if turn == 0 && (len(*h) <= fullSlot || !p.narrow(h)) {
+			p.bound = p.base + 1<<low // 0 after the last slot of all: the pile is empty then
 			h.Init()
+			p.most = max(2*len(*h), p.n/4)
 			return
 		}
+		p.bound = p.base
+		for _, it := range *h {
+			p.add(it)
+		}
+		*h = (*h)[:0]
 	}
 }
 
-// divide puts the items from a pivot on, which it returns with their number, in front of those that come before it. Both are there, where the
-// items are more than a few and no two the same; else their number may be 0.
-func divide(items []Item) (n int, pivot Item) {
-	if len(items) < sampleSize {
-		return 0, pivot
+// narrow takes all out of the slots, which become narrower, where that divides what was in one of them.
+func (p *Pile) narrow(h *Heap) bool {
+	shift := p.width(*h)
+	if shift >= p.shift {
+		return false
 	}
-	var sample [sampleSize]Item
-	for i := range sample {
-		sample[i] = items[i*(len(items)-1)/(sampleSize-1)]
+	p.Drain(h)
+	p.shift = shift
+	return true
+}
+
+// width returns the width of slots among which such items are to be divided, as shift.
+func (p *Pile) width(items []Item) uint {
+	low, high := pileKey(items[0].Key), pileKey(items[0].Key)
+	for _, it := range items {
+		low, high = min(low, pileKey(it.Key)), max(high, pileKey(it.Key))
 	}
-	slices.SortFunc(sample[:], func(a, b Item) int {
-		if a.Before(b) {
-			return -1
+	return uint(bits.Len64((high - low) / uint64(max(len(items)/aimedSlot, 1))))
+}
+
+// spill makes a pile of all but the first items of the heap, and of what is in the pile.
+func (p *Pile) spill(h *Heap) {
+	low := pileKey((*h)[0].Key)
+	if p.n == 0 { // else the slots have a width that has served
+		p.shift = p.width(*h)
+	}
+	p.Drain(h)
+	n := len(*h)
+	if bound := (low>>p.shift + 1) << p.shift; bound > low { // else there is only one slot
+		p.base, p.bound, n = low, bound, 0
+		for _, it := range *h {
+			if pileKey(it.Key) < bound {
+				(*h)[n] = it
+				n++
+			} else {
+				p.add(it)
+			}
 		}
-		return 1
-	})
-	pivot = sample[sampleSize/2]
-	if !sample[0].Before(pivot) {
-		return 0, pivot
+		*h = (*h)[:n]
 	}
-	for i, it := range items {
-		items[i] = items[n]
-		items[n] = it
-		if !it.Before(pivot) {
-			n++
-		}
-	}
-	return n, pivot
+	h.Init()
+	p.most = max(2*n, p.n/4)
 }

@@ -23,6 +23,8 @@ type Lines struct {
 	by      []heap.Item      // by DemandID: the task that found no room when the line was shut
 	open    []sched.DemandID // lines that are neither shut nor empty, in no special order
 	at      []int32          // by DemandID: index in open, or -1
+	only    []sched.NodeID   // by DemandID: see Only
+	came    []heap.Item      // what the last Pop brought to the front
 	n       int
 }
 
@@ -44,15 +46,24 @@ func (l *Lines) grow(d sched.DemandID) {
 		l.shut = append(l.shut, false)
 		l.by = append(l.by, heap.Item{})
 		l.at = append(l.at, -1)
+		l.only = append(l.only, sched.NoNode)
 	}
 }
 
 // Push adds a task with its key to the line of its demand.
 func (l *Lines) Push(d sched.DemandID, it heap.Item) {
-	l.grow(d)
-	l.push(d, it)
+	if int(d) >= len(l.heaps) {
+		l.grow(d)
+	}
+	if l.indexed {
+		l.push(d, it)
+	} else {
+		l.piles[d].Push(&l.heaps[d], it)
+	}
 	l.n++
-	l.reopen(d)
+	if l.at[d] < 0 {
+		l.reopen(d)
+	}
 }
 
 func (l *Lines) reopen(d sched.DemandID) {
@@ -72,7 +83,7 @@ func (l *Lines) closeAt(i int32) {
 
 // Shut marks a line whose first task found no room, or which is to rest though it has no task left; whatever comes to that one overtakes.
 func (l *Lines) Shut(d sched.DemandID) {
-	l.shut[d], l.by[d] = true, last
+	l.shut[d], l.by[d], l.only[d] = true, last, sched.NoNode
 	if len(l.heaps[d]) > 0 {
 		l.by[d] = l.heaps[d][0]
 	}
@@ -83,7 +94,7 @@ func (l *Lines) Shut(d sched.DemandID) {
 
 // Unshut opens one line.
 func (l *Lines) Unshut(d sched.DemandID) {
-	l.shut[d] = false
+	l.shut[d], l.only[d] = false, sched.NoNode
 	l.reopen(d)
 }
 
@@ -124,6 +135,7 @@ func (l *Lines) ShutBy(d sched.DemandID) (heap.Item, bool) { return l.by[d], l.s
 // Reopen opens all lines: room came free.
 func (l *Lines) Reopen() {
 	for d := range l.shut {
+		l.only[d] = sched.NoNode
 		if l.shut[d] {
 			l.shut[d] = false
 			l.reopen(sched.DemandID(d))
@@ -136,16 +148,33 @@ func (l *Lines) Reopen() {
 func (l *Lines) ReopenOn(s *sched.State, n sched.NodeID) {
 	room, demands := s.Room(), s.Table().Demands
 	for d := range l.shut {
-		if id := sched.DemandID(d); l.shut[d] && (demands[d].Gang > 1 || room.FitsOn(id, n, 1) > 0) {
+		id := sched.DemandID(d)
+		switch {
+		case demands[d].Gang > 1:
 			l.shut[d] = false
-			l.reopen(id)
+		case !l.shut[d] && l.only[d] == sched.NoNode || room.FitsOn(id, n, 1) == 0:
+			continue
+		case l.shut[d]:
+			l.shut[d], l.only[d] = false, n
+		case l.only[d] != n: // one of two
+			l.only[d] = sched.NoNode
 		}
+		l.reopen(id)
 	}
 }
+
+// Only returns the only node that may have room for a task of an open line: the one for which ReopenOn has opened it. NoNode: it may be anywhere.
+func (l *Lines) Only(d sched.DemandID) sched.NodeID { return l.only[d] }
 
 // Best returns the open line whose first task has the smallest key plus bias of its demand (bias may be nil), ties to the lower
 // TaskID, and false where no line is open.
 func (l *Lines) Best(bias []int64) (sched.DemandID, bool) {
+	switch len(l.open) {
+	case 0:
+		return -1, false
+	case 1:
+		return l.open[0], true
+	}
 	best, bestKey, bestTask := sched.DemandID(-1), int64(0), sched.TaskID(0)
 	for _, d := range l.open {
 		top := l.heaps[d][0]
@@ -181,14 +210,21 @@ func (l *Lines) Pop(d sched.DemandID) heap.Item {
 	it := l.heaps[d][0]
 	if l.indexed {
 		l.removeAt(d, 0)
-	} else {
-		l.piles[d].Pop(&l.heaps[d])
+	} else if _, came := l.piles[d].Pop(&l.heaps[d]); came {
+		l.came = l.heaps[d]
 	}
 	l.n--
 	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
 		l.closeAt(l.at[d])
 	}
 	return it
+}
+
+// Came returns the tasks that came to the front of a line with the last Pop, once: these will be the next of it. Most times there are none.
+func (l *Lines) Came() []heap.Item {
+	came := l.came
+	l.came = nil
+	return came
 }
 
 // Remove takes a task out of its line; linear time in the line unless Index was called. It reports whether it was there.
@@ -222,11 +258,8 @@ func (l *Lines) find(d sched.DemandID, t sched.TaskID) int {
 	return int(l.pos[t])
 }
 
+// push adds a task to a line with an index.
 func (l *Lines) push(d sched.DemandID, it heap.Item) {
-	if !l.indexed {
-		l.piles[d].Push(&l.heaps[d], it)
-		return
-	}
 	l.heaps[d] = append(l.heaps[d], it)
 	l.up(l.heaps[d], len(l.heaps[d])-1, it)
 }
