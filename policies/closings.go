@@ -83,13 +83,13 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 			return best
 		}
 		if v.Node != sched.NoNode {
-			if c := q.closing(s, d, v.Node, p, it); c.before(&best) {
+			if c := q.closing(s, d, v.Node, nil, it); c.before(&best) {
 				best = c
 			}
 			continue
 		}
 		for _, on := range s.Placements(v.Task) {
-			if c := q.closing(s, d, on.Node, p, it); c.before(&best) {
+			if c := q.closing(s, d, on.Node, nil, it); c.before(&best) {
 				best = c
 			}
 		}

@@ -168,9 +168,10 @@ func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
 				if of.list.Len() == 0 {
 					continue
 				}
-				low, high := m.part(s, of.task, c)
-				walk := of.list.DownFrom(high)
-				w.run = walk.To(low, w.run)
+				if low, high := m.part(s, of.task, c); of.list.Spans(low, high) {
+					walk := of.list.DownFrom(high)
+					w.run = walk.To(low, w.run)
+				}
 			}
 		}
 	} else {

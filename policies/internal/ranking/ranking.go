@@ -31,6 +31,11 @@ const most = 128 // items of a block
 // Len returns the number of items.
 func (l *List) Len() int { return l.n }
 
+// Spans reports whether some item has a rank of at least low, and some one below high.
+func (l *List) Spans(low, high int64) bool {
+	return l.n > 0 && l.lasts[len(l.lasts)-1].Rank >= low && l.blocks[0][0].Rank < high
+}
+
 // find returns the first place at or behind which it belongs.
 func (l *List) find(it Item) (block, i int) {
 	if len(l.blocks) == 0 {
