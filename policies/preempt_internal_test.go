@@ -72,6 +72,27 @@ func TestRoundRobinGivesTheOrdersOfThePlainList(t *testing.T) {
 	})
 }
 
+// Two halves fit on one GPU, or on two: which tasks stop for the gang, the room tells, and not the number of GPUs that its replicas ask for.
+func TestRoundRobinMakesRoomForAGangOfSharesAsThePlainList(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		tb := &sched.Table{Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: 3}
+		for i, d := range []sched.Demand{{Gang: 1, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}}, {Gang: 2, Need: sched.Need{GPUs: 1, GPUMilli: 500}}} {
+			tb.Demands, tb.Classes = append(tb.Demands, d), append(tb.Classes, sched.Class{Demand: sched.DemandID(i)})
+		}
+		c := policytest.Case{Table: tb, Nodes: []sched.NodeSpec{{Name: "n", CPU: sched.Unlimited, Mem: sched.Unlimited, VRAM: sched.Unlimited, GPUs: 2}}}
+		for i := range 3 {
+			run := time.Duration(rapid.IntRange(1, 12).Draw(rt, "run")) * time.Second
+			submit := sched.Time(rapid.IntRange(0, 3).Draw(rt, "submit")) * 1e9
+			if i > 0 {
+				submit += tb.Tasks[i-1].Submit
+			}
+			tb.Tasks = append(tb.Tasks, sched.Task{Submit: submit, Deadline: sched.Never, Job: sched.JobID(i), Class: sched.ClassID(i / 2)})
+			tb.Estimates, c.Run = append(tb.Estimates, run), append(c.Run, run)
+		}
+		sameBatches(policytest.TB(t, rt), rt, c, &RoundRobin{Quantum: 2 * time.Second}, plainRoundRobin(2*time.Second))
+	})
+}
+
 // stampede is a cluster of like nodes and many more tasks of one replica than it holds, so that many may be stopped at once.
 func stampede(rt *rapid.T) policytest.Case {
 	nodes, tasks := rapid.IntRange(1, 40).Draw(rt, "nodes"), rapid.IntRange(20, 300).Draw(rt, "tasks")
