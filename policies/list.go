@@ -31,7 +31,7 @@ type List struct {
 
 	line  heap.Queue  // strict
 	stuck bool        // no room for its head, and nothing has happened since that could make any
-	lacks sched.Need  // while it is stuck: what the head asks for, parts of a GPU left out
+	lacks sched.Need  // while it is stuck: lines.LeastFree of the head
 	lines lines.Lines // Skip
 	fresh []sched.TaskID
 	aside []heap.Item
@@ -119,10 +119,15 @@ func (l *List) push(s *sched.State, t sched.TaskID) {
 
 // remove takes t out of its line and reports whether it was there.
 func (l *List) remove(s *sched.State, t sched.TaskID) bool {
-	if l.Skip {
-		return l.lines.Remove(s.DemandID(t), t)
+	if !l.Skip {
+		return l.line.Remove(t)
 	}
-	return l.line.Remove(t)
+	d := s.DemandID(t)
+	was := l.lines.Remove(d, t)
+	if was && l.lines.IsShut(d) {
+		l.lines.Unshut(d) // who is first now has not been told why it waits
+	}
+	return was
 }
 
 // Decide starts tasks in the order of their keys as long as there is room.
@@ -143,9 +148,7 @@ func (l *List) Decide(r *sched.Round) {
 			}
 			r.Skip(t, sched.NoRoom)
 			if l.stuck = l.Evict == nil && len(l.aside) == 0; l.stuck {
-				if l.lacks = r.Demand(t).Need; l.lacks.GPUMilli < sched.Whole {
-					l.lacks.GPUs = 0
-				}
+				l.lacks = lines.LeastFree(r.Demand(t))
 			}
 			break
 		}
