@@ -31,7 +31,7 @@ type List struct {
 
 	line  heap.Queue  // strict
 	stuck bool        // no room for its head, and nothing has happened since that could make any
-	lacks sched.Need  // while it is stuck: what the head asks for, parts of a GPU left out
+	lacks sched.Need  // while it is stuck: lines.LeastFree of the head
 	lines lines.Lines // Skip
 	fresh []sched.TaskID
 	aside []heap.Item
@@ -143,9 +143,7 @@ func (l *List) Decide(r *sched.Round) {
 			}
 			r.Skip(t, sched.NoRoom)
 			if l.stuck = l.Evict == nil && len(l.aside) == 0; l.stuck {
-				if l.lacks = r.Demand(t).Need; l.lacks.GPUMilli < sched.Whole {
-					l.lacks.GPUs = 0
-				}
+				l.lacks = lines.LeastFree(r.Demand(t))
 			}
 			break
 		}

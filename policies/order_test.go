@@ -243,3 +243,35 @@ func TestWhatDoesNotFitIsRejectedInALossSystem(t *testing.T) {
 		}
 	}
 }
+
+// What others take of a node may leave less than nothing of it: that keeps out only those that ask for some of it.
+func TestLessThanNothingKeepsOutOnlyWhoAsksForIt(t *testing.T) {
+	for _, name := range []string{"fifo", "fjf", "sjf", "blevel"} {
+		for _, c := range []struct {
+			what   string
+			rows   []traces.Row // the first two fill the node, the third waits for the end of the second
+			others sched.Profile
+		}{
+			{"GPUs", []traces.Row{devices(0, 90, 1), cores(0, 10, 8), cores(0, 10, 8)}, sched.Profile{OtherGPUs: 3}},
+			{"CPU", []traces.Row{cores(0, 90, 8), devices(0, 10, 2), devices(0, 10, 2)}, sched.Profile{OtherCPU: 4000}},
+		} {
+			w := workload(t, c.rows...)
+			k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(1, 8, 2), Policy: build(t, name)()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var in []sched.Event
+			for id := range w.Tasks {
+				in = append(in, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(id), N: 1})
+			}
+			if out := k.Step(0, in); len(out) != 2 {
+				t.Fatalf("%s, %s: %d starts", name, c.what, len(out))
+			}
+			k.Step(second(5), []sched.Event{{Kind: sched.NodeProfile, Node: 0, Task: sched.Nobody, More: &sched.Detail{Profile: &c.others}}})
+			out := k.Step(second(10), []sched.Event{{Kind: sched.Finished, Task: 1, Attempt: 1, Done: 10e9}})
+			if len(out) != 1 || out[0].Task != 2 {
+				t.Errorf("%s: less than no %s: orders %v, wanted the start of task 2", name, c.what, out)
+			}
+		}
+	}
+}

@@ -190,7 +190,7 @@ func (r *Room) add(s NodeSpec) NodeID {
 		r.capMem += s.Mem
 	}
 	clear(r.allowed)
-	clear(r.plans)
+	r.plans = r.plans[:0]
 	if id == 1 {
 		r.markCores(0, &r.nodes[0])
 	}
@@ -272,7 +272,7 @@ func (r *Room) markShares(id NodeID) {
 // CopyFrom makes r equal to src, reusing r's memory. The copy shares what never changes.
 func (r *Room) CopyFrom(src *Room) {
 	if len(r.specs) != len(src.specs) { // nodes were added: look the kinds up again
-		clear(r.plans)
+		r.plans = r.plans[:0]
 		r.allowed = map[string]bitset{}
 	}
 	r.demands, r.specs = src.demands, src.specs
@@ -399,17 +399,21 @@ func (r *Room) kinds(d DemandID) bitset { return r.plan(d).kinds }
 
 // plan returns how to look for room for d. It is valid until nodes are added.
 func (r *Room) plan(d DemandID) *plan {
-	if uint(d) < uint(len(r.plans)) && r.plans[d].kinds != nil {
+	if uint(d) < uint(len(r.plans)) {
 		return &r.plans[d]
 	}
-	return r.makePlan(d)
+	return r.makePlans(d)
 }
 
-func (r *Room) makePlan(d DemandID) *plan {
-	if more := int(d) + 1 - len(r.plans); more > 0 {
-		r.plans = append(r.plans, make([]plan, more)...)
+// makePlans makes the plans of all demands up to d, and returns that of d.
+func (r *Room) makePlans(d DemandID) *plan {
+	for i := len(r.plans); i <= int(d); i++ {
+		r.plans = append(r.plans, r.planOf(&(*r.demands)[i]))
 	}
-	dem := &(*r.demands)[d]
+	return &r.plans[d]
+}
+
+func (r *Room) planOf(dem *Demand) plan {
 	key := dem.kindKey()
 	set, ok := r.allowed[key]
 	if !ok {
@@ -435,8 +439,7 @@ func (r *Room) makePlan(d DemandID) *plan {
 			p.cores = need.CPU * int64(dem.Gang)
 		}
 	}
-	r.plans[d] = p
-	return &r.plans[d]
+	return p
 }
 
 // roomy returns the nodes that have the GPUs, or without GPUs about the cores, that one replica needs, and a summary of the set's words

@@ -24,6 +24,7 @@ type Lines struct {
 	open    []sched.DemandID // lines that are neither shut nor empty, in no special order
 	at      []int32          // by DemandID: index in open, or -1
 	only    []sched.NodeID   // by DemandID: see Only
+	least   []leastFree      // by DemandID, of those that ReopenOn has met
 	came    []heap.Item      // what the last Pop brought to the front
 	n       int
 }
@@ -147,10 +148,19 @@ func (l *Lines) Reopen() {
 // those of which a replica fits there.
 func (l *Lines) ReopenOn(s *sched.State, n sched.NodeID) {
 	room, demands := s.Room(), s.Table().Demands
+	for len(l.least) < len(demands) {
+		d := &demands[len(l.least)]
+		l.least = append(l.least, leastFree{LeastFree(d), d.Gang > 1})
+	}
+	gpus, cpu := room.FreeGPUs(n), room.FreeCPU(n)
 	for d := range l.shut {
+		least := &l.least[d]
+		if !least.gang && (gpus < least.GPUs || cpu < least.CPU) {
+			continue
+		}
 		id := sched.DemandID(d)
 		switch {
-		case demands[d].Gang > 1:
+		case least.gang:
 			l.shut[d] = false
 		case !l.shut[d] && l.only[d] == sched.NoNode || room.FitsOn(id, n, 1) == 0:
 			continue
@@ -161,6 +171,24 @@ func (l *Lines) ReopenOn(s *sched.State, n sched.NodeID) {
 		}
 		l.reopen(id)
 	}
+}
+
+type leastFree struct {
+	sched.Need
+	gang bool
+}
+
+// LeastFree returns GPUs and CPU that must be free on a node before anybody looks whether a replica of the demand fits there. Of what it does not ask for there may be
+// less than nothing: others may hold more than there was.
+func LeastFree(d *sched.Demand) sched.Need {
+	least := sched.Need{GPUs: math.MinInt32, CPU: math.MinInt64}
+	if d.Need.GPUs > 0 && d.Need.GPUMilli >= sched.Whole {
+		least.GPUs = d.Need.GPUs
+	}
+	if d.Need.CPU > 0 {
+		least.CPU = d.Need.CPU
+	}
+	return least
 }
 
 // Only returns the only node that may have room for a task of an open line: the one for which ReopenOn has opened it. NoNode: it may be anywhere.
