@@ -119,10 +119,15 @@ func (l *List) push(s *sched.State, t sched.TaskID) {
 
 // remove takes t out of its line and reports whether it was there.
 func (l *List) remove(s *sched.State, t sched.TaskID) bool {
-	if l.Skip {
-		return l.lines.Remove(s.DemandID(t), t)
+	if !l.Skip {
+		return l.line.Remove(t)
 	}
-	return l.line.Remove(t)
+	d := s.DemandID(t)
+	was := l.lines.Remove(d, t)
+	if was && l.lines.IsShut(d) {
+		l.lines.Unshut(d) // who is first now has not been told why it waits
+	}
+	return was
 }
 
 // Decide starts tasks in the order of their keys as long as there is room.
