@@ -2,6 +2,7 @@ package heap
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -115,6 +116,29 @@ func (p *Pile) Drain(h *Heap) {
 	}
 }
 
+// spread puts all that is in the pile into slots of another width, or by another base.
+func (p *Pile) spread(shift uint) {
+	all := int32(0)
+	for turn := range p.levels {
+		l := &p.levels[turn]
+		for _, i := range l.head {
+			for i != 0 {
+				b := &p.bags[i-1]
+				b.next, all, i = all, i, b.next
+			}
+		}
+		*l = pileLevel{}
+	}
+	p.used, p.n, p.shift = 0, 0, shift
+	for all != 0 {
+		b := p.bags[all-1] // a copy: it may be the next one that is needed
+		p.bags[all-1].n, p.bags[all-1].next, p.free, all = 0, p.free, all, b.next
+		for _, it := range b.items[:b.n] {
+			p.add(it)
+		}
+	}
+}
+
 // where returns the level and the slot of a key that is not below the base.
 func (p *Pile) where(key uint64) (turn uint, slot uint64) {
 	low := p.shift
@@ -149,6 +173,9 @@ func (p *Pile) add(it Item) {
 func (p *Pile) bag(next int32) int32 {
 	i := p.free
 	if i == 0 {
+		if len(p.bags) == cap(p.bags) {
+			p.bags = slices.Grow(p.bags, len(p.bags)+8)
+		}
 		p.bags = append(p.bags, bag{})
 		i = int32(len(p.bags))
 	} else {
@@ -211,14 +238,13 @@ func (p *Pile) refill(h *Heap) {
 	}
 }
 
-// narrow takes all out of the slots, which become narrower, where that divides what was in one of them.
+// narrow makes the slots narrower where that divides what was in one of them.
 func (p *Pile) narrow(h *Heap) bool {
 	shift := p.width(*h)
 	if shift >= p.shift {
 		return false
 	}
-	p.Drain(h)
-	p.shift = shift
+	p.spread(shift)
 	return true
 }
 
@@ -233,14 +259,14 @@ func (p *Pile) width(items []Item) uint {
 
 // spill makes a pile of all but the first items of the heap, and of what is in the pile.
 func (p *Pile) spill(h *Heap) {
-	low := pileKey((*h)[0].Key)
+	low, shift := pileKey((*h)[0].Key), p.shift
 	if p.n == 0 { // else the slots have a width that has served
-		p.shift = p.width(*h)
+		shift = p.width(*h)
 	}
-	p.Drain(h)
 	n := len(*h)
-	if bound := (low>>p.shift + 1) << p.shift; bound > low { // else there is only one slot
+	if bound := (low>>shift + 1) << shift; bound > low { // else there is only one slot
 		p.base, p.bound, n = low, bound, 0
+		p.spread(shift)
 		for _, it := range *h {
 			if pileKey(it.Key) < bound {
 				(*h)[n] = it
@@ -250,7 +276,7 @@ func (p *Pile) spill(h *Heap) {
 			}
 		}
 		*h = (*h)[:n]
+		h.Init()
 	}
-	h.Init()
 	p.most = max(2*n, p.n/4)
 }
