@@ -190,7 +190,7 @@ func (r *Room) add(s NodeSpec) NodeID {
 		r.capMem += s.Mem
 	}
 	clear(r.allowed)
-	r.plans = r.plans[:0]
+	r.plans = nil // copies may share them
 	if id == 1 {
 		r.markCores(0, &r.nodes[0])
 	}
@@ -272,9 +272,9 @@ func (r *Room) markShares(id NodeID) {
 // CopyFrom makes r equal to src, reusing r's memory. The copy shares what never changes.
 func (r *Room) CopyFrom(src *Room) {
 	if len(r.specs) != len(src.specs) { // nodes were added: look the kinds up again
-		r.plans = r.plans[:0]
 		r.allowed = map[string]bitset{}
 	}
+	r.plans = src.plans[:len(src.plans):len(src.plans)] // they never change
 	r.demands, r.specs = src.demands, src.specs
 	if r.allowed == nil {
 		r.allowed = map[string]bitset{}
