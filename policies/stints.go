@@ -1,0 +1,299 @@
+package policies
+
+import (
+	"math/bits"
+	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
+
+// stints are the running tasks in the order of their start, and what those of them that may be stopped hold on every node.
+type stints struct {
+	runs    []stint   // slot 0 is the anchor of the ring
+	free    []int32   // unused slots
+	slot    taskIndex // of a task its first slot; negative: it claims room, see claims
+	open    int32     // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
+	due     int32     // the first whose slice is not over; 0 = none
+	seq     int64
+	nodes   []stintsOn
+	claims  []claimed
+	log     nodeLog    // nodes that have changed
+	trees   []*endings // by demand; nil = never asked for
+	leaves  int        // of all trees
+	wants   []amount   // by demand, as of ranks
+	seen    int        // entries of the log that byGPU and byCPU have taken in
+	byGPU   nodeLevels // nodes by what is free or held by tasks that may be stopped
+	byCPU   nodeLevels
+	changes int // of room and of what may be stopped
+	search  int64
+}
+
+// stint is a running task on one of its nodes. Those of a gang follow each other.
+type stint struct {
+	task           sched.TaskID
+	node           sched.NodeID
+	next, prev     int32 // in the order of start
+	later, earlier int32 // on the node, in the same order; 0 = none
+	passed         bool  // may be stopped, or is stopping
+	whole          bool  // no other stint holds its devices
+	start          sched.Time
+	seq            int64 // rises in the order of start, the same for a whole gang
+	devices        sched.Devices
+	freed          amount // what its end makes free on the node. Devices that a claim has booked as well go to the claim
+}
+
+// stintsOn is what runs on a node, and what those hold that may be stopped.
+type stintsOn struct {
+	first, last int32
+	passed      int32         // those that may be stopped, or are stopping
+	freed       amount        // by these
+	twice       sched.Devices // booked more than once, when freed was worked out
+	gpuLevel    int32         // in the index; -1 = down
+	cpuLevel    int32
+	search      int64 // gap is of this search
+	gap         gap
+}
+
+// claimed is a task that waits for victims to stop.
+type claimed struct {
+	task  sched.TaskID
+	nodes []sched.NodeID
+}
+
+func (q *stints) grow(s *sched.State) {
+	if len(q.runs) == 0 {
+		q.runs = append(q.runs, stint{task: sched.Nobody})
+	}
+	for n := len(q.nodes); n < s.Room().Len(); n++ {
+		q.nodes = append(q.nodes, stintsOn{gpuLevel: -1, cpuLevel: -1})
+		q.byGPU.grow(n + 1)
+		q.byCPU.grow(n + 1)
+		q.log.grow()
+		q.touch(sched.NodeID(n))
+	}
+	for all := s.Table().Demands; len(q.wants) < len(all); {
+		q.wants = append(q.wants, wanted(&all[len(q.wants)]))
+	}
+}
+
+// arrive takes in that tasks are known. A restored kernel tells it of tasks that claim room too.
+func (q *stints) arrive(s *sched.State, e sched.Event) {
+	q.grow(s)
+	for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
+		if s.Phase(t) == sched.Claiming {
+			q.claim(s, t)
+		}
+	}
+}
+
+// start takes in that a task runs, once.
+func (q *stints) start(s *sched.State, t sched.TaskID) {
+	switch i := q.slot.at(t); {
+	case i > 0:
+		return
+	case i < 0:
+		q.takeClaim(s, int(-i-1))
+	}
+	first := int32(0)
+	q.seq++
+	need, at := &s.Demand(t).Need, s.WorkBegins(t)
+	for _, p := range s.Placements(t) {
+		i := q.on(first, t, p.Node)
+		if i == 0 {
+			i = q.add(t, p.Node)
+			if first == 0 {
+				first = i
+			}
+			q.runs[i].start, q.runs[i].seq, q.runs[i].whole = at, q.seq, need.GPUMilli >= sched.Whole
+		}
+		r := &q.runs[i]
+		r.freed, r.devices = r.freed.plus(amountOf(need, p.Replicas)), r.devices|p.GPUs
+	}
+	q.slot.set(t, first)
+	for i := first; q.runs[i].task == t; i = q.runs[i].next {
+		if s.Room().Shared(q.runs[i].node) { // a restored kernel tells of claims first: they, or others, may have booked its devices
+			q.rebook(s, q.runs[i].node)
+		} else {
+			q.touch(q.runs[i].node)
+		}
+	}
+}
+
+// on returns the slot on a node of a task whose first slot is i, or 0.
+func (q *stints) on(i int32, t sched.TaskID, n sched.NodeID) int32 {
+	for i > 0 && q.runs[i].task == t && q.runs[i].node != n {
+		i = q.runs[i].next
+	}
+	if i > 0 && q.runs[i].task != t {
+		return 0
+	}
+	return i
+}
+
+// add puts a task at the end of the ring and of its node.
+func (q *stints) add(t sched.TaskID, n sched.NodeID) int32 {
+	var i int32
+	if last := len(q.free) - 1; last >= 0 {
+		i, q.free = q.free[last], q.free[:last]
+	} else {
+		q.runs = append(q.runs, stint{})
+		i = int32(len(q.runs) - 1)
+	}
+	nd, end := &q.nodes[n], q.runs[0].prev
+	q.runs[i] = stint{task: t, node: n, prev: end, earlier: nd.last}
+	q.runs[end].next, q.runs[0].prev = i, i
+	if nd.last != 0 {
+		q.runs[nd.last].later = i
+	} else {
+		nd.first = i
+	}
+	nd.last = i
+	if q.open == 0 {
+		q.open = i
+	}
+	if q.due == 0 {
+		q.due = i
+	}
+	return i
+}
+
+// end takes in that a task runs no more.
+func (q *stints) end(t sched.TaskID) {
+	i := q.slot.at(t)
+	if i <= 0 {
+		return
+	}
+	q.slot.drop(t)
+	for q.runs[i].task == t {
+		r := &q.runs[i]
+		nd, next := &q.nodes[r.node], r.next
+		if r.passed {
+			nd.freed = nd.freed.minus(r.freed)
+			nd.passed--
+		}
+		if r.whole {
+			nd.twice &^= r.devices // what claims had booked of it is theirs alone now
+		}
+		q.runs[r.prev].next, q.runs[next].prev = next, r.prev
+		if r.earlier != 0 {
+			q.runs[r.earlier].later = r.later
+		} else {
+			nd.first = r.later
+		}
+		if r.later != 0 {
+			q.runs[r.later].earlier = r.earlier
+		} else {
+			nd.last = r.earlier
+		}
+		if q.open == i {
+			q.open = next
+		}
+		if q.due == i {
+			q.due = next
+		}
+		q.free = append(q.free, i)
+		q.touch(r.node)
+		i = next
+	}
+}
+
+// claim takes in that a task claims room.
+func (q *stints) claim(s *sched.State, t sched.TaskID) {
+	k := len(q.claims)
+	if k < cap(q.claims) {
+		q.claims = q.claims[:k+1]
+	} else {
+		q.claims = append(q.claims, claimed{})
+	}
+	c := &q.claims[k]
+	c.task, c.nodes = t, c.nodes[:0]
+	q.slot.set(t, -int32(k+1))
+	for _, p := range s.Placements(t) {
+		c.nodes = append(c.nodes, p.Node)
+		q.claimed(s, p.Node)
+	}
+}
+
+// endClaim takes in that a task claims no room any more.
+func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
+	if len(q.claims) == 0 {
+		return
+	}
+	if i := q.slot.at(t); i < 0 {
+		q.slot.drop(t)
+		q.takeClaim(s, int(-i-1))
+	}
+}
+
+// takeClaim takes a claim out.
+func (q *stints) takeClaim(s *sched.State, k int) {
+	last := len(q.claims) - 1
+	if k != last {
+		q.claims[k], q.claims[last] = q.claims[last], q.claims[k]
+		q.slot.set(q.claims[k].task, -int32(k+1))
+	}
+	q.claims = q.claims[:last]
+	for _, n := range q.claims[:last+1][last].nodes {
+		q.claimed(s, n)
+	}
+}
+
+// claimed takes in that a claim has booked room on a node, or given it back.
+func (q *stints) claimed(s *sched.State, n sched.NodeID) {
+	nd, twice := &q.nodes[n], s.Room().Overbooked(n)
+	changed := nd.twice ^ twice
+	nd.twice = twice
+	for i := nd.first; i != 0 && changed != 0; i = q.runs[i].later {
+		if r := &q.runs[i]; r.devices&changed != 0 {
+			q.rebookOne(r, nd)
+		}
+	}
+	q.touch(n)
+}
+
+// rebook takes in that claims, or others by a profile, have booked or given back devices of a node.
+func (q *stints) rebook(s *sched.State, n sched.NodeID) {
+	nd := &q.nodes[n]
+	nd.twice = s.Room().Overbooked(n)
+	for i := nd.first; i != 0; i = q.runs[i].later {
+		if r := &q.runs[i]; r.devices != 0 {
+			q.rebookOne(r, nd)
+		}
+	}
+	q.touch(n)
+}
+
+func (q *stints) rebookOne(r *stint, nd *stintsOn) {
+	gpus := int32(bits.OnesCount64(uint64(r.devices &^ nd.twice)))
+	if r.passed {
+		nd.freed.gpus += gpus - r.freed.gpus
+	}
+	r.freed.gpus = gpus
+}
+
+// pass lets the prefix that may be stopped grow up to the first task whose slice is not over.
+func (q *stints) pass(s *sched.State, quantum time.Duration) {
+	for q.open != 0 {
+		r := &q.runs[q.open]
+		if s.Now().Sub(r.start) < quantum && s.Phase(r.task) != sched.Stopping {
+			break
+		}
+		r.passed = true
+		nd := &q.nodes[r.node]
+		nd.freed = nd.freed.plus(r.freed)
+		nd.passed++
+		q.touch(r.node)
+		q.open = r.next
+	}
+}
+
+// nextSlice returns when the next slice ends, and false where none does.
+func (q *stints) nextSlice(s *sched.State, quantum time.Duration) (sched.Time, bool) {
+	for q.due != 0 {
+		if at := q.runs[q.due].start.Add(quantum); at > s.Now() {
+			return at, true
+		}
+		q.due = q.runs[q.due].next
+	}
+	return 0, false
+}
