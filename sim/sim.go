@@ -103,7 +103,7 @@ type run struct {
 	next     int            // first task that has not been told of
 	arrival  sched.Time     // when that one is submitted; Never if there is none
 	last     sched.Time     // the latest time that a batch may have
-	bare     bool           // no model, no scripted fault, and nobody who looks on: what happens is arrivals, ends and the policy's wishes
+	bare     bool           // no model, no scripted fault: what happens is arrivals, ends and the policy's wishes
 	lostGPU  float64
 	lostCPU  float64
 	stager   *stager // nil without Config.Staging
@@ -312,13 +312,15 @@ func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 func (r *run) loop(ctx context.Context) error {
 	total := len(r.tb.Tasks)
 	r.now, r.arrival, r.last = math.MinInt64, r.submit(0), min(r.Horizon, sched.Never-1)
-	r.bare = len(r.faults) == 0 && r.m == nil && r.window == nil && r.elastic == nil && r.Tenants == nil && r.WaitParts == nil && r.Tap == nil
+	r.bare = len(r.faults) == 0 && r.m == nil && r.window == nil && r.elastic == nil && r.Tenants == nil && r.WaitParts == nil
 	r.light = r.plain && !r.Restart && r.Overhead == 0 && len(r.faults) == 0 && r.elastic == nil
 	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
 	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
 	for {
 		if r.bare {
-			r.calm()
+			if err := r.calm(); err != nil {
+				return err
+			}
 		}
 		now := r.now
 		at := sched.Never
@@ -454,12 +456,12 @@ func (r *run) loop(ctx context.Context) error {
 
 // calm runs batches as the loop does, as long as they are made of arrivals, ends and wishes of the policy, at instants of their own, and of the stops that these
 // cause; what is not so simple it leaves to the loop, and from time to time it lets the loop look after the run.
-func (r *run) calm() {
+func (r *run) calm() error {
 	for total := len(r.tb.Tasks); ; {
 		at := r.now
 		if len(r.stops) > 0 {
 			if r.batches&1023 == 0 || r.same >= r.maxSameInstant() {
-				return
+				return nil
 			}
 			r.same++
 			r.in, r.stops = r.stops, r.in[:0]
@@ -478,7 +480,7 @@ func (r *run) calm() {
 				at = min(at, wake)
 			}
 			if at <= r.now || at > r.last || r.batches&1023 == 0 || r.next == total && r.k.Open() == 0 {
-				return
+				return nil
 			}
 			r.now, r.same = at, 0
 			r.in = r.in[:0]
@@ -497,7 +499,13 @@ func (r *run) calm() {
 		}
 		r.series.until(at, &r.k.State)
 		r.frag.until(at, &r.k.State)
-		if out := r.k.Step(at, r.in); len(out) > 0 {
+		out := r.k.Step(at, r.in)
+		if r.Tap != nil {
+			if err := r.Tap(at, r.in, out); err != nil {
+				return err
+			}
+		}
+		if len(out) > 0 {
 			r.carryOut(at, out)
 		}
 		if soon := r.k.Soon(); len(soon) > 0 { // the run times of what starts next, likewise all at once
