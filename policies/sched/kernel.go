@@ -756,10 +756,13 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	return true
 }
 
-// claimOne books the room of a claim in one step, where it and its victims hold whole GPUs of one node, and nothing else. It reports false, and nothing
-// happens, where it is otherwise.
+// claimOne books the room of a claim in one step, where it and its victims hold whole GPUs of one node, or CPUs of it, and nothing else. It reports false,
+// and nothing happens, where it is otherwise.
 func (k *Kernel) claimOne(dem DemandID, p Placement, victims []TaskID, r *run) bool {
 	plan, d := k.room.plan(dem), &k.tb.Demands[dem]
+	if plan.cores > 0 {
+		return k.claimCores(plan, p, victims, r)
+	}
 	if !plan.exact || !plan.gpu || d.Gang != 1 || p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
 		return false
 	}
@@ -777,6 +780,28 @@ func (k *Kernel) claimOne(dem DemandID, p Placement, victims []TaskID, r *run) b
 	if p.GPUs = k.room.claimWhole(&d.Need, plan, p.Node, held); p.GPUs == 0 {
 		return false
 	}
+	r.on = append(r.on[:0], p)
+	return true
+}
+
+func (k *Kernel) claimCores(plan *plan, p Placement, victims []TaskID, r *run) bool {
+	if p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
+		return false
+	}
+	n := &k.room.nodes[p.Node]
+	free := n.cpu
+	for _, v := range victims {
+		vr := &k.runs[k.rows[v].at]
+		cores := k.room.plan(vr.demand).cores
+		if len(vr.on) != 1 || vr.on[0].Node != p.Node || cores <= 0 {
+			return false
+		}
+		free += cores
+	}
+	if !n.up || !plan.kinds.has(int(p.Node)) || free < plan.cores {
+		return false
+	}
+	k.room.takeCores(p.Node, plan.cores)
 	r.on = append(r.on[:0], p)
 	return true
 }
