@@ -14,7 +14,7 @@ import (
 type ranks struct {
 	nodes  [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
 	gangs  gangs
-	claims []claimed
+	claims claims
 	odd    int            // entries of running tasks whose place in the order changes as time goes by
 	trees  []*closings    // by demand; nil = never asked for
 	leaves int            // of all trees
@@ -298,32 +298,18 @@ func (q *ranks) leave(s *sched.State, t sched.TaskID) {
 
 // claim takes in that a task claims room.
 func (q *ranks) claim(s *sched.State, t sched.TaskID) {
-	k := len(q.claims)
-	if k < cap(q.claims) {
-		q.claims = q.claims[:k+1]
-	} else {
-		q.claims = append(q.claims, claimed{})
-	}
-	c := &q.claims[k]
-	c.task, c.nodes = t, c.nodes[:0]
-	for _, p := range s.Placements(t) {
-		c.nodes = append(c.nodes, p.Node)
-		q.rebook(s, p.Node)
+	for _, n := range q.claims.add(s, t) {
+		q.rebook(s, n)
 	}
 }
 
 // endClaim takes in that a task claims no room any more.
 func (q *ranks) endClaim(s *sched.State, t sched.TaskID) {
-	k := slices.IndexFunc(q.claims, func(c claimed) bool { return c.task == t })
-	if k < 0 {
-		return
+	if k := slices.IndexFunc(q.claims, func(c claimed) bool { return c.task == t }); k >= 0 {
+		for _, n := range q.claims.take(k) {
+			q.rebook(s, n)
+		}
 	}
-	last := len(q.claims) - 1
-	q.claims[k], q.claims[last] = q.claims[last], q.claims[k]
-	for _, n := range q.claims[last].nodes {
-		q.rebook(s, n)
-	}
-	q.claims = q.claims[:last]
 }
 
 // rebook takes in that claims, or others by a profile, have booked or given back devices of a node.

@@ -16,7 +16,7 @@ type stints struct {
 	due     int32     // the first whose slice is not over; 0 = none
 	seq     int64
 	nodes   []stintsOn
-	claims  []claimed
+	claims  claims
 	log     nodeLog    // nodes that have changed
 	trees   []*endings // by demand; nil = never asked for
 	leaves  int        // of all trees
@@ -52,12 +52,6 @@ type stintsOn struct {
 	cpuLevel    int32
 	search      int64 // gap is of this search
 	gap         gap
-}
-
-// claimed is a task that waits for victims to stop.
-type claimed struct {
-	task  sched.TaskID
-	nodes []sched.NodeID
 }
 
 func (q *stints) grow(s *sched.State) {
@@ -199,18 +193,10 @@ func (q *stints) end(t sched.TaskID) {
 
 // claim takes in that a task claims room.
 func (q *stints) claim(s *sched.State, t sched.TaskID) {
-	k := len(q.claims)
-	if k < cap(q.claims) {
-		q.claims = q.claims[:k+1]
-	} else {
-		q.claims = append(q.claims, claimed{})
-	}
-	c := &q.claims[k]
-	c.task, c.nodes = t, c.nodes[:0]
-	q.slot.set(t, -int32(k+1))
-	for _, p := range s.Placements(t) {
-		c.nodes = append(c.nodes, p.Node)
-		q.claimed(s, p.Node)
+	nodes := q.claims.add(s, t)
+	q.slot.set(t, -int32(len(q.claims)))
+	for _, n := range nodes {
+		q.claimed(s, n)
 	}
 }
 
@@ -227,13 +213,11 @@ func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
 
 // takeClaim takes a claim out.
 func (q *stints) takeClaim(s *sched.State, k int) {
-	last := len(q.claims) - 1
-	if k != last {
-		q.claims[k], q.claims[last] = q.claims[last], q.claims[k]
+	nodes := q.claims.take(k)
+	if k < len(q.claims) {
 		q.slot.set(q.claims[k].task, -int32(k+1))
 	}
-	q.claims = q.claims[:last]
-	for _, n := range q.claims[:last+1][last].nodes {
+	for _, n := range nodes {
 		q.claimed(s, n)
 	}
 }

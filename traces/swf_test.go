@@ -10,14 +10,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// readBoth reads a log with the quick reading of plain lines and without it, and reports where they differ.
-func readBoth(log []byte) string {
-	read := func(slow bool) (*Builder, error) {
-		b := NewBuilder("t", "swf")
-		r := newSWFReader(bytes.NewReader(log), b)
-		r.slow = slow
-		return b, r.all()
-	}
+// differs reads a file with the quick reading of plain lines and without it, and says where what comes of it differs.
+func differs(read func(slow bool) (*Builder, error)) string {
 	quick, err := read(false)
 	plain, err2 := read(true)
 	if fmt.Sprint(err) != fmt.Sprint(err2) {
@@ -28,6 +22,15 @@ func readBoth(log []byte) string {
 		return fmt.Sprintf("%+v, and line by line %+v", quick, plain)
 	}
 	return ""
+}
+
+func readBoth(log []byte) string {
+	return differs(func(slow bool) (*Builder, error) {
+		b := NewBuilder("t", "swf")
+		r := newSWFReader(bytes.NewReader(log), b)
+		r.slow = slow
+		return b, r.all()
+	})
 }
 
 func TestPlainSWFLinesReadAsAnyLine(t *testing.T) {

@@ -1,0 +1,36 @@
+package policies
+
+import "github.com/schedlab/schedlab/policies/sched"
+
+// claims are the tasks that wait for victims to stop, each with the nodes on which it has booked room.
+type claims []claimed
+
+type claimed struct {
+	task  sched.TaskID
+	nodes []sched.NodeID
+}
+
+// add appends a task that has been ordered to claim room. Its nodes are valid until the next claim.
+func (c *claims) add(s *sched.State, t sched.TaskID) []sched.NodeID {
+	k := len(*c)
+	if k < cap(*c) {
+		*c = (*c)[:k+1]
+	} else {
+		*c = append(*c, claimed{})
+	}
+	it := &(*c)[k]
+	it.task, it.nodes = t, it.nodes[:0]
+	for _, p := range s.Placements(t) {
+		it.nodes = append(it.nodes, p.Node)
+	}
+	return it.nodes
+}
+
+// take takes a claim out, whose place the last one gets, and returns its nodes, which are valid until the next claim.
+func (c *claims) take(k int) []sched.NodeID {
+	all := *c
+	last := len(all) - 1
+	all[k], all[last] = all[last], all[k]
+	*c = all[:last]
+	return all[last].nodes
+}
