@@ -43,7 +43,7 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 		l.claims = p.waits.drop // it starts before anything else comes of it, or is told as ready again
 		if p.climb != nil {
 			p.climb.p = p
-			l.running.moves = &movers{moving: p.climb, notes: true, steps: p.climb.byWidth == nil}
+			l.running.moves = &movers{moving: p.climb, notes: true}
 		}
 	}
 	switch e.Kind {

@@ -3,6 +3,7 @@ package policies
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -14,12 +15,12 @@ import (
 type climbing struct {
 	p *Attained
 	// rises appends the times held at which tasks like t come from a rank of at most key to a larger one.
-	rises func(s *sched.State, t sched.TaskID, key int64, buf []time.Duration) []time.Duration
-	// byWidth are the classes where ranks go by service; else they go by time held, and all tasks are of one class.
-	byWidth *widthClasses
+	rises   func(s *sched.State, t sched.TaskID, key int64, buf []time.Duration) []time.Duration
+	byWidth widthClasses // rough where ranks go by time held: the classes only tell then who holds much
 	// order are the cells where ranks rise and fall; limits returns between which times held tasks like t are in a cell.
 	order  []cell
 	limits func(s *sched.State, t sched.TaskID, n int) (from, until time.Duration)
+	bounds [][][2]time.Duration // by class and cell: limits, once they have been asked for
 
 	lines  []rising // by demand: to a rank at which the task that shut its line may stop them
 	denied []rising // by demand: likewise the task of which its denial tells, where that is another
@@ -41,12 +42,7 @@ type riseOf struct {
 	held  time.Duration
 }
 
-func (m *climbing) class(s *sched.State, d sched.DemandID) int {
-	if m.byWidth == nil {
-		return 0
-	}
-	return m.byWidth.of(s, d)
-}
+func (m *climbing) class(s *sched.State, d sched.DemandID) int { return m.byWidth.of(s, d) }
 
 func (m *climbing) key(s *sched.State, t sched.TaskID) int64 {
 	return int64(s.Attained(t)) - int64(s.Now())
@@ -67,10 +63,19 @@ func (m *climbing) since(s *sched.State, _ int32, t sched.TaskID, key, _ int64) 
 
 func (m *climbing) cells() []cell { return m.order }
 
-func (m *climbing) part(s *sched.State, t sched.TaskID, c cell) (low, high int64) {
-	from, until := m.limits(s, t, c.n)
-	if low, high = int64(from)-int64(s.Now()), math.MaxInt64; until < math.MaxInt64 {
-		high = int64(until) - int64(s.Now())
+func (m *climbing) part(s *sched.State, class int, t sched.TaskID, c cell) (low, high int64) {
+	for class >= len(m.bounds) {
+		m.bounds = append(m.bounds, nil)
+	}
+	if len(m.bounds[class]) == 0 {
+		for n := range m.order {
+			from, until := m.limits(s, t, n)
+			m.bounds[class] = append(m.bounds[class], [2]time.Duration{from, until})
+		}
+	}
+	b := &m.bounds[class][c.n]
+	if low, high = int64(b[0])-int64(s.Now()), math.MaxInt64; b[1] < math.MaxInt64 {
+		high = int64(b[1]) - int64(s.Now())
 	}
 	return low, high
 }
@@ -78,6 +83,9 @@ func (m *climbing) part(s *sched.State, t sched.TaskID, c cell) (low, high int64
 // sortCells makes the cells of their ranks.
 func (m *climbing) sortCells(ranks []int64) {
 	m.order = m.order[:0]
+	for class := range m.bounds {
+		m.bounds[class] = m.bounds[class][:0]
+	}
 	for n, r := range ranks {
 		m.order = append(m.order, cell{r, n})
 	}
@@ -221,6 +229,7 @@ func (m *climbing) follow(s *sched.State, l *rising, key int64) {
 
 // widthClasses tells demands apart by their width.
 type widthClasses struct {
+	rough   bool    // widths are rounded to powers of two
 	widths  []int64 // by class
 	wholes  []int64 // likewise, in whole GPUs or cores; 0 where it is none, or many
 	classes []int32 // by demand
@@ -229,6 +238,9 @@ type widthClasses struct {
 func (w *widthClasses) of(s *sched.State, d sched.DemandID) int {
 	for int(d) >= len(w.classes) {
 		width := width(&s.Table().Demands[len(w.classes)])
+		if w.rough {
+			width = 1 << (bits.Len64(uint64(width)) - 1)
+		}
 		c := slices.Index(w.widths, width)
 		if c < 0 {
 			c = len(w.widths)

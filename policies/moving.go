@@ -2,7 +2,6 @@ package policies
 
 import (
 	"math"
-	"slices"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/ranking"
@@ -22,7 +21,7 @@ type moving interface {
 	// cells are the parts into which the ranks fall, the largest rank first; nil where in a class larger keys have larger ranks, or equal ones.
 	cells() []cell
 	// part returns which keys of a class, of which t is one, now belong to a cell: from low on, high not included.
-	part(s *sched.State, t sched.TaskID, c cell) (low, high int64)
+	part(s *sched.State, class int, t sched.TaskID, c cell) (low, high int64)
 }
 
 // cell is a step of attained service, with its rank.
@@ -36,13 +35,11 @@ type movers struct {
 	moving
 	classes []moverClass
 	met     int            // classes of which some task has run
+	known   []bool         // by demand: some task has run
 	gone    []sched.TaskID // that run no more, or are stopping, since the last decision; for climbing
 	notes   bool           // gone is kept
-	steps   bool           // ranks change seldom, by steps: the trees are told of them
 
 	holds  []sched.Time // by node: until when, that time not included, its ranks hold as they were worked out
-	stepAt []sched.Time // with steps: by node, when one of its ranks changes next, as far as they were worked out; Never = not
-	comes  heap.Heap    // nodes by that time; entries that no longer hold are dropped when they come up
 	walk   victimWalk
 	gaps   []gap   // by node, of this search
 	seen   []int32 // by node: the last search that looked at it
@@ -52,19 +49,31 @@ type movers struct {
 type moverClass struct {
 	list ranking.List
 	task sched.TaskID // some task of the class; Nobody while none has run
+	most amount       // what any of them holds on a node, at most
 }
 
 func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
-	c := m.class(s, s.DemandID(r.task))
+	d := s.DemandID(r.task)
+	c := m.class(s, d)
 	for len(m.classes) <= c {
 		m.classes = append(m.classes, moverClass{task: sched.Nobody})
 	}
-	if m.classes[c].task == sched.Nobody {
-		m.met++
-		m.classes[c].task = r.task
+	of := &m.classes[c]
+	for len(m.known) <= int(d) {
+		m.known = append(m.known, false)
+	}
+	if !m.known[d] {
+		m.known[d] = true
+		if of.task == sched.Nobody {
+			m.met++
+			of.task = r.task
+		}
+		dem := &s.Table().Demands[d]
+		all := amountOf(&dem.Need, dem.Gang)
+		of.most = amount{max(of.most.cpu, all.cpu), max(of.most.mem, all.mem), max(of.most.gpus, all.gpus)}
 	}
 	r.class = int32(c)
-	m.classes[c].list.Insert(ranking.Item{Rank: r.key, Task: r.task, Node: node})
+	of.list.Insert(ranking.Item{Rank: r.key, Task: r.task, Node: node})
 }
 
 // sink works out the ranks on a node as they are now.
@@ -91,38 +100,34 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 		list[j] = r
 	}
 	m.holds[n] = next
-	if m.steps && next != m.stepAt[n] {
-		if m.stepAt[n] <= s.Now() {
-			q.log.add(n) // before stepped has come to it
-		}
-		if m.stepAt[n] = next; next != sched.Never {
-			m.comes.Push(heap.Item{Key: int64(next), Task: sched.TaskID(n)})
-		}
-	}
 }
 
-// stepped notes the nodes with ranks that have changed for the trees.
-func (q *ranks) stepped(s *sched.State) {
-	for m := q.moves; len(m.comes) > 0 && m.comes[0].Key <= int64(s.Now()); {
-		if it := m.comes.Pop(); m.stepAt[it.Task] == sched.Time(it.Key) {
-			m.stepAt[it.Task], m.holds[it.Task] = sched.Never, math.MinInt64
-			q.log.add(sched.NodeID(it.Task))
-		}
-	}
-}
-
-// victimWalk goes through running tasks in the order in which they would be stopped: in runs of the same rank, each sorted by TaskID.
+// victimWalk goes through running tasks in the order in which they would be stopped: in groups of the same rank. Where there are cells a group is some parts of
+// lists; else, mostly, some single tasks.
 type victimWalk struct {
-	tops []top // by class, where there are no cells
-	run  []ranking.Item
-	rank int64 // of the run
-	cell int
+	tops  []top // by class, where there are no cells
+	rank  int64 // of the group
+	parts []part
+	some  []single
+	cell  int
+}
+
+// part is the tasks of a class with keys from low on, high not included.
+type part struct {
+	class     int
+	low, high int64
+}
+
+type single struct {
+	class int
+	it    ranking.Item
 }
 
 type top struct {
-	walk ranking.Down
-	it   ranking.Item
-	rank int64 // noTop behind the last
+	walk   ranking.Down
+	it     ranking.Item
+	rank   int64 // noTop behind the last
+	behind int64 // the walk goes on behind this key; noTop = it has done so
 }
 
 const noTop = math.MinInt64
@@ -135,7 +140,7 @@ func (m *movers) begin(s *sched.State) {
 	}
 	w.tops = w.tops[:0]
 	for c := range m.classes {
-		w.tops = append(w.tops, top{walk: m.classes[c].list.Down()})
+		w.tops = append(w.tops, top{walk: m.classes[c].list.Down(), behind: noTop})
 		m.next(s, c)
 	}
 }
@@ -150,17 +155,17 @@ func (m *movers) next(s *sched.State, class int) {
 	}
 }
 
-// nextRun collects the next run, and reports false where there is none, or only of tasks that may not be stopped for it.
-func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
+// nextGroup finds the next group, which may turn out to be empty, and reports false where there is none, or only of tasks that may not be stopped.
+func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 	w := &m.walk
-	w.run = w.run[:0]
+	w.parts, w.some = w.parts[:0], w.some[:0]
 	if cells := m.cells(); cells != nil {
 		for ; w.cell < len(cells); w.cell++ {
 			c := cells[w.cell]
-			if len(w.run) > 0 && c.rank != w.rank {
+			if len(w.parts) > 0 && c.rank != w.rank {
 				break
 			}
-			if w.rank = c.rank; !p.mayStop(s, w.rank, lastTask, it) {
+			if w.rank = c.rank; !b.over(c.rank, lastTask) {
 				return false
 			}
 			for i := range m.classes {
@@ -168,149 +173,146 @@ func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
 				if of.list.Len() == 0 {
 					continue
 				}
-				if low, high := m.part(s, of.task, c); of.list.Spans(low, high) {
-					walk := of.list.DownFrom(high)
-					w.run = walk.To(low, w.run)
+				if low, high := m.part(s, i, of.task, c); of.list.Spans(low, high) {
+					w.parts = append(w.parts, part{i, low, high})
 				}
 			}
 		}
-	} else {
-		first, second, at := int64(noTop), int64(noTop), 0
-		for i := range w.tops {
-			if r := w.tops[i].rank; r > first {
-				first, second, at = r, first, i
-			} else if r > second {
-				second = r
-			}
+		return len(w.parts) > 0
+	}
+	first := int64(noTop)
+	for c := range w.tops {
+		t := &w.tops[c]
+		if t.behind != noTop {
+			t.walk, t.behind = m.classes[c].list.DownFrom(t.behind), noTop
+			m.next(s, c)
 		}
-		if first < it.Key || first == it.Key && p.Mild || first == noTop {
-			return false
+		first = max(first, t.rank)
+	}
+	if w.rank = first; first == noTop || !b.over(first, lastTask) {
+		return false
+	}
+	for c := range w.tops {
+		t := &w.tops[c]
+		if t.rank != first {
+			continue
 		}
-		w.rank = first
-		w.run = append(w.run, w.tops[at].it)
-		m.next(s, at)
-		for i := at; i < len(w.tops) && (second == first || w.tops[at].rank == first); i++ { // mostly one is alone
-			if t := &w.tops[i]; t.rank == first {
-				w.run = append(w.run, t.it)
-				w.run = t.walk.To(m.since(s, int32(i), t.it.Task, t.it.Rank, first), w.run)
-				m.next(s, i)
-			}
+		if low := m.since(s, int32(c), t.it.Task, t.it.Rank, first); low < t.it.Rank {
+			w.parts = append(w.parts, part{c, low, t.it.Rank + 1})
+			t.behind = max(low, noTop+1)
+			continue
+		}
+		for key := t.it.Rank; t.rank != noTop && t.it.Rank == key; m.next(s, c) {
+			w.some = append(w.some, single{c, t.it})
 		}
 	}
-	if w.rank == it.Key { // the larger TaskIDs may be stopped
-		keep := w.run[:0]
-		for _, v := range w.run {
-			if v.Task > it.Task {
-				keep = append(keep, v)
-			}
-		}
-		w.run = keep
-	}
-	return len(w.run) > 0
+	return true
 }
 
 // lastTask comes after all tasks.
 const lastTask = 1<<31 - 1
 
-// closestMoving is closest where ranks move. A gap per node is kept, from which what the tasks of each run hold is taken; the order in a run counts only
-// where it closes one.
-func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) closing {
-	m := q.moves
+// closestMoving is closest where ranks move. A gap per node is kept, from which what the tasks of each group hold at most is taken; only nodes whose gap closes are looked
+// at. In a group the larger TaskIDs come first, so that it is gone through down to one that makes room alone, if there is any.
+func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) (best closing) {
+	m, b := q.moves, p.bar(s, it)
 	if m.search++; m.search == lastTask {
 		clear(m.seen)
 		m.search = 1
 	}
 	m.begin(s)
-	for m.nextRun(s, p, it) {
-		run := m.walk.run
-		if len(run) == 1 {
-			if q.takeOff(s, d, run[0], 1) {
-				return closing{m.walk.rank, run[0].Task, atStop}
-			}
-			continue
+	for best.how == noRoom && m.nextGroup(s, &b) {
+		w := &m.walk
+		from := sched.Nobody
+		if w.rank == b.rank {
+			from = b.task
 		}
-		for i := range run {
-			if !q.takeOff(s, d, run[i], 1) {
-				continue
-			}
-			for _, v := range run[:i+1] {
-				q.takeOff(s, d, v, -1)
-			}
-			// Few are gone through before one closes a gap: a heap of them is made quicker than they are sorted.
-			for k := len(run)/2 - 1; k >= 0; k-- {
-				sinkItem(run, k)
-			}
-			for len(run) > 0 {
-				v, last := run[0], len(run)-1
-				if q.takeOff(s, d, v, 1) {
-					return closing{m.walk.rank, v.Task, atStop}
+		for i := range w.parts {
+			if of := &w.parts[i]; m.classes[of.class].most.covers(&q.wants[d]) {
+				if v, ok := m.classes[of.class].list.Largest(of.low, of.high); ok && v.Task > from && (best.how == noRoom || v.Task > best.task) {
+					best = q.closed(s, d, v, &b, best)
 				}
-				run[0], run = run[last], run[:last]
-				sinkItem(run, 0)
+			}
+		}
+		if best.how == atStop {
+			from = max(from, best.task)
+		}
+		for _, v := range w.some {
+			if c := &m.classes[v.class].most; v.it.Task > from && q.takeOff(s, d, v.it, c) {
+				best = q.closed(s, d, v.it, &b, best)
+			}
+		}
+		for i := range w.parts {
+			of := &w.parts[i]
+			c := &m.classes[of.class]
+			parts := c.list.Parts(of.low, of.high)
+			for part := parts.Next(from); len(part) > 0; part = parts.Next(from) {
+				for k := range part {
+					if v := &part[k]; v.Task > from && q.takeOff(s, d, *v, &c.most) {
+						best = q.closed(s, d, *v, &b, best)
+					}
+				}
 			}
 		}
 	}
-	return closing{}
+	return best
 }
 
-// sinkItem lets the entry at k of a heap with the largest TaskID first come to its place.
-func sinkItem(h []ranking.Item, k int) {
-	it := h[k]
-	for {
-		c := 2*k + 1
-		if c >= len(h) {
-			break
-		}
-		if c+1 < len(h) && h[c+1].Task > h[c].Task {
-			c++
-		}
-		if it.Task > h[c].Task {
-			break
-		}
-		h[k] = h[c]
-		k = c
-	}
-	h[k] = it
-}
-
-// takeOff takes what a running task holds off the gaps of its nodes, or puts it back (times -1), and reports whether one is closed.
-func (q *ranks) takeOff(s *sched.State, d sched.DemandID, v ranking.Item, times int32) bool {
+// takeOff takes what a running task holds, at most, off the gaps of its nodes, and reports whether one is closed.
+func (q *ranks) takeOff(s *sched.State, d sched.DemandID, v ranking.Item, holds *amount) bool {
+	m := q.moves
 	if v.Node != sched.NoNode {
-		return q.takeOffOn(s, d, v.Task, v.Node, times)
-	}
-	closed, on := false, s.Placements(v.Task)
-	for i, pl := range on {
-		if !slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == pl.Node }) && q.takeOffOn(s, d, v.Task, pl.Node, times) {
-			closed = true
+		g := &m.gaps[v.Node]
+		if m.seen[v.Node] != m.search {
+			g = q.gapOf(s, d, v.Node)
 		}
+		g.cpu, g.mem, g.gpus = g.cpu-holds.cpu, g.mem-holds.mem, g.gpus-holds.gpus
+		return g.closed()
+	}
+	closed := false
+	for _, pl := range s.Placements(v.Task) {
+		g := q.gapOf(s, d, pl.Node)
+		g.less(*holds)
+		closed = closed || g.closed()
 	}
 	return closed
 }
 
-func (q *ranks) takeOffOn(s *sched.State, d sched.DemandID, t sched.TaskID, n sched.NodeID, times int32) bool {
-	m := q.moves
-	g, list := &m.gaps[n], q.nodes[n]
-	if m.seen[n] != m.search {
-		m.seen[n] = m.search
-		room := s.Room()
-		if !q.couldHold(room, d, n) {
-			*g = gap{amount{cpu: math.MaxInt64 / 2}} // never closes
-		} else {
-			g.amount = q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})
-			for i := 0; i < len(list) && list[i].leaving; i++ {
-				g.less(list[i].freed)
-			}
+// closed returns the first of a closing and those of the nodes of a running task, if these are of a rank that has been come to.
+func (q *ranks) closed(s *sched.State, d sched.DemandID, v ranking.Item, b *bar, best closing) closing {
+	if v.Node != sched.NoNode {
+		if c := q.closing(s, d, v.Node, b); c.how == atStop && c.rank >= q.moves.walk.rank && c.before(&best) {
+			return c
+		}
+		return best
+	}
+	for _, pl := range s.Placements(v.Task) {
+		if c := q.closing(s, d, pl.Node, b); c.how == atStop && c.rank >= q.moves.walk.rank && c.before(&best) {
+			best = c
 		}
 	}
-	for i := range list {
-		if r := &list[i]; r.task == t {
-			if times < 0 {
-				g.more(r.freed)
-			} else {
-				g.less(r.freed)
-			}
+	return best
+}
+
+// gapOf returns what a task lacks on a node, in this search, when all that is stopping has left.
+func (q *ranks) gapOf(s *sched.State, d sched.DemandID, n sched.NodeID) *gap {
+	m := q.moves
+	g := &m.gaps[n]
+	if m.seen[n] == m.search {
+		return g
+	}
+	m.seen[n] = m.search
+	room, w := s.Room(), &q.wants[d]
+	g.cpu, g.mem, g.gpus = w.cpu-room.FreeCPU(n), w.mem-room.FreeMem(n), w.gpus-room.FreeGPUs(n)
+	if q.onLeft[n] == 0 {
+		return g
+	}
+	for i := range q.nodes[n] {
+		r := &q.nodes[n][i]
+		if !r.leaving {
 			break
 		}
+		g.less(r.freed)
 	}
-	return g.closed()
+	return g
 }

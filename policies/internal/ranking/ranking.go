@@ -20,13 +20,17 @@ func (a Item) Before(b Item) bool { return a.Rank < b.Rank || a.Rank == b.Rank &
 
 // List is a sorted list.
 type List struct {
-	blocks [][]Item // none is empty
-	lasts  []Item   // the last item of each
+	blocks [][]Item       // none is empty
+	lasts  []Item         // the last item of each
+	tops   []sched.TaskID // the largest TaskID of each; unknown = to be looked for
 	spare  [][]Item
 	n      int
 }
 
-const most = 128 // items of a block
+const (
+	most    = 128 // items of a block
+	unknown = sched.TaskID(-2)
+)
 
 // Len returns the number of items.
 func (l *List) Len() int { return l.n }
@@ -62,14 +66,18 @@ func Place(items []Item, it Item) int {
 // Insert adds an item.
 func (l *List) Insert(it Item) {
 	if len(l.blocks) == 0 {
-		l.blocks, l.lasts = append(l.blocks, l.block()), append(l.lasts, it)
+		l.blocks, l.lasts, l.tops = append(l.blocks, l.block()), append(l.lasts, it), append(l.tops, it.Task)
 	}
-	k, i := l.find(it)
+	k, i := 0, 0
+	if b := l.blocks[0]; len(b) > 0 && b[0].Before(it) { // else it comes before all
+		k, i = l.find(it)
+	}
 	b := l.blocks[k]
 	if len(b) == most {
 		half := append(l.block(), b[most/2:]...)
 		l.blocks[k] = b[:most/2]
-		l.blocks, l.lasts = slices.Insert(l.blocks, k+1, half), slices.Insert(l.lasts, k, b[most/2-1])
+		l.blocks, l.lasts, l.tops = slices.Insert(l.blocks, k+1, half), slices.Insert(l.lasts, k, b[most/2-1]), slices.Insert(l.tops, k, unknown)
+		l.tops[k+1] = unknown
 		if i > most/2 {
 			k, i = k+1, i-most/2
 		}
@@ -80,6 +88,9 @@ func (l *List) Insert(it Item) {
 	b[i] = it
 	l.blocks[k] = b
 	l.lasts[k] = b[len(b)-1]
+	if l.tops[k] != unknown {
+		l.tops[k] = max(l.tops[k], it.Task)
+	}
 	l.n++
 }
 
@@ -93,9 +104,12 @@ func (l *List) Remove(rank int64, t sched.TaskID) bool {
 	b = b[:i+copy(b[i:], b[i+1:])]
 	l.blocks[k] = b
 	l.n--
+	if l.tops[k] == t {
+		l.tops[k] = unknown
+	}
 	if next := k + 1; len(b) > 0 && len(b) < most/8 && next < len(l.blocks) && len(l.blocks[next]) < most/2 {
 		l.blocks[k] = append(b, l.blocks[next]...)
-		l.lasts[k] = l.lasts[next]
+		l.lasts[k], l.tops[k] = l.lasts[next], unknown
 		l.drop(next)
 	} else if len(b) == 0 {
 		l.drop(k)
@@ -107,7 +121,7 @@ func (l *List) Remove(rank int64, t sched.TaskID) bool {
 
 func (l *List) drop(k int) {
 	l.spare = append(l.spare, l.blocks[k])
-	l.blocks, l.lasts = slices.Delete(l.blocks, k, k+1), slices.Delete(l.lasts, k, k+1)
+	l.blocks, l.lasts, l.tops = slices.Delete(l.blocks, k, k+1), slices.Delete(l.lasts, k, k+1), slices.Delete(l.tops, k, k+1)
 }
 
 func (l *List) block() []Item {
@@ -122,7 +136,7 @@ func (l *List) block() []Item {
 // Clear takes all out.
 func (l *List) Clear() {
 	l.spare = append(l.spare, l.blocks...)
-	l.blocks, l.lasts, l.n = l.blocks[:0], l.lasts[:0], 0
+	l.blocks, l.lasts, l.tops, l.n = l.blocks[:0], l.lasts[:0], l.tops[:0], 0
 }
 
 // Down is a walk from the last item to the first. It is valid until the list changes.
@@ -175,4 +189,96 @@ func (d *Down) To(low int64, buf []Item) []Item {
 func (l *List) DownFrom(high int64) Down {
 	k, i := l.find(Item{Rank: high, Task: -1})
 	return Down{l, k, i}
+}
+
+// Parts is a walk over the items of ranks from low on, high not included, by the parts of blocks that hold them, the last first. It is valid until the list changes.
+type Parts struct {
+	l     *List
+	block int // the next part is of the one before
+	end   int // of that part; -1: of the block
+	low   int64
+}
+
+// Parts returns a walk that has not begun.
+func (l *List) Parts(low, high int64) Parts {
+	if l.n == 0 || l.lasts[len(l.lasts)-1].Rank < high {
+		return Parts{l, len(l.blocks), -1, low}
+	}
+	k, i := l.find(Item{Rank: high, Task: -1})
+	return Parts{l, k + 1, i, low}
+}
+
+// Next returns the next part in which some items may have a TaskID above t, and nothing where there is no more. Do not modify.
+func (s *Parts) Next(t sched.TaskID) []Item {
+	for {
+		part, k, whole := s.next()
+		if !whole || s.l.top(k) > t {
+			return part
+		}
+	}
+}
+
+// next returns the next part, the number of its block, and whether it is the whole of that.
+func (s *Parts) next() (part []Item, block int, whole bool) {
+	for s.block > 0 {
+		s.block--
+		b := s.l.blocks[s.block]
+		whole = s.end < 0
+		if !whole {
+			b, s.end = b[:s.end], -1
+		}
+		switch {
+		case len(b) == 0:
+			continue // none of it is below high
+		case b[len(b)-1].Rank < s.low:
+			return nil, 0, false
+		case b[0].Rank < s.low:
+			b, whole = b[Place(b, Item{Rank: s.low, Task: -1}):], false
+		}
+		return b, s.block, whole
+	}
+	return nil, 0, false
+}
+
+// top returns the largest TaskID of a block.
+func (l *List) top(block int) sched.TaskID {
+	if l.tops[block] == unknown {
+		l.tops[block] = largest(l.blocks[block]).Task
+	}
+	return l.tops[block]
+}
+
+// largest returns the item of the largest TaskID.
+func largest(items []Item) Item {
+	at := 0
+	for i := range items {
+		if items[i].Task > items[at].Task {
+			at = i
+		}
+	}
+	return items[at]
+}
+
+// Largest returns the item of the largest TaskID among those of ranks from low on, high not included, and false where there is none.
+func (l *List) Largest(low, high int64) (it Item, ok bool) {
+	it.Task = -1
+	block := -1 // where it is the top
+	for s := l.Parts(low, high); ; {
+		part, k, whole := s.next()
+		if len(part) == 0 {
+			break
+		}
+		if whole {
+			if top := l.top(k); top > it.Task {
+				it.Task, block = top, k
+			}
+		} else if best := largest(part); best.Task > it.Task {
+			it, block = best, -1
+		}
+	}
+	if block >= 0 {
+		b := l.blocks[block]
+		it = b[slices.IndexFunc(b, func(o Item) bool { return o.Task == it.Task })]
+	}
+	return it, it.Task >= 0
 }
