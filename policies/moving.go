@@ -41,8 +41,13 @@ type movers struct {
 
 	holds  []sched.Time // by node: until when, that time not included, its ranks hold as they were worked out
 	walk   victimWalk
-	gaps   []gap   // by node, of this search
-	seen   []int32 // by node: the last search that looked at it
+	gaps   []searched // by node
+	search int32
+}
+
+// searched is what is lacking on a node, when all that is stopping has left and, at best, what a search has come to. It is of the last search that has.
+type searched struct {
+	gap
 	search int32
 }
 
@@ -102,32 +107,26 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 	m.holds[n] = next
 }
 
-// victimWalk goes through running tasks in the order in which they would be stopped: in groups of the same rank. Where there are cells a group is some parts of
-// lists; else, mostly, some single tasks.
+// victimWalk goes through running tasks in the order in which they would be stopped: in groups of the same rank.
 type victimWalk struct {
 	tops  []top // by class, where there are no cells
-	rank  int64 // of the group
-	parts []part
-	some  []single
 	cell  int
+	rank  int64  // of the group
+	parts []part // of the group
+	some  []ranking.Item
 }
 
-// part is the tasks of a class with keys from low on, high not included.
+// part is some tasks of a class.
 type part struct {
-	class     int
-	low, high int64
-}
-
-type single struct {
+	tasks []ranking.Item
 	class int
-	it    ranking.Item
+	last  sched.TaskID // the largest
 }
 
 type top struct {
-	walk   ranking.Down
-	it     ranking.Item
-	rank   int64 // noTop behind the last
-	behind int64 // the walk goes on behind this key; noTop = it has done so
+	walk ranking.Down
+	it   ranking.Item
+	rank int64 // noTop behind the last
 }
 
 const noTop = math.MinInt64
@@ -140,7 +139,7 @@ func (m *movers) begin(s *sched.State) {
 	}
 	w.tops = w.tops[:0]
 	for c := range m.classes {
-		w.tops = append(w.tops, top{walk: m.classes[c].list.Down(), behind: noTop})
+		w.tops = append(w.tops, top{walk: m.classes[c].list.Down()})
 		m.next(s, c)
 	}
 }
@@ -155,7 +154,7 @@ func (m *movers) next(s *sched.State, class int) {
 	}
 }
 
-// nextGroup finds the next group, which may turn out to be empty, and reports false where there is none, or only of tasks that may not be stopped.
+// nextGroup finds the next group, and reports false where there is none, or only of tasks that may not be stopped.
 func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 	w := &m.walk
 	w.parts, w.some = w.parts[:0], w.some[:0]
@@ -174,7 +173,8 @@ func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 					continue
 				}
 				if low, high := m.part(s, i, of.task, c); of.list.Spans(low, high) {
-					w.parts = append(w.parts, part{i, low, high})
+					walk := of.list.DownFrom(high)
+					w.take(&walk, i, low)
 				}
 			}
 		}
@@ -182,12 +182,7 @@ func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 	}
 	first := int64(noTop)
 	for c := range w.tops {
-		t := &w.tops[c]
-		if t.behind != noTop {
-			t.walk, t.behind = m.classes[c].list.DownFrom(t.behind), noTop
-			m.next(s, c)
-		}
-		first = max(first, t.rank)
+		first = max(first, w.tops[c].rank)
 	}
 	if w.rank = first; first == noTop || !b.over(first, lastTask) {
 		return false
@@ -197,16 +192,24 @@ func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 		if t.rank != first {
 			continue
 		}
-		if low := m.since(s, int32(c), t.it.Task, t.it.Rank, first); low < t.it.Rank {
-			w.parts = append(w.parts, part{c, low, t.it.Rank + 1})
-			t.behind = max(low, noTop+1)
-			continue
-		}
-		for key := t.it.Rank; t.rank != noTop && t.it.Rank == key; m.next(s, c) {
-			w.some = append(w.some, single{c, t.it})
-		}
+		w.some = append(w.some, t.it)
+		n := len(w.some) - 1
+		w.parts = append(w.parts, part{w.some[n : n+1], c, t.it.Task})
+		w.take(&t.walk, c, m.since(s, int32(c), t.it.Task, t.it.Rank, first))
+		m.next(s, c)
 	}
 	return true
+}
+
+// take takes what comes next in a walk, down to a key, into the group.
+func (w *victimWalk) take(walk *ranking.Down, class int, low int64) {
+	for {
+		tasks, last := walk.Part(low)
+		if len(tasks) == 0 {
+			return
+		}
+		w.parts = append(w.parts, part{tasks, class, last})
+	}
 }
 
 // lastTask comes after all tasks.
@@ -215,42 +218,64 @@ const lastTask = 1<<31 - 1
 // closestMoving is closest where ranks move. A gap per node is kept, from which what the tasks of each group hold at most is taken; only nodes whose gap closes are looked
 // at. In a group the larger TaskIDs come first, so that it is gone through down to one that makes room alone, if there is any.
 func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) (best closing) {
-	m, b := q.moves, p.bar(s, it)
+	m, b, w := q.moves, p.bar(s, it), &q.wants[d]
 	if m.search++; m.search == lastTask {
-		clear(m.seen)
+		clear(m.gaps)
 		m.search = 1
+	}
+	for _, n := range q.left {
+		g := q.gap(s, w, n)
+		for i := 0; i < len(q.nodes[n]) && q.nodes[n][i].leaving; i++ {
+			g.less(q.nodes[n][i].freed)
+		}
 	}
 	m.begin(s)
 	for best.how == noRoom && m.nextGroup(s, &b) {
-		w := &m.walk
 		from := sched.Nobody
-		if w.rank == b.rank {
+		if m.walk.rank == b.rank {
 			from = b.task
 		}
-		for i := range w.parts {
-			if of := &w.parts[i]; m.classes[of.class].most.covers(&q.wants[d]) {
-				if v, ok := m.classes[of.class].list.Largest(of.low, of.high); ok && v.Task > from && (best.how == noRoom || v.Task > best.task) {
+		parts := m.walk.parts
+		sure, last := -1, from
+		for i := range parts {
+			if of := &parts[i]; of.last > last && m.classes[of.class].most.covers(w) {
+				sure, last = i, of.last
+			}
+		}
+		if sure >= 0 {
+			for _, v := range parts[sure].tasks {
+				if v.Task == last {
 					best = q.closed(s, d, v, &b, best)
 				}
 			}
-		}
-		if best.how == atStop {
-			from = max(from, best.task)
-		}
-		for _, v := range w.some {
-			if c := &m.classes[v.class].most; v.it.Task > from && q.takeOff(s, d, v.it, c) {
-				best = q.closed(s, d, v.it, &b, best)
+			if best.how == atStop {
+				from = max(from, best.task)
 			}
 		}
-		for i := range w.parts {
-			of := &w.parts[i]
-			c := &m.classes[of.class]
-			parts := c.list.Parts(of.low, of.high)
-			for part := parts.Next(from); len(part) > 0; part = parts.Next(from) {
-				for k := range part {
-					if v := &part[k]; v.Task > from && q.takeOff(s, d, *v, &c.most) {
-						best = q.closed(s, d, *v, &b, best)
+		for i := range parts {
+			of := &parts[i]
+			if of.last <= from {
+				continue
+			}
+			holds := &m.classes[of.class].most
+			for k := range of.tasks {
+				v := &of.tasks[k]
+				if v.Task <= from {
+					continue
+				}
+				if v.Node == sched.NoNode {
+					for _, on := range s.Placements(v.Task) {
+						q.gap(s, w, on.Node).less(*holds)
 					}
+					best = q.closed(s, d, *v, &b, best)
+					continue
+				}
+				g := &m.gaps[v.Node]
+				if g.search != m.search {
+					g = q.gap(s, w, v.Node)
+				}
+				if g.gpus, g.cpu, g.mem = g.gpus-holds.gpus, g.cpu-holds.cpu, g.mem-holds.mem; g.gpus <= 0 && g.cpu <= 0 && g.mem <= 0 {
+					best = q.closed(s, d, *v, &b, best)
 				}
 			}
 		}
@@ -258,24 +283,14 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 	return best
 }
 
-// takeOff takes what a running task holds, at most, off the gaps of its nodes, and reports whether one is closed.
-func (q *ranks) takeOff(s *sched.State, d sched.DemandID, v ranking.Item, holds *amount) bool {
-	m := q.moves
-	if v.Node != sched.NoNode {
-		g := &m.gaps[v.Node]
-		if m.seen[v.Node] != m.search {
-			g = q.gapOf(s, d, v.Node)
-		}
-		g.cpu, g.mem, g.gpus = g.cpu-holds.cpu, g.mem-holds.mem, g.gpus-holds.gpus
-		return g.closed()
+// gap returns what is lacking on a node, in this search.
+func (q *ranks) gap(s *sched.State, w *amount, n sched.NodeID) *searched {
+	m, room := q.moves, s.Room()
+	g := &m.gaps[n]
+	if g.search != m.search {
+		g.search, g.gpus, g.cpu, g.mem = m.search, w.gpus-room.FreeGPUs(n), w.cpu-room.FreeCPU(n), w.mem-room.FreeMem(n)
 	}
-	closed := false
-	for _, pl := range s.Placements(v.Task) {
-		g := q.gapOf(s, d, pl.Node)
-		g.less(*holds)
-		closed = closed || g.closed()
-	}
-	return closed
+	return g
 }
 
 // closed returns the first of a closing and those of the nodes of a running task, if these are of a rank that has been come to.
@@ -292,27 +307,4 @@ func (q *ranks) closed(s *sched.State, d sched.DemandID, v ranking.Item, b *bar,
 		}
 	}
 	return best
-}
-
-// gapOf returns what a task lacks on a node, in this search, when all that is stopping has left.
-func (q *ranks) gapOf(s *sched.State, d sched.DemandID, n sched.NodeID) *gap {
-	m := q.moves
-	g := &m.gaps[n]
-	if m.seen[n] == m.search {
-		return g
-	}
-	m.seen[n] = m.search
-	room, w := s.Room(), &q.wants[d]
-	g.cpu, g.mem, g.gpus = w.cpu-room.FreeCPU(n), w.mem-room.FreeMem(n), w.gpus-room.FreeGPUs(n)
-	if q.onLeft[n] == 0 {
-		return g
-	}
-	for i := range q.nodes[n] {
-		r := &q.nodes[n][i]
-		if !r.leaving {
-			break
-		}
-		g.less(r.freed)
-	}
-	return g
 }

@@ -59,7 +59,7 @@ func (q *ranks) grow(s *sched.State) {
 		q.log.grow()
 		q.gains.grow()
 		if m := q.moves; m != nil {
-			m.holds, m.seen, m.gaps = append(m.holds, math.MinInt64), append(m.seen, 0), append(m.gaps, gap{})
+			m.holds, m.gaps = append(m.holds, math.MinInt64), append(m.gaps, searched{})
 		}
 	}
 	for all := s.Table().Demands; len(q.wants) < len(all); {

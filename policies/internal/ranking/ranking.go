@@ -187,98 +187,52 @@ func (d *Down) To(low int64, buf []Item) []Item {
 
 // DownFrom returns a walk that begins at the last item of a rank below high.
 func (l *List) DownFrom(high int64) Down {
+	if l.n == 0 || l.lasts[len(l.lasts)-1].Rank < high {
+		return l.Down()
+	}
 	k, i := l.find(Item{Rank: high, Task: -1})
 	return Down{l, k, i}
 }
 
-// Parts is a walk over the items of ranks from low on, high not included, by the parts of blocks that hold them, the last first. It is valid until the list changes.
-type Parts struct {
-	l     *List
-	block int // the next part is of the one before
-	end   int // of that part; -1: of the block
-	low   int64
-}
-
-// Parts returns a walk that has not begun.
-func (l *List) Parts(low, high int64) Parts {
-	if l.n == 0 || l.lasts[len(l.lasts)-1].Rank < high {
-		return Parts{l, len(l.blocks), -1, low}
+// Part returns some of the items before the last one returned that have a rank of at least low, and the largest TaskID among them; nothing where there are no more: Next
+// goes on behind them. The items are valid until the list changes. Do not modify.
+func (d *Down) Part(low int64) ([]Item, sched.TaskID) {
+	if d.i == 0 {
+		if d.block == 0 {
+			return nil, -1
+		}
+		d.block--
+		d.i = len(d.l.blocks[d.block])
 	}
-	k, i := l.find(Item{Rank: high, Task: -1})
-	return Parts{l, k + 1, i, low}
-}
-
-// Next returns the next part in which some items may have a TaskID above t, and nothing where there is no more. Do not modify.
-func (s *Parts) Next(t sched.TaskID) []Item {
-	for {
-		part, k, whole := s.next()
-		if !whole || s.l.top(k) > t {
-			return part
+	b := d.l.blocks[d.block][:d.i]
+	switch {
+	case b[d.i-1].Rank < low:
+		return nil, -1
+	case b[0].Rank < low:
+		d.i = Place(b, Item{Rank: low, Task: -1})
+		b = b[d.i:]
+	default:
+		d.i = 0
+		if len(b) == len(d.l.blocks[d.block]) {
+			return b, d.l.top(d.block)
 		}
 	}
-}
-
-// next returns the next part, the number of its block, and whether it is the whole of that.
-func (s *Parts) next() (part []Item, block int, whole bool) {
-	for s.block > 0 {
-		s.block--
-		b := s.l.blocks[s.block]
-		whole = s.end < 0
-		if !whole {
-			b, s.end = b[:s.end], -1
-		}
-		switch {
-		case len(b) == 0:
-			continue // none of it is below high
-		case b[len(b)-1].Rank < s.low:
-			return nil, 0, false
-		case b[0].Rank < s.low:
-			b, whole = b[Place(b, Item{Rank: s.low, Task: -1}):], false
-		}
-		return b, s.block, whole
-	}
-	return nil, 0, false
+	return b, largest(b)
 }
 
 // top returns the largest TaskID of a block.
 func (l *List) top(block int) sched.TaskID {
 	if l.tops[block] == unknown {
-		l.tops[block] = largest(l.blocks[block]).Task
+		l.tops[block] = largest(l.blocks[block])
 	}
 	return l.tops[block]
 }
 
-// largest returns the item of the largest TaskID.
-func largest(items []Item) Item {
-	at := 0
+// largest returns the largest TaskID.
+func largest(items []Item) sched.TaskID {
+	t := sched.TaskID(-1)
 	for i := range items {
-		if items[i].Task > items[at].Task {
-			at = i
-		}
+		t = max(t, items[i].Task)
 	}
-	return items[at]
-}
-
-// Largest returns the item of the largest TaskID among those of ranks from low on, high not included, and false where there is none.
-func (l *List) Largest(low, high int64) (it Item, ok bool) {
-	it.Task = -1
-	block := -1 // where it is the top
-	for s := l.Parts(low, high); ; {
-		part, k, whole := s.next()
-		if len(part) == 0 {
-			break
-		}
-		if whole {
-			if top := l.top(k); top > it.Task {
-				it.Task, block = top, k
-			}
-		} else if best := largest(part); best.Task > it.Task {
-			it, block = best, -1
-		}
-	}
-	if block >= 0 {
-		b := l.blocks[block]
-		it = b[slices.IndexFunc(b, func(o Item) bool { return o.Task == it.Task })]
-	}
-	return it, it.Task >= 0
+	return t
 }

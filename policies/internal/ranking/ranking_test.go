@@ -70,21 +70,20 @@ func TestAListIsSortedWhateverComesAndGoes(t *testing.T) {
 			rt.Fatalf("from %d to below %d: %v, not %v", low, high, in, plain[from:to])
 		}
 		for range 2 { // what has been looked for is known the second time
-			than := sched.TaskID(draw(uint64(next + 1)))
-			above := slices.DeleteFunc(slices.Clone(in), func(it Item) bool { return it.Task <= than })
+			parts := l.DownFrom(high)
 			var got []Item
-			parts := l.Parts(low, high)
-			for part := parts.Next(than); len(part) > 0; part = parts.Next(than) {
-				got = append(got, slices.DeleteFunc(slices.Clone(part), func(it Item) bool { return it.Task <= than })...)
+			for part, top := parts.Part(low); len(part) > 0; part, top = parts.Part(low) {
+				if most := slices.MaxFunc(part, func(a, b Item) int { return cmp.Compare(a.Task, b.Task) }); top != most.Task {
+					rt.Fatalf("the largest of %v is %d, not %d", part, most.Task, top)
+				}
+				got = append(got, part...)
 			}
-			byTask := func(a, b Item) int { return cmp.Compare(a.Task, b.Task) }
-			slices.SortFunc(got, byTask)
-			slices.SortFunc(above, byTask)
-			if !slices.Equal(got, above) {
-				rt.Fatalf("above %d from %d to below %d: %v, not %v", than, low, high, got, above)
+			slices.SortFunc(got, func(a, b Item) int { return cmp.Or(cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.Task, a.Task)) })
+			if !slices.Equal(got, in) {
+				rt.Fatalf("from %d to below %d: %v, not %v", low, high, got, in)
 			}
-			if top, ok := l.Largest(low, high); ok != (len(in) > 0) || ok && top != slices.MaxFunc(in, byTask) {
-				rt.Fatalf("the largest from %d to below %d: %v %v of %v", low, high, top, ok, in)
+			if got, ok := parts.Next(); ok != (to < len(plain)) || ok && got != plain[to] {
+				rt.Fatalf("behind %d: %v %v", low, got, ok)
 			}
 		}
 		if got, ok := behind.Next(); ok != (to < len(plain)) || ok && got != plain[to] {
