@@ -140,7 +140,7 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 	}
 	p.running.start(s, r, on)
 	if p.began != nil {
-		p.began(s, t)
+		p.began(s, t, r.key)
 	}
 }
 
