@@ -20,7 +20,7 @@ type climbing struct {
 	// order are the cells where ranks rise and fall; limits returns between which times held tasks like t are in a cell.
 	order  []cell
 	limits func(s *sched.State, t sched.TaskID, n int) (from, until time.Duration)
-	bounds [][][2]time.Duration // by class and cell: limits, once they have been asked for
+	known  [][][2]time.Duration // by class and cell: limits, once they have been asked for
 
 	lines []awaited  // by demand
 	seen  sched.Time // up to then all that rose is taken in
@@ -77,28 +77,24 @@ func (m *climbing) since(s *sched.State, _ int32, t sched.TaskID, key, _ int64) 
 
 func (m *climbing) cells() []cell { return m.order }
 
-func (m *climbing) part(s *sched.State, class int, t sched.TaskID, c cell) (low, high int64) {
-	for class >= len(m.bounds) {
-		m.bounds = append(m.bounds, nil)
+func (m *climbing) bounds(s *sched.State, class int, t sched.TaskID) [][2]time.Duration {
+	for class >= len(m.known) {
+		m.known = append(m.known, nil)
 	}
-	if len(m.bounds[class]) == 0 {
+	if len(m.known[class]) == 0 {
 		for n := range m.order {
 			from, until := m.limits(s, t, n)
-			m.bounds[class] = append(m.bounds[class], [2]time.Duration{from, until})
+			m.known[class] = append(m.known[class], [2]time.Duration{from, until})
 		}
 	}
-	b := &m.bounds[class][c.n]
-	if low, high = int64(b[0])-int64(s.Now()), math.MaxInt64; b[1] < math.MaxInt64 {
-		high = int64(b[1]) - int64(s.Now())
-	}
-	return low, high
+	return m.known[class]
 }
 
 // sortCells makes the cells of their ranks.
 func (m *climbing) sortCells(ranks []int64) {
 	m.order = m.order[:0]
-	for class := range m.bounds {
-		m.bounds[class] = m.bounds[class][:0]
+	for class := range m.known {
+		m.known[class] = m.known[class][:0]
 	}
 	for n, r := range ranks {
 		m.order = append(m.order, cell{r, n})

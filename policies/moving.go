@@ -2,6 +2,7 @@ package policies
 
 import (
 	"math"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/ranking"
@@ -20,8 +21,8 @@ type moving interface {
 	since(s *sched.State, class int32, t sched.TaskID, key, rank int64) int64
 	// cells are the parts into which the ranks fall, the largest rank first; nil where in a class larger keys have larger ranks, or equal ones.
 	cells() []cell
-	// part returns which keys of a class, of which t is one, now belong to a cell: from low on, high not included.
-	part(s *sched.State, class int, t sched.TaskID, c cell) (low, high int64)
+	// bounds returns between which times held, the second not included, tasks of a class, of which t is one, are in each cell. A key is such a time less the time.
+	bounds(s *sched.State, class int, t sched.TaskID) [][2]time.Duration
 }
 
 // cell is a step of attained service, with its rank.
@@ -109,11 +110,19 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 
 // victimWalk goes through running tasks in the order in which they would be stopped: in groups of the same rank.
 type victimWalk struct {
-	tops  []top // by class, where there are no cells
-	cell  int
-	rank  int64  // of the group
-	parts []part // of the group
-	some  []ranking.Item
+	tops   []top      // by class, where there are no cells
+	ranges []keyRange // where there are: of the classes that have tasks
+	cell   int
+	rank   int64  // of the group
+	parts  []part // of the group
+	some   []ranking.Item
+}
+
+// keyRange is between which keys the tasks of a class are.
+type keyRange struct {
+	class       int
+	first, last int64
+	bounds      [][2]time.Duration // of cells
 }
 
 // part is some tasks of a class.
@@ -133,8 +142,14 @@ const noTop = math.MinInt64
 
 func (m *movers) begin(s *sched.State) {
 	w := &m.walk
-	w.cell = 0
+	w.cell, w.ranges = 0, w.ranges[:0]
 	if m.cells() != nil {
+		for c := range m.classes {
+			if of := &m.classes[c]; of.list.Len() > 0 {
+				first, last := of.list.Ranks()
+				w.ranges = append(w.ranges, keyRange{c, first, last, m.bounds(s, c, of.task)})
+			}
+		}
 		return
 	}
 	w.tops = w.tops[:0]
@@ -167,14 +182,16 @@ func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 			if w.rank = c.rank; !b.over(c.rank, lastTask) {
 				return false
 			}
-			for i := range m.classes {
-				of := &m.classes[i]
-				if of.list.Len() == 0 {
-					continue
+			for i := range w.ranges {
+				r := &w.ranges[i]
+				b := &r.bounds[c.n]
+				low, high := int64(b[0])-int64(s.Now()), int64(math.MaxInt64)
+				if b[1] < math.MaxInt64 {
+					high = int64(b[1]) - int64(s.Now())
 				}
-				if low, high := m.part(s, i, of.task, c); of.list.Spans(low, high) {
-					walk := of.list.DownFrom(high)
-					w.take(&walk, i, low)
+				if low <= r.last && r.first < high {
+					walk := m.classes[r.class].list.DownFrom(high)
+					w.take(&walk, r.class, low)
 				}
 			}
 		}

@@ -242,11 +242,15 @@ func (q *ranks) end(s *sched.State, t sched.TaskID) {
 }
 
 func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
-	i := slices.IndexFunc(q.nodes[n], func(r ranked) bool { return r.task == t })
-	if i < 0 {
+	list := q.nodes[n]
+	i := 0
+	for i < len(list) && list[i].task != t {
+		i++
+	}
+	if i == len(list) {
 		return r, false
 	}
-	if r = q.nodes[n][i]; r.odd {
+	if r = list[i]; r.odd {
 		q.odd--
 	}
 	if r.leaving {
@@ -256,7 +260,7 @@ func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
 			q.left = q.left[:len(q.left)-1]
 		}
 	}
-	q.nodes[n] = slices.Delete(q.nodes[n], i, i+1)
+	q.nodes[n] = list[:i+copy(list[i:], list[i+1:])]
 	q.touch(n)
 	return r, true
 }

@@ -35,10 +35,8 @@ const (
 // Len returns the number of items.
 func (l *List) Len() int { return l.n }
 
-// Spans reports whether some item has a rank of at least low, and some one below high.
-func (l *List) Spans(low, high int64) bool {
-	return l.n > 0 && l.lasts[len(l.lasts)-1].Rank >= low && l.blocks[0][0].Rank < high
-}
+// Ranks returns the smallest and the largest rank; there must be some item.
+func (l *List) Ranks() (first, last int64) { return l.blocks[0][0].Rank, l.lasts[len(l.lasts)-1].Rank }
 
 // find returns the first place at or behind which it belongs.
 func (l *List) find(it Item) (block, i int) {
