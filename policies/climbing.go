@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -31,6 +32,12 @@ type climbing struct {
 type awaited struct {
 	line   rising // to a rank at which the task that shut its line may stop them
 	denied rising // likewise the task of which its denial tells, where that is another
+
+	// As they were when the rises were worked out.
+	taken   bool // they were
+	waits   bool
+	by, it  heap.Item // the task that shut the line, and that of the denial; the zero value where there is none
+	classes int
 }
 
 // rising is when running tasks come to a rank at which a task may stop them.
@@ -105,7 +112,7 @@ func (m *climbing) sortCells(ranks []int64) {
 // forget takes in that ranks have changed.
 func (m *climbing) forget() {
 	for d := range m.lines {
-		m.lines[d].line.known, m.lines[d].denied.known = false, false
+		m.lines[d].line.known, m.lines[d].denied.known, m.lines[d].taken = false, false, false
 	}
 	of := m.p.list.running.moves
 	for n := range of.holds {
@@ -120,19 +127,19 @@ func (m *climbing) forget() {
 func (m *climbing) started(s *sched.State, t sched.TaskID, key int64) {
 	class := m.class(s, s.DemandID(t))
 	for d := range m.lines {
-		m.notes(s, &m.lines[d].line, t, class, key)
-		m.notes(s, &m.lines[d].denied, t, class, key)
-	}
-}
-
-func (m *climbing) notes(s *sched.State, l *rising, t sched.TaskID, class int, key int64) {
-	if !l.known {
-		return
-	}
-	for _, held := range l.of(class) {
-		if at := sched.Time(int64(held) - key); at > s.Now() && at < l.next {
-			l.next, l.first = at, t
-			m.next = min(m.next, at)
+		a := &m.lines[d]
+		for l := &a.line; ; l = &a.denied {
+			if l.known {
+				for _, held := range l.of(class) {
+					if at := sched.Time(int64(held) - key); at > s.Now() && at < l.next {
+						l.next, l.first = at, t
+						m.next = min(m.next, at)
+					}
+				}
+			}
+			if l == &a.denied {
+				break
+			}
 		}
 	}
 }
@@ -199,47 +206,65 @@ func (m *climbing) watch(s *sched.State) sched.Time {
 	for len(m.lines) < list.lines.Demands() {
 		m.lines = append(m.lines, awaited{})
 	}
+	of := list.running.moves
 	for d := range m.lines {
 		a := &m.lines[d]
 		by, waits := list.lines.AwaitedBy(sched.DemandID(d))
-		if waits {
-			m.follow(s, &a.line, by.Key)
-			at = min(at, a.line.next)
+		var k *denial
+		if d < len(list.denials) && list.denials[d].ok {
+			k = &list.denials[d]
+		}
+		same := a.taken && a.waits == waits && a.classes == of.met && (!waits || a.by == by && m.holds(s, &a.line)) && (!a.denied.known || m.holds(s, &a.denied))
+		if k != nil {
+			same = same && a.it == k.it
 		} else {
-			a.line.known = false
+			same = same && a.it == heap.Item{}
 		}
-		a.denied.known = a.denied.known && d < len(list.denials)
-		if d >= len(list.denials) {
-			continue
-		}
-		k := &list.denials[d]
-		if !k.ok {
-			a.denied.known = false
-			continue
-		}
-		if waits && k.it != by {
-			if k.it.Before(by) {
+		if !same {
+			a.taken, a.waits, a.by, a.it, a.classes = true, waits, by, heap.Item{}, of.met
+			if a.line.known = a.line.known && waits; waits {
+				m.follow(s, &a.line, by.Key)
+			}
+			if k != nil && waits && k.it.Before(by) {
 				k.it = by
 			}
+			if a.denied.known = a.denied.known && k != nil && !(waits && k.it.Key == by.Key); k != nil {
+				if a.it = k.it; !waits || k.it.Key != by.Key {
+					m.follow(s, &a.denied, k.it.Key)
+				}
+			}
 		}
-		if waits && k.it.Key == by.Key {
-			a.denied.known = false
-			continue
+		if waits {
+			at = min(at, a.line.next)
 		}
-		m.follow(s, &a.denied, k.it.Key)
-		next = min(next, a.denied.next)
+		if a.denied.known {
+			next = min(next, a.denied.next)
+		}
 	}
 	list.running.moves.gone = list.running.moves.gone[:0]
 	m.seen, m.next = s.Now(), min(at, next)
 	return at
 }
 
+// holds reports whether it is still known what rises next. What has come since started has taken in.
+func (m *climbing) holds(s *sched.State, l *rising) bool {
+	if l.next <= s.Now() {
+		return false
+	}
+	for _, t := range m.p.list.running.moves.gone {
+		if t == l.first {
+			return false
+		}
+	}
+	return true
+}
+
 // follow works out when tasks rise over a key, if that is not known from before.
 func (m *climbing) follow(s *sched.State, l *rising, key int64) {
 	of := m.p.list.running.moves
 	if l.known && l.key == key && l.classes == of.met {
-		if l.next > s.Now() && !slices.Contains(of.gone, l.first) {
-			return // what has come since started takes in
+		if m.holds(s, l) {
+			return
 		}
 	} else {
 		l.known, l.key, l.classes, l.steps, l.ends = true, key, of.met, l.steps[:0], l.ends[:0]

@@ -253,19 +253,8 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 			from = b.task
 		}
 		parts := m.walk.parts
-		sure, last := -1, from
-		for i := range parts {
-			if of := &parts[i]; of.last > last && m.classes[of.class].most.covers(w) {
-				sure, last = i, of.last
-			}
-		}
-		if sure >= 0 {
-			for _, v := range parts[sure].tasks {
-				if v.Task == last {
-					best = q.closed(s, d, v, &b, best)
-				}
-			}
-			if best.how == atStop {
+		if v := m.lastAlone(w, from); v.Task > from {
+			if best = q.closed(s, d, v, &b, best); best.how == atStop {
 				from = max(from, best.task)
 			}
 		}
@@ -275,29 +264,69 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 				continue
 			}
 			holds := &m.classes[of.class].most
-			for k := range of.tasks {
-				v := &of.tasks[k]
-				if v.Task <= from {
-					continue
+			for at := 0; ; at++ {
+				if at = q.takeOff(s.Room(), w, of.tasks, at, from, holds); at == len(of.tasks) {
+					break
 				}
+				v := of.tasks[at]
 				if v.Node == sched.NoNode {
 					for _, on := range s.Placements(v.Task) {
 						q.gap(s, w, on.Node).less(*holds)
 					}
-					best = q.closed(s, d, *v, &b, best)
-					continue
 				}
-				g := &m.gaps[v.Node]
-				if g.search != m.search {
-					g = q.gap(s, w, v.Node)
-				}
-				if g.gpus, g.cpu, g.mem = g.gpus-holds.gpus, g.cpu-holds.cpu, g.mem-holds.mem; g.gpus <= 0 && g.cpu <= 0 && g.mem <= 0 {
-					best = q.closed(s, d, *v, &b, best)
-				}
+				best = q.closed(s, d, v, &b, best)
 			}
 		}
 	}
 	return best
+}
+
+// lastAlone returns the last task of a group, above a TaskID, that may make room alone.
+func (m *movers) lastAlone(w *amount, from sched.TaskID) ranking.Item {
+	best := ranking.Item{Task: from}
+	for i := range m.walk.parts {
+		of := &m.walk.parts[i]
+		if of.last <= best.Task || !m.classes[of.class].most.covers(w) {
+			continue
+		}
+		for k := range of.tasks {
+			if v := &of.tasks[k]; v.Task > best.Task {
+				best = *v
+			}
+		}
+	}
+	return best
+}
+
+// takeOff takes what tasks hold, at most, off the gaps of their nodes, those above a TaskID, from a place on, and returns the place of the first that closes one, or that
+// stands on several nodes.
+func (q *ranks) takeOff(room *sched.Room, w *amount, tasks []ranking.Item, at int, from sched.TaskID, holds *amount) int {
+	gaps, search := q.moves.gaps, q.moves.search
+	onlyGPUs := w.cpu < 0 && w.mem < 0 // are asked for
+	for ; at < len(tasks); at++ {
+		v := &tasks[at]
+		if v.Task <= from {
+			continue
+		}
+		n := v.Node
+		if uint32(n) >= uint32(len(gaps)) {
+			return at
+		}
+		g := &gaps[n]
+		if g.search != search {
+			g.search, g.gpus = search, w.gpus-room.FreeGPUs(n)
+			if g.cpu, g.mem = w.cpu, w.mem; !onlyGPUs {
+				g.cpu, g.mem = g.cpu-room.FreeCPU(n), g.mem-room.FreeMem(n)
+			}
+		}
+		if g.gpus -= holds.gpus; !onlyGPUs {
+			g.cpu, g.mem = g.cpu-holds.cpu, g.mem-holds.mem
+		}
+		if g.gpus <= 0 && g.cpu <= 0 && g.mem <= 0 {
+			return at
+		}
+	}
+	return at
 }
 
 // gap returns what is lacking on a node, in this search.

@@ -3,6 +3,7 @@
 package ranking
 
 import (
+	"math"
 	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -192,8 +193,8 @@ func (l *List) DownFrom(high int64) Down {
 	return Down{l, k, i}
 }
 
-// Part returns some of the items before the last one returned that have a rank of at least low, and the largest TaskID among them; nothing where there are no more: Next
-// goes on behind them. The items are valid until the list changes. Do not modify.
+// Part returns some of the items before the last one returned that have a rank of at least low, and a TaskID that none of theirs is above, the largest of them where that
+// is known; nothing where there are no more: Next goes on behind them. The items are valid until the list changes. Do not modify.
 func (d *Down) Part(low int64) ([]Item, sched.TaskID) {
 	if d.i == 0 {
 		if d.block == 0 {
@@ -211,11 +212,9 @@ func (d *Down) Part(low int64) ([]Item, sched.TaskID) {
 		b = b[d.i:]
 	default:
 		d.i = 0
-		if len(b) == len(d.l.blocks[d.block]) {
-			return b, d.l.top(d.block)
-		}
+		return b, d.l.top(d.block)
 	}
-	return b, largest(b)
+	return b, math.MaxInt32
 }
 
 // top returns the largest TaskID of a block.

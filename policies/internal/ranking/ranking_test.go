@@ -75,8 +75,8 @@ func TestAListIsSortedWhateverComesAndGoes(t *testing.T) {
 			parts := l.DownFrom(high)
 			var got []Item
 			for part, top := parts.Part(low); len(part) > 0; part, top = parts.Part(low) {
-				if most := slices.MaxFunc(part, func(a, b Item) int { return cmp.Compare(a.Task, b.Task) }); top != most.Task {
-					rt.Fatalf("the largest of %v is %d, not %d", part, most.Task, top)
+				if most := slices.MaxFunc(part, func(a, b Item) int { return cmp.Compare(a.Task, b.Task) }); top < most.Task {
+					rt.Fatalf("the largest of %v is %d, not at most %d", part, most.Task, top)
 				}
 				got = append(got, part...)
 			}
