@@ -20,6 +20,7 @@ type climbing struct {
 	byWidth widthClasses // rough where ranks go by time held: the classes only tell then who holds much
 	// order are the cells where ranks rise and fall; limits returns between which times held tasks like t are in a cell.
 	order  []cell
+	ranks  []int64 // by cell
 	limits func(s *sched.State, t sched.TaskID, n int) (from, until time.Duration)
 	known  [][][2]time.Duration // by class and cell: limits, once they have been asked for
 
@@ -69,8 +70,22 @@ func (m *climbing) key(s *sched.State, t sched.TaskID) int64 {
 	return int64(s.Attained(t)) - int64(s.Now())
 }
 
-func (m *climbing) rank(s *sched.State, _ int32, t sched.TaskID, key int64) (rank int64, until sched.Time) {
-	rank, _, to := m.p.Level(s, t, time.Duration(key+int64(s.Now())))
+func (m *climbing) rank(s *sched.State, class int32, t sched.TaskID, key int64) (rank int64, until sched.Time) {
+	had, to := time.Duration(key+int64(s.Now())), time.Duration(0)
+	if len(m.ranks) == 0 {
+		rank, _, to = m.p.Level(s, t, had)
+	} else { // the task is not looked at: there are many, and few are in the processor's cache
+		cells := m.bounds(s, int(class), t)
+		n, end := 0, len(cells)-1
+		for n < end {
+			if mid := (n + end) / 2; cells[mid][1] <= had {
+				n = mid + 1
+			} else {
+				end = mid
+			}
+		}
+		rank, to = m.ranks[n], cells[n][1]
+	}
 	if until = sched.Never; to < math.MaxInt64 {
 		until = sched.Time(int64(to) - key)
 	}
@@ -99,7 +114,7 @@ func (m *climbing) bounds(s *sched.State, class int, t sched.TaskID) [][2]time.D
 
 // sortCells makes the cells of their ranks.
 func (m *climbing) sortCells(ranks []int64) {
-	m.order = m.order[:0]
+	m.order, m.ranks = m.order[:0], ranks
 	for class := range m.known {
 		m.known[class] = m.known[class][:0]
 	}
