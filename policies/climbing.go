@@ -97,6 +97,8 @@ func (m *climbing) since(s *sched.State, _ int32, t sched.TaskID, key, _ int64) 
 	return int64(from) - int64(s.Now())
 }
 
+func (*climbing) sinks(int) int64 { return 0 }
+
 func (m *climbing) cells() []cell { return m.order }
 
 func (m *climbing) bounds(s *sched.State, class int, t sched.TaskID) [][2]time.Duration {

@@ -17,8 +17,10 @@ type moving interface {
 	key(s *sched.State, t sched.TaskID) int64
 	// rank is the rank now of a task of a class, of which it is any, with the key, and until when, that time not included, it is that one.
 	rank(s *sched.State, class int32, t sched.TaskID, key int64) (rank int64, until sched.Time)
-	// since returns the smallest key of the class that has the same rank now.
+	// since returns the smallest key of the class that has the same rank now, where there are no cells.
 	since(s *sched.State, class int32, t sched.TaskID, key, rank int64) int64
+	// sinks returns by how much the rank of a class falls in a ns: it is so often the key less the time, while that is from 0 to 2^52. 0 where it is something else.
+	sinks(class int) int64
 	// cells are the parts into which the ranks fall, the largest rank first; nil where in a class larger keys have larger ranks, or equal ones.
 	cells() []cell
 	// bounds returns between which times held, the second not included, tasks of a class, of which t is one, are in each cell. A key is such a time less the time.
@@ -39,6 +41,7 @@ type movers struct {
 	known   []bool         // by demand: some task has run
 	gone    []sched.TaskID // that run no more, or are stopping, since the last decision; for climbing
 	notes   bool           // gone is kept
+	apart   bool           // few have the same rank
 
 	holds  []sched.Time // by node: until when, that time not included, its ranks hold as they were worked out
 	walk   victimWalk
@@ -133,9 +136,10 @@ type part struct {
 }
 
 type top struct {
-	walk ranking.Down
-	it   ranking.Item
-	rank int64 // noTop behind the last
+	walk  ranking.Down
+	it    ranking.Item
+	rank  int64 // noTop behind the last
+	sinks int64
 }
 
 const noTop = math.MinInt64
@@ -154,7 +158,7 @@ func (m *movers) begin(s *sched.State) {
 	}
 	w.tops = w.tops[:0]
 	for c := range m.classes {
-		w.tops = append(w.tops, top{walk: m.classes[c].list.Down()})
+		w.tops = append(w.tops, top{walk: m.classes[c].list.Down(), sinks: m.sinks(c)})
 		m.next(s, c)
 	}
 }
@@ -162,10 +166,14 @@ func (m *movers) begin(s *sched.State) {
 func (m *movers) next(s *sched.State, class int) {
 	t := &m.walk.tops[class]
 	ok := false
-	if t.it, ok = t.walk.Next(); ok {
-		t.rank, _ = m.rank(s, int32(class), t.it.Task, t.it.Rank)
-	} else {
+	if t.it, ok = t.walk.Next(); !ok {
 		t.rank = noTop
+		return
+	}
+	if left := t.it.Rank - int64(s.Now()); t.sinks > 0 && left >= 0 && left < 1<<52 {
+		t.rank = left * t.sinks
+	} else {
+		t.rank, _ = m.rank(s, int32(class), t.it.Task, t.it.Rank)
 	}
 }
 
@@ -247,6 +255,9 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 		}
 	}
 	m.begin(s)
+	if m.apart {
+		return q.closestApart(s, d, &b)
+	}
 	for best.how == noRoom && m.nextGroup(s, &b) {
 		from := sched.Nobody
 		if m.walk.rank == b.rank {
@@ -268,17 +279,56 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 				if at = q.takeOff(s.Room(), w, of.tasks, at, from, holds); at == len(of.tasks) {
 					break
 				}
-				v := of.tasks[at]
-				if v.Node == sched.NoNode {
-					for _, on := range s.Placements(v.Task) {
-						q.gap(s, w, on.Node).less(*holds)
-					}
-				}
-				best = q.closed(s, d, v, &b, best)
+				best = q.closedBy(s, d, w, of.tasks[at], of.class, &b, best)
 			}
 		}
 	}
 	return best
+}
+
+// closestApart is closestMoving where few have the same rank: one is taken after the other, those of a class as long as they come before the first of all others.
+func (q *ranks) closestApart(s *sched.State, d sched.DemandID, b *bar) (best closing) {
+	m, w := q.moves, &q.wants[d]
+	tops, room := m.walk.tops, s.Room()
+	var one [1]ranking.Item
+	for at, second := -1, int64(noTop); ; {
+		if at < 0 || tops[at].rank < second {
+			first := int64(noTop)
+			at, second = -1, noTop
+			for c := range tops {
+				if rank := tops[c].rank; rank > first {
+					first, second, at = rank, first, c
+				} else if rank > second {
+					second = rank
+				}
+			}
+			if at < 0 {
+				return best
+			}
+		}
+		rank := tops[at].rank
+		if rank < b.rank || rank == noTop || best.how == atStop && rank < best.rank {
+			return best
+		}
+		one[0] = tops[at].it
+		m.next(s, at)
+		if rank == b.rank && one[0].Task <= b.task {
+			continue
+		}
+		if m.walk.rank = rank; q.takeOff(room, w, one[:], 0, sched.Nobody, &m.classes[at].most) == 0 {
+			best = q.closedBy(s, d, w, one[0], at, b, best)
+		}
+	}
+}
+
+// closedBy returns the first of a closing and what takeOff has stopped at.
+func (q *ranks) closedBy(s *sched.State, d sched.DemandID, w *amount, v ranking.Item, class int, b *bar, best closing) closing {
+	if v.Node == sched.NoNode {
+		for _, on := range s.Placements(v.Task) {
+			q.gap(s, w, on.Node).less(q.moves.classes[class].most)
+		}
+	}
+	return q.closed(s, d, v, b, best)
 }
 
 // lastAlone returns the last task of a group, above a TaskID, that may make room alone.

@@ -83,7 +83,7 @@ func (q *ranks) couldHold(room *sched.Room, d sched.DemandID, n sched.NodeID) bo
 func (p *Preemptive) observe(s *sched.State, e sched.Event) {
 	q := &p.running
 	if p.Sinks && q.moves == nil {
-		q.moves = &movers{moving: &sinking{}}
+		q.moves = &movers{moving: &sinking{}, apart: true}
 	}
 	q.grow(s)
 	switch e.Kind {
