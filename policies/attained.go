@@ -183,7 +183,7 @@ func (p *Attained) Decide(r *sched.Round) {
 	if p.climb != nil {
 		l.look(r.State)
 		p.climb.take(r.State)
-		l.Decide(r)
+		l.decide(r)
 		if at := p.climb.watch(r.State); at != sched.Never && l.lines.Len() > 0 {
 			r.WakeAt(at)
 		}
@@ -194,7 +194,8 @@ func (p *Attained) Decide(r *sched.Round) {
 		return
 	}
 	p.step(r.State)
-	l.Decide(r)
+	l.look(r.State)
+	l.decide(r)
 	if l.lines.Len() > 0 {
 		if at := p.nextStep(r.State); at != sched.Never {
 			r.WakeAt(p.grid(at))
