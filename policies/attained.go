@@ -43,6 +43,10 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 		l.claims = p.waits.drop // it starts before anything else comes of it, or is told as ready again
 		if p.climb != nil {
 			p.climb.p = p
+			l.Key = func(s *sched.State, t sched.TaskID) int64 {
+				rank, _, _ := p.Level(s, t, s.Attained(t))
+				return rank
+			}
 			l.running.moves = &movers{moving: p.climb, notes: true}
 		}
 	}
