@@ -85,7 +85,7 @@ func empty(c Config) (*Kernel, error) {
 		}
 	}
 	k := &Kernel{wake: Never, given: len(c.Nodes)}
-	k.follow(c.Policy)
+	k.obey(c.Policy)
 	k.tb, k.now, k.lastEnd = c.Table, c.Start, c.Start
 	k.room = NewRoom(c.Nodes, &c.Table.Demands)
 	k.runs = make([]run, 1, 64) // slot 0 is the ring's anchor
@@ -327,22 +327,27 @@ func (k *Kernel) ripen() {
 
 // decide ends a step with what follows from the facts and the policy's decision.
 func (k *Kernel) decide() {
-	if k.wake <= k.now {
-		k.wake = Never
-		k.pol.Observe(&k.State, Event{Kind: Wake, Task: Nobody})
-	}
-	if len(k.starts) > 0 {
-		for _, t := range k.starts {
-			k.startClaim(t)
-		}
-		k.starts = k.starts[:0]
-	}
-	if k.quotas != nil && len(k.quotas.cohorts) > 0 {
-		k.reclaim()
+	if k.wake <= k.now || len(k.starts) > 0 || k.quotas != nil {
+		k.follow()
 	}
 	k.pol.Decide(&k.round)
 	if invariants {
 		k.sampleInvariants()
+	}
+}
+
+// follow takes in what follows from the facts of a step.
+func (k *Kernel) follow() {
+	if k.wake <= k.now {
+		k.wake = Never
+		k.pol.Observe(&k.State, Event{Kind: Wake, Task: Nobody})
+	}
+	for _, t := range k.starts {
+		k.startClaim(t)
+	}
+	k.starts = k.starts[:0]
+	if k.quotas != nil && len(k.quotas.cohorts) > 0 {
+		k.reclaim()
 	}
 }
 
@@ -450,14 +455,14 @@ func (k *Kernel) change(e *Event) {
 			k.refused++
 			return
 		}
-		k.follow(e.More.Policy)
+		k.obey(e.More.Policy)
 		k.wake = Never
 		k.tellPresent()
 	}
 }
 
-// follow makes p the policy.
-func (k *Kernel) follow(p Policy) {
+// obey makes p the policy.
+func (k *Kernel) obey(p Policy) {
 	k.pol = p
 	i, ok := p.(Ignorer)
 	k.ignored = ok && i.IgnoresArrivals(p)
@@ -671,16 +676,14 @@ func (k *Kernel) stage(t TaskID, slot int32) {
 	k.staging[slot] = at.Sub(r.start)
 }
 
-// slot returns a free slot of runs, at the end of the ring.
+// slot returns a free slot of runs.
 func (k *Kernel) slot() int32 {
-	n := len(k.free) - 1
-	if n < 0 {
-		return k.newSlot()
+	if n := len(k.free) - 1; n >= 0 {
+		i := k.free[n]
+		k.free = k.free[:n]
+		return i
 	}
-	i := k.free[n]
-	k.free = k.free[:n]
-	k.link(i)
-	return i
+	return k.newSlot()
 }
 
 func (k *Kernel) newSlot() int32 {
@@ -690,7 +693,6 @@ func (k *Kernel) newSlot() int32 {
 	k.runs, k.ring = append(k.runs, run{}), append(k.ring, link{})
 	i := int32(len(k.runs) - 1)
 	k.runs[i].on = k.runs[i].one[:0]
-	k.link(i)
 	return i
 }
 
@@ -723,18 +725,23 @@ func (k *Kernel) leave(rw *row, r *run, plan *plan, node NodeID) {
 		k.removeHolder(r)
 	}
 	if plan.whole == 0 || !k.room.giveGPUs(plan.whole, &r.on[0]) {
-		need := &k.tb.Demands[r.demand].Need
-		for i := range r.on {
-			if p := &r.on[i]; need.GPUs == 0 && need.Mem == 0 {
-				k.room.takeCores(p.Node, -need.CPU*int64(p.Replicas))
-			} else if !k.room.giveWhole(need, p) {
-				k.room.Give(need, *p)
-			}
-		}
+		k.give(r)
 	}
 	k.unlink(rw.at)
 	k.free = append(k.free, rw.at)
 	rw.at = int32(node)
+}
+
+// give gives back the room that a slot has booked.
+func (k *Kernel) give(r *run) {
+	need := &k.tb.Demands[r.demand].Need
+	for i := range r.on {
+		if p := &r.on[i]; need.GPUs == 0 && need.Mem == 0 {
+			k.room.takeCores(p.Node, -need.CPU*int64(p.Replicas))
+		} else if !k.room.giveWhole(need, p) {
+			k.room.Give(need, *p)
+		}
+	}
 }
 
 // release ends the running attempt of a task: books, room, slot, and the claims that waited for it. last says that the task is over with it,
@@ -811,7 +818,6 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 			for _, q := range r.on {
 				k.room.Give(&d.Need, q)
 			}
-			k.unlink(i)
 			k.free = append(k.free, i)
 			for _, v := range victims {
 				k.bookAll(v, 1)
@@ -898,6 +904,7 @@ func (k *Kernel) claim(t TaskID, rw *row, r *run, victims []TaskID) {
 
 // occupy notes that a task, which was ready, holds the room that was booked for a slot.
 func (k *Kernel) occupy(t TaskID, rw *row, r *run, dem DemandID, slot int32) {
+	k.link(slot)
 	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), slot
 	k.noteHolder(r)
 	k.ready--
@@ -984,6 +991,7 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, plan *plan, n Nod
 		p = k.takeFitting(&k.tb.Demands[dem], plan, n)
 	}
 	r.on = append(r.on[:0], p)
+	k.link(i)
 	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), i
 	if k.holders != nil {
 		k.addHolder(r)
