@@ -520,7 +520,7 @@ func (r *run) calm() error {
 func (r *run) foresee() {
 	r.ends.pulled = false
 	r.soon = r.soon[:0]
-	for _, e := range r.ends.line {
+	for _, e := range r.ends.soon() {
 		if !r.cut || r.runs(e) {
 			r.soon = append(r.soon, e.task)
 		}
@@ -605,7 +605,7 @@ func (r *run) halt(now sched.Time) {
 		add(&r.stops).Set(sched.Stopped, t, 0, r.k.Attempt(t), min(done, r.Workload.Run[t]))
 	}
 	r.halts = r.halts[:0]
-	if r.ends.n > 2*r.k.Running()+1024 { // of stopped attempts, mostly
+	if r.ends.len() > 2*r.k.Running()+1024 { // of stopped attempts, mostly
 		r.ends.prune(r.runs)
 	}
 }
