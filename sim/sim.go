@@ -115,6 +115,7 @@ type run struct {
 	acted    bool           // with models: the last decision has started or stopped something
 	hetero   bool           // run times differ by node
 	plain    bool           // a first attempt takes the task's run time, whatever happens
+	brief    bool           // nobody sees the facts of a batch, and an end is what the run and what was kept make of it
 	light    bool           // a preempted task goes on as if nothing had been, so that what it keeps is what the kernel was told
 	same     int            // batches of this instant
 	batches  int64
@@ -313,6 +314,7 @@ func (r *run) loop(ctx context.Context) error {
 	total := len(r.tb.Tasks)
 	r.now, r.arrival, r.last = math.MinInt64, r.submit(0), min(r.Horizon, sched.Never-1)
 	r.bare = len(r.faults) == 0 && r.m == nil && r.window == nil && r.elastic == nil && r.Tenants == nil && r.WaitParts == nil
+	r.brief = r.plain && r.Tap == nil
 	r.light = r.plain && !r.Restart && r.Overhead == 0 && len(r.faults) == 0 && r.elastic == nil
 	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
 	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
@@ -458,7 +460,7 @@ func (r *run) loop(ctx context.Context) error {
 // cause; what is not so simple it leaves to the loop, and from time to time it lets the loop look after the run.
 func (r *run) calm() error {
 	for total := len(r.tb.Tasks); ; {
-		at := r.now
+		at, alone := r.now, false
 		if len(r.stops) > 0 {
 			if r.batches&1023 == 0 || r.same >= r.maxSameInstant() {
 				return nil
@@ -483,29 +485,33 @@ func (r *run) calm() error {
 				return nil
 			}
 			r.now, r.same = at, 0
+			r.series.until(at, &r.k.State)
+			r.frag.until(at, &r.k.State)
 			r.in = r.in[:0]
-			for r.ends.next() == at {
-				if e := r.ends.pop(); !r.cut || r.runs(e) {
-					r.ended(e, r.fact())
+			if alone = r.brief && r.alone(at); !alone {
+				for r.ends.next() == at {
+					if e := r.ends.pop(); !r.cut || r.runs(e) {
+						r.ended(e, r.fact())
+					}
 				}
 			}
 		}
-		if r.ends.pulled {
-			r.foresee()
-		}
 		r.batches++
-		if r.arrival <= at {
-			r.arrive(at)
-		}
-		r.series.until(at, &r.k.State)
-		r.frag.until(at, &r.k.State)
-		out := r.k.Step(at, r.in)
-		if r.Tap != nil {
-			if err := r.Tap(at, r.in, out); err != nil {
-				return err
+		if !alone {
+			if r.ends.pulled {
+				r.foresee()
+			}
+			if r.arrival <= at {
+				r.arrive(at)
+			}
+			out := r.k.Step(at, r.in)
+			if r.Tap != nil {
+				if err := r.Tap(at, r.in, out); err != nil {
+					return err
+				}
 			}
 		}
-		if len(out) > 0 {
+		if out := r.k.Orders(); len(out) > 0 {
 			r.carryOut(at, out)
 		}
 		if soon := r.k.Soon(); len(soon) > 0 { // the run times of what starts next, likewise all at once
@@ -514,6 +520,37 @@ func (r *run) calm() error {
 			}
 		}
 	}
+}
+
+// alone takes the step of an instant in which nothing happens but that one task ends or one job of one task arrives, as in most: what is told alone need not be
+// written down. It reports false, and has begun the batch at most, where it is otherwise.
+func (r *run) alone(at sched.Time) bool {
+	ends := r.ends.next() == at
+	if ends == (r.arrival == at) {
+		return false
+	}
+	if ends {
+		e := r.ends.pop()
+		if r.ends.next() == at || !r.light && e.attempt > 1 {
+			r.ended(e, r.fact())
+			return false
+		}
+		if r.ends.pulled {
+			r.foresee()
+		}
+		r.k.StepFinished(at, e.task, e.attempt)
+		return true
+	}
+	t, next := r.next, sched.Never
+	if after := t + 1; after < len(r.tb.Tasks) {
+		task := &r.tb.Tasks[after]
+		if next = task.Submit; next == at || task.Job == r.tb.Tasks[t].Job {
+			return false
+		}
+	}
+	r.next, r.arrival = t+1, next
+	r.k.StepArrived(at, sched.TaskID(t))
+	return true
 }
 
 // foresee lets the kernel look at what the next ends are about.

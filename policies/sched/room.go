@@ -73,6 +73,9 @@ type plan struct {
 	share bool  // of a GPU: the nodes are in Room.shares
 	exact bool  // whoever is on the level, and of the right kind, has room for a replica
 	cores int64 // milli-CPU of all replicas, where CPUs are all they ask for; else 0
+	whole int32 // GPUs of the one replica, where it asks for whole GPUs and nothing else, and is exact; else 0
+
+	gpuMilli, cpuMilli float64 // of all replicas
 }
 
 // levels keeps for each level the set of nodes that are at least on it: those with at least so much free. A level above the last counts
@@ -114,24 +117,37 @@ func (l *levels) move(node, from, to int) {
 	flat, step := l.flat, l.sums+l.words
 	w := node >> 6
 	bit, sumBit := uint64(1)<<(node&63), uint64(1)<<(w&63)
-	if from < to {
-		at, sum := (from+1)*step+l.sums+w, (from+1)*step+w>>6
-		for ; from < to; from++ {
-			flat[at] |= bit
-			flat[sum] |= sumBit
-			at, sum = at+step, sum+step
+	back := l.sums + w - w>>6 // from a word to its summary
+	for at := (from+1)*step + l.sums + w; from < to; from++ {
+		was := flat[at]
+		flat[at] = was | bit
+		if was == 0 {
+			flat[at-back] |= sumBit
 		}
-		return
+		at += step
 	}
-	at, sum := from*step+l.sums+w, from*step+w>>6
-	for ; from > to; from-- {
+	for at := from*step + l.sums + w; from > to; from-- {
 		left := flat[at] &^ bit
 		flat[at] = left
 		if left == 0 {
-			flat[sum] &^= sumBit
+			flat[at-back] &^= sumBit
 		}
-		at, sum = at-step, sum-step
+		at -= step
 	}
+}
+
+// first returns the first node of a set that is at least on a level, NoNode where there is none.
+func (l *levels) first(level int, of bitset) NodeID {
+	at := level * (l.sums + l.words)
+	for i := range l.sums {
+		for rest := l.flat[at+i]; rest != 0; rest &= rest - 1 {
+			w := i<<6 + bits.TrailingZeros64(rest)
+			if cand := l.flat[at+l.sums+w] & of[w]; cand != 0 {
+				return NodeID(w<<6 + bits.TrailingZeros64(cand))
+			}
+		}
+	}
+	return NoNode
 }
 
 // widen makes room for more nodes.
@@ -425,13 +441,16 @@ func (r *Room) planOf(dem *Demand) plan {
 		}
 		r.allowed[key] = set
 	}
-	need, p := &dem.Need, plan{kinds: set}
+	need, p := &dem.Need, plan{kinds: set, gpuMilli: float64(dem.GPUTotal()), cpuMilli: float64(dem.CPUTotal())}
 	switch {
 	case need.share():
 		p.share = true
 	case need.GPUs > 0:
 		p.gpu, p.level = true, gpuLevel(need.GPUs)
 		p.exact = need.CPU == 0 && need.Mem == 0 && need.GPUs < gpuLevels-1
+		if p.exact && dem.Gang == 1 {
+			p.whole = need.GPUs
+		}
 	default:
 		p.level = cpuLevel(need.CPU)
 		p.exact = need.CPU == 0 && need.Mem == 0
@@ -702,16 +721,7 @@ func (r *Room) FirstNode(d DemandID) NodeID { return r.firstNode(&(*r.demands)[d
 // firstNode returns the first node with room for one replica, or -1.
 func (r *Room) firstNode(need *Need, p *plan) NodeID {
 	if p.exact && p.gpu {
-		set, sum := r.gpuIdx.set(p.level)
-		for i, rest := range sum {
-			for ; rest != 0; rest &= rest - 1 {
-				w := i<<6 + bits.TrailingZeros64(rest)
-				if cand := set[w] & p.kinds[w]; cand != 0 {
-					return NodeID(w<<6 + bits.TrailingZeros64(cand))
-				}
-			}
-		}
-		return NoNode
+		return r.gpuIdx.first(p.level, p.kinds)
 	}
 	set, sum := r.roomy(p)
 	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
@@ -755,12 +765,16 @@ func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []No
 // takeWhole books what one replica of a demand for whole GPUs asks for of a node, and returns the GPUs:
 // the lowest of those that are wholly free. The node must have them. giveWhole undoes it, and reports false, and does nothing, where the devices are booked otherwise.
 func (r *Room) takeWhole(need *Need, id NodeID) Devices {
+	if need.CPU|need.Mem != 0 {
+		r.takeRest(id, &r.nodes[id], need.CPU, need.Mem)
+	}
+	return r.takeGPUs(need.GPUs, id)
+}
+
+// takeGPUs is takeWhole where GPUs are all that is asked for, and giveGPUs giveWhole.
+func (r *Room) takeGPUs(k int32, id NodeID) Devices {
 	n := &r.nodes[id]
 	r.touch(id)
-	if need.CPU|need.Mem != 0 {
-		r.takeRest(id, n, need.CPU, need.Mem)
-	}
-	k := need.GPUs
 	r.usedGPUMilli += int64(k) * Whole
 	r.usedGPU[n.kind] += int64(k) * Whole
 	free := n.gpus
@@ -783,27 +797,38 @@ func (r *Room) takeWhole(need *Need, id NodeID) Devices {
 
 func (r *Room) giveWhole(need *Need, p *Placement) bool {
 	n := &r.nodes[p.Node]
-	if !n.up || need.GPUMilli < Whole || p.Replicas != 1 {
+	if need.GPUMilli < Whole || p.Replicas != 1 {
+		return false
+	}
+	if !r.giveGPUs(need.GPUs, p) {
+		return n.up && p.GPUs&n.twice != 0 && need.CPU|need.Mem == 0 && r.giveTwice(need, *p)
+	}
+	if need.CPU|need.Mem != 0 {
+		r.takeRest(p.Node, n, -need.CPU, -need.Mem)
+	}
+	return true
+}
+
+func (r *Room) giveGPUs(k int32, p *Placement) bool {
+	id := p.Node
+	n := &r.nodes[id]
+	if !n.up {
 		return false
 	}
 	if !n.pool {
 		if p.GPUs&(n.whole|n.odd) != 0 {
-			return p.GPUs&n.twice != 0 && need.CPU|need.Mem == 0 && r.giveTwice(need, *p)
+			return false
 		}
 		n.whole |= p.GPUs
 		n.unsettled = true
-		r.shares.set(int(p.Node))
+		r.shares.set(int(id))
 	}
-	r.touch(p.Node)
-	if need.CPU|need.Mem != 0 {
-		r.takeRest(p.Node, n, -need.CPU, -need.Mem)
-	}
-	k := need.GPUs
+	r.touch(id)
 	r.usedGPUMilli -= int64(k) * Whole
 	r.usedGPU[n.kind] -= int64(k) * Whole
 	free := n.gpus
 	n.gpus = free + k
-	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(free+k))
+	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(free+k))
 	return true
 }
 
