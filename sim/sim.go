@@ -210,7 +210,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		span = max(span, tb.Tasks[n-1].Submit.Sub(first))
 	}
 	r.ends.start(first)
-	r.series.start(first, span)
+	r.series.start(first, span, mostOf(c.Nodes, len(tb.Tasks)))
 	r.frag.start(c.FragMix, first, span)
 	if err := r.loop(ctx); err != nil {
 		return nil, err
