@@ -210,7 +210,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		span = max(span, tb.Tasks[n-1].Submit.Sub(first))
 	}
 	r.ends.start(first)
-	r.series.start(first, span)
+	r.series.start(first, span, mostOf(c.Nodes, len(tb.Tasks)))
 	r.frag.start(c.FragMix, first, span)
 	if err := r.loop(ctx); err != nil {
 		return nil, err
@@ -557,7 +557,7 @@ func (r *run) alone(at sched.Time) bool {
 func (r *run) foresee() {
 	r.ends.pulled = false
 	r.soon = r.soon[:0]
-	for _, e := range r.ends.line {
+	for _, e := range r.ends.soon() {
 		if !r.cut || r.runs(e) {
 			r.soon = append(r.soon, e.task)
 		}
@@ -642,7 +642,7 @@ func (r *run) halt(now sched.Time) {
 		add(&r.stops).Set(sched.Stopped, t, 0, r.k.Attempt(t), min(done, r.Workload.Run[t]))
 	}
 	r.halts = r.halts[:0]
-	if r.ends.n > 2*r.k.Running()+1024 { // of stopped attempts, mostly
+	if r.ends.len() > 2*r.k.Running()+1024 { // of stopped attempts, mostly
 		r.ends.prune(r.runs)
 	}
 }
