@@ -130,3 +130,32 @@ func BenchmarkEnds(b *testing.B) {
 		q.push(end{e.at + runs[i&(1<<16-1)], sched.TaskID(i), 1})
 	}
 }
+
+func TestEndsThatComeOneByOneSurviveEachChangeOfTheSlots(t *testing.T) {
+	var q ends
+	q.start(0)
+	now := sched.Time(0)
+	for i := range 20_000 {
+		// Each time the queue is empty and the ends lie far behind the last, so that many slots are looked at, and the slots' width changes.
+		gap := sched.Time(1) << (10 + i/100%20)
+		var want []end
+		for j := range 2 + i*i%5 {
+			want = append(want, end{now + gap + sched.Time(j), sched.TaskID(i), int32(j)})
+		}
+		for j := len(want) - 1; j >= 0; j-- {
+			q.push(want[j])
+		}
+		for _, w := range want {
+			if q.next() != w.at {
+				t.Fatalf("end %d: the next is at %d, want %d", i, q.next(), w.at)
+			}
+			if e := q.pop(); e != w {
+				t.Fatalf("end %d: %v comes, want %v", i, e, w)
+			}
+			now = w.at
+		}
+		if !q.empty() || q.next() != sched.Never {
+			t.Fatalf("end %d: there are ends left", i)
+		}
+	}
+}
