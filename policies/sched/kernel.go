@@ -774,12 +774,22 @@ func (k *Kernel) release(t TaskID, rw *row, r *run, last bool) {
 
 // start carries out Start (victims nil) and Claim.
 func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
-	if k.Phase(t) != Ready {
+	rw := k.startable(t)
+	if rw == nil {
 		return false
 	}
-	rw := &k.rows[t]
-	cl := &k.tb.Classes[rw.class]
-	d := &k.tb.Demands[cl.Demand]
+	dem := k.tb.Classes[rw.class].Demand
+	if len(victims) > 0 && len(on) == 1 && k.quotas == nil {
+		if p, ok := k.claimOne(dem, on[0], victims); ok {
+			i := k.slot()
+			r := &k.runs[i]
+			r.on = append(r.on[:0], p)
+			k.occupy(t, rw, r, dem, i)
+			k.claim(t, rw, r, victims)
+			return true
+		}
+	}
+	d := &k.tb.Demands[dem]
 	var gang int32
 	for _, p := range on {
 		gang += p.Replicas
@@ -798,11 +808,6 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	}
 	i := k.slot()
 	r := &k.runs[i]
-	if len(victims) > 0 && len(on) == 1 && k.claimOne(cl.Demand, on[0], victims, r) {
-		k.occupy(t, rw, r, cl.Demand, i)
-		k.claim(t, rw, r, victims)
-		return true
-	}
 	// Victims' room counts as free while the placements are checked and booked; afterwards it is booked twice until they stop.
 	for _, v := range victims {
 		k.bookAll(v, -1)
@@ -814,7 +819,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		if p.GPUs == 0 && d.Need.GPUs > 0 && p.Node >= 0 && int(p.Node) < k.room.Len() {
 			p.GPUs = k.room.devices(&d.Need, p.Node, p.Replicas)
 		}
-		if !k.room.fits(cl.Demand, p) {
+		if !k.room.fits(dem, p) {
 			for _, q := range r.on {
 				k.room.Give(&d.Need, q)
 			}
@@ -827,7 +832,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		k.room.Take(&d.Need, p)
 		r.on = append(r.on, p)
 	}
-	k.occupy(t, rw, r, cl.Demand, i)
+	k.occupy(t, rw, r, dem, i)
 	if len(victims) == 0 {
 		k.run(t, rw, r)
 		return true
@@ -839,44 +844,38 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	return true
 }
 
-// claimOne books the room of a claim in one step, where it and its victims hold whole GPUs of one node, or CPUs of it, and nothing else. It reports false,
-// and nothing happens, where it is otherwise.
-func (k *Kernel) claimOne(dem DemandID, p Placement, victims []TaskID, r *run) bool {
-	plan, d := k.room.plan(dem), &k.tb.Demands[dem]
-	if plan.cores > 0 {
-		return k.claimCores(plan, p, victims, r)
-	}
-	if !plan.exact || !plan.gpu || d.Gang != 1 || p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
-		return false
+// claimOne books the room of a claim in one step, where it and its victims, which run, hold whole GPUs of one node, or CPUs of it, and nothing else. It reports
+// false, and nothing happens, where it is otherwise.
+func (k *Kernel) claimOne(dem DemandID, p Placement, victims []TaskID) (Placement, bool) {
+	plan := k.room.plan(dem)
+	if plan.whole == 0 || p.Replicas != 1 || p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
+		return p, k.claimCores(dem, plan, p, victims)
 	}
 	var held Devices
 	for _, v := range victims {
-		vr := &k.runs[k.rows[v].at]
-		if on := vr.on; len(on) != 1 || on[0].Node != p.Node || on[0].Replicas != 1 {
-			return false
-		}
-		if vd := k.room.plan(vr.demand); !vd.exact || !vd.gpu {
-			return false
+		vr := k.runsOnOne(v)
+		if vr == nil || vr.on[0].Node != p.Node || held&vr.on[0].GPUs != 0 || k.room.plan(vr.demand).whole == 0 {
+			return p, false
 		}
 		held |= vr.on[0].GPUs
 	}
-	if p.GPUs = k.room.claimWhole(&d.Need, plan, p.Node, held); p.GPUs == 0 {
-		return false
-	}
-	r.on = append(r.on[:0], p)
-	return true
+	p.GPUs = k.room.claimWhole(plan, p.Node, held)
+	return p, p.GPUs != 0
 }
 
-func (k *Kernel) claimCores(plan *plan, p Placement, victims []TaskID, r *run) bool {
-	if p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
+func (k *Kernel) claimCores(dem DemandID, plan *plan, p Placement, victims []TaskID) bool {
+	if plan.cores <= 0 || p.Replicas != k.tb.Demands[dem].Gang || p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
 		return false
 	}
 	n := &k.room.nodes[p.Node]
 	free := n.cpu
-	for _, v := range victims {
-		vr := &k.runs[k.rows[v].at]
+	for i, v := range victims {
+		vr := k.runsOnOne(v)
+		if vr == nil || vr.on[0].Node != p.Node || slices.Contains(victims[:i], v) {
+			return false
+		}
 		cores := k.room.plan(vr.demand).cores
-		if len(vr.on) != 1 || vr.on[0].Node != p.Node || cores <= 0 {
+		if cores <= 0 {
 			return false
 		}
 		free += cores
@@ -885,8 +884,17 @@ func (k *Kernel) claimCores(plan *plan, p Placement, victims []TaskID, r *run) b
 		return false
 	}
 	k.room.takeCores(p.Node, plan.cores)
-	r.on = append(r.on[:0], p)
 	return true
+}
+
+// runsOnOne returns the slot of a task that runs on one node, else nil.
+func (k *Kernel) runsOnOne(t TaskID) *run {
+	if uint32(t) < uint32(len(k.rows)) && k.rows[t].phase == Running {
+		if r := &k.runs[k.rows[t].at]; len(r.on) == 1 {
+			return r
+		}
+	}
+	return nil
 }
 
 // claim notes whom a claim waits for, and orders them to stop.

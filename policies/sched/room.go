@@ -819,15 +819,11 @@ func (r *Room) takeGPUs(k int32, id NodeID) Devices {
 }
 
 func (r *Room) giveWhole(need *Need, p *Placement) bool {
-	n := &r.nodes[p.Node]
-	if need.GPUMilli < Whole || p.Replicas != 1 {
+	if need.GPUMilli < Whole || p.Replicas != 1 || !r.giveGPUs(need.GPUs, p) {
 		return false
 	}
-	if !r.giveGPUs(need.GPUs, p) {
-		return n.up && p.GPUs&n.twice != 0 && need.CPU|need.Mem == 0 && r.giveTwice(need, *p)
-	}
 	if need.CPU|need.Mem != 0 {
-		r.takeRest(p.Node, n, -need.CPU, -need.Mem)
+		r.takeRest(p.Node, &r.nodes[p.Node], -need.CPU, -need.Mem)
 	}
 	return true
 }
@@ -835,20 +831,27 @@ func (r *Room) giveWhole(need *Need, p *Placement) bool {
 func (r *Room) giveGPUs(k int32, p *Placement) bool {
 	id := p.Node
 	n := &r.nodes[id]
-	if !n.up {
+	twice := p.GPUs & n.twice // these stay booked, by a claim
+	once := p.GPUs ^ twice
+	if !n.up || once&(n.whole|n.odd) != 0 {
 		return false
-	}
-	if !n.pool {
-		if p.GPUs&(n.whole|n.odd) != 0 {
-			return false
-		}
-		n.whole |= p.GPUs
-		n.unsettled = true
-		r.shares.set(int(id))
 	}
 	r.touch(id)
 	r.usedGPUMilli -= int64(k) * Whole
 	r.usedGPU[n.kind] -= int64(k) * Whole
+	n.unsettled = true
+	if twice != 0 {
+		n.twice ^= twice
+		n.odd ^= twice
+		n.whole |= once
+		r.markShares(id)
+		if k = int32(bits.OnesCount64(uint64(once))); k == 0 {
+			return true
+		}
+	} else if once != 0 { // none where GPUs are not told apart
+		n.whole |= once
+		r.shares.set(int(id))
+	}
 	free := n.gpus
 	n.gpus = free + k
 	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(free+k))
@@ -893,39 +896,32 @@ func (r *Room) takeRest(id NodeID, n *nodeRoom, cpu, mem int64) {
 	}
 }
 
-// giveTwice is giveWhole where some of the devices are claimed.
-func (r *Room) giveTwice(need *Need, p Placement) bool {
-	n := &r.nodes[p.Node]
-	free := n.gpus
-	if !r.bookWhole(n, p.GPUs, -1) {
-		return false
-	}
-	r.touch(p.Node)
-	r.usedGPUMilli -= int64(need.GPUs) * Whole
-	r.usedGPU[n.kind] -= int64(need.GPUs) * Whole
-	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(n.gpus))
-	r.markShares(p.Node)
-	return true
-}
-
-// claimWhole books need.GPUs whole GPUs of a node for one replica of a demand whose plan is exact and asks for whole GPUs, as if what the victims hold
-// there were free, and returns the lowest; 0 where it does not fit, or devices are booked otherwise than as a whole and once.
-func (r *Room) claimWhole(need *Need, p *plan, id NodeID, victims Devices) Devices {
+// claimWhole books the GPUs of a demand that asks for nothing else, as if what the victims hold there were free, and returns the lowest; 0 where it does not
+// fit, or devices are booked otherwise than as a whole and once.
+func (r *Room) claimWhole(p *plan, id NodeID, victims Devices) Devices {
 	n := &r.nodes[id]
 	open := n.whole | victims
-	if !n.up || n.pool || !p.kinds.has(int(id)) || victims&(n.whole|n.odd) != 0 || bits.OnesCount64(uint64(open)) < int(need.GPUs) {
+	if !n.up || n.pool || !p.kinds.has(int(id)) || victims&(n.whole|n.odd) != 0 || bits.OnesCount64(uint64(open)) < int(p.whole) {
 		return 0
 	}
 	rest := open
-	for k := need.GPUs; k > 0; k-- {
+	for k := p.whole; k > 0; k-- {
 		rest &= rest - 1
 	}
-	set, free := open&^rest, n.gpus
+	set := open &^ rest
+	taken := set & n.whole
 	r.touch(id)
-	r.bookWhole(n, set, 1)
-	r.usedGPUMilli += int64(need.GPUs) * Whole
-	r.usedGPU[n.kind] += int64(need.GPUs) * Whole
-	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(n.gpus))
+	n.whole ^= taken
+	n.twice |= set ^ taken
+	n.odd |= set ^ taken // so that a share is looked for here, if in vain
+	n.unsettled = true
+	r.usedGPUMilli += int64(p.whole) * Whole
+	r.usedGPU[n.kind] += int64(p.whole) * Whole
+	if taken != 0 {
+		free := n.gpus
+		n.gpus -= int32(bits.OnesCount64(uint64(taken)))
+		r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(n.gpus))
+	}
 	r.markShares(id)
 	return set
 }
