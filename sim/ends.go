@@ -300,7 +300,7 @@ func (q *ends) rebuild(now sched.Time, shift uint32, size int) {
 		q.ring = make([]int32, size)
 	}
 	heap, line := q.heap, q.soon()
-	q.heap, q.head, q.tail, q.inRing = q.heap[:0], 0, 0, 0
+	q.heap, q.head, q.tail, q.sure, q.inRing = q.heap[:0], 0, 0, 0, 0
 	q.shift = shift
 	q.cur = q.pageOf(now)
 	for _, e := range heap { // what goes back into the heap falls behind what was looked at
