@@ -15,19 +15,15 @@ func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
 	if len(k.pending) == 0 || k.tb.SuccOff == nil {
 		return x
 	}
-	off := k.tb.SuccOff
+	off, most := k.tb.SuccOff, 0
 	for _, t := range tasks {
-		x += int64(off[t])
+		most += int(off[t+1] - off[t])
 	}
 	// Which of their successors wait for one of them alone is not asked in a branch: it would be guessed wrong half the times.
-	n, pending := 0, k.pending
+	k.freed = slices.Grow(k.freed[:0], most)[:most]
+	n, freed, pending := 0, k.freed, k.pending
 	for _, t := range tasks {
-		succs := k.tb.Succ[off[t]:off[t+1]]
-		if more := n + len(succs) - len(k.freed); more > 0 {
-			k.freed = slices.Grow(k.freed[:n], len(succs)+64)[:n+len(succs)]
-		}
-		freed := k.freed
-		for _, u := range succs {
+		for _, u := range k.tb.Succ[off[t]:off[t+1]] {
 			if uint32(u) >= uint32(len(pending)) {
 				continue
 			}

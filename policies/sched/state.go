@@ -17,7 +17,8 @@ type State struct {
 	rows []row // per known task
 	// pending is the number of predecessors that are not done, per known task, but negative where the task is over; nil until a task has a
 	// predecessor, and 0 for those that it does not reach. See edges.go.
-	pending []int32
+	pending []int8
+	many    map[TaskID]int32
 	runs    []run           // slots of tasks that hold or claim room
 	free    []int32         // unused slots
 	ring    []link          // of the slots, in the order of start; that of slot 0 is the anchor
