@@ -244,6 +244,7 @@ type tally struct {
 	deadlines, late int64
 	first, last     sched.Time
 	open            bool
+	buf             [someTasks]time.Duration // scratch
 }
 
 // start looks at the classes, and at some of the tasks.
@@ -274,28 +275,22 @@ func (y *tally) ran(from sched.TaskID, all []sched.Ran) bool {
 		return false
 	}
 	wl := y.in.Workload
+	waits := y.buf[:len(all)]
+	var total, long uint64
+	for i := range all {
+		d := all[i].Start.Sub(all[i].Ready)
+		waits[i] = d
+		total += uint64(d)
+		long |= uint64(d)
+	}
+	y.waits.add(waits)
 	tasks := wl.Tasks[from:][:len(all)]
 	first, last := y.first, y.last
-	p50, p99 := &y.waits.of[0], &y.waits.of[1]
-	low50, width50, low99, width99 := p50.low, p50.width, p99.low, p99.width
-	var below50, below99, waits, long uint64
-	for i := range all {
-		o, task := &all[i], &tasks[i]
-		first, last = min(first, task.Submit), max(last, o.End)
-		wait := uint64(o.Start - o.Ready)
-		waits += wait
-		long |= wait
-		below50 += (wait - low50) >> 63
-		if wait-low50 < width50 {
-			p50.hold(wait)
-		}
-		below99 += (wait - low99) >> 63
-		if wait-low99 < width99 {
-			p99.hold(wait)
-		}
-		if task.Deadline != sched.Never {
+	for i := range tasks {
+		first, last = min(first, tasks[i].Submit), max(last, all[i].End)
+		if d := tasks[i].Deadline; d != sched.Never {
 			y.deadlines++
-			if o.End > task.Deadline {
+			if all[i].End > d {
 				y.late++
 			}
 		}
@@ -303,17 +298,13 @@ func (y *tally) ran(from sched.TaskID, all []sched.Ran) bool {
 	n := int64(len(all))
 	y.first, y.last = first, last
 	y.row.Finished += n
-	y.waits.n += n
-	p50.below += int64(below50)
-	p99.below += int64(below99)
 	if long < safeSum {
-		y.wait.addAll(waits, n)
-		y.response.addAll(waits, n)
+		y.wait.addAll(total, n)
+		y.response.addAll(total, n)
 	} else {
-		for i := range all {
-			wait := all[i].Start.Sub(all[i].Ready)
-			y.wait.add(wait)
-			y.response.add(wait)
+		for _, d := range waits {
+			y.wait.add(d)
+			y.response.add(d)
 		}
 	}
 	if y.jobs.single {
@@ -367,6 +358,7 @@ func (y *tally) take(from sched.TaskID, outcomes []sched.Outcome) {
 	wl := y.in.Workload
 	tasks := wl.Tasks[from:][:len(outcomes)]
 	first, last := y.first, y.last
+	waits := y.buf[:0]
 	for i := range outcomes {
 		task, o := &tasks[i], &outcomes[i]
 		first = min(first, task.Submit)
@@ -384,7 +376,7 @@ func (y *tally) take(from sched.TaskID, outcomes []sched.Outcome) {
 		if keep = keep && done; keep {
 			d := o.Wait()
 			y.wait.add(d)
-			y.waits.add(d)
+			waits = append(waits, d)
 			y.response.add(o.Start.Sub(o.Ready))
 		}
 		if !y.jobs.single {
@@ -393,6 +385,7 @@ func (y *tally) take(from sched.TaskID, outcomes []sched.Outcome) {
 			y.finishJob(wl.Run[int(from)+i], o.End.Sub(task.Submit), o.Start.Sub(task.Submit), wl.Classes[task.Class].Tenant)
 		}
 	}
+	y.waits.add(waits)
 	y.first, y.last = first, last
 }
 
@@ -515,10 +508,7 @@ type jobs struct {
 }
 
 func newJobs(wl *traces.Workload) *jobs {
-	js := &jobs{single: int(wl.Jobs) == len(wl.Tasks)}
-	for i, tasks := 0, wl.Tasks; js.single && i < len(tasks); i++ {
-		js.single = int(tasks[i].Job) == i
-	}
+	js := &jobs{single: int(wl.Jobs) == len(wl.Tasks) && eachItsJob(wl.Tasks)}
 	if !js.single {
 		js.all = make([]job, wl.Jobs)
 		for j := range js.all {
@@ -526,6 +516,16 @@ func newJobs(wl *traces.Workload) *jobs {
 		}
 	}
 	return js
+}
+
+// eachItsJob reports whether every task is the job of its number.
+func eachItsJob(tasks []sched.Task) bool {
+	for i := range tasks {
+		if int(tasks[i].Job) != i {
+			return false
+		}
+	}
+	return true
 }
 
 func (js *jobs) take(wl *traces.Workload, t sched.TaskID, done bool, start, end sched.Time) {

@@ -26,7 +26,7 @@ type guess struct {
 func (g *guesses) guess(n int, some []time.Duration) {
 	if n <= fewEnough { // all
 		for i := range g.of {
-			g.of[i].width = 1 << 63
+			g.of[i] = guess{width: 1 << 63, held: make([]time.Duration, 0, n)}
 		}
 		return
 	}
@@ -61,24 +61,31 @@ func (g *guess) choose(q float64, n int64, some []time.Duration) {
 	}
 }
 
-// add counts a wait.
-func (g *guesses) add(d time.Duration) {
-	g.n++
+// add counts waits.
+func (g *guesses) add(waits []time.Duration) {
+	g.n += int64(len(waits))
 	for i := range g.of {
-		o := &g.of[i]
-		o.below += int64((uint64(d) - o.low) >> 63)
-		if uint64(d)-o.low < o.width {
-			o.hold(uint64(d))
-		}
+		g.of[i].add(waits)
 	}
 }
 
-// hold counts a wait that is in the range.
-func (g *guess) hold(d uint64) {
-	g.in++
-	if g.width > 1 {
-		g.held = append(g.held, time.Duration(d))
+func (g *guess) add(waits []time.Duration) {
+	low, width, held := g.low, g.width, g.held
+	var below, in uint64
+	for _, d := range waits {
+		at := uint64(d) - low
+		below += at >> 63
+		if at < width {
+			in++
+			if n := len(held); n < cap(held) {
+				held = held[:n+1]
+				held[n] = d
+			}
+		}
 	}
+	g.below += int64(below)
+	g.in += int64(in)
+	g.held = held
 }
 
 // quantiles returns the two quantiles in seconds by nearest rank, NaN where nothing was added. each yields all that was added, in parts, as often as it is
@@ -108,6 +115,8 @@ func (g *guess) quantile(k int64) (float64, bool) {
 		return math.NaN(), false
 	case g.width == 1:
 		return time.Duration(g.low).Seconds(), true
+	case g.in > int64(len(g.held)): // more than was thought
+		return math.NaN(), false
 	}
 	slices.Sort(g.held)
 	return g.held[k].Seconds(), true
