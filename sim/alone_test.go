@@ -42,7 +42,7 @@ func TestFactsThatAreNotWrittenDownDoAsThoseThatAre(t *testing.T) {
 						rt.Fatal(err)
 					}
 					r := *res[i]
-					r.Outcome, r.Outcomes, r.DoneWaits, r.Wall = nil, nil, nil, 0
+					r.Outcome, r.Outcomes, r.Ran, r.Wall = nil, nil, nil, 0
 					books[i] = fmt.Sprintf("%+v", r)
 				}
 				for id := range sched.TaskID(len(c.Run)) {

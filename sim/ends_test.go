@@ -1,10 +1,13 @@
 package sim
 
 import (
+	"container/heap"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -86,8 +89,104 @@ func TestEndsComeInTheOrderOfAPlainList(t *testing.T) {
 	})
 }
 
-// A simulation's own pattern, long enough for every level of the wheel to turn.
-func TestEndsOfALongSimulationComeInOrder(t *testing.T) {
+// plainHeap is the queue as the standard library's heap.
+type plainHeap []end
+
+func (h plainHeap) Len() int { return len(h) }
+func (h plainHeap) Less(i, j int) bool {
+	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].task < h[j].task
+}
+func (h plainHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
+func (h *plainHeap) Push(x any)   { *h = append(*h, x.(end)) }
+func (h *plainHeap) Pop() any {
+	e := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return e
+}
+
+// runsLike are how long tasks run, as simulations have it and as the slots would not have it.
+var runsLike = map[string]func(rng *rand.Rand) float64{
+	"lognormal": func(rng *rand.Rand) float64 { return 600e9 * math.Exp(1.5*rng.NormFloat64()) },
+	"uniform":   func(rng *rand.Rand) float64 { return 100e9 * rng.Float64() },
+	"seconds":   func(rng *rand.Rand) float64 { return 1e9 * math.Floor(100*rng.ExpFloat64()) },
+	"equal":     func(*rand.Rand) float64 { return 3600e9 },
+	"two kinds": func(rng *rand.Rand) float64 {
+		return []float64{1e6, 1e6, 1e6, 1e6, 86400e9}[rng.IntN(5)] * rng.Float64()
+	},
+	"all scales":   func(rng *rand.Rand) float64 { return math.Exp2(50 * rng.Float64()) },
+	"no time":      func(rng *rand.Rand) float64 { return float64(rng.IntN(2)) },
+	"nearly never": func(rng *rand.Rand) float64 { return 1e18 * rng.Float64() },
+}
+
+// However the ends are spread, however that changes, and however many run, they come as from a heap; long enough for the slots to follow.
+func TestEndsOfLongSimulationsComeAsFromAHeap(t *testing.T) {
+	names := slices.Sorted(maps.Keys(runsLike))
+	rebuilt := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
+		var q ends
+		var plain plainHeap
+		now, task := sched.Time(-1e9), sched.TaskID(0)
+		q.start(now)
+		for range rapid.IntRange(1, 4).Draw(rt, "phases") {
+			run := runsLike[rapid.SampledFrom(names).Draw(rt, "runs")]
+			live := rapid.SampledFrom([]int{1, 3, 40, 700}).Draw(rt, "running")
+			burst := rapid.SampledFrom([]int{1, 1, 10, 300}).Draw(rt, "burst")
+			for range rapid.SampledFrom([]int{100, 2000, 6000}).Draw(rt, "rounds") / burst {
+				for range burst {
+					if len(plain) > live {
+						break
+					}
+					e := end{now.Add(time.Duration(min(run(rng), 1<<61))), task ^ sched.TaskID(rng.IntN(8)), int32(task)}
+					task += 8
+					q.push(e)
+					heap.Push(&plain, e)
+					for len(plain) < live && rng.IntN(8) == 0 {
+						e.task, task = task, task+8
+						q.push(e)
+						heap.Push(&plain, e)
+					}
+				}
+				for range burst {
+					if q.len() != len(plain) || q.empty() != (len(plain) == 0) {
+						rt.Fatalf("%d ends, not %d", q.len(), len(plain))
+					}
+					if len(plain) == 0 {
+						break
+					}
+					if want := plain[0].at; q.next() != want {
+						rt.Fatalf("the next is at %d, not %d", q.next(), want)
+					}
+					width := q.shift
+					want := heap.Pop(&plain).(end)
+					if got := q.pop(); got != want {
+						rt.Fatalf("%v came, not %v", got, want)
+					}
+					if now = want.at; q.shift != width {
+						rebuilt++
+					}
+				}
+			}
+			if rng.IntN(2) == 0 { // idle
+				for q.empty() == false {
+					if got, want := q.pop(), heap.Pop(&plain).(end); got != want {
+						rt.Fatalf("%v came, not %v", got, want)
+					}
+				}
+				if q.next() != sched.Never || now > sched.Never/2 {
+					rt.Skip("time is over")
+				}
+				now += sched.Time(rng.Int64N(1e15))
+			}
+		}
+	})
+	if rebuilt == 0 {
+		t.Error("the slots' width never changed")
+	}
+}
+
+// The node of an end that came up is used again, and in the usual pattern nearly all ends stand in the ring.
+func TestEndsOfALongSimulationStandInTheRing(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	var q ends
 	q.start(0)
@@ -96,17 +195,24 @@ func TestEndsOfALongSimulationComeInOrder(t *testing.T) {
 		q.push(end{run(), sched.TaskID(i), 1})
 	}
 	last := end{at: -1}
+	aside := 0
 	for i := range 200_000 {
-		e := q.top()
-		q.pop()
+		e := q.pop()
 		if e.Before(last) {
 			t.Fatalf("%v comes after %v", e, last)
 		}
 		last = e
+		n := len(q.heap)
 		q.push(end{e.at + run(), sched.TaskID(2000 + i), 1})
+		if len(q.heap) > n && i > 20_000 {
+			aside++
+		}
 	}
 	if n := len(q.nodes); n > 2001 {
 		t.Errorf("%d nodes for 2000 ends: used ones are not used again", n)
+	}
+	if aside > 10_000 {
+		t.Errorf("%d of 180000 ends found no place in the ring", aside)
 	}
 }
 

@@ -63,8 +63,8 @@ type Fault struct {
 // Result is what came of a run. Seconds of resources are of allocated capacity: GPUs (shares as fractions) and cores.
 type Result struct {
 	Outcome                        func(sched.TaskID) sched.Outcome
-	Outcomes                       func(from sched.TaskID, outcomes []sched.Outcome)                 // of the tasks from `from` on
-	DoneWaits                      func(from, end sched.TaskID, buf []time.Duration) []time.Duration // of the tasks from..end-1 that are done
+	Outcomes                       func(from sched.TaskID, outcomes []sched.Outcome) // of the tasks from `from` on
+	Ran                            func(from sched.TaskID, all []sched.Ran) bool     // the same of tasks that were all done in one attempt; see sched.State
 	Series                         Series
 	GPUSeconds, CPUSeconds         float64 // all attempts
 	LostGPUSeconds, LostCPUSeconds float64 // of it: failures, kills, restarts, checkpoints, preemption overhead
@@ -938,7 +938,7 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 	}
 	b := r.k.Books()
 	res := &Result{
-		Outcome: r.k.Outcome, Outcomes: r.k.Outcomes, DoneWaits: r.k.DoneWaits, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
+		Outcome: r.k.Outcome, Outcomes: r.k.Outcomes, Ran: r.k.Ran, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
 		Preemptions: b.Preemptions, Restarts: b.Restarts, CauseSeconds: b.CauseSeconds, FragmentationGPUs: r.frag.mean(),
 		First: first, Last: first, Batches: r.batches,
 	}
