@@ -58,6 +58,7 @@ type CriticalPath struct {
 	ganged  bool             // one of them is a gang
 	bias    []int64
 	oldest  heap.Queue  // tasks that a decision left ready, by first readiness; those that left are skipped
+	calm    sched.Time  // nobody in it is overdue before
 	passed  []heap.Item // scratch of reserveForOldest
 	ranks   []int64     // upward rank, ns; 0 = not computed
 	ranked  bool        // there are ranks; until the first dependency is seen they are the estimates
@@ -245,13 +246,14 @@ func (p *CriticalPath) take(s *sched.State, t sched.TaskID) {
 	p.count++
 	if p.count&(p.count-1) == 0 {
 		p.meanA, p.grace = p.area/float64(p.count), time.Duration(20*(p.est/float64(p.count))*1e9)
+		p.calm = math.MinInt64
 	}
 }
 
 // refresh takes sums and keys anew.
 func (p *CriticalPath) refresh(s *sched.State) {
 	p.stale = false
-	p.count, p.area, p.est, p.meanA, p.grace = 0, 0, 0, 0, 0
+	p.count, p.area, p.est, p.meanA, p.grace, p.calm = 0, 0, 0, 0, 0, math.MinInt64
 	p.backlog, p.wants = 0, wants{gpu: p.wants.gpu[:0]}
 	p.match.forget()
 	for t := range sched.TaskID(s.Known()) {
@@ -311,7 +313,7 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 		p.decideMatched(r)
 		return
 	}
-	if len(p.fresh)+len(p.lines.Open()) <= 1 && !p.stale && !p.overdue(r.State) && p.decideOne(r) {
+	if len(p.fresh)+len(p.lines.Open()) <= 1 && !p.stale && (r.Now() < p.calm || !p.overdue(r.State)) && p.decideOne(r) {
 		p.fresh = p.fresh[:0]
 		return
 	}
@@ -405,7 +407,12 @@ func (p *CriticalPath) started(t sched.TaskID, on []sched.Placement) {
 func (p *CriticalPath) overdue(s *sched.State) bool {
 	for {
 		it, ok := p.oldest.First()
-		if !ok || s.Now() < sched.Time(it.Key).Add(p.patience()) || s.Now() < p.due(sched.Time(it.Key)) {
+		if !ok {
+			p.calm = sched.Never
+			return false
+		}
+		if s.Now() < p.due(sched.Time(it.Key)) {
+			p.calm = sched.Time(it.Key).Add(p.patience())
 			return false
 		}
 		if waitsSince(s, it) {
@@ -429,7 +436,9 @@ func (p *CriticalPath) age(s *sched.State, t sched.TaskID) {
 		}
 		p.oldest.Pop()
 	}
-	p.oldest.Push(heap.Item{Key: int64(s.FirstReady(t)), Task: t})
+	first := s.FirstReady(t)
+	p.oldest.Push(heap.Item{Key: int64(first), Task: t})
+	p.calm = min(p.calm, first.Add(p.patience()))
 }
 
 // decideOne decides where at most one line is open or one task fresh, and nobody is overdue. false: it is not as simple as that.

@@ -189,10 +189,14 @@ func (c *scores) value(s *sched.State, n sched.NodeID) int64 {
 	return c.of[n]
 }
 
-// rater returns value for Pick, the same function as long as the state is the same one.
+// rater returns what Pick asks for the score of a node that has changed, the same function as long as the state is the same one.
 func (c *scores) rater(s *sched.State) func(sched.NodeID) int64 {
 	if c.rate == nil || c.rated != s {
-		c.rate, c.rated = func(n sched.NodeID) int64 { return c.value(s, n) }, s
+		c.rate, c.rated = func(n sched.NodeID) int64 {
+			now := c.score(s, n)
+			c.of[n] = now
+			return now
+		}, s
 	}
 	return c.rate
 }
