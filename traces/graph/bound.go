@@ -230,10 +230,9 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 	first := tb.Tasks[0].Submit
 
 	// The earliest end of each task, room or not. A path that waits for a later release is counted from that release.
+	parts, latest := sumParts(tb, fast, first)
 	if tb.SuccOff == nil {
-		for t := range tb.Tasks {
-			b.Path = max(b.Path, add(tb.Tasks[t].Submit.Sub(first), fast[t]))
-		}
+		b.Path = latest
 	} else if !Forward(tb, false, func(t sched.TaskID, before time.Duration) time.Duration {
 		end := add(max(before, tb.Tasks[t].Submit.Sub(first)), fast[t])
 		b.Path = max(b.Path, end)
@@ -255,17 +254,17 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 	}
 	b.consider("path", b.Path)
 
-	b.CPU = k.work(tb, run, on, fast, first, func(n *sched.NodeSpec) int64 { return n.CPU }, func(d *sched.Demand) int64 { return d.CPUTotal() })
+	b.CPU = k.work(tb, run, on, fast, parts, first, func(n *sched.NodeSpec) int64 { return n.CPU }, func(d *sched.Demand) int64 { return d.CPUTotal() })
 	b.consider("cpu", b.CPU)
-	b.Memory = k.work(tb, run, on, fast, first, func(n *sched.NodeSpec) int64 { return n.Mem }, func(d *sched.Demand) int64 { return int64(d.Gang) * d.Need.Mem })
+	b.Memory = k.work(tb, run, on, fast, parts, first, func(n *sched.NodeSpec) int64 { return n.Mem }, func(d *sched.Demand) int64 { return int64(d.Gang) * d.Need.Mem })
 	b.consider("memory", b.Memory)
-	b.GPU = k.work(tb, run, on, fast, first, func(n *sched.NodeSpec) int64 { return int64(n.GPUs) * sched.Whole }, (*sched.Demand).GPUTotal)
+	b.GPU = k.work(tb, run, on, fast, parts, first, func(n *sched.NodeSpec) int64 { return int64(n.GPUs) * sched.Whole }, (*sched.Demand).GPUTotal)
 	b.consider("gpu", b.GPU)
 	for _, set := range typeSets(tb) {
 		in := func(have []string, typ string) bool {
 			return slices.ContainsFunc(have, func(h string) bool { return strings.EqualFold(h, typ) })
 		}
-		w := k.work(tb, run, on, fast, first, func(n *sched.NodeSpec) int64 {
+		w := k.work(tb, run, on, fast, parts, first, func(n *sched.NodeSpec) int64 {
 			if !in(set, n.GPUType) {
 				return 0
 			}
@@ -300,9 +299,51 @@ func typeSets(tb *sched.Table) [][]string {
 	return sets
 }
 
+// part is how many tasks are summed up together.
+const part = 256
+
+// parts are sums of the tasks' times at their fastest, by class, over part tasks each, from the last task to the first; nil where that would be many, or
+// long times. Each resource's work is then worked out of few numbers.
+type parts struct {
+	classes int
+	sums    []uint64
+}
+
+// mostClasses and longestSummed bound what is summed by class: memory, and overflow.
+const (
+	mostClasses   = 64
+	longestSummed = time.Duration(math.MaxInt64 / part)
+)
+
+// sumParts returns the sums, and the latest end of a task that starts when it is released.
+func sumParts(tb *sched.Table, fast []time.Duration, first sched.Time) (p parts, latest time.Duration) {
+	n, classes := len(tb.Tasks), len(tb.Classes)
+	if classes <= mostClasses {
+		p = parts{classes, make([]uint64, (n+part-1)/part*classes)}
+	}
+	most, at := time.Duration(0), p.sums
+	for end := n; end > 0; end = max(end-part, 0) {
+		from := max(end-part, 0)
+		tasks, fast := tb.Tasks[from:end], fast[from:end]
+		for i := range tasks {
+			latest = max(latest, add(tasks[i].Submit.Sub(first), fast[i]))
+			d := max(fast[i], 0)
+			most = max(most, d)
+			if c := tasks[i].Class; uint(c) < uint(len(at)) {
+				at[c] += uint64(d)
+			}
+		}
+		at = at[min(classes, len(at)):]
+	}
+	if most > longestSummed {
+		p.sums = nil
+	}
+	return p, latest
+}
+
 // work returns max over releases r of r + work released from r on / capacity, rounded down. Nodes of capacity 0 do not serve, and a
 // task whose demand fits none of the serving kinds is left out.
-func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.CostOn, fast []time.Duration, first sched.Time,
+func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.CostOn, fast []time.Duration, sums parts, first sched.Time,
 	capacity func(*sched.NodeSpec) int64, need func(*sched.Demand) int64,
 ) time.Duration {
 	var plain, weighted u128
@@ -341,14 +382,21 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 	for c := range need1 {
 		need1[c] = needs[tb.Classes[c].Demand]
 	}
-	const block = 256
-	for end := len(tb.Tasks); end > 0; end = max(end-block, 0) {
-		from := max(end-block, 0)
+	by := sums.sums
+	for end := len(tb.Tasks); end > 0; end = max(end-part, 0) {
+		from := max(end-part, 0)
 		if same {
-			// No release of these is later than that of the last, and no work more than that up to the first: most blocks say nothing new.
+			// No release of these is later than that of the last, and no work more than that up to the first: most parts say nothing new.
 			all := done
-			for t := from; t < end; t++ {
-				all.addProduct(uint64(need1[tb.Tasks[t].Class]), uint64(max(fast[t], 0)))
+			if by != nil {
+				for c, n := range need1 {
+					all.addProduct(uint64(n), by[c])
+				}
+				by = by[sums.classes:]
+			} else {
+				for t := from; t < end; t++ {
+					all.addProduct(uint64(need1[tb.Tasks[t].Class]), uint64(max(fast[t], 0)))
+				}
 			}
 			// Nor is there anything to be said before the first of those that are released together.
 			release := tb.Tasks[end-1].Submit

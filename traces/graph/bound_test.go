@@ -1,6 +1,7 @@
 package graph
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -10,26 +11,30 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// The bound by work looks at divisions only where they may say something new; here they are all done.
+// The bound by work looks at divisions only where they may say something new, and sums tasks up by class where there are few and none is long; here all
+// divisions are done, task by task.
 func TestTheBoundByWorkIsTheLargestOverAllReleases(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		n := rapid.IntRange(1, 30).Draw(rt, "tasks")
-		cpus := int64(rapid.IntRange(1, 8).Draw(rt, "cpus"))
-		scale := rapid.SampledFrom([]int64{1, 1000, 1e9, 1e13}).Draw(rt, "ns")
+		n, scale := rapid.IntRange(1, 20).Draw(rt, "tasks"), rapid.SampledFrom([]int64{1, 1000, 1e9, 1e13, 1e15}).Draw(rt, "ns")
+		if scale < 1e13 && rapid.Bool().Draw(rt, "many") {
+			n += part * rapid.IntRange(1, 3).Draw(rt, "parts")
+		}
+		cpus, classes := int64(rapid.IntRange(1, 8).Draw(rt, "cpus")), int64(rapid.SampledFrom([]int{1, 3, mostClasses, mostClasses + 1}).Draw(rt, "classes"))
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
 		tb := &sched.Table{Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: int32(n)}
-		for c := range cpus {
-			tb.Demands = append(tb.Demands, sched.Demand{Gang: 1, Need: sched.Need{CPU: (c + 1) * 1000}})
+		for c := range classes {
+			tb.Demands = append(tb.Demands, sched.Demand{Gang: 1, Need: sched.Need{CPU: (c%cpus + 1) * 1000}})
 			tb.Classes = append(tb.Classes, sched.Class{Demand: sched.DemandID(c)})
 		}
-		var submits, run []int64
-		for range n {
-			submits = append(submits, rapid.Int64Range(0, 200).Draw(rt, "submit")*scale)
-			run = append(run, rapid.Int64Range(0, 40).Draw(rt, "run")*scale)
+		submits, run := make([]int64, n), make([]int64, n)
+		last := 1 + rng.Int64N(int64(4*n)) // from all at once to a long way apart
+		for i := range n {
+			submits[i], run[i] = rng.Int64N(last)*scale, rng.Int64N(40)*scale
 		}
 		slices.Sort(submits)
 		runs := make([]time.Duration, n)
 		for i := range n {
-			class := sched.ClassID(rapid.Int64Range(0, cpus-1).Draw(rt, "class"))
+			class := sched.ClassID(rng.Int64N(classes))
 			tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(submits[i]), Deadline: sched.Never, Job: sched.JobID(i), Class: class})
 			runs[i] = time.Duration(run[i])
 		}
@@ -43,7 +48,7 @@ func TestTheBoundByWorkIsTheLargestOverAllReleases(t *testing.T) {
 			var area int64 // of the tasks released from here on, in cores x ns
 			for j := range n {
 				if submits[j] >= submits[i] {
-					area += run[j] * int64(tb.Tasks[j].Class+1)
+					area += run[j] * (int64(tb.Tasks[j].Class)%cpus + 1)
 				}
 			}
 			work = max(work, time.Duration(submits[i]-submits[0]+area/cpus))
