@@ -9,32 +9,46 @@ import (
 const Unrated int64 = math.MinInt64
 
 // Pick returns, of the first limit nodes in node order on which one replica fits, that with the largest score, the lowest-numbered of equals;
-// NoNode where it fits nowhere. Where a score is Unrated it asks rate, which returns the score and may note it.
+// NoNode where it fits nowhere. Where a score is Unrated it asks rate, which returns the score and may note it. No limit (0) is all nodes.
 func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int64) NodeID {
-	need, p := &(*r.demands)[d].Need, r.plan(d)
-	set := r.roomy(p)
-	cpu, mem, gpus, share := least(need.CPU), least(need.Mem), leastGPUs(need), need.share()
 	best, most := NoNode, Unrated
-	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
-		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
-			id := w<<6 + bits.TrailingZeros64(cand)
-			n := &r.nodes[id]
-			if n.cpu < cpu || n.mem < mem || n.gpus < gpus || share && r.fitsOn(need, NodeID(id), 1) != 1 {
-				continue
-			}
-			v := score[id]
-			if v == Unrated {
-				v = rate(NodeID(id))
-			}
-			if v > most {
-				best, most = NodeID(id), v
-			}
-			if limit--; limit == 0 {
-				return best
-			}
+	for _, n := range r.front(d, limit) {
+		v := score[n]
+		if v == Unrated {
+			v = rate(n)
+		}
+		if v > most {
+			best, most = n, v
 		}
 	}
 	return best
+}
+
+// front returns the first limit nodes (0: all) on which one replica fits. They are valid until the next search.
+func (r *Room) front(d DemandID, limit int) []NodeID {
+	need, p := &(*r.demands)[d].Need, r.plan(d)
+	set := r.roomy(p)
+	if limit <= 0 || limit > len(r.nodes) {
+		limit = len(r.nodes)
+	}
+	if len(r.found) < limit {
+		r.found = make([]NodeID, limit)
+	}
+	found, nodes, n := r.found[:limit], r.nodes, 0
+	cpu, mem, exact := least(need.CPU), least(need.Mem), !p.share && need.GPUs < gpuLevels-1 // who is on the level has the GPUs
+	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
+		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
+			id := w<<6 + bits.TrailingZeros64(cand)
+			if nd := &nodes[id]; nd.cpu < cpu || nd.mem < mem || !exact && r.fitsOn(need, NodeID(id), 1) != 1 {
+				continue
+			}
+			found[n] = NodeID(id)
+			if n++; n == limit {
+				return found
+			}
+		}
+	}
+	return found[:n]
 }
 
 // PickAny is Pick among all nodes. No score is Unrated, and top holds the largest score of each 64 nodes, so that nodes behind better ones are

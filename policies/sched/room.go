@@ -26,9 +26,10 @@ type Room struct {
 	allowed map[string]bitset
 	plans   []plan // per demand
 	words   int
-	clock   *int64  // of the stamps; copies share it
-	stamps  []int64 // the last stamp of each block of nodes
-	mixed   bool    // some node is not of reference speed
+	clock   *int64   // of the stamps; copies share it
+	stamps  []int64  // the last stamp of each block of nodes
+	found   []NodeID // scratch of front
+	mixed   bool     // some node is not of reference speed
 
 	types        []string // GPU types of the nodes, in order of appearance
 	capGPU       []int64  // GPUs of each type, 1/1000, up or down

@@ -33,8 +33,11 @@ type Lines struct {
 // may be called again with more. The first call must come before the first Push.
 func (l *Lines) Index(tasks int) {
 	l.indexed = true
-	if more := tasks - len(l.pos); more > 0 {
-		l.pos = append(l.pos, slices.Repeat([]int32{-1}, more)...)
+	if known := len(l.pos); tasks > known {
+		l.pos = slices.Grow(l.pos, tasks-known)[:tasks]
+		for i := known; i < tasks; i++ {
+			l.pos[i] = -1
+		}
 	}
 }
 
@@ -132,6 +135,11 @@ func (l *Lines) IsShut(d sched.DemandID) bool { return int(d) < len(l.shut) && l
 
 // ShutBy returns the task that found no room when the line of d was shut, and false where it is open.
 func (l *Lines) ShutBy(d sched.DemandID) (heap.Item, bool) { return l.by[d], l.shut[d] }
+
+// AwaitedBy is ShutBy for lines that are shut and not empty; false for all others.
+func (l *Lines) AwaitedBy(d sched.DemandID) (heap.Item, bool) {
+	return l.by[d], l.shut[d] && len(l.heaps[d]) > 0
+}
 
 // Reopen opens all lines: room came free.
 func (l *Lines) Reopen() {
