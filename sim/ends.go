@@ -324,9 +324,12 @@ func (q *ends) rebuild(now sched.Time, shift uint32, size int) {
 
 // prune takes ends out that are not to be kept; those that come up soon stay.
 func (q *ends) prune(keep func(end) bool) {
-	for k := range q.ring {
+	for k, i := range q.ring {
+		if i == 0 {
+			continue
+		}
 		at := &q.ring[k]
-		for i := *at; i != 0; i = *at {
+		for ; i != 0; i = *at {
 			if n := &q.nodes[i]; keep(n.end) {
 				at = &n.next
 			} else {
