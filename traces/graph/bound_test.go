@@ -2,7 +2,6 @@ package graph
 
 import (
 	"math/rand/v2"
-	"slices"
 	"testing"
 	"time"
 
@@ -17,7 +16,7 @@ func TestTheBoundByWorkIsTheLargestOverAllReleases(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		n, scale := rapid.IntRange(1, 20).Draw(rt, "tasks"), rapid.SampledFrom([]int64{1, 1000, 1e9, 1e13, 1e15}).Draw(rt, "ns")
 		if scale < 1e13 && rapid.Bool().Draw(rt, "many") {
-			n += part * rapid.IntRange(1, 3).Draw(rt, "parts")
+			n += part * rapid.IntRange(1, 6).Draw(rt, "parts")
 		}
 		cpus, classes := int64(rapid.IntRange(1, 8).Draw(rt, "cpus")), int64(rapid.SampledFrom([]int{1, 3, mostClasses, mostClasses + 1}).Draw(rt, "classes"))
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
@@ -27,11 +26,14 @@ func TestTheBoundByWorkIsTheLargestOverAllReleases(t *testing.T) {
 			tb.Classes = append(tb.Classes, sched.Class{Demand: sched.DemandID(c)})
 		}
 		submits, run := make([]int64, n), make([]int64, n)
-		last := 1 + rng.Int64N(int64(4*n)) // from all at once to a long way apart
+		at, gap := int64(0), int64(0)
 		for i := range n {
-			submits[i], run[i] = rng.Int64N(last)*scale, rng.Int64N(40)*scale
+			if rng.IntN(60) == 0 || i == 0 { // idle times and crowds, so that the bound may come from anywhere
+				gap = []int64{1, 8, 20, 40}[rng.IntN(4)]
+			}
+			at += rng.Int64N(gap) * scale
+			submits[i], run[i] = at, rng.Int64N(40)*scale
 		}
-		slices.Sort(submits)
 		runs := make([]time.Duration, n)
 		for i := range n {
 			class := sched.ClassID(rng.Int64N(classes))
