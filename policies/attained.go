@@ -28,7 +28,7 @@ type Attained struct {
 	waits agendaOfSteps  // with Promote: waiting tasks, by when they count as new
 	came  []sched.TaskID // with Queues: running tasks that came to their rank when the keys were last worked out
 	climb *climbing      // if not nil: instead of runs
-	times []time.Duration
+	last  standing       // that key was made of last
 }
 
 // fewSteps running tasks are looked at one by one for whose step matters next; of more the first step counts.
@@ -39,11 +39,11 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 	l := &p.list
 	if l.Key == nil {
 		l.Key = p.key
-		l.Skip, l.Mild, l.Place, l.began = true, !p.Strict, p.Place, p.start
+		l.Skip, l.Mild, l.Place, l.began = true, !p.Strict, p.Place, p.began
 		l.claims = p.waits.drop // it starts before anything else comes of it, or is told as ready again
 		if p.climb != nil {
 			p.climb.p = p
-			l.running.moves = &movers{moving: p.climb, notes: true, steps: p.climb.byWidth == nil}
+			l.running.moves = &movers{moving: p.climb, notes: true}
 		}
 	}
 	switch e.Kind {
@@ -78,7 +78,8 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 // was stopped there, the last first; then what came to the queue and has not run there, in that order. A running task comes to its next queue as one of
 // the last, so that it yields to who waits there; if it goes on running it is one of the first.
 func (p *Attained) key(s *sched.State, t sched.TaskID) int64 {
-	st := p.standing(s, t)
+	p.last = p.standing(s, t)
+	st := &p.last
 	if !p.Queues {
 		return st.rank
 	}
@@ -101,14 +102,18 @@ func (p *Attained) key(s *sched.State, t sched.TaskID) int64 {
 // sinceBits are the bits of a key that hold a time in ms.
 const sinceBits = 42
 
-// start takes in that a task runs.
-func (p *Attained) start(s *sched.State, t sched.TaskID) {
+// began takes in that a task has started.
+func (p *Attained) began(s *sched.State, t sched.TaskID, key int64) {
 	if p.climb != nil {
-		p.climb.started(s, t)
+		p.climb.started(s, t, key)
 		return
 	}
 	p.waits.drop(t)
-	st := p.standing(s, t)
+	p.rises(t, p.last) // key has just been asked for it
+}
+
+// rises notes when the rank of a running task changes next.
+func (p *Attained) rises(t sched.TaskID, st standing) {
 	p.runs.put(t, st.next)
 	if st.comes {
 		p.came = append(p.came, t)
@@ -243,8 +248,8 @@ func (p *Attained) step(s *sched.State) {
 		if !ok {
 			break
 		}
-		p.start(s, t)
 		key := p.key(s, t)
+		p.rises(t, p.last)
 		l.raise(s, l.running.rerank(s, t, key), key)
 	}
 }
@@ -259,8 +264,9 @@ func (p *Attained) relevel(s *sched.State) {
 		return
 	}
 	for t := range s.RunningTasks() {
-		p.start(s, t)
-		l.running.rerank(s, t, p.key(s, t))
+		key := p.key(s, t)
+		p.rises(t, p.last)
+		l.running.rerank(s, t, key)
 	}
 	l.forget()
 }

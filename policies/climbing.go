@@ -3,6 +3,7 @@ package policies
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 	"time"
 
@@ -14,39 +15,48 @@ import (
 type climbing struct {
 	p *Attained
 	// rises appends the times held at which tasks like t come from a rank of at most key to a larger one.
-	rises func(s *sched.State, t sched.TaskID, key int64, buf []time.Duration) []time.Duration
-	// byWidth are the classes where ranks go by service; else they go by time held, and all tasks are of one class.
-	byWidth *widthClasses
+	rises   func(s *sched.State, t sched.TaskID, key int64, buf []time.Duration) []time.Duration
+	byWidth widthClasses // rough where ranks go by time held: the classes only tell then who holds much
 	// order are the cells where ranks rise and fall; limits returns between which times held tasks like t are in a cell.
 	order  []cell
 	limits func(s *sched.State, t sched.TaskID, n int) (from, until time.Duration)
+	bounds [][][2]time.Duration // by class and cell: limits, once they have been asked for
 
-	lines  []rising // by demand: to a rank at which the task that shut its line may stop them
-	denied []rising // by demand: likewise the task of which its denial tells, where that is another
+	lines []awaited  // by demand
+	seen  sched.Time // up to then all that rose is taken in
+	next  sched.Time // when the first rises of those that are followed
+}
+
+// awaited are the rises that matter to the tasks of a demand.
+type awaited struct {
+	line   rising // to a rank at which the task that shut its line may stop them
+	denied rising // likewise the task of which its denial tells, where that is another
 }
 
 // rising is when running tasks come to a rank at which a task may stop them.
 type rising struct {
 	known   bool
-	key     int64 // of that task
-	classes int   // that there were
-	steps   []riseOf
-	seen    sched.Time // up to then it is taken in
+	key     int64           // of that task
+	classes int             // that there were
+	steps   []time.Duration // times held, by class
+	ends    []int           // by class: where in steps its own end
 	next    sched.Time
 	first   sched.TaskID // which rises next
 }
 
-type riseOf struct {
-	class int
-	held  time.Duration
+// of returns the steps of a class.
+func (l *rising) of(class int) []time.Duration {
+	if class >= len(l.ends) {
+		return nil
+	}
+	from := 0
+	if class > 0 {
+		from = l.ends[class-1]
+	}
+	return l.steps[from:l.ends[class]]
 }
 
-func (m *climbing) class(s *sched.State, d sched.DemandID) int {
-	if m.byWidth == nil {
-		return 0
-	}
-	return m.byWidth.of(s, d)
-}
+func (m *climbing) class(s *sched.State, d sched.DemandID) int { return m.byWidth.of(s, d) }
 
 func (m *climbing) key(s *sched.State, t sched.TaskID) int64 {
 	return int64(s.Attained(t)) - int64(s.Now())
@@ -67,10 +77,19 @@ func (m *climbing) since(s *sched.State, _ int32, t sched.TaskID, key, _ int64) 
 
 func (m *climbing) cells() []cell { return m.order }
 
-func (m *climbing) part(s *sched.State, t sched.TaskID, c cell) (low, high int64) {
-	from, until := m.limits(s, t, c.n)
-	if low, high = int64(from)-int64(s.Now()), math.MaxInt64; until < math.MaxInt64 {
-		high = int64(until) - int64(s.Now())
+func (m *climbing) part(s *sched.State, class int, t sched.TaskID, c cell) (low, high int64) {
+	for class >= len(m.bounds) {
+		m.bounds = append(m.bounds, nil)
+	}
+	if len(m.bounds[class]) == 0 {
+		for n := range m.order {
+			from, until := m.limits(s, t, n)
+			m.bounds[class] = append(m.bounds[class], [2]time.Duration{from, until})
+		}
+	}
+	b := &m.bounds[class][c.n]
+	if low, high = int64(b[0])-int64(s.Now()), math.MaxInt64; b[1] < math.MaxInt64 {
+		high = int64(b[1]) - int64(s.Now())
 	}
 	return low, high
 }
@@ -78,6 +97,9 @@ func (m *climbing) part(s *sched.State, t sched.TaskID, c cell) (low, high int64
 // sortCells makes the cells of their ranks.
 func (m *climbing) sortCells(ranks []int64) {
 	m.order = m.order[:0]
+	for class := range m.bounds {
+		m.bounds[class] = m.bounds[class][:0]
+	}
 	for n, r := range ranks {
 		m.order = append(m.order, cell{r, n})
 	}
@@ -87,7 +109,7 @@ func (m *climbing) sortCells(ranks []int64) {
 // forget takes in that ranks have changed.
 func (m *climbing) forget() {
 	for d := range m.lines {
-		m.lines[d].known, m.denied[d].known = false, false
+		m.lines[d].line.known, m.lines[d].denied.known = false, false
 	}
 	of := m.p.list.running.moves
 	for n := range of.holds {
@@ -99,33 +121,37 @@ func (m *climbing) forget() {
 }
 
 // started takes in that a task runs: it may be the next to rise.
-func (m *climbing) started(s *sched.State, t sched.TaskID) {
-	class, key := m.class(s, s.DemandID(t)), m.key(s, t)
+func (m *climbing) started(s *sched.State, t sched.TaskID, key int64) {
+	class := m.class(s, s.DemandID(t))
 	for d := range m.lines {
-		m.lines[d].started(s, t, class, key)
-		m.denied[d].started(s, t, class, key)
+		m.notes(s, &m.lines[d].line, t, class, key)
+		m.notes(s, &m.lines[d].denied, t, class, key)
 	}
 }
 
-func (l *rising) started(s *sched.State, t sched.TaskID, class int, key int64) {
+func (m *climbing) notes(s *sched.State, l *rising, t sched.TaskID, class int, key int64) {
 	if !l.known {
 		return
 	}
-	for _, r := range l.steps {
-		if at := sched.Time(int64(r.held) - key); r.class == class && at > s.Now() && at < l.next {
+	for _, held := range l.of(class) {
+		if at := sched.Time(int64(held) - key); at > s.Now() && at < l.next {
 			l.next, l.first = at, t
+			m.next = min(m.next, at)
 		}
 	}
 }
 
 // take takes in what has risen since the last decision: of lines that are told by the nodes that have gained these nodes, else they are opened.
 func (m *climbing) take(s *sched.State) {
+	if m.next > s.Now() {
+		return
+	}
 	list := &m.p.list
 	for d := range m.lines {
-		if m.gained(s, &m.lines[d]) && (!list.near || list.quotas || !list.byNodeServes(s, sched.DemandID(d))) {
+		if a := &m.lines[d]; m.gained(s, &a.line) && (!list.near || list.quotas || !list.byNodeServes(s, sched.DemandID(d))) {
 			list.lines.Unshut(sched.DemandID(d))
 		}
-		m.gained(s, &m.denied[d])
+		m.gained(s, &m.lines[d].denied)
 	}
 }
 
@@ -135,16 +161,18 @@ func (m *climbing) gained(s *sched.State, l *rising) bool {
 		return false
 	}
 	running := &m.p.list.running
-	for _, r := range l.steps {
-		// Those with keys from held-now on, but below held-seen.
-		walk, low := running.moves.classes[r.class].list.DownFrom(int64(r.held)-int64(l.seen)), int64(r.held)-int64(s.Now())
-		for v, ok := walk.Next(); ok && v.Rank >= low; v, ok = walk.Next() {
-			if v.Node != sched.NoNode {
-				running.gains.add(v.Node)
-				continue
-			}
-			for _, on := range s.Placements(v.Task) {
-				running.gains.add(on.Node)
+	for class := range l.ends {
+		for _, held := range l.of(class) {
+			// Those with keys from held-now on, but below held-seen.
+			walk, low := running.moves.classes[class].list.DownFrom(int64(held)-int64(m.seen)), int64(held)-int64(s.Now())
+			for v, ok := walk.Next(); ok && v.Rank >= low; v, ok = walk.Next() {
+				if v.Node != sched.NoNode {
+					running.gains.add(v.Node)
+					continue
+				}
+				for _, on := range s.Placements(v.Task) {
+					running.gains.add(on.Node)
+				}
 			}
 		}
 	}
@@ -155,11 +183,14 @@ func (m *climbing) gained(s *sched.State, l *rising) bool {
 // findNext works out when the next of the running tasks rises.
 func (m *climbing) findNext(s *sched.State, l *rising) {
 	of := m.p.list.running.moves
-	l.seen, l.next, l.first = s.Now(), sched.Never, sched.Nobody
-	for _, r := range l.steps {
-		walk := of.classes[r.class].list.DownFrom(int64(r.held) - int64(s.Now()))
-		if v, ok := walk.Next(); ok && sched.Time(int64(r.held)-v.Rank) < l.next {
-			l.next, l.first = sched.Time(int64(r.held)-v.Rank), v.Task
+	l.next, l.first = sched.Never, sched.Nobody
+	for class := range l.ends {
+		list := &of.classes[class].list
+		for _, held := range l.of(class) {
+			walk := list.DownFrom(int64(held) - int64(s.Now()))
+			if v, ok := walk.Next(); ok && sched.Time(int64(held)-v.Rank) < l.next {
+				l.next, l.first = sched.Time(int64(held)-v.Rank), v.Task
+			}
 		}
 	}
 }
@@ -168,31 +199,42 @@ func (m *climbing) findNext(s *sched.State, l *rising) {
 // restored policy has none.
 func (m *climbing) watch(s *sched.State) sched.Time {
 	list := &m.p.list
-	at := sched.Never
+	at, next := sched.Never, sched.Never
 	for len(m.lines) < list.lines.Demands() {
-		m.lines, m.denied = append(m.lines, rising{}), append(m.denied, rising{})
+		m.lines = append(m.lines, awaited{})
 	}
 	for d := range m.lines {
-		by, shut := list.lines.ShutBy(sched.DemandID(d))
-		_, waits := list.lines.Head(sched.DemandID(d))
-		waits = waits && shut
-		other := d < len(list.denials) && list.denials[d].ok
-		if other && waits {
-			k := &list.denials[d]
+		a := &m.lines[d]
+		by, waits := list.lines.AwaitedBy(sched.DemandID(d))
+		if waits {
+			m.follow(s, &a.line, by.Key)
+			at = min(at, a.line.next)
+		} else {
+			a.line.known = false
+		}
+		a.denied.known = a.denied.known && d < len(list.denials)
+		if d >= len(list.denials) {
+			continue
+		}
+		k := &list.denials[d]
+		if !k.ok {
+			a.denied.known = false
+			continue
+		}
+		if waits && k.it != by {
 			if k.it.Before(by) {
 				k.it = by
 			}
-			other = k.it.Key != by.Key
 		}
-		if m.lines[d].known = m.lines[d].known && waits; waits {
-			m.follow(s, &m.lines[d], by.Key)
-			at = min(at, m.lines[d].next)
+		if waits && k.it.Key == by.Key {
+			a.denied.known = false
+			continue
 		}
-		if m.denied[d].known = m.denied[d].known && other; other {
-			m.follow(s, &m.denied[d], list.denials[d].it.Key)
-		}
+		m.follow(s, &a.denied, k.it.Key)
+		next = min(next, a.denied.next)
 	}
 	list.running.moves.gone = list.running.moves.gone[:0]
+	m.seen, m.next = s.Now(), min(at, next)
 	return at
 }
 
@@ -201,19 +243,15 @@ func (m *climbing) follow(s *sched.State, l *rising, key int64) {
 	of := m.p.list.running.moves
 	if l.known && l.key == key && l.classes == of.met {
 		if l.next > s.Now() && !slices.Contains(of.gone, l.first) {
-			l.seen = s.Now() // what has come since started takes in
-			return
+			return // what has come since started takes in
 		}
 	} else {
-		l.known, l.key, l.classes, l.steps = true, key, of.met, l.steps[:0]
+		l.known, l.key, l.classes, l.steps, l.ends = true, key, of.met, l.steps[:0], l.ends[:0]
 		for c := range of.classes {
-			if of.classes[c].task == sched.Nobody {
-				continue
+			if of.classes[c].task != sched.Nobody {
+				l.steps = m.rises(s, of.classes[c].task, key, l.steps)
 			}
-			m.p.times = m.rises(s, of.classes[c].task, key, m.p.times[:0])
-			for _, held := range m.p.times {
-				l.steps = append(l.steps, riseOf{c, held})
-			}
+			l.ends = append(l.ends, len(l.steps))
 		}
 	}
 	m.findNext(s, l)
@@ -221,6 +259,7 @@ func (m *climbing) follow(s *sched.State, l *rising, key int64) {
 
 // widthClasses tells demands apart by their width.
 type widthClasses struct {
+	rough   bool    // widths are rounded to powers of two
 	widths  []int64 // by class
 	wholes  []int64 // likewise, in whole GPUs or cores; 0 where it is none, or many
 	classes []int32 // by demand
@@ -229,6 +268,9 @@ type widthClasses struct {
 func (w *widthClasses) of(s *sched.State, d sched.DemandID) int {
 	for int(d) >= len(w.classes) {
 		width := width(&s.Table().Demands[len(w.classes)])
+		if w.rough {
+			width = 1 << (bits.Len64(uint64(width)) - 1)
+		}
 		c := slices.Index(w.widths, width)
 		if c < 0 {
 			c = len(w.widths)

@@ -67,10 +67,6 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 		}
 	}
 	if q.moves != nil {
-		if q.moves.steps {
-			q.stepped(s)
-			return q.first(s, d)
-		}
 		return q.closestMoving(s, p, d, it)
 	}
 	tops := q.tops(s, fewVictims)
@@ -83,13 +79,13 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 			return best
 		}
 		if v.Node != sched.NoNode {
-			if c := q.closing(s, d, v.Node, nil, it); c.before(&best) {
+			if c := q.closing(s, d, v.Node, &noBar); c.before(&best) {
 				best = c
 			}
 			continue
 		}
 		for _, on := range s.Placements(v.Task) {
-			if c := q.closing(s, d, on.Node, nil, it); c.before(&best) {
+			if c := q.closing(s, d, on.Node, &noBar); c.before(&best) {
 				best = c
 			}
 		}
@@ -119,7 +115,7 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 		fallthrough
 	case w.seen < q.log.begun || q.log.end()-w.seen > nodes:
 		for n := range nodes {
-			w.tree[w.size+n] = q.closing(s, d, sched.NodeID(n), nil, heap.Item{})
+			w.tree[w.size+n] = q.closing(s, d, sched.NodeID(n), &noBar)
 		}
 		for i := w.size - 1; i > 0; i-- {
 			w.play(i)
@@ -130,7 +126,7 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 			if !ok {
 				continue // it comes up again
 			}
-			c, k := q.closing(s, d, n, nil, heap.Item{}), w.size+int(n)
+			c, k := q.closing(s, d, n, &noBar), w.size+int(n)
 			if w.tree[k] == c {
 				continue
 			}
@@ -156,33 +152,55 @@ func (w *closings) play(i int) bool {
 	return true
 }
 
-// closing works out the closing of a node, for one task of p if that is given: what it must not stop makes no room.
-func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID, p *Preemptive, it heap.Item) closing {
-	room := s.Room()
-	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
-	c := closing{how: fits}
-	if !g.closed() {
+// view is a node as it is now: what is free on it, and who runs there.
+type view struct {
+	cpu, mem int64
+	gpus     int32
+	node     sched.NodeID
+	list     []ranked
+}
+
+// view looks at a node.
+func (q *ranks) view(s *sched.State, n sched.NodeID) view {
+	if q.moves != nil {
 		q.sink(s, n)
-		c.how = noRoom
-		list := q.nodes[n]
-		for i := range list {
-			r := &list[i]
-			if p != nil && !r.leaving && !p.mayStop(s, r.rank, r.task, it) {
-				break
-			}
-			if g.less(r.freed); !g.closed() {
-				continue
-			}
-			if c.how = leaving; !r.leaving {
-				c = closing{r.rank, r.task, atStop}
-			}
+	}
+	room := s.Room()
+	return view{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n), n, q.nodes[n]}
+}
+
+// closing works out the closing of a node for a task of a demand: what is not over the bar is not stopped.
+func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID, b *bar) closing {
+	v := q.view(s, n)
+	return q.closingOf(s, d, &v, b)
+}
+
+func (q *ranks) closingOf(s *sched.State, d sched.DemandID, v *view, b *bar) closing {
+	w := &q.wants[d]
+	cpu, mem, gpus := w.cpu-v.cpu, w.mem-v.mem, w.gpus-v.gpus // what it lacks
+	if gpus <= 0 && cpu <= 0 && mem <= 0 {
+		if !q.couldHold(s.Room(), d, v.node) {
+			return closing{}
+		}
+		return closing{how: fits}
+	}
+	for i := range v.list {
+		r := &v.list[i]
+		if !r.leaving && !b.over(r.rank, r.task) {
 			break
 		}
+		if gpus, cpu, mem = gpus-r.freed.gpus, cpu-r.freed.cpu, mem-r.freed.mem; gpus > 0 || cpu > 0 || mem > 0 {
+			continue
+		}
+		if !q.couldHold(s.Room(), d, v.node) {
+			break
+		}
+		if r.leaving {
+			return closing{how: leaving}
+		}
+		return closing{r.rank, r.task, atStop}
 	}
-	if c.how == noRoom || !q.couldHold(room, d, n) {
-		return closing{}
-	}
-	return c
+	return closing{}
 }
 
 // leavingOn is closing by what is stopping anyway.

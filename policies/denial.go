@@ -1,6 +1,8 @@
 package policies
 
 import (
+	"math"
+
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -12,6 +14,13 @@ type denial struct {
 	it   heap.Item
 	upTo int // of the log of touched nodes, dropped entries included
 	ok   bool
+
+	// What was found among the nodes that have gained, for the first of the line.
+	first   closing
+	head    heap.Item
+	bar     bar
+	when    sched.Time
+	changes int // of the running tasks, up to then
 }
 
 // fewChanged entries of the log are looked at one by one; of more the tree is asked.
@@ -20,7 +29,8 @@ const fewChanged = 24
 // deny takes in that a task found no room on any node.
 func (p *Preemptive) deny(d sched.DemandID, it heap.Item) {
 	if p.laxity == 0 && !p.grows { // else tasks may be stopped later that may not be now
-		p.denials[d] = denial{it, p.running.gains.mark(), true}
+		k := &p.denials[d]
+		k.it, k.upTo, k.ok, k.changes = it, p.running.gains.mark(), true, -1
 	}
 }
 
@@ -63,15 +73,48 @@ func (p *Preemptive) forget() {
 	p.stirred = true
 }
 
+// bar is what a running task must come behind, in the order of ranks, ties by TaskID, to be stopped for a waiting task. The zero value is none.
+type bar struct {
+	rank int64
+	task sched.TaskID
+}
+
+// noBar lets all be stopped.
+var noBar = bar{math.MinInt64, -1}
+
+// over reports whether a running task may be stopped.
+func (b *bar) over(rank int64, running sched.TaskID) bool {
+	return rank > b.rank || rank == b.rank && running > b.task
+}
+
+// bar returns what may be stopped for a waiting task.
+func (p *Preemptive) bar(s *sched.State, it heap.Item) bar {
+	b := bar{it.Key, it.Task}
+	if p.Mild {
+		b.task = lastTask
+	}
+	switch {
+	case p.laxity > 0:
+		b.task = lastTask
+		if from := p.laxity - 1; it.Key == never || int64(s.Now()) > it.Key {
+			b.rank = math.MaxInt64
+		} else if b.rank = it.Key - int64(s.Now()); b.rank < 0 || b.rank >= never-from { // it does not fit
+			b.rank = never - 1
+		} else {
+			b.rank += from
+		}
+	case p.Falls:
+		if b.rank += int64(s.Now()); b.rank < it.Key && s.Now() > 0 {
+			b = bar{math.MaxInt64, lastTask}
+		}
+	}
+	return b
+}
+
 // mayStop reports whether a running task may be stopped for a waiting one.
 func (p *Preemptive) mayStop(s *sched.State, rank int64, running sched.TaskID, it heap.Item) bool {
-	if p.laxity > 0 {
-		return p.mayYield(s, rank, it.Key)
-	}
-	if p.Falls {
-		rank -= int64(s.Now())
-	}
-	return rank > it.Key || rank == it.Key && !p.Mild && running > it.Task
+	b := p.bar(s, it)
+	return b.over(rank, running)
 }
 
 // earlier reports whether a waiting task may stop any that another one may not.
@@ -79,20 +122,29 @@ func (p *Preemptive) earlier(it, than heap.Item) bool {
 	return it.Key < than.Key || it.Key == than.Key && !p.Mild && it.Task < than.Task
 }
 
+// knows reports whether a denial tells of a task that it finds no room but on nodes that have gained since.
+func (p *Preemptive) knows(k *denial, it heap.Item) bool {
+	gains := &p.running.gains
+	return k.ok && !p.earlier(it, k.it) && k.upTo >= gains.begun && gains.end()-k.upTo <= fewChanged && !p.quotas
+}
+
 // amongGained returns the first closing for a task among the nodes that have gained since one of its demand that comes no later found no room, and false
 // where that is not known.
 func (p *Preemptive) amongGained(s *sched.State, d sched.DemandID, it heap.Item) (first closing, known bool) {
 	k, q := &p.denials[d], &p.running
-	end := q.gains.end()
-	if !k.ok || p.earlier(it, k.it) || k.upTo < q.gains.begun || end-k.upTo > fewChanged || p.quotas {
+	if !p.knows(k, it) {
 		return closing{}, false
 	}
-	for i := k.upTo; i < end; i++ {
+	if k.changes == q.changes && k.head == it && k.when == s.Now() {
+		return k.first, true
+	}
+	b := p.bar(s, it)
+	for i := k.upTo; i < q.gains.end(); i++ {
 		n, ok := q.gains.at(i)
 		if !ok {
 			continue // it comes up again
 		}
-		if c := q.closing(s, d, n, p, it); c.before(&first) {
+		if c := q.closing(s, d, n, &b); c.before(&first) {
 			first = c
 		}
 	}
@@ -131,22 +183,48 @@ func (p *Preemptive) reopen(s *sched.State) {
 	if !p.stirred && p.looked == q.gains.end() {
 		return
 	}
+	from, end := q.gains.end(), q.gains.end()
+	p.asked = p.asked[:0]
 	for d := range sched.DemandID(p.lines.Demands()) {
 		if !p.lines.IsShut(d) {
 			continue
 		}
 		it, waits := p.lines.Head(d)
 		if waits && int(d) < len(p.denials) && p.byNodeServes(s, d) && p.orders(it.Key) {
-			if c, known := p.amongGained(s, d, it); known && (c.how == noRoom || c.how == leaving) {
-				if c.how == noRoom { // of what is leaving some may be left over
-					p.deny(d, it)
-				}
+			if k := &p.denials[d]; p.knows(k, it) {
+				from = min(from, k.upTo)
+				k.head, k.bar, k.first = it, p.bar(s, it), closing{}
+				p.asked = append(p.asked, d)
 				continue
 			}
 		} else if !p.stirred {
 			continue
 		}
 		p.lines.Unshut(d)
+	}
+	for i := from; i < end; i++ {
+		n, ok := q.gains.at(i)
+		if !ok {
+			continue
+		}
+		v := q.view(s, n)
+		for _, d := range p.asked {
+			if k := &p.denials[d]; i >= k.upTo {
+				if c := q.closingOf(s, d, &v, &k.bar); c.before(&k.first) {
+					k.first = c
+				}
+			}
+		}
+	}
+	for _, d := range p.asked {
+		switch k := &p.denials[d]; k.first.how {
+		case noRoom:
+			p.deny(d, k.head)
+		case leaving: // of it some may be left over
+		default:
+			k.when, k.changes = s.Now(), q.changes
+			p.lines.Unshut(d)
+		}
 	}
 	p.stirred, p.looked = false, q.gains.mark()
 }

@@ -48,7 +48,7 @@ func NewGittins(samples []int64, cells int) *Gittins {
 		n, from, until := p.steps.of(s, t, attained)
 		return p.ranks[n], from, until
 	}
-	p.climb = &climbing{byWidth: &widthClasses{}, limits: p.limits, rises: p.rises}
+	p.climb = &climbing{limits: p.limits, rises: p.rises}
 	if !p.Learn {
 		p.make(slices.Clone(samples))
 	}

@@ -24,6 +24,7 @@ func leastAttained(quantum time.Duration) Level {
 // newLAS returns least attained service by quanta.
 func newLAS(quantum time.Duration, place Place) *Attained {
 	return &Attained{Level: leastAttained(quantum), Place: place, climb: &climbing{
+		byWidth: widthClasses{rough: true},
 		rises: func(_ *sched.State, _ sched.TaskID, key int64, buf []time.Duration) []time.Duration {
 			if key < 0 || time.Duration(key) >= math.MaxInt64/quantum {
 				return buf

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"math"
-	"slices"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/ranking"
@@ -22,7 +21,7 @@ type moving interface {
 	// cells are the parts into which the ranks fall, the largest rank first; nil where in a class larger keys have larger ranks, or equal ones.
 	cells() []cell
 	// part returns which keys of a class, of which t is one, now belong to a cell: from low on, high not included.
-	part(s *sched.State, t sched.TaskID, c cell) (low, high int64)
+	part(s *sched.State, class int, t sched.TaskID, c cell) (low, high int64)
 }
 
 // cell is a step of attained service, with its rank.
@@ -36,35 +35,50 @@ type movers struct {
 	moving
 	classes []moverClass
 	met     int            // classes of which some task has run
+	known   []bool         // by demand: some task has run
 	gone    []sched.TaskID // that run no more, or are stopping, since the last decision; for climbing
 	notes   bool           // gone is kept
-	steps   bool           // ranks change seldom, by steps: the trees are told of them
 
 	holds  []sched.Time // by node: until when, that time not included, its ranks hold as they were worked out
-	stepAt []sched.Time // with steps: by node, when one of its ranks changes next, as far as they were worked out; Never = not
-	comes  heap.Heap    // nodes by that time; entries that no longer hold are dropped when they come up
 	walk   victimWalk
-	gaps   []gap   // by node, of this search
-	seen   []int32 // by node: the last search that looked at it
+	gaps   []searched // by node
+	search int32
+}
+
+// searched is what is lacking on a node, when all that is stopping has left and, at best, what a search has come to. It is of the last search that has.
+type searched struct {
+	gap
 	search int32
 }
 
 type moverClass struct {
 	list ranking.List
 	task sched.TaskID // some task of the class; Nobody while none has run
+	most amount       // what any of them holds on a node, at most
 }
 
 func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
-	c := m.class(s, s.DemandID(r.task))
+	d := s.DemandID(r.task)
+	c := m.class(s, d)
 	for len(m.classes) <= c {
 		m.classes = append(m.classes, moverClass{task: sched.Nobody})
 	}
-	if m.classes[c].task == sched.Nobody {
-		m.met++
-		m.classes[c].task = r.task
+	of := &m.classes[c]
+	for len(m.known) <= int(d) {
+		m.known = append(m.known, false)
+	}
+	if !m.known[d] {
+		m.known[d] = true
+		if of.task == sched.Nobody {
+			m.met++
+			of.task = r.task
+		}
+		dem := &s.Table().Demands[d]
+		all := amountOf(&dem.Need, dem.Gang)
+		of.most = amount{max(of.most.cpu, all.cpu), max(of.most.mem, all.mem), max(of.most.gpus, all.gpus)}
 	}
 	r.class = int32(c)
-	m.classes[c].list.Insert(ranking.Item{Rank: r.key, Task: r.task, Node: node})
+	of.list.Insert(ranking.Item{Rank: r.key, Task: r.task, Node: node})
 }
 
 // sink works out the ranks on a node as they are now.
@@ -91,32 +105,22 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 		list[j] = r
 	}
 	m.holds[n] = next
-	if m.steps && next != m.stepAt[n] {
-		if m.stepAt[n] <= s.Now() {
-			q.log.add(n) // before stepped has come to it
-		}
-		if m.stepAt[n] = next; next != sched.Never {
-			m.comes.Push(heap.Item{Key: int64(next), Task: sched.TaskID(n)})
-		}
-	}
 }
 
-// stepped notes the nodes with ranks that have changed for the trees.
-func (q *ranks) stepped(s *sched.State) {
-	for m := q.moves; len(m.comes) > 0 && m.comes[0].Key <= int64(s.Now()); {
-		if it := m.comes.Pop(); m.stepAt[it.Task] == sched.Time(it.Key) {
-			m.stepAt[it.Task], m.holds[it.Task] = sched.Never, math.MinInt64
-			q.log.add(sched.NodeID(it.Task))
-		}
-	}
-}
-
-// victimWalk goes through running tasks in the order in which they would be stopped: in runs of the same rank, each sorted by TaskID.
+// victimWalk goes through running tasks in the order in which they would be stopped: in groups of the same rank.
 type victimWalk struct {
-	tops []top // by class, where there are no cells
-	run  []ranking.Item
-	rank int64 // of the run
-	cell int
+	tops  []top // by class, where there are no cells
+	cell  int
+	rank  int64  // of the group
+	parts []part // of the group
+	some  []ranking.Item
+}
+
+// part is some tasks of a class.
+type part struct {
+	tasks []ranking.Item
+	class int
+	last  sched.TaskID // the largest
 }
 
 type top struct {
@@ -150,17 +154,17 @@ func (m *movers) next(s *sched.State, class int) {
 	}
 }
 
-// nextRun collects the next run, and reports false where there is none, or only of tasks that may not be stopped for it.
-func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
+// nextGroup finds the next group, and reports false where there is none, or only of tasks that may not be stopped.
+func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 	w := &m.walk
-	w.run = w.run[:0]
+	w.parts, w.some = w.parts[:0], w.some[:0]
 	if cells := m.cells(); cells != nil {
 		for ; w.cell < len(cells); w.cell++ {
 			c := cells[w.cell]
-			if len(w.run) > 0 && c.rank != w.rank {
+			if len(w.parts) > 0 && c.rank != w.rank {
 				break
 			}
-			if w.rank = c.rank; !p.mayStop(s, w.rank, lastTask, it) {
+			if w.rank = c.rank; !b.over(c.rank, lastTask) {
 				return false
 			}
 			for i := range m.classes {
@@ -168,149 +172,139 @@ func (m *movers) nextRun(s *sched.State, p *Preemptive, it heap.Item) bool {
 				if of.list.Len() == 0 {
 					continue
 				}
-				if low, high := m.part(s, of.task, c); of.list.Spans(low, high) {
+				if low, high := m.part(s, i, of.task, c); of.list.Spans(low, high) {
 					walk := of.list.DownFrom(high)
-					w.run = walk.To(low, w.run)
+					w.take(&walk, i, low)
 				}
 			}
 		}
-	} else {
-		first, second, at := int64(noTop), int64(noTop), 0
-		for i := range w.tops {
-			if r := w.tops[i].rank; r > first {
-				first, second, at = r, first, i
-			} else if r > second {
-				second = r
-			}
-		}
-		if first < it.Key || first == it.Key && p.Mild || first == noTop {
-			return false
-		}
-		w.rank = first
-		w.run = append(w.run, w.tops[at].it)
-		m.next(s, at)
-		for i := at; i < len(w.tops) && (second == first || w.tops[at].rank == first); i++ { // mostly one is alone
-			if t := &w.tops[i]; t.rank == first {
-				w.run = append(w.run, t.it)
-				w.run = t.walk.To(m.since(s, int32(i), t.it.Task, t.it.Rank, first), w.run)
-				m.next(s, i)
-			}
-		}
+		return len(w.parts) > 0
 	}
-	if w.rank == it.Key { // the larger TaskIDs may be stopped
-		keep := w.run[:0]
-		for _, v := range w.run {
-			if v.Task > it.Task {
-				keep = append(keep, v)
-			}
-		}
-		w.run = keep
+	first := int64(noTop)
+	for c := range w.tops {
+		first = max(first, w.tops[c].rank)
 	}
-	return len(w.run) > 0
+	if w.rank = first; first == noTop || !b.over(first, lastTask) {
+		return false
+	}
+	for c := range w.tops {
+		t := &w.tops[c]
+		if t.rank != first {
+			continue
+		}
+		w.some = append(w.some, t.it)
+		n := len(w.some) - 1
+		w.parts = append(w.parts, part{w.some[n : n+1], c, t.it.Task})
+		w.take(&t.walk, c, m.since(s, int32(c), t.it.Task, t.it.Rank, first))
+		m.next(s, c)
+	}
+	return true
+}
+
+// take takes what comes next in a walk, down to a key, into the group.
+func (w *victimWalk) take(walk *ranking.Down, class int, low int64) {
+	for {
+		tasks, last := walk.Part(low)
+		if len(tasks) == 0 {
+			return
+		}
+		w.parts = append(w.parts, part{tasks, class, last})
+	}
 }
 
 // lastTask comes after all tasks.
 const lastTask = 1<<31 - 1
 
-// closestMoving is closest where ranks move. A gap per node is kept, from which what the tasks of each run hold is taken; the order in a run counts only
-// where it closes one.
-func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) closing {
-	m := q.moves
+// closestMoving is closest where ranks move. A gap per node is kept, from which what the tasks of each group hold at most is taken; only nodes whose gap closes are looked
+// at. In a group the larger TaskIDs come first, so that it is gone through down to one that makes room alone, if there is any.
+func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) (best closing) {
+	m, b, w := q.moves, p.bar(s, it), &q.wants[d]
 	if m.search++; m.search == lastTask {
-		clear(m.seen)
+		clear(m.gaps)
 		m.search = 1
 	}
-	m.begin(s)
-	for m.nextRun(s, p, it) {
-		run := m.walk.run
-		if len(run) == 1 {
-			if q.takeOff(s, d, run[0], 1) {
-				return closing{m.walk.rank, run[0].Task, atStop}
-			}
-			continue
+	for _, n := range q.left {
+		g := q.gap(s, w, n)
+		for i := 0; i < len(q.nodes[n]) && q.nodes[n][i].leaving; i++ {
+			g.less(q.nodes[n][i].freed)
 		}
-		for i := range run {
-			if !q.takeOff(s, d, run[i], 1) {
+	}
+	m.begin(s)
+	for best.how == noRoom && m.nextGroup(s, &b) {
+		from := sched.Nobody
+		if m.walk.rank == b.rank {
+			from = b.task
+		}
+		parts := m.walk.parts
+		sure, last := -1, from
+		for i := range parts {
+			if of := &parts[i]; of.last > last && m.classes[of.class].most.covers(w) {
+				sure, last = i, of.last
+			}
+		}
+		if sure >= 0 {
+			for _, v := range parts[sure].tasks {
+				if v.Task == last {
+					best = q.closed(s, d, v, &b, best)
+				}
+			}
+			if best.how == atStop {
+				from = max(from, best.task)
+			}
+		}
+		for i := range parts {
+			of := &parts[i]
+			if of.last <= from {
 				continue
 			}
-			for _, v := range run[:i+1] {
-				q.takeOff(s, d, v, -1)
-			}
-			// Few are gone through before one closes a gap: a heap of them is made quicker than they are sorted.
-			for k := len(run)/2 - 1; k >= 0; k-- {
-				sinkItem(run, k)
-			}
-			for len(run) > 0 {
-				v, last := run[0], len(run)-1
-				if q.takeOff(s, d, v, 1) {
-					return closing{m.walk.rank, v.Task, atStop}
+			holds := &m.classes[of.class].most
+			for k := range of.tasks {
+				v := &of.tasks[k]
+				if v.Task <= from {
+					continue
 				}
-				run[0], run = run[last], run[:last]
-				sinkItem(run, 0)
+				if v.Node == sched.NoNode {
+					for _, on := range s.Placements(v.Task) {
+						q.gap(s, w, on.Node).less(*holds)
+					}
+					best = q.closed(s, d, *v, &b, best)
+					continue
+				}
+				g := &m.gaps[v.Node]
+				if g.search != m.search {
+					g = q.gap(s, w, v.Node)
+				}
+				if g.gpus, g.cpu, g.mem = g.gpus-holds.gpus, g.cpu-holds.cpu, g.mem-holds.mem; g.gpus <= 0 && g.cpu <= 0 && g.mem <= 0 {
+					best = q.closed(s, d, *v, &b, best)
+				}
 			}
 		}
 	}
-	return closing{}
+	return best
 }
 
-// sinkItem lets the entry at k of a heap with the largest TaskID first come to its place.
-func sinkItem(h []ranking.Item, k int) {
-	it := h[k]
-	for {
-		c := 2*k + 1
-		if c >= len(h) {
-			break
-		}
-		if c+1 < len(h) && h[c+1].Task > h[c].Task {
-			c++
-		}
-		if it.Task > h[c].Task {
-			break
-		}
-		h[k] = h[c]
-		k = c
+// gap returns what is lacking on a node, in this search.
+func (q *ranks) gap(s *sched.State, w *amount, n sched.NodeID) *searched {
+	m, room := q.moves, s.Room()
+	g := &m.gaps[n]
+	if g.search != m.search {
+		g.search, g.gpus, g.cpu, g.mem = m.search, w.gpus-room.FreeGPUs(n), w.cpu-room.FreeCPU(n), w.mem-room.FreeMem(n)
 	}
-	h[k] = it
+	return g
 }
 
-// takeOff takes what a running task holds off the gaps of its nodes, or puts it back (times -1), and reports whether one is closed.
-func (q *ranks) takeOff(s *sched.State, d sched.DemandID, v ranking.Item, times int32) bool {
+// closed returns the first of a closing and those of the nodes of a running task, if these are of a rank that has been come to.
+func (q *ranks) closed(s *sched.State, d sched.DemandID, v ranking.Item, b *bar, best closing) closing {
 	if v.Node != sched.NoNode {
-		return q.takeOffOn(s, d, v.Task, v.Node, times)
+		if c := q.closing(s, d, v.Node, b); c.how == atStop && c.rank >= q.moves.walk.rank && c.before(&best) {
+			return c
+		}
+		return best
 	}
-	closed, on := false, s.Placements(v.Task)
-	for i, pl := range on {
-		if !slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == pl.Node }) && q.takeOffOn(s, d, v.Task, pl.Node, times) {
-			closed = true
+	for _, pl := range s.Placements(v.Task) {
+		if c := q.closing(s, d, pl.Node, b); c.how == atStop && c.rank >= q.moves.walk.rank && c.before(&best) {
+			best = c
 		}
 	}
-	return closed
-}
-
-func (q *ranks) takeOffOn(s *sched.State, d sched.DemandID, t sched.TaskID, n sched.NodeID, times int32) bool {
-	m := q.moves
-	g, list := &m.gaps[n], q.nodes[n]
-	if m.seen[n] != m.search {
-		m.seen[n] = m.search
-		room := s.Room()
-		if !q.couldHold(room, d, n) {
-			*g = gap{amount{cpu: math.MaxInt64 / 2}} // never closes
-		} else {
-			g.amount = q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})
-			for i := 0; i < len(list) && list[i].leaving; i++ {
-				g.less(list[i].freed)
-			}
-		}
-	}
-	for i := range list {
-		if r := &list[i]; r.task == t {
-			if times < 0 {
-				g.more(r.freed)
-			} else {
-				g.less(r.freed)
-			}
-			break
-		}
-	}
-	return g.closed()
+	return best
 }

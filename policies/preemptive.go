@@ -21,10 +21,10 @@ type Preemptive struct {
 	Skip  bool  // pass over what does not fit
 	Loss  Loss  // if not nil: what a stop costs counts, see Loss
 
-	laxity int64                                // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
-	grows  bool                                 // the keys of waiting tasks fall against the ranks of running ones as time goes by
-	began  func(s *sched.State, t sched.TaskID) // if not nil: told of every task that has started
-	claims func(t sched.TaskID)                 // if not nil: told of every task that now claims room
+	laxity int64                                           // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
+	grows  bool                                            // the keys of waiting tasks fall against the ranks of running ones as time goes by
+	began  func(s *sched.State, t sched.TaskID, key int64) // if not nil: told of every task that has started; the key is ranked.key
+	claims func(t sched.TaskID)                            // if not nil: told of every task that now claims room
 
 	line    heap.Heap   // strict
 	lines   lines.Lines // Skip
@@ -37,8 +37,9 @@ type Preemptive struct {
 	looked  int  // up to where the log of touched nodes was read for lines to reopen
 	stop    stopping
 	running ranks
-	denials []denial  // by demand
-	evict   Evictable // of search
+	denials []denial         // by demand
+	asked   []sched.DemandID // of reopen
+	evict   Evictable        // of search
 }
 
 // Observe keeps the lines and the running tasks.
@@ -121,7 +122,7 @@ func (p *Preemptive) Decide(r *sched.Round) {
 func (p *Preemptive) decideStrict(r *sched.Round) {
 	for len(p.line) > 0 {
 		t := p.line[0].Task
-		if !p.try(r, t) {
+		if !p.try(r, p.line[0]) {
 			r.Skip(t, sched.NoRoom)
 			break
 		}
@@ -156,8 +157,9 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		if !ok {
 			break
 		}
-		t := p.lines.First(d).Task
-		if !p.try(r, t) {
+		first := p.lines.First(d)
+		t := first.Task
+		if !p.try(r, first) {
 			r.Skip(t, sched.NoRoom)
 			p.lines.Shut(d)
 			continue
@@ -183,9 +185,10 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 	p.fresh = p.fresh[:0]
 }
 
-// try starts t, or claims room for it. It reports false where there is no room; true, with the task still ready, where there was room and
-// the kernel refused the start.
-func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
+// try starts a task, which it is given with its key, or claims room for it. It reports false where there is no room; true, with the task still ready, where
+// there was room and the kernel refused the start.
+func (p *Preemptive) try(r *sched.Round, it heap.Item) bool {
+	t := it.Task
 	if p.Place != nil {
 		on, ok := p.Place(r.State, r.Room(), t, p.stop.buf[:0])
 		p.stop.buf = on[:0]
@@ -202,13 +205,7 @@ func (p *Preemptive) try(r *sched.Round, t sched.TaskID) bool {
 		p.running.hard = append(p.running.hard, 0)
 		p.running.rightFrom(r.State, sched.DemandID(len(p.denials)-1))
 	}
-	it := heap.Item{Task: t}
-	byNode := p.byNodeServes(r.State, d)
-	if byNode {
-		it.Key = p.Key(r.State, t)
-		byNode = p.orders(it.Key)
-	}
-	if !byNode {
+	if !p.byNodeServes(r.State, d) || !p.orders(it.Key) {
 		if r.StartFirst(t) {
 			p.tried(r, t)
 			return true

@@ -12,21 +12,22 @@ import (
 
 // ranks are the running tasks by node, in the order in which they would be stopped.
 type ranks struct {
-	nodes  [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
-	gangs  gangs
-	claims claims
-	odd    int            // entries of running tasks whose place in the order changes as time goes by
-	trees  []*closings    // by demand; nil = never asked for
-	leaves int            // of all trees
-	order  topRanks       // where ranks do not move
-	left   []sched.NodeID // where somebody is stopping
-	onLeft []int32        // by node: how many
-	hard   []uint8        // by demand: how often the tree is asked before order again
-	log    nodeLog        // nodes that changed
-	gains  nodeLog        // nodes that changed otherwise than by a start
-	right  []int          // by demand: so many nodes, from the first on, are known to be of the right kind
-	wants  []amount       // by demand: what all replicas together ask for; what they do not is far below 0
-	moves  *movers        // if not nil: ranks move, and are worked out when looked at
+	nodes   [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
+	gangs   gangs
+	claims  claims
+	odd     int            // entries of running tasks whose place in the order changes as time goes by
+	trees   []*closings    // by demand; nil = never asked for
+	leaves  int            // of all trees
+	order   topRanks       // where ranks do not move
+	left    []sched.NodeID // where somebody is stopping
+	onLeft  []int32        // by node: how many
+	hard    []uint8        // by demand: how often the tree is asked before order again
+	log     nodeLog        // nodes that changed
+	changes int            // of nodes, or of what runs there
+	gains   nodeLog        // nodes that changed otherwise than by a start
+	right   []int          // by demand: so many nodes, from the first on, are known to be of the right kind
+	wants   []amount       // by demand: what all replicas together ask for; what they do not is far below 0
+	moves   *movers        // if not nil: ranks move, and are worked out when looked at
 }
 
 // ranked is a running task on a node.
@@ -58,7 +59,7 @@ func (q *ranks) grow(s *sched.State) {
 		q.log.grow()
 		q.gains.grow()
 		if m := q.moves; m != nil {
-			m.holds, m.seen, m.gaps, m.stepAt = append(m.holds, math.MinInt64), append(m.seen, 0), append(m.gaps, gap{}), append(m.stepAt, sched.Never)
+			m.holds, m.gaps = append(m.holds, math.MinInt64), append(m.gaps, searched{})
 		}
 	}
 	for all := s.Table().Demands; len(q.wants) < len(all); {
@@ -139,7 +140,7 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 	}
 	p.running.start(s, r, on)
 	if p.began != nil {
-		p.began(s, t)
+		p.began(s, t, r.key)
 	}
 }
 
@@ -163,6 +164,7 @@ func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
 		}
 		if here.task == t {
 			q.insert(p.Node, here)
+			q.changes++
 			q.log.add(p.Node)
 			if s.Room().Shared(p.Node) { // a restored kernel tells of claims first: they, or others, may have booked its devices
 				q.rebook(s, p.Node)
@@ -325,6 +327,7 @@ func (q *ranks) rebook(s *sched.State, n sched.NodeID) {
 
 // touch takes in that the room of a node has changed, or what runs there.
 func (q *ranks) touch(n sched.NodeID) {
+	q.changes++
 	q.log.add(n)
 	q.gains.add(n)
 }

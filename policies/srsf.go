@@ -57,7 +57,7 @@ func (m *sinking) since(s *sched.State, class int32, _ sched.TaskID, end, rank i
 
 func (*sinking) cells() []cell { return nil }
 
-func (*sinking) part(*sched.State, sched.TaskID, cell) (low, high int64) { return 0, 0 }
+func (*sinking) part(*sched.State, int, sched.TaskID, cell) (low, high int64) { return 0, 0 }
 
 var srsfEntry = Entry{
 	Name: "srsf", Summary: "Shortest remaining service first: estimated work left x GPUs, preemptive.", Placed: true, Starves: true,

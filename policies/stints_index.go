@@ -227,14 +227,14 @@ func (q *stints) ending(s *sched.State, d sched.DemandID, n sched.NodeID) int64 
 	if nd.passed == 0 {
 		return never
 	}
-	room := s.Room()
-	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
-	if all := g.minus(nd.freed); all.gpus > 0 || all.cpu > 0 || all.mem > 0 || !room.Up(n) || !room.Allowed(d, n) {
+	room, want := s.Room(), &q.wants[d]
+	gpus, cpu, mem := want.gpus-room.FreeGPUs(n), want.cpu-room.FreeCPU(n), want.mem-room.FreeMem(n)
+	if gpus > nd.freed.gpus || cpu > nd.freed.cpu || mem > nd.freed.mem || !room.Up(n) || !room.Allowed(d, n) {
 		return never
 	}
 	for i := nd.first; i != 0; i = q.runs[i].later {
 		r := &q.runs[i]
-		if g.less(r.freed); g.closed() {
+		if gpus, cpu, mem = gpus-r.freed.gpus, cpu-r.freed.cpu, mem-r.freed.mem; gpus <= 0 && cpu <= 0 && mem <= 0 {
 			return r.seq
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/kinetic"
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -144,7 +145,7 @@ func (p *Themis) Decide(r *sched.Round) {
 			break
 		}
 		t := it.Task
-		if !p.run.try(r, t) {
+		if !p.run.try(r, heap.Item{Key: p.key(r.State, t), Task: t}) {
 			r.Skip(t, sched.NoRoom)
 			if !p.Skip {
 				break

@@ -568,7 +568,7 @@ func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound *graph.Bound) metri
 		least = math.NaN() // it is one of the time for all tasks
 	}
 	return metrics.Compute(metrics.Input{
-		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, Outcomes: r.Outcomes, Waits: r.DoneWaits, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
+		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, Outcomes: r.Outcomes, Ran: r.Ran, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
 		GPUSeconds: r.GPUSeconds, CPUSeconds: r.CPUSeconds, LostGPUSeconds: r.LostGPUSeconds, LostCPUSeconds: r.LostCPUSeconds,
 		Preemptions: r.Preemptions, Restarts: r.Restarts, CauseSeconds: r.CauseSeconds, FragmentationGPUs: r.FragmentationGPUs,
 		LowerBound: least, Paths: bound.Paths, Wall: r.Wall, Decisions: r.Batches, NodeHours: r.NodeHours, NodePrice: c.NodePrice,

@@ -125,7 +125,7 @@ func (k *Kernel) checkInvariants() {
 		what        string
 		fresh, kept *levels
 	}{{"GPU", &fresh.gpuIdx, &k.room.gpuIdx}, {"CPU", &fresh.cpuIdx, &k.room.cpuIdx}} {
-		if !slices.Equal(x.fresh.flat, x.kept.flat) {
+		if !slices.Equal(x.fresh.flat, x.kept.flat) || !slices.Equal(x.fresh.sums, x.kept.sums) || x.fresh.top > x.kept.top {
 			panic(fmt.Sprintf("the index by free %ss differs from a recount", x.what))
 		}
 	}

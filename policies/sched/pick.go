@@ -3,7 +3,6 @@ package sched
 import (
 	"math"
 	"math/bits"
-	"slices"
 )
 
 // Unrated is the score of a node that must be rated before it is compared.
@@ -28,7 +27,7 @@ func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int6
 // front returns the first limit nodes (0: all) on which one replica fits. They are valid until the next search.
 func (r *Room) front(d DemandID, limit int) []NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
-	set, sum := r.roomy(p)
+	set := r.roomy(p)
 	if limit <= 0 || limit > len(r.nodes) {
 		limit = len(r.nodes)
 	}
@@ -37,8 +36,8 @@ func (r *Room) front(d DemandID, limit int) []NodeID {
 	}
 	found, nodes, n := r.found[:limit], r.nodes, 0
 	cpu, mem, exact := least(need.CPU), least(need.Mem), !p.share && need.GPUs < gpuLevels-1 // who is on the level has the GPUs
-	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
-		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
+	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
+		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
 			id := w<<6 + bits.TrailingZeros64(cand)
 			if nd := &nodes[id]; nd.cpu < cpu || nd.mem < mem || !exact && r.fitsOn(need, NodeID(id), 1) != 1 {
 				continue
@@ -56,13 +55,13 @@ func (r *Room) front(d DemandID, limit int) []NodeID {
 // not looked at.
 func (r *Room) PickAny(d DemandID, score, top []int64) NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
-	set, sum := r.roomy(p)
+	set := r.roomy(p)
 	best, most := NoNode, Unrated
-	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
+	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
 		if top[w] <= most {
 			continue
 		}
-		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
+		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
 			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); score[id] > most && r.fitsOn(need, id, 1) == 1 {
 				best, most = id, score[id]
 			}
@@ -109,11 +108,11 @@ func (r *Room) Rated(n NodeID, memo []Rating, rate func(NodeID) int64) int64 {
 // searched. It is not used where there is a limit.
 func (r *Room) PickRated(d DemandID, limit int, memo []Rating, best []Favourite, rate func(NodeID) int64) NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
-	set, sum := r.roomy(p)
+	set := r.roomy(p)
 	pick, most := NoNode, Unrated
 	if limit > 0 {
-		for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
-			for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
+		for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
+			for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
 				id := NodeID(w<<6 + bits.TrailingZeros64(cand))
 				if r.fitsOn(need, id, 1) != 1 {
 					continue
@@ -132,7 +131,7 @@ func (r *Room) PickRated(d DemandID, limit int, memo []Rating, best []Favourite,
 		f := &best[b]
 		if f.stamp != r.stamps[b] {
 			w, at := b*blockNodes/64, b*blockNodes%64
-			cand := set[w] & p.kinds[w] >> at & (1<<blockNodes - 1) << at
+			cand := set.word(w) & p.kinds[w] >> at & (1<<blockNodes - 1) << at
 			f.stamp = r.stamps[b]
 			f.node, f.score = r.favourite(need, NodeID(w<<6), cand, memo, rate)
 		}
@@ -169,8 +168,8 @@ func (r *Room) Roomy(d DemandID) bool {
 	if len(r.nodes) == 1 && !p.gpu && !p.share { // the index does not follow its CPU
 		return r.nodes[0].up && cpuLevel(r.nodes[0].cpu) >= p.level
 	}
-	_, sum := r.roomy(p)
-	return sum == nil || slices.ContainsFunc(sum, func(w uint64) bool { return w != 0 })
+	set := r.roomy(p)
+	return set.next(0, r.words) < r.words
 }
 
 // least returns what must be free for a need: where nothing is needed, less than nothing may be.

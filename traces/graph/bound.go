@@ -234,9 +234,9 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 	first := tb.Tasks[0].Submit
 
 	// The earliest end of each task, room or not. A path that waits for a later release is counted from that release.
-	parts, latest := sumParts(tb, fast, first)
+	blocks, alone := sumBlocks(tb, fast)
 	if tb.SuccOff == nil {
-		b.Path = latest
+		b.Path = alone
 	} else if !Forward(tb, false, func(t sched.TaskID, before time.Duration) time.Duration {
 		end := add(max(before, tb.Tasks[t].Submit.Sub(first)), fast[t])
 		b.Path = max(b.Path, end)
@@ -261,17 +261,17 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 		b.Paths = []time.Duration{b.Path}
 	}
 
-	b.CPU = k.work(tb, run, on, fast, parts, first, func(n *sched.NodeSpec) int64 { return n.CPU }, func(d *sched.Demand) int64 { return d.CPUTotal() })
+	b.CPU = k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 { return n.CPU }, func(d *sched.Demand) int64 { return d.CPUTotal() })
 	b.consider("cpu", b.CPU)
-	b.Memory = k.work(tb, run, on, fast, parts, first, func(n *sched.NodeSpec) int64 { return n.Mem }, func(d *sched.Demand) int64 { return int64(d.Gang) * d.Need.Mem })
+	b.Memory = k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 { return n.Mem }, func(d *sched.Demand) int64 { return int64(d.Gang) * d.Need.Mem })
 	b.consider("memory", b.Memory)
-	b.GPU = k.work(tb, run, on, fast, parts, first, func(n *sched.NodeSpec) int64 { return int64(n.GPUs) * sched.Whole }, (*sched.Demand).GPUTotal)
+	b.GPU = k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 { return int64(n.GPUs) * sched.Whole }, (*sched.Demand).GPUTotal)
 	b.consider("gpu", b.GPU)
 	for _, set := range typeSets(tb) {
 		in := func(have []string, typ string) bool {
 			return slices.ContainsFunc(have, func(h string) bool { return strings.EqualFold(h, typ) })
 		}
-		w := k.work(tb, run, on, fast, parts, first, func(n *sched.NodeSpec) int64 {
+		w := k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 {
 			if !in(set, n.GPUType) {
 				return 0
 			}
@@ -306,51 +306,43 @@ func typeSets(tb *sched.Table) [][]string {
 	return sets
 }
 
-// part is how many tasks are summed up together.
-const part = 256
+// block is so many tasks, from the last one back, of which most say nothing new.
+const block = 256
 
-// parts are sums of the tasks' times at their fastest, by class, over part tasks each, from the last task to the first; nil where that would be many, or
-// long times. Each resource's work is then worked out of few numbers.
-type parts struct {
-	classes int
-	sums    []uint64
-}
-
-// mostClasses and longestSummed bound what is summed by class: memory, and overflow.
-const (
-	mostClasses   = 64
-	longestSummed = time.Duration(math.MaxInt64 / part)
-)
-
-// sumParts returns the sums, and the latest end of a task that starts when it is released.
-func sumParts(tb *sched.Table, fast []time.Duration, first sched.Time) (p parts, latest time.Duration) {
-	n, classes := len(tb.Tasks), len(tb.Classes)
-	if classes <= mostClasses {
-		p = parts{classes, make([]uint64, (n+part-1)/part*classes)}
+// sumBlocks returns how long the tasks of each class take together, block by block of tasks, where the classes are so few and the tasks so short that this is worth
+// its memory and fits into 64 bits, else nil; and when the last task ends if none waits for another or for room, from the first submit.
+func sumBlocks(tb *sched.Table, fast []time.Duration) (sums []uint64, last time.Duration) {
+	first, classes := tb.Tasks[0].Submit, len(tb.Classes)
+	if classes <= block/8 {
+		sums = make([]uint64, (len(tb.Tasks)+block-1)/block*classes)
 	}
-	most, at := time.Duration(0), p.sums
-	for end := n; end > 0; end = max(end-part, 0) {
-		from := max(end-part, 0)
-		tasks, fast := tb.Tasks[from:end], fast[from:end]
-		for i := range tasks {
-			latest = max(latest, add(tasks[i].Submit.Sub(first), fast[i]))
-			d := max(fast[i], 0)
-			most = max(most, d)
-			if c := tasks[i].Class; uint(c) < uint(len(at)) {
-				at[c] += uint64(d)
+	var long, latest uint64
+	for at, end := 0, len(tb.Tasks); end > 0; at, end = at+1, max(end-block, 0) {
+		tasks := tb.Tasks[max(end-block, 0):end]
+		fast := fast[max(end-block, 0):end]
+		if sums == nil {
+			for t := range tasks {
+				latest = max(latest, uint64(tasks[t].Submit-first)+uint64(max(fast[t], 0)))
 			}
+			continue
 		}
-		at = at[min(classes, len(at)):]
+		of := sums[at*classes:][:classes]
+		for t := range tasks {
+			d := uint64(max(fast[t], 0))
+			of[tasks[t].Class] += d
+			long |= d
+			latest = max(latest, uint64(tasks[t].Submit-first)+d)
+		}
 	}
-	if most > longestSummed {
-		p.sums = nil
+	if long >= 1<<64/block {
+		sums = nil
 	}
-	return p, latest
+	return sums, time.Duration(min(latest, math.MaxInt64))
 }
 
 // work returns max over releases r of r + work released from r on / capacity, rounded down. Nodes of capacity 0 do not serve, and a
 // task whose demand fits none of the serving kinds is left out.
-func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.CostOn, fast []time.Duration, sums parts, first sched.Time,
+func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.CostOn, fast []time.Duration, blocks []uint64, first sched.Time,
 	capacity func(*sched.NodeSpec) int64, need func(*sched.Demand) int64,
 ) time.Duration {
 	var plain, weighted u128
@@ -389,17 +381,21 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 	for c := range need1 {
 		need1[c] = needs[tb.Classes[c].Demand]
 	}
-	by := sums.sums
-	for end := len(tb.Tasks); end > 0; end = max(end-part, 0) {
-		from := max(end-part, 0)
+	var bar float64 // what the bound will be at least, about
+	if same && blocks != nil {
+		var all u128
+		for end := len(tb.Tasks); end > 0; end = max(end-block, 0) {
+			all.addBlock(blocks, (len(tb.Tasks)-end)/block, need1)
+			bar = max(bar, float64(tb.Tasks[max(end-block, 0)].Submit.Sub(first))+all.float()*perUnit)
+		}
+	}
+	for end := len(tb.Tasks); end > 0; end = max(end-block, 0) {
+		from := max(end-block, 0)
 		if same {
-			// No release of these is later than that of the last, and no work more than that up to the first: most parts say nothing new.
+			// No release of these is later than that of the last, and no work more than that up to the first: most blocks say nothing new.
 			all := done
-			if by != nil {
-				for c, n := range need1 {
-					all.addProduct(uint64(n), by[c])
-				}
-				by = by[sums.classes:]
+			if blocks != nil {
+				all.addBlock(blocks, (len(tb.Tasks)-end)/block, need1)
 			} else {
 				for t := from; t < end; t++ {
 					all.addProduct(uint64(need1[tb.Tasks[t].Class]), uint64(max(fast[t], 0)))
@@ -407,7 +403,7 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 			}
 			// Nor is there anything to be said before the first of those that are released together.
 			release := tb.Tasks[end-1].Submit
-			if about := float64(release.Sub(first)) + all.float()*perUnit; about <= float64(best)*(1-1e-9) || from > 0 && tb.Tasks[from-1].Submit == release {
+			if about := float64(release.Sub(first)) + all.float()*perUnit; about <= max(bar, float64(best))*(1-1e-9) || from > 0 && tb.Tasks[from-1].Submit == release {
 				done = all
 				continue
 			}
@@ -450,6 +446,13 @@ func (u *u128) addProduct(a, b uint64) {
 	u.lo, carry = bits.Add64(u.lo, lo, 0)
 	if u.hi, carry = bits.Add64(u.hi, hi, carry); carry > 0 {
 		u.hi, u.lo = math.MaxUint64, math.MaxUint64
+	}
+}
+
+// addBlock adds the work of a block; see sumBlocks.
+func (u *u128) addBlock(blocks []uint64, at int, need []int64) {
+	for c, sum := range blocks[at*len(need):][:len(need)] {
+		u.addProduct(uint64(need[c]), sum)
 	}
 }
 

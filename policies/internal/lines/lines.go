@@ -136,6 +136,11 @@ func (l *Lines) IsShut(d sched.DemandID) bool { return int(d) < len(l.shut) && l
 // ShutBy returns the task that found no room when the line of d was shut, and false where it is open.
 func (l *Lines) ShutBy(d sched.DemandID) (heap.Item, bool) { return l.by[d], l.shut[d] }
 
+// AwaitedBy is ShutBy for lines that are shut and not empty; false for all others.
+func (l *Lines) AwaitedBy(d sched.DemandID) (heap.Item, bool) {
+	return l.by[d], l.shut[d] && len(l.heaps[d]) > 0
+}
+
 // Reopen opens all lines: room came free.
 func (l *Lines) Reopen() {
 	for d := range l.shut {

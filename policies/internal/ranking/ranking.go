@@ -20,13 +20,17 @@ func (a Item) Before(b Item) bool { return a.Rank < b.Rank || a.Rank == b.Rank &
 
 // List is a sorted list.
 type List struct {
-	blocks [][]Item // none is empty
-	lasts  []Item   // the last item of each
+	blocks [][]Item       // none is empty
+	lasts  []Item         // the last item of each
+	tops   []sched.TaskID // the largest TaskID of each; unknown = to be looked for
 	spare  [][]Item
 	n      int
 }
 
-const most = 128 // items of a block
+const (
+	most    = 128 // items of a block
+	unknown = sched.TaskID(-2)
+)
 
 // Len returns the number of items.
 func (l *List) Len() int { return l.n }
@@ -62,14 +66,18 @@ func Place(items []Item, it Item) int {
 // Insert adds an item.
 func (l *List) Insert(it Item) {
 	if len(l.blocks) == 0 {
-		l.blocks, l.lasts = append(l.blocks, l.block()), append(l.lasts, it)
+		l.blocks, l.lasts, l.tops = append(l.blocks, l.block()), append(l.lasts, it), append(l.tops, it.Task)
 	}
-	k, i := l.find(it)
+	k, i := 0, 0
+	if b := l.blocks[0]; len(b) > 0 && b[0].Before(it) { // else it comes before all
+		k, i = l.find(it)
+	}
 	b := l.blocks[k]
 	if len(b) == most {
 		half := append(l.block(), b[most/2:]...)
 		l.blocks[k] = b[:most/2]
-		l.blocks, l.lasts = slices.Insert(l.blocks, k+1, half), slices.Insert(l.lasts, k, b[most/2-1])
+		l.blocks, l.lasts, l.tops = slices.Insert(l.blocks, k+1, half), slices.Insert(l.lasts, k, b[most/2-1]), slices.Insert(l.tops, k, unknown)
+		l.tops[k+1] = unknown
 		if i > most/2 {
 			k, i = k+1, i-most/2
 		}
@@ -80,6 +88,9 @@ func (l *List) Insert(it Item) {
 	b[i] = it
 	l.blocks[k] = b
 	l.lasts[k] = b[len(b)-1]
+	if l.tops[k] != unknown {
+		l.tops[k] = max(l.tops[k], it.Task)
+	}
 	l.n++
 }
 
@@ -93,9 +104,12 @@ func (l *List) Remove(rank int64, t sched.TaskID) bool {
 	b = b[:i+copy(b[i:], b[i+1:])]
 	l.blocks[k] = b
 	l.n--
+	if l.tops[k] == t {
+		l.tops[k] = unknown
+	}
 	if next := k + 1; len(b) > 0 && len(b) < most/8 && next < len(l.blocks) && len(l.blocks[next]) < most/2 {
 		l.blocks[k] = append(b, l.blocks[next]...)
-		l.lasts[k] = l.lasts[next]
+		l.lasts[k], l.tops[k] = l.lasts[next], unknown
 		l.drop(next)
 	} else if len(b) == 0 {
 		l.drop(k)
@@ -107,7 +121,7 @@ func (l *List) Remove(rank int64, t sched.TaskID) bool {
 
 func (l *List) drop(k int) {
 	l.spare = append(l.spare, l.blocks[k])
-	l.blocks, l.lasts = slices.Delete(l.blocks, k, k+1), slices.Delete(l.lasts, k, k+1)
+	l.blocks, l.lasts, l.tops = slices.Delete(l.blocks, k, k+1), slices.Delete(l.lasts, k, k+1), slices.Delete(l.tops, k, k+1)
 }
 
 func (l *List) block() []Item {
@@ -122,7 +136,7 @@ func (l *List) block() []Item {
 // Clear takes all out.
 func (l *List) Clear() {
 	l.spare = append(l.spare, l.blocks...)
-	l.blocks, l.lasts, l.n = l.blocks[:0], l.lasts[:0], 0
+	l.blocks, l.lasts, l.tops, l.n = l.blocks[:0], l.lasts[:0], l.tops[:0], 0
 }
 
 // Down is a walk from the last item to the first. It is valid until the list changes.
@@ -173,6 +187,52 @@ func (d *Down) To(low int64, buf []Item) []Item {
 
 // DownFrom returns a walk that begins at the last item of a rank below high.
 func (l *List) DownFrom(high int64) Down {
+	if l.n == 0 || l.lasts[len(l.lasts)-1].Rank < high {
+		return l.Down()
+	}
 	k, i := l.find(Item{Rank: high, Task: -1})
 	return Down{l, k, i}
+}
+
+// Part returns some of the items before the last one returned that have a rank of at least low, and the largest TaskID among them; nothing where there are no more: Next
+// goes on behind them. The items are valid until the list changes. Do not modify.
+func (d *Down) Part(low int64) ([]Item, sched.TaskID) {
+	if d.i == 0 {
+		if d.block == 0 {
+			return nil, -1
+		}
+		d.block--
+		d.i = len(d.l.blocks[d.block])
+	}
+	b := d.l.blocks[d.block][:d.i]
+	switch {
+	case b[d.i-1].Rank < low:
+		return nil, -1
+	case b[0].Rank < low:
+		d.i = Place(b, Item{Rank: low, Task: -1})
+		b = b[d.i:]
+	default:
+		d.i = 0
+		if len(b) == len(d.l.blocks[d.block]) {
+			return b, d.l.top(d.block)
+		}
+	}
+	return b, largest(b)
+}
+
+// top returns the largest TaskID of a block.
+func (l *List) top(block int) sched.TaskID {
+	if l.tops[block] == unknown {
+		l.tops[block] = largest(l.blocks[block])
+	}
+	return l.tops[block]
+}
+
+// largest returns the largest TaskID.
+func largest(items []Item) sched.TaskID {
+	t := sched.TaskID(-1)
+	for i := range items {
+		t = max(t, items[i].Task)
+	}
+	return t
 }

@@ -69,6 +69,23 @@ func TestAListIsSortedWhateverComesAndGoes(t *testing.T) {
 		if !slices.Equal(in, plain[from:to]) {
 			rt.Fatalf("from %d to below %d: %v, not %v", low, high, in, plain[from:to])
 		}
+		for range 2 { // what has been looked for is known the second time
+			parts := l.DownFrom(high)
+			var got []Item
+			for part, top := parts.Part(low); len(part) > 0; part, top = parts.Part(low) {
+				if most := slices.MaxFunc(part, func(a, b Item) int { return cmp.Compare(a.Task, b.Task) }); top != most.Task {
+					rt.Fatalf("the largest of %v is %d, not %d", part, most.Task, top)
+				}
+				got = append(got, part...)
+			}
+			slices.SortFunc(got, func(a, b Item) int { return cmp.Or(cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.Task, a.Task)) })
+			if !slices.Equal(got, in) {
+				rt.Fatalf("from %d to below %d: %v, not %v", low, high, got, in)
+			}
+			if got, ok := parts.Next(); ok != (to < len(plain)) || ok && got != plain[to] {
+				rt.Fatalf("behind %d: %v %v", low, got, ok)
+			}
+		}
 		if got, ok := behind.Next(); ok != (to < len(plain)) || ok && got != plain[to] {
 			rt.Fatalf("behind %d: %v %v", low, got, ok)
 		}
