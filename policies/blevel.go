@@ -96,7 +96,7 @@ func (b *BLevel) sweep(s *sched.State, first, end sched.TaskID) bool {
 		deepest := int64(0)
 		given, added := s.SuccLists(t)
 		for _, u := range given {
-			if u <= t && u >= first {
+			if uint32(u-first) <= uint32(t-first) { // among them, and not larger
 				return false
 			}
 			if int(u) < len(ranks) {
@@ -104,7 +104,7 @@ func (b *BLevel) sweep(s *sched.State, first, end sched.TaskID) bool {
 			}
 		}
 		for _, u := range added {
-			if u <= t && u >= first {
+			if uint32(u-first) <= uint32(t-first) {
 				return false
 			}
 			if int(u) < len(ranks) {

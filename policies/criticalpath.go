@@ -49,11 +49,16 @@ type CriticalPath struct {
 	Match    MatchWeights  // with Finish
 
 	lines   lines.Lines
+	indexed int            // tasks that they are indexed for
 	fresh   []sched.TaskID // became ready since the last decision; not in their lines yet
 	aside   []heap.Item
 	crowded []sched.DemandID // lines given up in this decision
+	shifted bool             // the first of a shut line may be another than when it was shut
+	seen    int              // demands of the table that have been looked at
+	ganged  bool             // one of them is a gang
 	bias    []int64
 	oldest  heap.Queue  // tasks that a decision left ready, by first readiness; those that left are skipped
+	calm    sched.Time  // nobody in it is overdue before
 	passed  []heap.Item // scratch of reserveForOldest
 	ranks   []int64     // upward rank, ns; 0 = not computed
 	ranked  bool        // there are ranks; until the first dependency is seen they are the estimates
@@ -111,8 +116,10 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 		if !p.First {
 			p.scores.ended(s, e.Task)
 		}
-		p.lines.Reopen()
-		p.over(s, e.Task)
+		p.freed(s, e.Task)
+		if len(p.paths) > 0 {
+			p.over(s, e.Task)
+		}
 		if s.Linked() {
 			p.doneBefore(s, e.Task)
 		}
@@ -146,6 +153,22 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 	}
 }
 
+// freed takes in that a task has ended: what was on one node has made room there only. Where another has become the first of a line since it was shut, who has not
+// been told why it waits, all lines are looked at.
+func (p *CriticalPath) freed(s *sched.State, t sched.TaskID) {
+	for demands := s.Table().Demands; p.seen < len(demands); p.seen++ {
+		p.ganged = p.ganged || demands[p.seen].Gang > 1
+	}
+	if p.ganged || p.shifted {
+		p.shifted = false
+		p.lines.Reopen()
+		return
+	}
+	if p.lines.Len() > 0 { // else no line is shut
+		p.lines.ReopenOn(s, s.LastNode(t))
+	}
+}
+
 // doneBefore looks again at the predecessors that the successors of t still wait for.
 func (p *CriticalPath) doneBefore(s *sched.State, t sched.TaskID) {
 	given, added := s.SuccLists(t)
@@ -160,6 +183,7 @@ func (p *CriticalPath) doneBefore(s *sched.State, t sched.TaskID) {
 
 func (p *CriticalPath) left(s *sched.State, t sched.TaskID) {
 	if p.lines.Remove(s.DemandID(t), t) {
+		p.shifted = true
 		p.ask(s, t, -1)
 	}
 }
@@ -167,7 +191,8 @@ func (p *CriticalPath) left(s *sched.State, t sched.TaskID) {
 // arrived computes upward ranks and takes the tasks into their job and the means. All that it keeps is what the tasks that have arrived
 // make it, in whatever groups they did.
 func (p *CriticalPath) arrived(s *sched.State, first, end sched.TaskID) {
-	p.lines.Index(max(len(s.Table().Tasks), int(end))) // keys change often, so tasks leave their lines from anywhere
+	p.indexed = max(p.indexed, len(s.Table().Tasks), int(end))
+	p.lines.Index(p.indexed) // keys change often, so tasks leave their lines from anywhere
 	linked := s.Linked()
 	if linked {
 		p.rankEstimates(s, first, end)
@@ -195,18 +220,23 @@ func (p *CriticalPath) arrived(s *sched.State, first, end sched.TaskID) {
 		p.take(s, t)
 	}
 	if bits.Len64(uint64(before)) != bits.Len64(uint64(p.count)) { // the means have changed
-		p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
+		p.rekeyAll(s)
 	}
 }
 
 // arrivedAlone is arrived for one task where nothing has a predecessor.
 func (p *CriticalPath) arrivedAlone(s *sched.State, t sched.TaskID) {
-	p.lines.Index(max(len(s.Table().Tasks), int(t)+1))
-	if p.join(s, t, 1); len(p.changed) > 0 {
+	if int(t) >= p.indexed {
+		p.indexed = max(len(s.Table().Tasks), int(t)+1)
+		p.lines.Index(p.indexed)
+	}
+	if job := s.Task(t).Job; int(job) == len(p.jobs) && len(p.jobs) < cap(p.jobs) { // the first task of the next job, as mostly
+		p.jobs = append(p.jobs, int32(t))
+	} else if p.join(s, t, 1); len(p.changed) > 0 {
 		p.rekeyChanged(s)
 	}
 	if p.take(s, t); p.count&(p.count-1) == 0 {
-		p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
+		p.rekeyAll(s)
 	}
 }
 
@@ -218,13 +248,14 @@ func (p *CriticalPath) take(s *sched.State, t sched.TaskID) {
 	p.count++
 	if p.count&(p.count-1) == 0 {
 		p.meanA, p.grace = p.area/float64(p.count), time.Duration(20*(p.est/float64(p.count))*1e9)
+		p.calm = math.MinInt64
 	}
 }
 
 // refresh takes sums and keys anew.
 func (p *CriticalPath) refresh(s *sched.State) {
 	p.stale = false
-	p.count, p.area, p.est, p.meanA, p.grace = 0, 0, 0, 0, 0
+	p.count, p.area, p.est, p.meanA, p.grace, p.calm = 0, 0, 0, 0, 0, math.MinInt64
 	p.backlog, p.wants = 0, wants{gpu: p.wants.gpu[:0]}
 	p.match.forget()
 	for t := range sched.TaskID(s.Known()) {
@@ -235,11 +266,17 @@ func (p *CriticalPath) refresh(s *sched.State) {
 			p.ask(s, t, 1)
 		}
 	}
+	p.rekeyAll(s)
+}
+
+func (p *CriticalPath) rekeyAll(s *sched.State) {
+	p.shifted = true
 	p.lines.Rekey(func(t sched.TaskID) int64 { return p.key(s, t) })
 }
 
 func (p *CriticalPath) rekey(s *sched.State, t sched.TaskID) {
 	if s.Phase(t) == sched.Ready && p.lines.Remove(s.DemandID(t), t) {
+		p.shifted = true
 		p.lines.Push(s.DemandID(t), heap.Item{Key: p.key(s, t), Task: t})
 	}
 }
@@ -278,7 +315,7 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 		p.decideMatched(r)
 		return
 	}
-	if len(p.fresh)+len(p.lines.Open()) <= 1 && !p.stale && !p.overdue(r.State) && p.decideOne(r) {
+	if len(p.fresh)+len(p.lines.Open()) <= 1 && !p.stale && (r.Now() < p.calm || !p.overdue(r.State)) && p.decideOne(r) {
 		p.fresh = p.fresh[:0]
 		return
 	}
@@ -335,6 +372,7 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 	}
 	for _, it := range p.aside {
 		p.lines.Push(r.DemandID(it.Task), it)
+		p.shifted = true
 	}
 	p.aside = p.aside[:0]
 	for _, d := range p.crowded {
@@ -371,7 +409,12 @@ func (p *CriticalPath) started(t sched.TaskID, on []sched.Placement) {
 func (p *CriticalPath) overdue(s *sched.State) bool {
 	for {
 		it, ok := p.oldest.First()
-		if !ok || s.Now() < p.due(sched.Time(it.Key)) {
+		if !ok {
+			p.calm = sched.Never
+			return false
+		}
+		if s.Now() < p.due(sched.Time(it.Key)) {
+			p.calm = sched.Time(it.Key).Add(p.patience())
 			return false
 		}
 		if waitsSince(s, it) {
@@ -395,7 +438,9 @@ func (p *CriticalPath) age(s *sched.State, t sched.TaskID) {
 		}
 		p.oldest.Pop()
 	}
-	p.oldest.Push(heap.Item{Key: int64(s.FirstReady(t)), Task: t})
+	first := s.FirstReady(t)
+	p.oldest.Push(heap.Item{Key: int64(first), Task: t})
+	p.calm = min(p.calm, first.Add(p.patience()))
 }
 
 // decideOne decides where at most one line is open or one task fresh, and nobody is overdue. false: it is not as simple as that.
@@ -479,6 +524,7 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 		p.buf = on[:0]
 		if ok && r.Start(t, on...) {
 			p.lines.Remove(r.DemandID(t), t)
+			p.shifted = true
 			p.ask(r.State, t, -1)
 			p.started(t, on)
 			p.oldest.Pop()

@@ -59,14 +59,14 @@ func dominantShare(room *sched.Room, d *sched.Demand) float64 {
 
 // asksOf returns what follows from a demand. A pointer is good until a demand is asked for the first time.
 func (p *CriticalPath) asksOf(s *sched.State, d sched.DemandID) *asks {
+	if int(d) < len(p.asks) && p.asks[d].known {
+		return &p.asks[d]
+	}
 	for len(p.asks) <= int(d) {
 		p.asks = append(p.asks, asks{})
 	}
-	a := &p.asks[d]
-	if !a.known {
-		*a = newAsks(s, d)
-	}
-	return a
+	p.asks[d] = newAsks(s, d)
+	return &p.asks[d]
 }
 
 func newAsks(s *sched.State, d sched.DemandID) asks {

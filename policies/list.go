@@ -45,6 +45,9 @@ type List struct {
 // ReadyTime is the key of FIFO: the time of first readiness, so that a task which failed or was preempted keeps its turn.
 func ReadyTime(s *sched.State, t sched.TaskID) int64 { return int64(s.FirstReady(t)) }
 
+// IgnoresArrivals says that a List does not need to be told of arrivals, unless it is embedded in a policy that may.
+func (l *List) IgnoresArrivals(p sched.Policy) bool { return p == sched.Policy(l) }
+
 // Observe keeps the lines.
 func (l *List) Observe(s *sched.State, e sched.Event) {
 	switch e.Kind {
@@ -99,11 +102,12 @@ func (l *List) reopen() {
 }
 
 func (l *List) push(s *sched.State, t sched.TaskID) {
-	key := l.Key
-	if key == nil {
-		key = ReadyTime
+	it := heap.Item{Task: t}
+	if l.Key == nil {
+		it.Key = ReadyTime(s, t)
+	} else {
+		it.Key = l.Key(s, t)
 	}
-	it := heap.Item{Key: key(s, t), Task: t}
 	if !l.Skip {
 		l.line.Push(it)
 		l.stuck = l.stuck && l.line.Top() != it
@@ -153,7 +157,7 @@ func (l *List) Decide(r *sched.Round) {
 			break
 		}
 		l.line.Pop()
-		if r.Phase(t) == sched.Ready { // a quota refused it: the line moves on without it
+		if r.Quotas() && r.Phase(t) == sched.Ready { // one of them refused it: the line moves on without it
 			l.aside = append(l.aside, it)
 		}
 	}

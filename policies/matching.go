@@ -161,6 +161,11 @@ func (p *CriticalPath) matches(s *sched.State) bool {
 	if m.known && m.nodes == s.Room().Len() && m.classes == len(s.Table().Classes) {
 		return m.on
 	}
+	return p.looksAgain(s)
+}
+
+func (p *CriticalPath) looksAgain(s *sched.State) bool {
+	m := &p.match
 	m.look(s)
 	p.stale = p.stale || m.on
 	return m.on

@@ -41,6 +41,7 @@ func (p *CriticalPath) decideMatched(r *sched.Round) {
 func (p *CriticalPath) matchOpen(r *sched.Round) {
 	m, s, room := &p.match, r.State, r.Room()
 	p.scores.refresh(s)
+	p.shifted = true
 	p.lines.Reopen() // who finds no room still counts in what is left of the makespan, and may hold a node
 	for len(p.bias) < len(r.Table().Demands) {
 		p.bias = append(p.bias, 0)

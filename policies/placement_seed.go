@@ -32,8 +32,7 @@ func (p *seedScore) begin(s *sched.State, room *sched.Room) (void bool) {
 }
 
 func (p *seedScore) rate(s *sched.State, room *sched.Room, _ sched.TaskID, n sched.NodeID) int64 {
-	if q, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
-		p.expires = min(p.expires, q.SampledAt.Add(freshProfile))
-	}
-	return p.nodes[n].score(s, room, n)
+	sampled, until := sampledLoad(s, n)
+	p.expires = min(p.expires, until)
+	return p.nodes[n].score(room, n, sampled)
 }

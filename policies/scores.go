@@ -19,7 +19,16 @@ func NodeScore(s *sched.State, room *sched.Room, n sched.NodeID) float64 {
 
 func nodeScore(s *sched.State, room *sched.Room, n sched.NodeID) int64 {
 	c := capacitiesOf(room.Spec(n))
-	return c.score(s, room, n)
+	sampled, _ := sampledLoad(s, n)
+	return c.score(room, n, sampled)
+}
+
+// sampledLoad returns the GPU load of a node by its last profile and until when that is fresh; 0 and Never where there is none that is.
+func sampledLoad(s *sched.State, n sched.NodeID) (load float64, until sched.Time) {
+	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
+		return p.GPULoad, p.SampledAt.Add(freshProfile)
+	}
+	return 0, sched.Never
 }
 
 // capacities is what the score of a node takes from its description.
@@ -45,8 +54,8 @@ func capacitiesOf(spec *sched.NodeSpec) capacities {
 	return c
 }
 
-// score returns the node's score in billionths.
-func (c *capacities) score(s *sched.State, room *sched.Room, n sched.NodeID) int64 {
+// score returns the node's score in billionths; sampled is what sampledLoad says.
+func (c *capacities) score(room *sched.Room, n sched.NodeID, sampled float64) int64 {
 	mem, load := 1.0, 0.0
 	if c.mem > 0 {
 		mem = float64(max(room.FreeMem(n), 0)) / c.mem
@@ -57,22 +66,21 @@ func (c *capacities) score(s *sched.State, room *sched.Room, n sched.NodeID) int
 	case c.cpu > 0:
 		load = 1 - float64(max(room.FreeCPU(n), 0))/c.cpu
 	}
-	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
-		load = max(load, p.GPULoad)
-	}
+	load = max(load, sampled)
 	return int64(math.Round((0.5*mem + 0.4*(1-load) + c.storage) * 1e9))
 }
 
 // scores keeps every node's score, worked out again when the node has changed. The facts say which have: of a running gang the nodes are
 // remembered, and after a fact that says too little all nodes count as changed. The zero value knows no node.
 type scores struct {
-	nodes   []capacities
-	of      []int64 // by node; Unrated where the node has changed
-	rate    func(sched.NodeID) int64
-	rated   *sched.State
-	known   bool       // false: all have changed
-	expires sched.Time // when the first fresh profile that was taken in is fresh no longer
-	gangs   gangs
+	nodes    []capacities
+	of       []int64 // by node; Unrated where the node has changed
+	rate     func(sched.NodeID) int64
+	rated    *sched.State
+	known    bool       // false: all have changed
+	profiled bool       // some node has had a profile
+	expires  sched.Time // when the first fresh profile that was taken in is fresh no longer
+	gangs    gangs
 
 	tops    bool           // keep top; refresh leaves none Unrated then
 	top     []int64        // the largest score of each 64 nodes
@@ -88,6 +96,7 @@ func (c *scores) observe(s *sched.State, e *sched.Event) {
 	case sched.Started: // its room was booked before; a policy that is told the present hears of it here
 		c.started(e.Task, s.Placements(e.Task))
 	case sched.NodeProfile:
+		c.profiled = true
 		c.change(e.Node)
 	default:
 		c.known = false
@@ -145,6 +154,10 @@ func (c *scores) refresh(s *sched.State) {
 
 func (c *scores) all(s *sched.State) {
 	n := s.Room().Len()
+	for i := range n {
+		_, ok := s.ProfileOf(sched.NodeID(i))
+		c.profiled = c.profiled || ok
+	}
 	for len(c.of) < n {
 		c.nodes = append(c.nodes, capacitiesOf(s.Room().Spec(sched.NodeID(len(c.nodes)))))
 		c.of, c.stale = append(c.of, 0), append(c.stale, false)
@@ -176,19 +189,26 @@ func (c *scores) value(s *sched.State, n sched.NodeID) int64 {
 	return c.of[n]
 }
 
-// rater returns value for Pick, the same function as long as the state is the same one.
+// rater returns what Pick asks for the score of a node that has changed, the same function as long as the state is the same one.
 func (c *scores) rater(s *sched.State) func(sched.NodeID) int64 {
 	if c.rate == nil || c.rated != s {
-		c.rate, c.rated = func(n sched.NodeID) int64 { return c.value(s, n) }, s
+		c.rate, c.rated = func(n sched.NodeID) int64 {
+			now := c.score(s, n)
+			c.of[n] = now
+			return now
+		}, s
 	}
 	return c.rate
 }
 
 func (c *scores) score(s *sched.State, n sched.NodeID) int64 {
-	if p, ok := s.ProfileOf(n); ok && s.ProfileAge(n) < freshProfile {
-		c.expires = min(c.expires, p.SampledAt.Add(freshProfile))
+	sampled := 0.0
+	if c.profiled {
+		var until sched.Time
+		sampled, until = sampledLoad(s, n)
+		c.expires = min(c.expires, until)
 	}
-	return c.nodes[n].score(s, s.Room(), n)
+	return c.nodes[n].score(s.Room(), n, sampled)
 }
 
 // findTop finds the largest score of 64 nodes.

@@ -1,9 +1,7 @@
 package sim
 
 import (
-	"cmp"
 	"math/bits"
-	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -17,284 +15,383 @@ type end struct {
 
 func (e end) Before(f end) bool { return e.at < f.at || e.at == f.at && e.task < f.task }
 
-// ends is the queue of scheduled ends by time, ties to the lower TaskID. Far ends stand in a wheel of slots (Varghese & Lauck 1987, scheme 7,
-// hierarchical timing wheels): a time is read as digits of wheelBits bits above the lowest `shift` bits, and an end stands on the level of the highest digit
-// in which it differs from the base, in the slot of that digit. The ends of the next slot are sorted into a line, from which they are
-// taken one by one; what is pushed after that and comes before the slot's end goes into a heap beside it. So an end is moved two or three
-// times in its life, each time in constant time, where a heap of all compares it with a dozen others. The width of the slots follows the
-// density of the ends. Ends of attempts that were stopped stay until they come up, or until somebody prunes: cancelling by attempt number is cheaper than removing. The
-// zero value is empty.
+// ends is the queue of scheduled ends by time, ties to the lower TaskID: a calendar (Brown 1988) with a heap beside it. Time is cut into slots for an end
+// or two; the ends of so many slots from now on stand in a ring of lists, one a slot. Page by page of a few slots they are put into a line, in order, from
+// which they are taken one by one. What comes before the line's end later is put into its place there; what comes after the ring's end, or finds the
+// line full, waits in the heap. So nearly every end is moved twice in its life, each time in constant time, where a heap of all compares it with a dozen
+// others; and where ends do not come as the slots would have them, a heap of all is what remains. The slots' width follows the rate at
+// which ends are taken, the ring's length their number.
+//
+// Ends of attempts that were stopped stay until they come up, or until somebody prunes: cancelling by attempt number is cheaper than removing.
+// Invariant: an end is in the ring only if its slot is one of cur..cur+len(ring)-1, and in the line only if its slot is before cur.
 type ends struct {
-	line  []end       // the slot's, the next one last
-	late  heapOf[end] // pushed since, and before bound
-	bound uint64
-	base  uint64 // at most bound; no end in the wheel is before it
-	shift uint   // width of a slot of the lowest level: 1 << shift ns
+	first  sched.Time // when the next of all is; Never where there is none
+	head   uint       // line[head:tail] are the next ones, in order
+	tail   uint
+	sure   uint      // tail, if the whole line comes before the heap; else 0
+	free   int32     // list of unused nodes
+	shift  uint32    // slots are 1 << shift ns wide
+	cur    uint64    // number of the ring's first slot, which begins a page
+	nodes  []endNode // from 1
+	ring   []int32   // by the slot's number, modulo its length, a power of two: the slot's first node; 0: none
+	inRing int       // ends
+	heap   endHeap   // may hold any
+	pulled bool      // a line was made since somebody looked
 
-	wheel  []level // made when they are needed
-	levels uint64  // which levels have ends
-	nodes  []farEnd
-	free   int32      // list of unused nodes, index plus 1
-	far    int        // ends in the wheel
-	n      int        // all ends
-	first  sched.Time // when the next of them is
-	pulled bool       // a line was made since somebody looked
-	moved  int        // ends that went down a level since the last ends were taken, a few forgotten for each of these
+	since   sched.Time // the slots' width was chosen; since then
+	taken   int        // so many ends have been taken, those in the line among them,
+	strays  int        // so many of them from the heap,
+	scanned int        // and so many slots were looked at
+
+	line [lineSize]end
 }
 
-type farEnd struct {
+type endNode struct {
 	end
 	next int32
 }
 
 const (
-	wheelBits  = 12
-	wheelSlots = 1 << wheelBits
-	fullSlot   = 96 // ends: beyond, the slots are too wide
-	aimedSlot  = 16 // about so many ends are to stand in a slot
+	lineSize  = 64
+	pageSlots = 8 // slots whose ends are put into the line together
+	minRing   = 1 << 11
+	maxRing   = 1 << 22
 )
-
-// level is a turn of the wheel. Its zero value is empty.
-type level struct {
-	words uint64                  // which words of used are not 0
-	used  [wheelSlots / 64]uint64 // which slots are not empty
-	head  [wheelSlots]int32       // index in nodes plus 1
-}
 
 // timeKey keeps the order of times, also of negative ones, in a number without sign.
 func timeKey(t sched.Time) uint64 { return uint64(t) ^ 1<<63 }
 
-// start says when time begins, so that the first slots are not as wide as all time. The queue must be new.
-func (q *ends) start(at sched.Time) { q.base, q.bound = timeKey(at), timeKey(at) }
+// slotOf returns the number of a time's slot.
+func (q *ends) slotOf(t sched.Time) uint64 { return timeKey(t) >> (q.shift & 63) }
+
+// pageOf returns the number of the first slot of a time's page.
+func (q *ends) pageOf(t sched.Time) uint64 { return q.slotOf(t) &^ (pageSlots - 1) }
+
+// start makes the queue ready, and empty, when time begins.
+func (q *ends) start(at sched.Time) { *q = ends{first: sched.Never, since: at} }
 
 // push adds an end, at any time.
 func (q *ends) push(e end) {
-	if q.n == 0 || e.at < q.first {
+	if e.at < q.first {
 		q.first = e.at
 	}
-	q.n++
-	if timeKey(e.at) < q.bound {
-		q.late.push(e)
+	slot, i := q.slotOf(e.at), q.free
+	if slot-q.cur >= uint64(len(q.ring)) || i == 0 {
+		q.aside(e)
 		return
 	}
-	if q.far == 0 {
-		q.resettle(e)
-	}
-	q.far++
-	i := q.free
-	if i == 0 {
-		q.nodes = append(q.nodes, farEnd{})
-		i = int32(len(q.nodes))
-	} else {
-		q.free = q.nodes[i-1].next
-	}
-	q.nodes[i-1].end = e
-	q.link(i)
+	n := &q.nodes[i]
+	at := &q.ring[slot&uint64(len(q.ring)-1)]
+	q.free = n.next
+	n.end, n.next = e, *at
+	*at = i
+	q.inRing++
 }
 
-// resettle chooses the width of the slots anew while the wheel is empty, for runs like that of e, if it is far off.
-func (q *ends) resettle(e end) {
-	want := uint(max(bits.Len64(timeKey(e.at)-q.bound)+bits.Len(aimedSlot)-1-wheelBits, 0))
-	if q.wheel == nil || want > q.shift+wheelBits {
-		q.shift = want
+// aside adds an end that has no place in the ring, or no node yet.
+func (q *ends) aside(e end) {
+	if q.ring == nil {
+		// The first run says how long runs are: the ring is to take most of them.
+		run := max(uint64(e.at-q.since), 1)
+		q.ring, q.nodes = make([]int32, minRing), make([]endNode, 1, 64)
+		q.shift = uint32(max(bits.Len64(run)+2-(bits.Len(minRing)-1), 1))
+		q.cur = q.pageOf(q.since)
 	}
-	q.base = q.bound
+	if q.inRing == 0 && q.head == q.tail { // time has gone on without the ring; it is not known how far, but to no later than the next end
+		q.cur = q.pageOf(e.at)
+		if len(q.heap) > 0 {
+			q.cur = min(q.cur, q.pageOf(q.heap[0].at))
+		} else {
+			q.cur -= min(q.cur, uint64(len(q.ring))/2)
+		}
+	}
+	if q.slotOf(e.at) < q.cur && q.insert(e) {
+		q.taken++
+		q.compare()
+		return
+	}
+	q.place(e)
 }
 
-// link puts a node into its slot.
-func (q *ends) link(i int32) {
-	n := &q.nodes[i-1]
-	key, low, turn := timeKey(n.at), q.shift, uint(0)
-	for x := (key ^ q.base) >> (low & 63); x >= wheelSlots; x >>= wheelBits {
-		turn, low = turn+1, low+wheelBits
+// place puts an end into the ring, or else into the heap.
+func (q *ends) place(e end) {
+	if q.slotOf(e.at)-q.cur >= uint64(len(q.ring)) {
+		q.heap.push(e)
+		q.compare()
+		return
 	}
-	for int(turn) >= len(q.wheel) {
-		q.wheel = append(q.wheel, level{})
+	if q.free == 0 {
+		q.nodes = append(q.nodes, endNode{})
+		q.free = int32(len(q.nodes) - 1)
 	}
-	l := &q.wheel[turn]
-	slot := key >> (low & 63) & (wheelSlots - 1)
-	n.next = l.head[slot]
-	l.head[slot] = i
-	l.used[slot>>6] |= 1 << (slot & 63)
-	l.words |= 1 << (slot >> 6 & 63)
-	q.levels |= 1 << (turn & 63)
+	q.push(e)
 }
+
+// insert puts an end into its place in the line, if there is room.
+func (q *ends) insert(e end) bool {
+	if q.tail == lineSize {
+		if q.head == 0 {
+			return false
+		}
+		copy(q.line[:], q.line[q.head:])
+		q.head, q.tail = 0, q.tail-q.head
+	}
+	q.sink(q.tail, e)
+	q.tail++
+	return true
+}
+
+// sink puts an end into place i of the line, or before those of the line that come after it.
+func (q *ends) sink(i uint, e end) {
+	for ; i > q.head && e.Before(q.line[(i-1)%lineSize]); i-- {
+		q.line[i%lineSize] = q.line[(i-1)%lineSize]
+	}
+	q.line[i%lineSize] = e
+}
+
+// compare finds out whether the whole line comes before the heap: its ends come before its bound.
+func (q *ends) compare() {
+	q.sure = q.tail
+	if len(q.heap) > 0 && q.slotOf(q.heap[0].at) < q.cur {
+		q.sure = 0
+	}
+}
+
+// len returns how many ends there are.
+func (q *ends) len() int { return q.inRing + int(q.tail-q.head) + len(q.heap) }
 
 // empty reports whether no end is left.
-func (q *ends) empty() bool { return q.n == 0 }
+func (q *ends) empty() bool { return q.len() == 0 }
 
 // next returns when the next end is; Never where there is none.
-func (q *ends) next() sched.Time {
-	if q.n == 0 {
-		return sched.Never
+func (q *ends) next() sched.Time { return q.first }
+
+// soon returns ends that come next, in order, but for those in the heap. It is valid until the queue is changed.
+func (q *ends) soon() []end { return q.line[q.head:q.tail] }
+
+// pop removes and returns the next end; there must be one.
+func (q *ends) pop() end {
+	i := q.head
+	if i+1 >= q.sure {
+		return q.take()
 	}
-	return q.first
+	q.head = i + 1
+	q.first = q.line[(i+1)%lineSize].at
+	return q.line[i%lineSize]
 }
 
 // top returns the next end; there must be one.
 func (q *ends) top() end {
 	if q.inLine() {
-		return q.line[len(q.line)-1]
+		return q.line[q.head]
 	}
-	return q.late[0]
+	return q.heap[0]
 }
 
-// inLine reports whether the next end, of which there must be one, stands in the line; else it is the first of the heap.
+// inLine reports whether the next end, of which there must be one, stands in the line; else it is the first of the heap. A line that is used up is
+// made anew.
 func (q *ends) inLine() bool {
-	if len(q.late) == 0 {
-		if len(q.line) == 0 {
-			q.pull()
-		}
-		return true
+	if q.head == q.tail && q.inRing > 0 {
+		q.pull()
 	}
-	return len(q.line) > 0 && q.line[len(q.line)-1].Before(q.late[0])
+	return q.head < q.sure || q.head < q.tail && (len(q.heap) == 0 || q.line[q.head].Before(q.heap[0]))
 }
 
-// pop removes and returns the next end; there must be one.
-func (q *ends) pop() end {
-	var e end
+// take is pop where the line ends, or the heap may come before it.
+func (q *ends) take() (e end) {
 	if q.inLine() {
-		n := len(q.line) - 1
-		e, q.line = q.line[n], q.line[:n]
+		e = q.line[q.head]
+		q.head++
 	} else {
-		e = q.late.pop()
+		e = q.heap.pop()
+		q.taken++
+		q.strays++
+		q.compare()
 	}
-	if q.n--; q.n > 0 {
-		if n := len(q.line); n > 0 && len(q.late) == 0 {
-			q.first = q.line[n-1].at
-		} else {
-			q.first = q.top().at
-		}
+	if q.taken+q.scanned/8 > 4*q.len()+1024 {
+		q.adapt(e.at)
 	}
+	q.look()
 	return e
 }
 
-// pull makes a line of the ends of the first slot, which must be there; line and heap are empty.
-func (q *ends) pull() {
-	for {
-		turn := uint(bits.TrailingZeros64(q.levels))
-		l := &q.wheel[turn]
-		word := bits.TrailingZeros64(l.words)
-		slot := uint64(word<<6 + bits.TrailingZeros64(l.used[word]))
-		i := l.head[slot]
-		l.head[slot] = 0
-		if l.used[word] &= l.used[word] - 1; l.used[word] == 0 {
-			if l.words &^= 1 << word; l.words == 0 {
-				q.levels &^= 1 << turn
-			}
-		}
-		low := q.shift + wheelBits*turn
-		q.base = q.base&^(1<<(low+wheelBits)-1) | slot<<low
-		if turn > 0 {
-			if q.bound = q.base; q.moved > 4*len(q.nodes)+wheelSlots {
-				q.spread(i, q.shift+2) // ends come down more often than up: wider slots
-				continue
-			}
-			for i != 0 {
-				next := q.nodes[i-1].next
-				q.link(i)
-				q.moved++
-				i = next
-			}
-			continue
-		}
-		final := i
-		for j := i; j != 0; {
-			node := &q.nodes[j-1]
-			q.line = append(q.line, node.end)
-			final, j = j, node.next
-		}
-		n := len(q.line)
-		if n > fullSlot && q.shift > 0 {
-			q.line = q.line[:0]
-			q.bound = q.base
-			q.spread(i, q.shift-min(q.shift, uint(bits.Len(uint(n/aimedSlot))-1)))
-			continue
-		}
-		q.bound = q.base + 1<<low
-		if q.bound < q.base { // the last slot of all: what is pushed at the last instants goes to the heap as well
-			q.bound = 1<<64 - 1
-		}
-		q.far -= n
-		q.moved = max(0, q.moved-3*n)
-		q.nodes[final-1].next, q.free = q.free, i
-		if n > 1 {
-			q.sortLine()
-		}
-		q.pulled = true
-		return
-	}
-}
-
-// prune takes ends out of the wheel that are not to be kept; those that come up soon stay.
-func (q *ends) prune(keep func(end) bool) {
-	for turn := range q.wheel {
-		l := &q.wheel[turn]
-		for words := l.words; words != 0; words &= words - 1 {
-			word := bits.TrailingZeros64(words)
-			for used := l.used[word]; used != 0; used &= used - 1 {
-				slot := word<<6 + bits.TrailingZeros64(used)
-				at := &l.head[slot]
-				for i := *at; i != 0; i = *at {
-					if n := &q.nodes[i-1]; keep(n.end) {
-						at = &n.next
-					} else {
-						*at = n.next
-						n.next, q.free = q.free, i
-						q.far--
-						q.n--
-					}
-				}
-				if l.head[slot] == 0 {
-					l.used[word] &^= used & -used
-				}
-			}
-			if l.used[word] == 0 {
-				l.words &^= words & -words
-			}
-		}
-		if l.words == 0 {
-			q.levels &^= 1 << turn
-		}
-	}
-	if q.n > 0 {
+// look finds out when the next end is.
+func (q *ends) look() {
+	q.first = sched.Never
+	if !q.empty() {
 		q.first = q.top().at
 	}
 }
 
-// spread builds the wheel anew with slots of another width; i is the list of a slot that was taken out.
-func (q *ends) spread(i int32, shift uint) {
-	all := i
-	for turn := range q.wheel {
-		l := &q.wheel[turn]
-		for slot := range l.head {
-			for j := l.head[slot]; j != 0; {
-				next := q.nodes[j-1].next
-				q.nodes[j-1].next, all, j = all, j, next
-			}
-		}
-		*l = level{}
+// pull makes a line of the ends of the ring's next page that has any, which must be there; the line is used up.
+func (q *ends) pull() {
+	slot, ring := q.cur, q.ring
+	mask := uint64(len(ring) - 1)
+	for ring[slot&mask] == 0 {
+		slot++
 	}
-	q.levels, q.shift, q.moved = 0, min(shift, 64-wheelBits), 0
-	for all != 0 {
-		next := q.nodes[all-1].next
-		q.link(all)
-		all = next
+	stop := slot&^(pageSlots-1) + pageSlots
+	q.scanned += int(stop - q.cur)
+	q.cur = stop
+	var lists [pageSlots]int32
+	k := uint(0)
+	for ; slot != stop; slot++ {
+		at := &ring[slot&mask]
+		if i := *at; i != 0 {
+			*at = 0
+			lists[k%pageSlots] = i
+			k++
+		}
+	}
+	q.head, q.tail = 0, 0
+	n, old := uint(0), len(q.heap)
+	for _, i := range lists[:k] {
+		for i != 0 {
+			node := &q.nodes[i]
+			e := node.end
+			i, node.next, q.free = node.next, q.free, i
+			switch {
+			case n == lineSize:
+				q.heap.push(e)
+				continue
+			case n > 0 && e.Before(q.line[n-1]):
+				q.sink(n, e)
+			default:
+				q.line[n] = e
+			}
+			n++
+		}
+	}
+	q.tail = n
+	n += uint(len(q.heap) - old)
+	q.inRing -= int(n)
+	q.taken += int(n)
+	for len(q.heap) > 0 && q.slotOf(q.heap[0].at) < stop && q.insert(q.heap[0]) {
+		q.heap.pop()
+		q.taken++
+		q.strays++
+	}
+	q.compare()
+	q.pulled = true
+}
+
+// adapt chooses the slots' width by the rate at which ends were taken up to now, and the ring's length so that the ring holds most of what is to come.
+// The present ones stay if they are about right, and serve.
+func (q *ends) adapt(now sched.Time) {
+	span, taken, strays := uint64(now-q.since), max(q.taken, 1), q.strays
+	forward := now > q.since
+	q.since, q.taken, q.strays, q.scanned = now, 0, 0, 0
+	if !forward {
+		return
+	}
+	shift := uint32(max(min(bits.Len64(span/uint64(taken)), 60), 1))
+	size := max(min(max(1<<bits.Len(uint(4*q.len())), minRing), maxRing), len(q.ring))
+	if shift+1 < q.shift || shift > q.shift+1 || size > len(q.ring) || strays > taken/4 {
+		q.rebuild(now, shift, size)
 	}
 }
 
-// sortLine sorts the line, the next end last.
-func (q *ends) sortLine() {
-	h := q.line
-	if len(h) > 48 {
-		slices.SortFunc(h, func(a, b end) int { return cmp.Or(cmp.Compare(b.at, a.at), cmp.Compare(b.task, a.task)) })
-		return
-	}
-	for i := 1; i < len(h); i++ {
-		e, j := h[i], i
-		for ; j > 0 && h[j-1].Before(e); j-- {
-			h[j] = h[j-1]
+// rebuild makes a ring of another length, with slots of another width, that begins now. What finds no place in it goes into the heap.
+func (q *ends) rebuild(now sched.Time, shift uint32, size int) {
+	all, nodes := int32(0), q.nodes
+	for k, i := range q.ring {
+		for i != 0 {
+			n := &nodes[i]
+			i, n.next, all = n.next, all, i
 		}
-		h[j] = e
+		q.ring[k] = 0
 	}
+	if size != len(q.ring) {
+		q.ring = make([]int32, size)
+	}
+	heap, line := q.heap, q.soon()
+	q.heap, q.head, q.tail, q.sure, q.inRing = q.heap[:0], 0, 0, 0, 0
+	q.shift = shift
+	q.cur = q.pageOf(now)
+	for _, e := range heap { // what goes back into the heap falls behind what was looked at
+		q.place(e)
+	}
+	for _, e := range line {
+		q.place(e)
+	}
+	for all != 0 {
+		n := &q.nodes[all]
+		e := n.end
+		all, n.next, q.free = n.next, q.free, all
+		q.place(e)
+	}
+}
+
+// prune takes ends out that are not to be kept; those that come up soon stay.
+func (q *ends) prune(keep func(end) bool) {
+	for k, i := range q.ring {
+		if i == 0 {
+			continue
+		}
+		at := &q.ring[k]
+		for ; i != 0; i = *at {
+			if n := &q.nodes[i]; keep(n.end) {
+				at = &n.next
+			} else {
+				*at = n.next
+				n.next, q.free = q.free, i
+				q.inRing--
+			}
+		}
+	}
+	heap := q.heap
+	q.heap = q.heap[:0]
+	for _, e := range heap {
+		if keep(e) {
+			q.heap.push(e)
+		}
+	}
+	q.compare()
+	q.look()
+}
+
+// endHeap is heapOf[end], whose comparisons the compiler would make calls of.
+type endHeap []end
+
+func (q *endHeap) push(e end) {
+	h := append(*q, e)
+	i := len(h) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if !e.Before(h[up]) {
+			break
+		}
+		h[i] = h[up]
+		i = up
+	}
+	h[i] = e
+	*q = h
+}
+
+// pop removes and returns the first; there must be one.
+func (q *endHeap) pop() end {
+	h := *q
+	n := len(h) - 1
+	first, last := h[0], h[n]
+	h = h[:n]
+	*q = h
+	i := 0
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			break
+		}
+		if right := child + 1; right < len(h) && h[right].Before(h[child]) {
+			child = right
+		}
+		if !h[child].Before(last) {
+			break
+		}
+		h[i] = h[child]
+		i = child
+	}
+	if n > 0 {
+		h[i] = last
+	}
+	return first
 }

@@ -23,60 +23,114 @@ const maxBuckets = 1024
 
 type sums struct{ gpu, cpu, queued, running float64 }
 
-// seriesBuilder integrates step functions into at most maxBuckets buckets; when time outgrows them, their width doubles.
+// seriesBuilder integrates step functions into at most maxBuckets buckets; when time outgrows them, their width doubles. What has come since `at` was
+// last an edge is kept apart in integers, exactly, which are put into the bucket before they could overflow.
 type seriesBuilder struct {
-	from    sched.Time
 	at      sched.Time // integrated up to here
-	edge    sched.Time // end of the present bucket
+	edge    sched.Time // until then the integers serve
+	part    struct{ gpu, cpu, queued, running int64 }
+	from    sched.Time
+	end     sched.Time // of the present bucket
 	width   time.Duration
-	buckets []sums // integrals, value x ns
+	safe    time.Duration // so long no integral overflows
+	buckets []sums        // integrals, value x ns
 }
 
-func (b *seriesBuilder) start(from sched.Time, span time.Duration) {
+// start begins the series. None of the values is ever above most.
+func (b *seriesBuilder) start(from sched.Time, span time.Duration, most int64) {
 	b.from, b.at = from, from
 	b.width = max(span/(maxBuckets/2), time.Microsecond)
-	b.edge = from.Add(b.width)
+	b.end = from.Add(b.width)
+	b.safe = time.Duration(math.MaxInt64 / max(most, 1))
+	b.edge = min(b.end, from.Add(b.safe))
 	b.buckets = append(make([]sums, 0, maxBuckets), sums{})
+}
+
+// mostOf returns what none of a run's values can exceed: milli-GPUs and milli-CPUs of the nodes, and tasks.
+func mostOf(nodes []sched.NodeSpec, tasks int) int64 {
+	gpus, cpus := int64(0), int64(0)
+	for i := range nodes {
+		gpus += int64(nodes[i].GPUs) * sched.Whole
+		if cpu := nodes[i].CPU; cpu < sched.Unlimited {
+			cpus += min(cpu, math.MaxInt64-cpus)
+		}
+	}
+	return max(gpus, cpus, int64(tasks))
 }
 
 // until integrates the state's present values up to now. It is called before each Step, so that the state is that of the time since.
 func (b *seriesBuilder) until(now sched.Time, s *sched.State) {
-	if now <= b.at {
+	if now > b.edge {
+		b.cross(now, s)
+		return
+	}
+	d := int64(now - b.at)
+	if d <= 0 {
 		return
 	}
 	room := s.Room()
-	v := sums{float64(room.UsedGPUMilli()), float64(room.UsedCPU()), float64(s.Queued()), float64(s.Running())}
-	for now > b.edge {
-		b.add(v, b.edge)
-		if len(b.buckets) == maxBuckets {
-			for i := range maxBuckets / 2 {
-				x, y := b.buckets[2*i], b.buckets[2*i+1]
-				b.buckets[i] = sums{x.gpu + y.gpu, x.cpu + y.cpu, x.queued + y.queued, x.running + y.running}
-			}
-			b.buckets = b.buckets[:maxBuckets/2]
-			b.width *= 2
-			if b.width > time.Duration(1)<<52 {
-				b.edge = sched.Never
-				continue
-			}
-		}
-		b.buckets = append(b.buckets, sums{})
-		b.edge = b.edge.Add(b.width)
-	}
-	b.add(v, now)
+	b.part.gpu += room.UsedGPUMilli() * d
+	b.part.cpu += room.UsedCPU() * d
+	b.part.queued += int64(s.Queued()) * d
+	b.part.running += int64(s.Running()) * d
+	b.at = now
 }
 
-func (b *seriesBuilder) add(v sums, to sched.Time) {
-	d := float64(to - b.at)
-	s := &b.buckets[len(b.buckets)-1]
-	s.gpu += v.gpu * d
-	s.cpu += v.cpu * d
-	s.queued += v.queued * d
-	s.running += v.running * d
-	b.at = to
+// cross is until where now is beyond the edge.
+func (b *seriesBuilder) cross(now sched.Time, s *sched.State) {
+	b.flush()
+	for b.at < now {
+		to := min(now, b.end)
+		if d := to.Sub(b.at); d > b.safe {
+			room, last := s.Room(), &b.buckets[len(b.buckets)-1]
+			last.gpu += float64(room.UsedGPUMilli()) * float64(d)
+			last.cpu += float64(room.UsedCPU()) * float64(d)
+			last.queued += float64(s.Queued()) * float64(d)
+			last.running += float64(s.Running()) * float64(d)
+			b.at = to
+		} else {
+			b.edge = to
+			b.until(to, s)
+		}
+		if now > b.end {
+			b.flush()
+			b.turn()
+		}
+	}
+	b.flush()
+	b.edge = min(b.end, b.at.Add(b.safe))
+}
+
+// flush puts the integers into the bucket.
+func (b *seriesBuilder) flush() {
+	last := &b.buckets[len(b.buckets)-1]
+	last.gpu += float64(b.part.gpu)
+	last.cpu += float64(b.part.cpu)
+	last.queued += float64(b.part.queued)
+	last.running += float64(b.part.running)
+	b.part.gpu, b.part.cpu, b.part.queued, b.part.running = 0, 0, 0, 0
+}
+
+// turn begins the next bucket.
+func (b *seriesBuilder) turn() {
+	if len(b.buckets) == maxBuckets {
+		for i := range maxBuckets / 2 {
+			x, y := b.buckets[2*i], b.buckets[2*i+1]
+			b.buckets[i] = sums{x.gpu + y.gpu, x.cpu + y.cpu, x.queued + y.queued, x.running + y.running}
+		}
+		b.buckets = b.buckets[:maxBuckets/2]
+		b.width *= 2
+		if b.width > time.Duration(1)<<52 {
+			b.end = sched.Never
+			return
+		}
+	}
+	b.buckets = append(b.buckets, sums{})
+	b.end = b.end.Add(b.width)
 }
 
 func (b *seriesBuilder) done() Series {
+	b.flush()
 	s := Series{From: b.from, Width: b.width}
 	for i, x := range b.buckets {
 		d := float64(b.width)

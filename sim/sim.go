@@ -63,8 +63,8 @@ type Fault struct {
 // Result is what came of a run. Seconds of resources are of allocated capacity: GPUs (shares as fractions) and cores.
 type Result struct {
 	Outcome                        func(sched.TaskID) sched.Outcome
-	Outcomes                       func(from sched.TaskID, outcomes []sched.Outcome)                 // of the tasks from `from` on
-	DoneWaits                      func(from, end sched.TaskID, buf []time.Duration) []time.Duration // of the tasks from..end-1 that are done
+	Outcomes                       func(from sched.TaskID, outcomes []sched.Outcome) // of the tasks from `from` on
+	Ran                            func(from sched.TaskID, all []sched.Ran) bool     // the same of tasks that were all done in one attempt; see sched.State
 	Series                         Series
 	GPUSeconds, CPUSeconds         float64 // all attempts
 	LostGPUSeconds, LostCPUSeconds float64 // of it: failures, kills, restarts, checkpoints, preemption overhead
@@ -115,6 +115,7 @@ type run struct {
 	acted    bool           // with models: the last decision has started or stopped something
 	hetero   bool           // run times differ by node
 	plain    bool           // a first attempt takes the task's run time, whatever happens
+	brief    bool           // nobody sees the facts of a batch, and an end is what the run and what was kept make of it
 	light    bool           // a preempted task goes on as if nothing had been, so that what it keeps is what the kernel was told
 	same     int            // batches of this instant
 	batches  int64
@@ -209,7 +210,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 		span = max(span, tb.Tasks[n-1].Submit.Sub(first))
 	}
 	r.ends.start(first)
-	r.series.start(first, span)
+	r.series.start(first, span, mostOf(c.Nodes, len(tb.Tasks)))
 	r.frag.start(c.FragMix, first, span)
 	if err := r.loop(ctx); err != nil {
 		return nil, err
@@ -313,6 +314,7 @@ func (r *run) loop(ctx context.Context) error {
 	total := len(r.tb.Tasks)
 	r.now, r.arrival, r.last = math.MinInt64, r.submit(0), min(r.Horizon, sched.Never-1)
 	r.bare = len(r.faults) == 0 && r.m == nil && r.window == nil && r.elastic == nil && r.Tenants == nil && r.WaitParts == nil
+	r.brief = r.plain && r.Tap == nil
 	r.light = r.plain && !r.Restart && r.Overhead == 0 && len(r.faults) == 0 && r.elastic == nil
 	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
 	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
@@ -458,7 +460,7 @@ func (r *run) loop(ctx context.Context) error {
 // cause; what is not so simple it leaves to the loop, and from time to time it lets the loop look after the run.
 func (r *run) calm() error {
 	for total := len(r.tb.Tasks); ; {
-		at := r.now
+		at, alone := r.now, false
 		if len(r.stops) > 0 {
 			if r.batches&1023 == 0 || r.same >= r.maxSameInstant() {
 				return nil
@@ -483,29 +485,33 @@ func (r *run) calm() error {
 				return nil
 			}
 			r.now, r.same = at, 0
+			r.series.until(at, &r.k.State)
+			r.frag.until(at, &r.k.State)
 			r.in = r.in[:0]
-			for r.ends.next() == at {
-				if e := r.ends.pop(); !r.cut || r.runs(e) {
-					r.ended(e, r.fact())
+			if alone = r.brief && r.alone(at); !alone {
+				for r.ends.next() == at {
+					if e := r.ends.pop(); !r.cut || r.runs(e) {
+						r.ended(e, r.fact())
+					}
 				}
 			}
 		}
-		if r.ends.pulled {
-			r.foresee()
-		}
 		r.batches++
-		if r.arrival <= at {
-			r.arrive(at)
-		}
-		r.series.until(at, &r.k.State)
-		r.frag.until(at, &r.k.State)
-		out := r.k.Step(at, r.in)
-		if r.Tap != nil {
-			if err := r.Tap(at, r.in, out); err != nil {
-				return err
+		if !alone {
+			if r.ends.pulled {
+				r.foresee()
+			}
+			if r.arrival <= at {
+				r.arrive(at)
+			}
+			out := r.k.Step(at, r.in)
+			if r.Tap != nil {
+				if err := r.Tap(at, r.in, out); err != nil {
+					return err
+				}
 			}
 		}
-		if len(out) > 0 {
+		if out := r.k.Orders(); len(out) > 0 {
 			r.carryOut(at, out)
 		}
 		if soon := r.k.Soon(); len(soon) > 0 { // the run times of what starts next, likewise all at once
@@ -516,16 +522,48 @@ func (r *run) calm() error {
 	}
 }
 
+// alone takes the step of an instant in which nothing happens but that one task ends or one job of one task arrives, as in most: what is told alone need not be
+// written down. It reports false, and has begun the batch at most, where it is otherwise.
+func (r *run) alone(at sched.Time) bool {
+	ends := r.ends.next() == at
+	if ends == (r.arrival == at) {
+		return false
+	}
+	if ends {
+		e := r.ends.pop()
+		if r.ends.next() == at || !r.light && e.attempt > 1 {
+			r.ended(e, r.fact())
+			return false
+		}
+		if r.ends.pulled {
+			r.foresee()
+		}
+		r.k.StepFinished(at, e.task, e.attempt)
+		return true
+	}
+	t, next := r.next, sched.Never
+	if after := t + 1; after < len(r.tb.Tasks) {
+		task := &r.tb.Tasks[after]
+		if next = task.Submit; next == at || task.Job == r.tb.Tasks[t].Job {
+			return false
+		}
+	}
+	r.next, r.arrival = t+1, next
+	r.k.StepArrived(at, sched.TaskID(t))
+	return true
+}
+
 // foresee lets the kernel look at what the next ends are about.
 func (r *run) foresee() {
 	r.ends.pulled = false
-	r.soon = r.soon[:0]
-	for _, e := range r.ends.line {
-		if !r.cut || r.runs(e) {
-			r.soon = append(r.soon, e.task)
+	ends, soon := r.ends.soon(), r.soon[:0]
+	for i := range ends {
+		if !r.cut || r.runs(ends[i]) {
+			soon = append(soon, ends[i].task)
 		}
 	}
-	r.seen = r.k.Foresee(r.soon)
+	r.soon = soon
+	r.seen = r.k.Foresee(soon)
 }
 
 // arrive tells of the jobs that are submitted up to a time, task after task of one job together.
@@ -605,7 +643,7 @@ func (r *run) halt(now sched.Time) {
 		add(&r.stops).Set(sched.Stopped, t, 0, r.k.Attempt(t), min(done, r.Workload.Run[t]))
 	}
 	r.halts = r.halts[:0]
-	if r.ends.n > 2*r.k.Running()+1024 { // of stopped attempts, mostly
+	if r.ends.len() > 2*r.k.Running()+1024 { // of stopped attempts, mostly
 		r.ends.prune(r.runs)
 	}
 }
@@ -901,7 +939,7 @@ func (r *run) result(first sched.Time, began time.Time) *Result {
 	}
 	b := r.k.Books()
 	res := &Result{
-		Outcome: r.k.Outcome, Outcomes: r.k.Outcomes, DoneWaits: r.k.DoneWaits, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
+		Outcome: r.k.Outcome, Outcomes: r.k.Outcomes, Ran: r.k.Ran, Series: r.series.done(), GPUSeconds: b.GPUSeconds, CPUSeconds: b.CPUSeconds,
 		Preemptions: b.Preemptions, Restarts: b.Restarts, CauseSeconds: b.CauseSeconds, FragmentationGPUs: r.frag.mean(),
 		First: first, Last: first, Batches: r.batches,
 	}

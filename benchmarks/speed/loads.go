@@ -72,7 +72,7 @@ func layered(n int) *traces.Workload {
 		Tasks: make([]sched.Task, n), Jobs: 1,
 		Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""},
 		Demands: []sched.Demand{{Need: sched.Need{CPU: 1000}, Gang: 1}}, Classes: []sched.Class{{}},
-		PredOff: make([]int32, 1, n+1), SuccOff: make([]int32, n+1), Pred: make([]sched.TaskID, 0, 3*n),
+		PredOff: make([]int32, 1, n+1), Pred: make([]sched.TaskID, 0, 3*n),
 	}
 	w := &traces.Workload{Table: tb, Run: make([]time.Duration, n), Source: "layered", Format: "generated"}
 	tb.Estimates = w.Run // exact, and shared as the readers do
@@ -88,20 +88,21 @@ func layered(n int) *traces.Workload {
 			tb.PredOff = append(tb.PredOff, int32(len(tb.Pred)))
 		}
 	}
+	off := make([]int32, n+2)
 	for _, p := range tb.Pred {
-		tb.SuccOff[p+1]++
+		off[p+2]++
 	}
 	for t := range n {
-		tb.SuccOff[t+1] += tb.SuccOff[t]
+		off[t+2] += off[t+1]
 	}
 	tb.Succ = make([]sched.TaskID, len(tb.Pred))
-	at := append([]int32(nil), tb.SuccOff...)
 	for t := range sched.TaskID(n) {
 		for _, p := range tb.Preds(t) {
-			tb.Succ[at[p]] = t
-			at[p]++
+			tb.Succ[off[p+1]] = t // where the list of p begins, and in the end that of p+1
+			off[p+1]++
 		}
 	}
+	tb.SuccOff = off[:n+1]
 	return w
 }
 

@@ -2,8 +2,11 @@ package sched
 
 import "slices"
 
-// What tasks wait for: numbers of predecessors. A task that ends looks at each of its successors, wherever it stands, so the numbers lie close together
-// and apart from the rows, which are looked at only of those successors that then wait for nothing more.
+// What tasks wait for: numbers of predecessors. A task that ends looks at each of its successors, wherever it stands, so the numbers lie close together,
+// a byte each, and apart from the rows, which are looked at only of those successors that then wait for nothing more.
+
+// manyPreds stands in State.pending for all numbers that a byte does not hold: those are in State.many.
+const manyPreds = 127
 
 // WaitsFor returns the number of predecessors of t that are not done (of a task that was dropped: that were not when it was); 0 while t has not
 // arrived.
@@ -11,7 +14,10 @@ func (s *State) WaitsFor(t TaskID) int {
 	if uint32(t) >= uint32(len(s.pending)) {
 		return 0
 	}
-	return int(max(s.pending[t], -s.pending[t]))
+	if n := max(s.pending[t], -s.pending[t]); n < manyPreds {
+		return int(n)
+	}
+	return int(s.many[t])
 }
 
 // growPending makes room for the numbers of the first n tasks.
@@ -20,7 +26,7 @@ func (s *State) growPending(n int) {
 		return
 	}
 	s.pending = slices.Grow(s.pending, max(n, len(s.tb.Tasks))-len(s.pending))
-	s.pending = append(s.pending, make([]int32, n-len(s.pending))...)
+	s.pending = append(s.pending, make([]int8, n-len(s.pending))...)
 }
 
 // setWaits notes that t, which is over or not, waits for n predecessors.
@@ -29,10 +35,25 @@ func (s *State) setWaits(t TaskID, n int32) {
 		return
 	}
 	s.growPending(len(s.rows))
+	s.setPending(t, n)
 	if s.rows[t].phase.Over() {
-		n = -n
+		s.pending[t] = -s.pending[t]
 	}
-	s.pending[t] = n
+}
+
+// setPending notes that t, which is not over, waits for n predecessors.
+func (s *State) setPending(t TaskID, n int32) {
+	if n < manyPreds {
+		if s.many != nil {
+			delete(s.many, t)
+		}
+		s.pending[t] = int8(n)
+		return
+	}
+	if s.many == nil {
+		s.many = map[TaskID]int32{}
+	}
+	s.pending[t], s.many[t] = manyPreds, n
 }
 
 // countPreds notes what the tasks first..end-1, which arrive, wait for. None of them is done.
@@ -41,7 +62,11 @@ func (k *Kernel) countPreds(first, end int) {
 	off, pending := k.tb.PredOff[first:end+1], k.pending[first:end]
 	if k.over == k.undone { // nobody is done
 		for i := range pending {
-			pending[i] = off[i+1] - off[i]
+			if n := off[i+1] - off[i]; n < manyPreds {
+				pending[i] = int8(n)
+			} else {
+				k.setPending(TaskID(first+i), n)
+			}
 		}
 		return
 	}
@@ -52,7 +77,7 @@ func (k *Kernel) countPreds(first, end int) {
 				n--
 			}
 		}
-		pending[i] = n
+		k.setPending(TaskID(first+i), n)
 	}
 }
 
@@ -87,16 +112,32 @@ func (k *Kernel) countDone(t TaskID) {
 }
 
 func (k *Kernel) lessOne(succs []TaskID) {
-	pending := k.pending
+	at := len(k.freed)
+	k.freed = slices.Grow(k.freed, len(succs))[:at+len(succs)]
+	freed, pending := k.freed[at:], k.pending
+	i := 0
 	for _, u := range succs {
 		// One that is not there has not arrived; one that waits for nothing has not arrived either, or is over.
-		if uint32(u) >= uint32(len(pending)) || pending[u] <= 0 {
+		if uint32(u) >= uint32(len(pending)) {
 			continue
 		}
-		if pending[u]--; pending[u] == 0 {
-			k.freed = append(k.freed, u)
+		n := pending[u]
+		if n <= 0 {
+			continue
 		}
+		if n == manyPreds {
+			k.setPending(u, k.many[u]-1)
+			continue
+		}
+		// Whether it was the last is not asked in a branch: it would be guessed wrong too often.
+		pending[u], freed[i] = n-1, u
+		last := 0
+		if n == 1 {
+			last = 1
+		}
+		i += last
 	}
+	k.freed = k.freed[:at+i]
 }
 
 // unblock makes those successors of t ready that countDone found to wait for nothing more.

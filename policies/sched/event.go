@@ -164,6 +164,13 @@ type Keeper interface {
 	Recall(s *State, b []byte) error
 }
 
+// Ignorer is a Policy that may not need to be told of arrivals: where IgnoresArrivals says so of p, the kernel tells it that tasks are ready and leaves out
+// JobArrived, which comes before. p is the policy itself, or what it is embedded in.
+type Ignorer interface {
+	Policy
+	IgnoresArrivals(p Policy) bool
+}
+
 // SortBatch puts the facts of one instant in the order in which drivers tell them: reports on tasks by TaskID, then the other changes in
 // the order given, then arrivals by TaskID, then added edges in the order given. Both drivers use it, so that one history gives one sequence of facts.
 func SortBatch(in []Event) {

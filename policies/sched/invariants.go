@@ -112,6 +112,9 @@ func (k *Kernel) checkInvariants() {
 			fresh.Take(need, p)
 		}
 	}
+	if k.room.byCores {
+		fresh.indexCores()
+	}
 	for i := range fresh.nodes {
 		fresh.nodes[i].stamp, fresh.nodes[i].unsettled = k.room.nodes[i].stamp, k.room.nodes[i].unsettled
 		if fresh.nodes[i] != k.room.nodes[i] {
@@ -125,7 +128,7 @@ func (k *Kernel) checkInvariants() {
 		what        string
 		fresh, kept *levels
 	}{{"GPU", &fresh.gpuIdx, &k.room.gpuIdx}, {"CPU", &fresh.cpuIdx, &k.room.cpuIdx}} {
-		if !slices.Equal(x.fresh.flat, x.kept.flat) {
+		if !slices.Equal(x.fresh.flat, x.kept.flat) || !slices.Equal(x.fresh.sums, x.kept.sums) || x.fresh.top > x.kept.top {
 			panic(fmt.Sprintf("the index by free %ss differs from a recount", x.what))
 		}
 	}

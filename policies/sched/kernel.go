@@ -25,6 +25,7 @@ type Kernel struct {
 	State
 	round    Round
 	pol      Policy
+	ignored  bool // it ignores arrivals
 	cmds     []Command
 	wake     Time // policy's wish; Never if none
 	backoffs backoffs
@@ -83,7 +84,8 @@ func empty(c Config) (*Kernel, error) {
 			return nil, err
 		}
 	}
-	k := &Kernel{pol: c.Policy, wake: Never, given: len(c.Nodes)}
+	k := &Kernel{wake: Never, given: len(c.Nodes)}
+	k.obey(c.Policy)
 	k.tb, k.now, k.lastEnd = c.Table, c.Start, c.Start
 	k.room = NewRoom(c.Nodes, &c.Table.Demands)
 	k.runs = make([]run, 1, 64) // slot 0 is the ring's anchor
@@ -132,9 +134,10 @@ func (k *Kernel) vet(from, end int) error {
 	if len(tb.Estimates) < end || tb.SuccOff != nil && (len(tb.SuccOff) <= end || len(tb.PredOff) <= end) || tb.EdgeBytes != nil && len(tb.EdgeBytes) < len(tb.Succ) {
 		return fmt.Errorf("the table has %d tasks, but fewer estimates or edges", end)
 	}
-	for t := from; t < end; t++ {
-		if c := tb.Tasks[t].Class; c < 0 || int(c) >= len(tb.Classes) {
-			return fmt.Errorf("task %s: there is no class %d", tb.TaskNames.At(t), c)
+	tasks, classes := tb.Tasks[from:end], uint(len(tb.Classes))
+	for i := range tasks {
+		if c := tasks[i].Class; uint(c) >= classes { // a negative one is a large one
+			return fmt.Errorf("task %s: there is no class %d", tb.TaskNames.At(from+i), c)
 		}
 	}
 	return nil
@@ -245,25 +248,22 @@ func (k *Kernel) NextWake() (Time, bool) {
 // then backoffs that are over, then arrivals in the order given, then one decision. Time never goes back: a batch older than the
 // last one counts as now.
 func (k *Kernel) Step(now Time, in []Event) []Command {
-	k.now = max(k.now, now)
-	k.cmds, k.soon = k.cmds[:0], k.soon[:0]
-	k.waits.parts = k.waits.parts[:0]
+	k.begin(now)
 	arrivals := false
 	for i := range in {
 		switch e := &in[i]; {
 		case e.Kind == Finished:
-			k.finished(e)
+			if rw := k.reported(e.Task, e.Attempt); rw != nil {
+				k.finished(e.Task, rw, &k.runs[rw.at], e.Done, e.Value)
+			}
 		case e.Kind < EdgeAdded:
 			k.change(e)
 		default:
 			arrivals = true
 		}
 	}
-	for len(k.backoffs) > 0 && k.backoffs[0].at <= k.now {
-		t := k.backoffs.pop()
-		if k.rows[t].phase == Backoff {
-			k.makeReady(t, &k.rows[t], FailureDelay)
-		}
+	if len(k.backoffs) > 0 {
+		k.ripen()
 	}
 	if arrivals {
 		for i := range in {
@@ -275,30 +275,87 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 			}
 		}
 	}
-	if k.wake <= k.now {
-		k.wake = Never
-		k.pol.Observe(&k.State, Event{Kind: Wake, Task: Nobody})
+	k.decide()
+	return k.cmds
+}
+
+// StepFinished is Step for one fact alone: that a task is done, whose attempt worked as long as it held its room. Orders returns the orders.
+func (k *Kernel) StepFinished(now Time, t TaskID, attempt int32) {
+	k.begin(now)
+	if rw := k.reported(t, attempt); rw != nil {
+		r := &k.runs[rw.at]
+		k.finished(t, rw, r, r.kept+k.now.Sub(r.start), 0)
 	}
-	if len(k.starts) > 0 {
-		for _, t := range k.starts {
-			k.startClaim(t)
+	if len(k.backoffs) > 0 {
+		k.ripen()
+	}
+	k.decide()
+}
+
+// StepArrived is Step for one fact alone: that a job of one task is submitted. Orders returns the orders.
+func (k *Kernel) StepArrived(now Time, t TaskID) {
+	k.begin(now)
+	if len(k.backoffs) > 0 {
+		k.ripen()
+	}
+	if k.comesAlone(t) {
+		k.arriveAlone(t)
+	} else {
+		k.arrive(&Event{Kind: JobArrived, Task: t, N: 1, Node: NoNode})
+	}
+	k.decide()
+}
+
+// Orders returns the orders of the last step, valid until the next.
+func (k *Kernel) Orders() []Command { return k.cmds }
+
+// begin begins a step.
+func (k *Kernel) begin(now Time) {
+	k.now = max(k.now, now)
+	k.cmds, k.soon = k.cmds[:0], k.soon[:0]
+	k.waits.parts = k.waits.parts[:0]
+}
+
+// ripen makes ready what has waited long enough after a failure.
+func (k *Kernel) ripen() {
+	for len(k.backoffs) > 0 && k.backoffs[0].at <= k.now {
+		t := k.backoffs.pop()
+		if k.rows[t].phase == Backoff {
+			k.makeReady(t, &k.rows[t], FailureDelay)
 		}
-		k.starts = k.starts[:0]
 	}
-	if k.quotas != nil && len(k.quotas.cohorts) > 0 {
-		k.reclaim()
+}
+
+// decide ends a step with what follows from the facts and the policy's decision.
+func (k *Kernel) decide() {
+	if k.wake <= k.now || len(k.starts) > 0 || k.quotas != nil {
+		k.follow()
 	}
 	k.pol.Decide(&k.round)
 	if invariants {
 		k.sampleInvariants()
 	}
-	return k.cmds
+}
+
+// follow takes in what follows from the facts of a step.
+func (k *Kernel) follow() {
+	if k.wake <= k.now {
+		k.wake = Never
+		k.pol.Observe(&k.State, Event{Kind: Wake, Task: Nobody})
+	}
+	for _, t := range k.starts {
+		k.startClaim(t)
+	}
+	k.starts = k.starts[:0]
+	if k.quotas != nil && len(k.quotas.cohorts) > 0 {
+		k.reclaim()
+	}
 }
 
 // reported returns the row of the running attempt that a report is of; nil, and counts it, where it is of another.
-func (k *Kernel) reported(e *Event) *row {
-	if uint32(e.Task) < uint32(len(k.rows)) {
-		if rw := &k.rows[e.Task]; rw.attempt == e.Attempt && (rw.phase == Running || rw.phase == Stopping) {
+func (k *Kernel) reported(t TaskID, attempt int32) *row {
+	if uint32(t) < uint32(len(k.rows)) {
+		if rw := &k.rows[t]; rw.attempt == attempt && (rw.phase == Running || rw.phase == Stopping) {
 			return rw
 		}
 	}
@@ -307,23 +364,19 @@ func (k *Kernel) reported(e *Event) *row {
 }
 
 // finished takes in that a task is done.
-func (k *Kernel) finished(e *Event) {
-	rw := k.reported(e)
-	if rw == nil {
-		return
-	}
-	k.release(e.Task, rw, true)
+func (k *Kernel) finished(t TaskID, rw *row, r *run, done time.Duration, value int64) {
+	k.release(t, rw, r, true)
 	rw.phase, rw.mark = Done, k.now
 	k.open--
 	k.over++
 	k.lastEnd = k.now
 	edges := k.tb.SuccOff != nil || k.extra.succ != nil
 	if edges {
-		k.countDone(e.Task)
+		k.countDone(t)
 	}
-	k.pol.Observe(&k.State, *e)
+	k.pol.Observe(&k.State, Event{Kind: Finished, Task: t, Node: NoNode, Attempt: rw.attempt, Done: done, Value: value})
 	if edges {
-		k.unblock(e.Task)
+		k.unblock(t)
 	}
 }
 
@@ -331,13 +384,13 @@ func (k *Kernel) finished(e *Event) {
 func (k *Kernel) change(e *Event) {
 	switch e.Kind {
 	case FailedAttempt, Killed, Stopped, CheckpointDone, Started:
-		rw := k.reported(e)
+		rw := k.reported(e.Task, e.Attempt)
 		if rw == nil {
 			return
 		}
 		switch e.Kind {
 		case Killed:
-			k.release(e.Task, rw, true)
+			k.release(e.Task, rw, &k.runs[rw.at], true)
 			k.finishObserved(e.Task, Failed, *e)
 		case FailedAttempt:
 			k.failed(e, rw)
@@ -403,10 +456,17 @@ func (k *Kernel) change(e *Event) {
 			k.refused++
 			return
 		}
-		k.pol = e.More.Policy
+		k.obey(e.More.Policy)
 		k.wake = Never
 		k.tellPresent()
 	}
+}
+
+// obey makes p the policy.
+func (k *Kernel) obey(p Policy) {
+	k.pol = p
+	i, ok := p.(Ignorer)
+	k.ignored = ok && i.IgnoresArrivals(p)
 }
 
 // tellPresent tells a new policy the present as facts: what arrived, what runs in the order of start, what is ready in the order of
@@ -440,8 +500,8 @@ func (k *Kernel) tellPresent() {
 
 // arrive makes the tasks of a JobArrived known.
 func (k *Kernel) arrive(e *Event) {
-	if t := int(e.Task); e.N == 1 && t == len(k.rows) && t < k.vetted.tasks && k.tb.SuccOff == nil && k.tb.Tasks[t].Submit >= k.now {
-		k.arriveAlone(e)
+	if e.N == 1 && k.comesAlone(e.Task) {
+		k.arriveAlone(e.Task)
 		return
 	}
 	first, end := int(e.Task), int(e.Task)+int(e.N)
@@ -512,13 +572,30 @@ func (k *Kernel) arrive(e *Event) {
 	}
 }
 
-// arriveAlone is arrive for one task that comes when it was submitted, after all that are known, and waits for no other.
-func (k *Kernel) arriveAlone(e *Event) {
-	t := e.Task
-	k.rows = append(k.rows, row{phase: Blocked, cause: Dependency, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never})
-	k.blocked++
+// comesAlone reports whether a task that arrives comes when it was submitted, after all that are known, and waits for no other.
+func (k *Kernel) comesAlone(t TaskID) bool {
+	return int(t) == len(k.rows) && int(t) < k.vetted.tasks && k.tb.SuccOff == nil && k.tb.Tasks[t].Submit >= k.now
+}
+
+// arriveAlone is arrive for a task for which comesAlone holds.
+func (k *Kernel) arriveAlone(t TaskID) {
+	n := len(k.rows)
+	if n < cap(k.rows) {
+		k.rows = k.rows[:n+1]
+	} else {
+		k.rows = append(k.rows, row{})
+	}
+	rw := &k.rows[n]
 	k.open++
-	k.pol.Observe(&k.State, *e)
+	if k.quotas == nil && k.ignored {
+		*rw = row{phase: Ready, cause: Order, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: k.now, first: Never, mark: k.now}
+		k.ready++
+		k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
+		return
+	}
+	*rw = row{phase: Blocked, cause: Dependency, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}
+	k.blocked++
+	k.pol.Observe(&k.State, Event{Kind: JobArrived, Task: t, N: 1, Node: NoNode})
 	if rw := &k.rows[t]; rw.phase == Blocked {
 		k.makeReady(t, rw, Order)
 	}
@@ -600,16 +677,14 @@ func (k *Kernel) stage(t TaskID, slot int32) {
 	k.staging[slot] = at.Sub(r.start)
 }
 
-// slot returns a free slot of runs, at the end of the ring.
+// slot returns a free slot of runs.
 func (k *Kernel) slot() int32 {
-	n := len(k.free) - 1
-	if n < 0 {
-		return k.newSlot()
+	if n := len(k.free) - 1; n >= 0 {
+		i := k.free[n]
+		k.free = k.free[:n]
+		return i
 	}
-	i := k.free[n]
-	k.free = k.free[:n]
-	k.link(i)
-	return i
+	return k.newSlot()
 }
 
 func (k *Kernel) newSlot() int32 {
@@ -619,7 +694,6 @@ func (k *Kernel) newSlot() int32 {
 	k.runs, k.ring = append(k.runs, run{}), append(k.ring, link{})
 	i := int32(len(k.runs) - 1)
 	k.runs[i].on = k.runs[i].one[:0]
-	k.link(i)
 	return i
 }
 
@@ -647,8 +721,21 @@ func (k *Kernel) unlink(i int32) {
 }
 
 // leave takes a task off its slot and gives its room back. node is the first of its last attempt.
-func (k *Kernel) leave(rw *row, r *run, need *Need, node NodeID) {
-	k.dropHolder(r)
+func (k *Kernel) leave(rw *row, r *run, plan *plan, node NodeID) {
+	if k.holders != nil {
+		k.removeHolder(r)
+	}
+	if plan.whole == 0 || !k.room.giveGPUs(plan.whole, &r.on[0]) {
+		k.give(r)
+	}
+	k.unlink(rw.at)
+	k.free = append(k.free, rw.at)
+	rw.at = int32(node)
+}
+
+// give gives back the room that a slot has booked.
+func (k *Kernel) give(r *run) {
+	need := &k.tb.Demands[r.demand].Need
 	for i := range r.on {
 		if p := &r.on[i]; need.GPUs == 0 && need.Mem == 0 {
 			k.room.takeCores(p.Node, -need.CPU*int64(p.Replicas))
@@ -656,25 +743,23 @@ func (k *Kernel) leave(rw *row, r *run, need *Need, node NodeID) {
 			k.room.Give(need, *p)
 		}
 	}
-	k.unlink(rw.at)
-	k.free = append(k.free, rw.at)
-	rw.at = int32(node)
 }
 
 // release ends the running attempt of a task: books, room, slot, and the claims that waited for it. last says that the task is over with it,
 // at this moment.
-func (k *Kernel) release(t TaskID, rw *row, last bool) {
-	r := &k.runs[rw.at]
+func (k *Kernel) release(t TaskID, rw *row, r *run, last bool) {
 	held := k.now.Sub(r.start)
 	if !last || rw.attempt > 1 {
 		k.addHeld(t, rw, held)
 	}
-	d := &k.tb.Demands[r.demand]
+	plan := k.room.plan(r.demand)
 	sec := float64(held) / 1e9
-	k.book.GPUSeconds += sec * float64(d.GPUTotal()) / Whole
-	k.book.CPUSeconds += sec * float64(d.CPUTotal()) / 1000
+	k.book.GPUSeconds += sec * plan.gpuMilli / Whole
+	if plan.cpuMilli != 0 {
+		k.book.CPUSeconds += sec * plan.cpuMilli / 1000
+	}
 	if k.quotas != nil {
-		k.quotas.give(k.tb, t, d)
+		k.quotas.give(k.tb, t, &k.tb.Demands[r.demand])
 	}
 	if c := r.claimant; c != Nobody {
 		r.claimant = Nobody
@@ -683,19 +768,29 @@ func (k *Kernel) release(t TaskID, rw *row, last bool) {
 			k.starts = append(k.starts, c)
 		}
 	}
-	k.leave(rw, r, &d.Need, r.on[0].Node)
+	k.leave(rw, r, plan, r.on[0].Node)
 	k.running--
 	rw.since = k.now
 }
 
 // start carries out Start (victims nil) and Claim.
 func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
-	if k.Phase(t) != Ready {
+	rw := k.startable(t)
+	if rw == nil {
 		return false
 	}
-	rw := &k.rows[t]
-	cl := &k.tb.Classes[rw.class]
-	d := &k.tb.Demands[cl.Demand]
+	dem := k.tb.Classes[rw.class].Demand
+	if len(victims) > 0 && len(on) == 1 && k.quotas == nil {
+		if p, ok := k.claimOne(dem, on[0], victims); ok {
+			i := k.slot()
+			r := &k.runs[i]
+			r.on = append(r.on[:0], p)
+			k.occupy(t, rw, r, dem, i)
+			k.claim(t, rw, r, victims)
+			return true
+		}
+	}
+	d := &k.tb.Demands[dem]
 	var gang int32
 	for _, p := range on {
 		gang += p.Replicas
@@ -714,11 +809,6 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	}
 	i := k.slot()
 	r := &k.runs[i]
-	if len(victims) > 0 && len(on) == 1 && k.claimOne(cl.Demand, on[0], victims, r) {
-		k.occupy(t, rw, r, cl.Demand, i)
-		k.claim(t, rw, r, victims)
-		return true
-	}
 	// Victims' room counts as free while the placements are checked and booked; afterwards it is booked twice until they stop.
 	for _, v := range victims {
 		k.bookAll(v, -1)
@@ -730,11 +820,10 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		if p.GPUs == 0 && d.Need.GPUs > 0 && p.Node >= 0 && int(p.Node) < k.room.Len() {
 			p.GPUs = k.room.devices(&d.Need, p.Node, p.Replicas)
 		}
-		if !k.room.fits(cl.Demand, p) {
+		if !k.room.fits(dem, p) {
 			for _, q := range r.on {
 				k.room.Give(&d.Need, q)
 			}
-			k.unlink(i)
 			k.free = append(k.free, i)
 			for _, v := range victims {
 				k.bookAll(v, 1)
@@ -744,7 +833,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		k.room.Take(&d.Need, p)
 		r.on = append(r.on, p)
 	}
-	k.occupy(t, rw, r, cl.Demand, i)
+	k.occupy(t, rw, r, dem, i)
 	if len(victims) == 0 {
 		k.run(t, rw, r)
 		return true
@@ -756,44 +845,38 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 	return true
 }
 
-// claimOne books the room of a claim in one step, where it and its victims hold whole GPUs of one node, or CPUs of it, and nothing else. It reports false,
-// and nothing happens, where it is otherwise.
-func (k *Kernel) claimOne(dem DemandID, p Placement, victims []TaskID, r *run) bool {
-	plan, d := k.room.plan(dem), &k.tb.Demands[dem]
-	if plan.cores > 0 {
-		return k.claimCores(plan, p, victims, r)
-	}
-	if !plan.exact || !plan.gpu || d.Gang != 1 || p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
-		return false
+// claimOne books the room of a claim in one step, where it and its victims, which run, hold whole GPUs of one node, or CPUs of it, and nothing else. It reports
+// false, and nothing happens, where it is otherwise.
+func (k *Kernel) claimOne(dem DemandID, p Placement, victims []TaskID) (Placement, bool) {
+	plan := k.room.plan(dem)
+	if plan.whole == 0 || p.Replicas != 1 || p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
+		return p, k.claimCores(dem, plan, p, victims)
 	}
 	var held Devices
 	for _, v := range victims {
-		vr := &k.runs[k.rows[v].at]
-		if on := vr.on; len(on) != 1 || on[0].Node != p.Node || on[0].Replicas != 1 {
-			return false
-		}
-		if vd := k.room.plan(vr.demand); !vd.exact || !vd.gpu {
-			return false
+		vr := k.runsOnOne(v)
+		if vr == nil || vr.on[0].Node != p.Node || held&vr.on[0].GPUs != 0 || k.room.plan(vr.demand).whole == 0 {
+			return p, false
 		}
 		held |= vr.on[0].GPUs
 	}
-	if p.GPUs = k.room.claimWhole(&d.Need, plan, p.Node, held); p.GPUs == 0 {
-		return false
-	}
-	r.on = append(r.on[:0], p)
-	return true
+	p.GPUs = k.room.claimWhole(plan, p.Node, held)
+	return p, p.GPUs != 0
 }
 
-func (k *Kernel) claimCores(plan *plan, p Placement, victims []TaskID, r *run) bool {
-	if p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
+func (k *Kernel) claimCores(dem DemandID, plan *plan, p Placement, victims []TaskID) bool {
+	if plan.cores <= 0 || p.Replicas != k.tb.Demands[dem].Gang || p.GPUs != 0 || uint32(p.Node) >= uint32(len(k.room.nodes)) {
 		return false
 	}
 	n := &k.room.nodes[p.Node]
 	free := n.cpu
-	for _, v := range victims {
-		vr := &k.runs[k.rows[v].at]
+	for i, v := range victims {
+		vr := k.runsOnOne(v)
+		if vr == nil || vr.on[0].Node != p.Node || slices.Contains(victims[:i], v) {
+			return false
+		}
 		cores := k.room.plan(vr.demand).cores
-		if len(vr.on) != 1 || vr.on[0].Node != p.Node || cores <= 0 {
+		if cores <= 0 {
 			return false
 		}
 		free += cores
@@ -802,8 +885,17 @@ func (k *Kernel) claimCores(plan *plan, p Placement, victims []TaskID, r *run) b
 		return false
 	}
 	k.room.takeCores(p.Node, plan.cores)
-	r.on = append(r.on[:0], p)
 	return true
+}
+
+// runsOnOne returns the slot of a task that runs on one node, else nil.
+func (k *Kernel) runsOnOne(t TaskID) *run {
+	if uint32(t) < uint32(len(k.rows)) && k.rows[t].phase == Running {
+		if r := &k.runs[k.rows[t].at]; len(r.on) == 1 {
+			return r
+		}
+	}
+	return nil
 }
 
 // claim notes whom a claim waits for, and orders them to stop.
@@ -821,6 +913,7 @@ func (k *Kernel) claim(t TaskID, rw *row, r *run, victims []TaskID) {
 
 // occupy notes that a task, which was ready, holds the room that was booked for a slot.
 func (k *Kernel) occupy(t TaskID, rw *row, r *run, dem DemandID, slot int32) {
+	k.link(slot)
 	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), slot
 	k.noteHolder(r)
 	k.ready--
@@ -837,29 +930,32 @@ func (k *Kernel) startFirst(t TaskID) bool {
 		return false
 	}
 	dem := k.tb.Classes[rw.class].Demand
-	d := &k.tb.Demands[dem]
-	if len(k.room.nodes) == 1 && k.quotas == nil && !d.Need.share() { // a pool
-		plan := k.room.plan(dem)
-		if !k.room.holds(d, plan, 0) {
+	plan := k.room.plan(dem)
+	if plan.whole > 0 && k.quotas == nil {
+		n := k.room.gpuIdx.first(plan.level, plan.kinds)
+		if n == NoNode {
 			return false
 		}
-		k.startFitting(t, rw, dem, d, plan, 0)
+		k.startFitting(t, rw, dem, plan, n)
 		return true
 	}
-	if d.Gang > 1 || k.quotas != nil {
+	d, n := &k.tb.Demands[dem], NodeID(0)
+	switch {
+	case k.quotas != nil || d.Gang > 1 && (len(k.room.nodes) > 1 || d.Need.share()):
 		on, ok := k.room.FirstFit(dem, k.first[:0])
 		k.first = on[:0]
 		if ok {
 			k.start(t, on, nil)
 		}
 		return ok
-	}
-	plan := k.room.plan(dem)
-	n := k.room.firstNode(&d.Need, plan)
-	if n == NoNode {
+	case len(k.room.nodes) > 1 || d.Need.share():
+		if n = k.room.firstNode(&d.Need, plan); n == NoNode {
+			return false
+		}
+	case !k.room.holds(d, plan, 0): // a pool
 		return false
 	}
-	k.startFitting(t, rw, dem, d, plan, n)
+	k.startFitting(t, rw, dem, plan, n)
 	return true
 }
 
@@ -879,7 +975,7 @@ func (k *Kernel) startOn(t TaskID, n NodeID) bool {
 	if !k.room.holds(d, plan, n) {
 		return false
 	}
-	k.startFitting(t, rw, dem, d, plan, n)
+	k.startFitting(t, rw, dem, plan, n)
 	return true
 }
 
@@ -894,9 +990,27 @@ func (k *Kernel) startable(t TaskID) *row {
 }
 
 // startFitting starts t, which is ready and which no quota holds back, on a node on which all of it is known to fit.
-func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *plan, n NodeID) {
+func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, plan *plan, n NodeID) {
 	i := k.slot()
 	r := &k.runs[i]
+	p := Placement{Node: n, Replicas: 1}
+	if plan.whole > 0 {
+		p.GPUs = k.room.takeGPUs(plan.whole, n)
+	} else {
+		p = k.takeFitting(&k.tb.Demands[dem], plan, n)
+	}
+	r.on = append(r.on[:0], p)
+	k.link(i)
+	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), i
+	if k.holders != nil {
+		k.addHolder(r)
+	}
+	k.ready--
+	k.run(t, rw, r)
+}
+
+// takeFitting books all of a demand on a node.
+func (k *Kernel) takeFitting(d *Demand, plan *plan, n NodeID) Placement {
 	p := Placement{Node: n, Replicas: d.Gang}
 	switch {
 	case plan.cores > 0:
@@ -907,11 +1021,7 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, d *Demand, plan *
 		p.GPUs = k.room.devices(&d.Need, n, d.Gang)
 		k.room.Take(&d.Need, p)
 	}
-	r.on = append(r.on[:0], p)
-	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), i
-	k.noteHolder(r)
-	k.ready--
-	k.run(t, rw, r)
+	return p
 }
 
 // bookAll books what a task holds once more (sign 1), or gives it back (-1).
@@ -925,7 +1035,9 @@ func (k *Kernel) bookAll(t TaskID, sign int64) {
 
 // run orders the start of a task whose room is booked.
 func (k *Kernel) run(t TaskID, rw *row, r *run) {
-	k.closeWait(t, rw)
+	if rw.since != k.now {
+		k.closeWait(t, rw)
+	}
 	rw.attempt++
 	rw.phase = Running
 	rw.flags &^= flagEvict | flagLost
@@ -943,7 +1055,11 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 	k.running++
 	// Written in place: this is the order that is given most.
 	n := len(k.cmds)
-	k.cmds = slices.Grow(k.cmds, 1)[:n+1]
+	if n < cap(k.cmds) {
+		k.cmds = k.cmds[:n+1]
+	} else {
+		k.cmds = append(k.cmds, Command{})
+	}
 	c := &k.cmds[n]
 	c.Kind, c.Cause, c.Task, c.Attempt, c.Queue, c.Replicas, c.On = Start, 0, t, rw.attempt, 0, 0, r.on
 }
@@ -967,7 +1083,7 @@ func (k *Kernel) stop(t TaskID, rw *row) {
 // stopped takes in that an order to stop was carried out.
 func (k *Kernel) stopped(e *Event, rw *row) {
 	t, flags := e.Task, rw.flags
-	k.release(t, rw, flags&flagCancel != 0)
+	k.release(t, rw, &k.runs[rw.at], flags&flagCancel != 0)
 	rw.flags &^= flagEvict | flagLost
 	if flags&flagCancel != 0 {
 		k.finishObserved(t, Dropped, *e)
@@ -991,7 +1107,7 @@ func (k *Kernel) failed(e *Event, rw *row) {
 	t := e.Task
 	cl := k.Class(t)
 	cancelled, spent := rw.flags&flagCancel != 0, int32(rw.fails) >= cl.Retries || rw.fails == 255
-	k.release(t, rw, cancelled || spent)
+	k.release(t, rw, &k.runs[rw.at], cancelled || spent)
 	switch {
 	case cancelled:
 		k.finishObserved(t, Dropped, *e)
@@ -1169,7 +1285,7 @@ func (k *Kernel) undoClaim(t TaskID) {
 		}
 	}
 	r := &k.runs[rw.at]
-	k.leave(rw, r, &k.tb.Demands[r.demand].Need, r.was)
+	k.leave(rw, r, k.room.plan(r.demand), r.was)
 	k.claims--
 	k.makeReady(t, rw, rw.cause)
 }

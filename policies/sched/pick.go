@@ -10,45 +10,70 @@ import (
 const Unrated int64 = math.MinInt64
 
 // Pick returns, of the first limit nodes in node order on which one replica fits, that with the largest score, the lowest-numbered of equals;
-// NoNode where it fits nowhere. Where a score is Unrated it asks rate, which returns the score and may note it.
+// NoNode where it fits nowhere. Where a score is Unrated it asks rate, which returns the score and may note it. No limit (0) is all nodes.
 func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int64) NodeID {
-	need, p := &(*r.demands)[d].Need, r.plan(d)
-	set, sum := r.roomy(p)
-	cpu, mem, gpus, share := least(need.CPU), least(need.Mem), leastGPUs(need), need.share()
 	best, most := NoNode, Unrated
-	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
-		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
-			id := w<<6 + bits.TrailingZeros64(cand)
-			n := &r.nodes[id]
-			if n.cpu < cpu || n.mem < mem || n.gpus < gpus || share && r.fitsOn(need, NodeID(id), 1) != 1 {
-				continue
-			}
-			v := score[id]
-			if v == Unrated {
-				v = rate(NodeID(id))
-			}
-			if v > most {
-				best, most = NodeID(id), v
-			}
-			if limit--; limit == 0 {
-				return best
-			}
+	for _, n := range r.front(d, limit) {
+		v := score[n]
+		if v == Unrated {
+			v = rate(n)
+		}
+		if v > most {
+			best, most = n, v
 		}
 	}
 	return best
+}
+
+// front returns the first limit nodes (0: all) on which one replica fits. They are valid until the next search.
+func (r *Room) front(d DemandID, limit int) []NodeID {
+	need, p := &(*r.demands)[d].Need, r.plan(d)
+	if p.share || need.GPUs >= gpuLevels-1 {
+		r.found = r.Candidates(d, 0, limit, r.found[:0])
+		return r.found
+	}
+	// Who is on the level has the GPUs.
+	l, cpu, mem := &r.cpuIdx, least(need.CPU), least(need.Mem)
+	if p.gpu {
+		l = &r.gpuIdx
+	}
+	if limit <= 0 || limit > len(r.nodes) {
+		limit = len(r.nodes)
+	}
+	r.found = slices.Grow(r.found[:0], limit)[:limit]
+	found, nodes, kinds, n := r.found, r.nodes, p.kinds, 0
+	level, wide := p.level, l.top+1-p.level
+	w := 0
+	for i := level; i < len(l.sums); i += l.n {
+		for rest := union(l.sums[i:], wide); rest != 0; rest &= rest - 1 {
+			x := w + bits.TrailingZeros64(rest)
+			for cand := union(l.flat[x*l.n+level:], wide) & kinds[x]; cand != 0; cand &= cand - 1 {
+				id := x<<6 + bits.TrailingZeros64(cand)
+				if nd := &nodes[id]; nd.cpu < cpu || nd.mem < mem {
+					continue
+				}
+				found[n] = NodeID(id)
+				if n++; n == limit {
+					return found
+				}
+			}
+		}
+		w += 64
+	}
+	return found[:n]
 }
 
 // PickAny is Pick among all nodes. No score is Unrated, and top holds the largest score of each 64 nodes, so that nodes behind better ones are
 // not looked at.
 func (r *Room) PickAny(d DemandID, score, top []int64) NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
-	set, sum := r.roomy(p)
+	set := r.roomy(p)
 	best, most := NoNode, Unrated
-	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
+	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
 		if top[w] <= most {
 			continue
 		}
-		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
+		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
 			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); score[id] > most && r.fitsOn(need, id, 1) == 1 {
 				best, most = id, score[id]
 			}
@@ -95,11 +120,11 @@ func (r *Room) Rated(n NodeID, memo []Rating, rate func(NodeID) int64) int64 {
 // searched. It is not used where there is a limit.
 func (r *Room) PickRated(d DemandID, limit int, memo []Rating, best []Favourite, rate func(NodeID) int64) NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
-	set, sum := r.roomy(p)
+	set := r.roomy(p)
 	pick, most := NoNode, Unrated
 	if limit > 0 {
-		for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
-			for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
+		for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
+			for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
 				id := NodeID(w<<6 + bits.TrailingZeros64(cand))
 				if r.fitsOn(need, id, 1) != 1 {
 					continue
@@ -118,7 +143,7 @@ func (r *Room) PickRated(d DemandID, limit int, memo []Rating, best []Favourite,
 		f := &best[b]
 		if f.stamp != r.stamps[b] {
 			w, at := b*blockNodes/64, b*blockNodes%64
-			cand := set[w] & p.kinds[w] >> at & (1<<blockNodes - 1) << at
+			cand := set.word(w) & p.kinds[w] >> at & (1<<blockNodes - 1) << at
 			f.stamp = r.stamps[b]
 			f.node, f.score = r.favourite(need, NodeID(w<<6), cand, memo, rate)
 		}
@@ -155,8 +180,8 @@ func (r *Room) Roomy(d DemandID) bool {
 	if len(r.nodes) == 1 && !p.gpu && !p.share { // the index does not follow its CPU
 		return r.nodes[0].up && cpuLevel(r.nodes[0].cpu) >= p.level
 	}
-	_, sum := r.roomy(p)
-	return sum == nil || slices.ContainsFunc(sum, func(w uint64) bool { return w != 0 })
+	set := r.roomy(p)
+	return set.next(0, r.words) < r.words
 }
 
 // least returns what must be free for a need: where nothing is needed, less than nothing may be.

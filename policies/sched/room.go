@@ -12,7 +12,7 @@ import (
 // may keep copies to plan on (CopyFrom, then Take and Give). It is not safe for concurrent use.
 //
 // Invariants: (1) a device is in whole of its node exactly when nothing is booked on it; (2) a node is in the index, up to the level of its
-// free GPUs and of its free CPU, exactly when it is up (an only node is on the highest of CPU); (3) free amounts fall below zero only for a
+// free GPUs and, if anybody asks for cores alone, of its free CPU, exactly when it is up (an only node is on the highest of CPU); (3) free amounts fall below zero only for a
 // Claim whose victims have not stopped yet.
 type Room struct {
 	demands *[]Demand
@@ -21,14 +21,16 @@ type Room struct {
 	milli   []int32 // booked share of each told-apart device, all nodes in one slice; of devices that are free, full or booked twice once settled
 	vram    []int64 // VRAM booked by shares on each of these devices
 	gpuIdx  levels  // by number of wholly free GPUs
-	cpuIdx  levels  // by bits.Len of whole free cores
+	cpuIdx  levels  // by bits.Len of whole free cores; empty until byCores
+	byCores bool    // a demand without GPUs was asked for
 	shares  bitset  // nodes that have a device with a part to spare (up, and told apart)
 	allowed map[string]bitset
 	plans   []plan // per demand
 	words   int
-	clock   *int64  // of the stamps; copies share it
-	stamps  []int64 // the last stamp of each block of nodes
-	mixed   bool    // some node is not of reference speed
+	clock   *int64   // of the stamps; copies share it
+	stamps  []int64  // the last stamp of each block of nodes
+	found   []NodeID // scratch of front
+	mixed   bool     // some node is not of reference speed
 
 	types        []string // GPU types of the nodes, in order of appearance
 	capGPU       []int64  // GPUs of each type, 1/1000, up or down
@@ -73,16 +75,23 @@ type plan struct {
 	share bool  // of a GPU: the nodes are in Room.shares
 	exact bool  // whoever is on the level, and of the right kind, has room for a replica
 	cores int64 // milli-CPU of all replicas, where CPUs are all they ask for; else 0
+	whole int32 // GPUs of the one replica, where it asks for whole GPUs and nothing else, and is exact; else 0
+
+	gpuMilli, cpuMilli float64 // of all replicas
 }
 
-// levels keeps for each level the set of nodes that are at least on it: those with at least so much free. A level above the last counts
-// as the last. Searches look at one set only; in front of its words stands a summary that says which of them are not empty, so that the full
-// nodes at the front of a busy cluster are not looked at one by one.
+// levels keeps for each level the set of nodes that are on it: those with so much free. A level above the last counts as the last. What a search asks for, the nodes
+// that are at least on a level, is the union of some of the sets; so a node that changes is taken out of one set and put into another, which
+// needs no branch, and these are guessed wrong often. The words of all levels for the same 64 nodes stand together. In front of the sets stand summaries that say which of
+// their words are not 0, so that the full nodes at the front of a busy cluster are not looked at one by one.
 type levels struct {
-	n, words int
-	sums     int      // words of a summary
-	flat     []uint64 // a summary and a set for each level
+	n, top int      // no node is, or was, on a level above top; n leaves room to read `span` words from it on
+	flat   []uint64 // of each 64 nodes a word for each level
+	sums   []uint64 // of each 64 words a word for each level
 }
+
+// span is how many levels are read at once: nodes of 8 GPUs have as many.
+const span = 8
 
 const (
 	gpuLevels = 18 // 0..16 free GPUs, and more
@@ -98,57 +107,107 @@ func cpuLevel(milli int64) int {
 	return min(bits.Len64(uint64(milli)/1000), cpuLevels-1)
 }
 
-func (l *levels) init(n, words int) {
-	l.n, l.words, l.sums = n, words, (words+63)/64
-	l.flat = make([]uint64, n*(l.sums+words))
-}
-
-// set returns the nodes that are at least on a level, and a summary of the set's words.
-func (l *levels) set(level int) (bitset, summary) {
-	both := l.flat[level*(l.sums+l.words) : (level+1)*(l.sums+l.words)]
-	return bitset(both[l.sums:]), summary(both[:l.sums])
+func (l *levels) init(levels, words int) {
+	n := levels + span - 1
+	l.n, l.flat, l.sums = n, make([]uint64, n*words), make([]uint64, n*((words+63)/64))
 }
 
 // move takes a node from one level to another; -1 is none.
 func (l *levels) move(node, from, to int) {
-	flat, step := l.flat, l.sums+l.words
 	w := node >> 6
 	bit, sumBit := uint64(1)<<(node&63), uint64(1)<<(w&63)
-	if from < to {
-		at, sum := (from+1)*step+l.sums+w, (from+1)*step+w>>6
-		for ; from < to; from++ {
-			flat[at] |= bit
-			flat[sum] |= sumBit
-			at, sum = at+step, sum+step
-		}
-		return
-	}
-	at, sum := from*step+l.sums+w, from*step+w>>6
-	for ; from > to; from-- {
-		left := flat[at] &^ bit
-		flat[at] = left
+	at, sum := w*l.n, w>>6*l.n
+	if from >= 0 {
+		left, last := l.flat[at+from]&^bit, uint64(0)
 		if left == 0 {
-			flat[sum] &^= sumBit
+			last = sumBit
 		}
-		at, sum = at-step, sum-step
+		l.flat[at+from] = left
+		l.sums[sum+from] &^= last
+	}
+	if to >= 0 {
+		l.flat[at+to] |= bit
+		l.sums[sum+to] |= sumBit
+		l.top = max(l.top, to)
 	}
 }
 
-// widen makes room for more nodes.
+// from returns the nodes that are at least on a level.
+func (l *levels) from(level int) nodeSet {
+	return nodeSet{l.flat, l.sums, l.n, level, l.top + 1 - level}
+}
+
+// first returns the first node of a set that is at least on a level, NoNode where there is none.
+func (l *levels) first(level int, of bitset) NodeID {
+	n, wide := l.n, l.top+1-level
+	w := 0
+	for i := level; i < len(l.sums); i += n {
+		for rest := union(l.sums[i:], wide); rest != 0; rest &= rest - 1 {
+			x := w + bits.TrailingZeros64(rest)
+			if cand := union(l.flat[x*n+level:], wide) & of[x]; cand != 0 {
+				return NodeID(x<<6 + bits.TrailingZeros64(cand))
+			}
+		}
+		w += 64
+	}
+	return NoNode
+}
+
+// union returns what is in any of the first words. Up to span, span are read: to ask which is the last would cost more than to read on, for how
+// many they are changes from one search to the next, and would be guessed wrong.
+func union(words []uint64, wide int) uint64 {
+	if wide <= span {
+		x := (*[span]uint64)(words)
+		return x[0] | x[1] | x[2] | x[3] | x[4] | x[5] | x[6] | x[7]
+	}
+	all := uint64(0)
+	for _, w := range words[:wide] {
+		all |= w
+	}
+	return all
+}
+
+// widen makes room for more nodes: the words of those that are there stay where they are.
 func (l *levels) widen(words int) {
 	old := *l
-	l.init(old.n, words)
-	for i := range l.n {
-		set, sum := l.set(i)
-		oldSet, oldSum := old.set(i)
-		copy(set, oldSet)
-		copy(sum, oldSum)
-	}
+	l.init(old.n-span+1, words)
+	copy(l.flat, old.flat)
+	copy(l.sums, old.sums)
 }
 
 func (l *levels) copyFrom(src *levels) {
-	l.n, l.words, l.sums = src.n, src.words, src.sums
+	l.n, l.top = src.n, src.top
 	l.flat = append(l.flat[:0], src.flat...)
+	l.sums = append(l.sums[:0], src.sums...)
+}
+
+// nodeSet is the set of nodes on some levels; without sums, a set as it is.
+type nodeSet struct {
+	flat, sums []uint64
+	n          int
+	from, wide int // of n levels so many; at most span stands for span
+}
+
+// word returns the nodes 64w..64w+63 that are in the set.
+func (s *nodeSet) word(w int) uint64 {
+	if s.sums == nil {
+		return s.flat[w]
+	}
+	return union(s.flat[w*s.n+s.from:], s.wide)
+}
+
+// next returns the first word from w on that is not 0, or at least words where there is none.
+func (s *nodeSet) next(w, words int) int {
+	if s.sums == nil {
+		return w
+	}
+	for i := w>>6*s.n + s.from; i < len(s.sums); i += s.n {
+		if rest := union(s.sums[i:], s.wide) >> (w & 63); rest != 0 {
+			return w + bits.TrailingZeros64(rest)
+		}
+		w = w&^63 + 64
+	}
+	return words
 }
 
 // NewRoom returns the empty ledger of the nodes. Demands are looked up in *demands, which may grow.
@@ -244,7 +303,7 @@ func (r *Room) setUp(id NodeID, up bool) {
 
 // markCores takes a node whose free CPU has changed to its level. An only node stays on the highest, for nobody is helped by a choice of one.
 func (r *Room) markCores(id NodeID, n *nodeRoom) {
-	if len(r.nodes) == 1 && n.cores == cpuLevels-1 || !n.up {
+	if !r.byCores || len(r.nodes) == 1 && n.cores == cpuLevels-1 || !n.up {
 		return
 	}
 	to := cpuLevels - 1
@@ -254,6 +313,17 @@ func (r *Room) markCores(id NodeID, n *nodeRoom) {
 	if int(n.cores) != to {
 		r.cpuIdx.move(int(id), int(n.cores), to)
 		n.cores = int8(to)
+	}
+}
+
+// indexCores puts the nodes into the index by cores: where all demands are for GPUs it would be kept for nobody.
+func (r *Room) indexCores() {
+	if r.byCores {
+		return
+	}
+	r.byCores = true
+	for id := range r.nodes {
+		r.markCores(NodeID(id), &r.nodes[id])
 	}
 }
 
@@ -286,6 +356,7 @@ func (r *Room) CopyFrom(src *Room) {
 	r.words, r.clock, r.mixed = src.words, src.clock, src.mixed
 	r.gpuIdx.copyFrom(&src.gpuIdx)
 	r.cpuIdx.copyFrom(&src.cpuIdx)
+	r.byCores = src.byCores
 	r.shares = append(r.shares[:0], src.shares...)
 	r.types, r.capGPU = src.types, src.capGPU
 	r.usedGPU = append(r.usedGPU[:0], src.usedGPU...)
@@ -425,14 +496,18 @@ func (r *Room) planOf(dem *Demand) plan {
 		}
 		r.allowed[key] = set
 	}
-	need, p := &dem.Need, plan{kinds: set}
+	need, p := &dem.Need, plan{kinds: set, gpuMilli: float64(dem.GPUTotal()), cpuMilli: float64(dem.CPUTotal())}
 	switch {
 	case need.share():
 		p.share = true
 	case need.GPUs > 0:
 		p.gpu, p.level = true, gpuLevel(need.GPUs)
 		p.exact = need.CPU == 0 && need.Mem == 0 && need.GPUs < gpuLevels-1
+		if p.exact && dem.Gang == 1 {
+			p.whole = need.GPUs
+		}
 	default:
+		r.indexCores()
 		p.level = cpuLevel(need.CPU)
 		p.exact = need.CPU == 0 && need.Mem == 0
 		if need.Mem == 0 && need.CPU <= Unlimited/int64(max(dem.Gang, 1)) {
@@ -442,16 +517,15 @@ func (r *Room) planOf(dem *Demand) plan {
 	return p
 }
 
-// roomy returns the nodes that have the GPUs, or without GPUs about the cores, that one replica needs, and a summary of the set's words
-// (nil: there is none).
-func (r *Room) roomy(p *plan) (set bitset, sum summary) {
+// roomy returns the nodes that have the GPUs, or without GPUs about the cores, that one replica needs.
+func (r *Room) roomy(p *plan) nodeSet {
 	switch {
 	case p.share:
-		return r.shares, nil
+		return nodeSet{flat: r.shares}
 	case p.gpu:
-		return r.gpuIdx.set(p.level)
+		return r.gpuIdx.from(p.level)
 	}
-	return r.cpuIdx.set(p.level)
+	return r.cpuIdx.from(p.level)
 }
 
 // kindKey is equal for demands that the same kinds of nodes satisfy.
@@ -632,9 +706,9 @@ func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, f
 	}
 	start, left := len(buf), dem.Gang
 	share := dem.Need.share()
-	set, sum := r.roomy(p)
-	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
-		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
+	set := r.roomy(p)
+	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
+		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
 			id := NodeID(w<<6 + bits.TrailingZeros64(cand))
 			k := r.fitsOn(&dem.Need, id, left)
 			if k > 0 && limit != nil {
@@ -679,43 +753,17 @@ func (r *Room) Shares(d DemandID, n NodeID, replicas int32, buf []Placement, cho
 // share reports whether the need is for a part of a GPU.
 func (n *Need) share() bool { return n.GPUs > 0 && n.GPUMilli < Whole }
 
-// summary says which words of a set of nodes are not 0; nil stands for all.
-type summary []uint64
-
-// next returns the first word from w on that is not 0, or at least words where there is none.
-func (s summary) next(w, words int) int {
-	if s == nil {
-		return w
-	}
-	for i := w >> 6; i < len(s); i++ {
-		if rest := s[i] >> (w & 63); rest != 0 {
-			return w + bits.TrailingZeros64(rest)
-		}
-		w = (i + 1) << 6
-	}
-	return words
-}
-
 // FirstNode returns the first node on which one replica of the demand fits now, or NoNode: the node that FirstFit finds for a gang of one.
 func (r *Room) FirstNode(d DemandID) NodeID { return r.firstNode(&(*r.demands)[d].Need, r.plan(d)) }
 
 // firstNode returns the first node with room for one replica, or -1.
 func (r *Room) firstNode(need *Need, p *plan) NodeID {
 	if p.exact && p.gpu {
-		set, sum := r.gpuIdx.set(p.level)
-		for i, rest := range sum {
-			for ; rest != 0; rest &= rest - 1 {
-				w := i<<6 + bits.TrailingZeros64(rest)
-				if cand := set[w] & p.kinds[w]; cand != 0 {
-					return NodeID(w<<6 + bits.TrailingZeros64(cand))
-				}
-			}
-		}
-		return NoNode
+		return r.gpuIdx.first(p.level, p.kinds)
 	}
-	set, sum := r.roomy(p)
-	for w := sum.next(0, r.words); w < r.words; w = sum.next(w+1, r.words) {
-		for cand := set[w] & p.kinds[w]; cand != 0; cand &= cand - 1 {
+	set := r.roomy(p)
+	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
+		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
 			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
 				return id
 			}
@@ -728,15 +776,15 @@ func (r *Room) firstNode(need *Need, p *plan) NodeID {
 // limit <= 0 means all.
 func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
-	set, sum := r.roomy(p)
+	set := r.roomy(p)
 	start, first, cut := len(buf), int(from)>>6, uint64(1)<<(from&63)-1
 	for round := range 2 { // the words from that of `from` on, then those up to it: it is looked at twice, each time in part
 		w, end, part := first, r.words, ^cut
 		if round == 1 {
 			w, end, part = 0, first+1, cut
 		}
-		for w = sum.next(w, r.words); w < end; w = sum.next(w+1, r.words) {
-			cand := set[w] & p.kinds[w]
+		for w = set.next(w, r.words); w < end; w = set.next(w+1, r.words) {
+			cand := set.word(w) & p.kinds[w]
 			if w == first {
 				cand &= part
 			}
@@ -755,12 +803,16 @@ func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []No
 // takeWhole books what one replica of a demand for whole GPUs asks for of a node, and returns the GPUs:
 // the lowest of those that are wholly free. The node must have them. giveWhole undoes it, and reports false, and does nothing, where the devices are booked otherwise.
 func (r *Room) takeWhole(need *Need, id NodeID) Devices {
+	if need.CPU|need.Mem != 0 {
+		r.takeRest(id, &r.nodes[id], need.CPU, need.Mem)
+	}
+	return r.takeGPUs(need.GPUs, id)
+}
+
+// takeGPUs is takeWhole where GPUs are all that is asked for, and giveGPUs giveWhole.
+func (r *Room) takeGPUs(k int32, id NodeID) Devices {
 	n := &r.nodes[id]
 	r.touch(id)
-	if need.CPU|need.Mem != 0 {
-		r.takeRest(id, n, need.CPU, need.Mem)
-	}
-	k := need.GPUs
 	r.usedGPUMilli += int64(k) * Whole
 	r.usedGPU[n.kind] += int64(k) * Whole
 	free := n.gpus
@@ -782,28 +834,42 @@ func (r *Room) takeWhole(need *Need, id NodeID) Devices {
 }
 
 func (r *Room) giveWhole(need *Need, p *Placement) bool {
-	n := &r.nodes[p.Node]
-	if !n.up || need.GPUMilli < Whole || p.Replicas != 1 {
+	if need.GPUMilli < Whole || p.Replicas != 1 || !r.giveGPUs(need.GPUs, p) {
 		return false
 	}
-	if !n.pool {
-		if p.GPUs&(n.whole|n.odd) != 0 {
-			return p.GPUs&n.twice != 0 && need.CPU|need.Mem == 0 && r.giveTwice(need, *p)
-		}
-		n.whole |= p.GPUs
-		n.unsettled = true
-		r.shares.set(int(p.Node))
-	}
-	r.touch(p.Node)
 	if need.CPU|need.Mem != 0 {
-		r.takeRest(p.Node, n, -need.CPU, -need.Mem)
+		r.takeRest(p.Node, &r.nodes[p.Node], -need.CPU, -need.Mem)
 	}
-	k := need.GPUs
+	return true
+}
+
+func (r *Room) giveGPUs(k int32, p *Placement) bool {
+	id := p.Node
+	n := &r.nodes[id]
+	twice := p.GPUs & n.twice // these stay booked, by a claim
+	once := p.GPUs ^ twice
+	if !n.up || once&(n.whole|n.odd) != 0 {
+		return false
+	}
+	r.touch(id)
 	r.usedGPUMilli -= int64(k) * Whole
 	r.usedGPU[n.kind] -= int64(k) * Whole
+	n.unsettled = true
+	if twice != 0 {
+		n.twice ^= twice
+		n.odd ^= twice
+		n.whole |= once
+		r.markShares(id)
+		if k = int32(bits.OnesCount64(uint64(once))); k == 0 {
+			return true
+		}
+	} else if once != 0 { // none where GPUs are not told apart
+		n.whole |= once
+		r.shares.set(int(id))
+	}
 	free := n.gpus
 	n.gpus = free + k
-	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(free+k))
+	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(free+k))
 	return true
 }
 
@@ -845,39 +911,32 @@ func (r *Room) takeRest(id NodeID, n *nodeRoom, cpu, mem int64) {
 	}
 }
 
-// giveTwice is giveWhole where some of the devices are claimed.
-func (r *Room) giveTwice(need *Need, p Placement) bool {
-	n := &r.nodes[p.Node]
-	free := n.gpus
-	if !r.bookWhole(n, p.GPUs, -1) {
-		return false
-	}
-	r.touch(p.Node)
-	r.usedGPUMilli -= int64(need.GPUs) * Whole
-	r.usedGPU[n.kind] -= int64(need.GPUs) * Whole
-	r.gpuIdx.move(int(p.Node), gpuLevel(free), gpuLevel(n.gpus))
-	r.markShares(p.Node)
-	return true
-}
-
-// claimWhole books need.GPUs whole GPUs of a node for one replica of a demand whose plan is exact and asks for whole GPUs, as if what the victims hold
-// there were free, and returns the lowest; 0 where it does not fit, or devices are booked otherwise than as a whole and once.
-func (r *Room) claimWhole(need *Need, p *plan, id NodeID, victims Devices) Devices {
+// claimWhole books the GPUs of a demand that asks for nothing else, as if what the victims hold there were free, and returns the lowest; 0 where it does not
+// fit, or devices are booked otherwise than as a whole and once.
+func (r *Room) claimWhole(p *plan, id NodeID, victims Devices) Devices {
 	n := &r.nodes[id]
 	open := n.whole | victims
-	if !n.up || n.pool || !p.kinds.has(int(id)) || victims&(n.whole|n.odd) != 0 || bits.OnesCount64(uint64(open)) < int(need.GPUs) {
+	if !n.up || n.pool || !p.kinds.has(int(id)) || victims&(n.whole|n.odd) != 0 || bits.OnesCount64(uint64(open)) < int(p.whole) {
 		return 0
 	}
 	rest := open
-	for k := need.GPUs; k > 0; k-- {
+	for k := p.whole; k > 0; k-- {
 		rest &= rest - 1
 	}
-	set, free := open&^rest, n.gpus
+	set := open &^ rest
+	taken := set & n.whole
 	r.touch(id)
-	r.bookWhole(n, set, 1)
-	r.usedGPUMilli += int64(need.GPUs) * Whole
-	r.usedGPU[n.kind] += int64(need.GPUs) * Whole
-	r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(n.gpus))
+	n.whole ^= taken
+	n.twice |= set ^ taken
+	n.odd |= set ^ taken // so that a share is looked for here, if in vain
+	n.unsettled = true
+	r.usedGPUMilli += int64(p.whole) * Whole
+	r.usedGPU[n.kind] += int64(p.whole) * Whole
+	if taken != 0 {
+		free := n.gpus
+		n.gpus -= int32(bits.OnesCount64(uint64(taken)))
+		r.gpuIdx.move(int(id), gpuLevel(free), gpuLevel(n.gpus))
+	}
 	r.markShares(id)
 	return set
 }

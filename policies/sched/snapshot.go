@@ -742,6 +742,7 @@ func (d *decoder) run(k *Kernel, holds []bool) {
 	holds[t] = true
 	was := NodeID(rw.at)
 	rw.at = k.slot()
+	k.link(rw.at)
 	r := &k.runs[rw.at]
 	*r = run{task: t, demand: k.DemandID(t), claimant: claimant, start: start, est: est, kept: kept, was: was}
 	r.on = r.one[:0]

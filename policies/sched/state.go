@@ -17,7 +17,8 @@ type State struct {
 	rows []row // per known task
 	// pending is the number of predecessors that are not done, per known task, but negative where the task is over; nil until a task has a
 	// predecessor, and 0 for those that it does not reach. See edges.go.
-	pending []int32
+	pending []int8
+	many    map[TaskID]int32
 	runs    []run           // slots of tasks that hold or claim room
 	free    []int32         // unused slots
 	ring    []link          // of the slots, in the order of start; that of slot 0 is the anchor
@@ -580,7 +581,6 @@ func (s *State) Outcomes(from TaskID, outcomes []Outcome) {
 	for i := range outcomes {
 		o, t := &outcomes[i], from+TaskID(i)
 		if uint32(t) < uint32(len(s.rows)) {
-			// Most tasks are done, in one attempt.
 			if rw := &s.rows[t]; rw.phase == Done && rw.flags&flagHeld == 0 {
 				o.Phase, o.Attempts, o.Node = Done, rw.attempt, NodeID(rw.at)
 				o.Ready, o.Start, o.End, o.Held = rw.ready, rw.first, rw.mark, rw.mark.Sub(rw.first)
@@ -591,22 +591,24 @@ func (s *State) Outcomes(from TaskID, outcomes []Outcome) {
 	}
 }
 
-// DoneWaits appends to buf the waits (Outcome.Wait) of those of the tasks from..end-1 that are done.
-func (s *State) DoneWaits(from, end TaskID, buf []time.Duration) []time.Duration {
-	if from >= TaskID(len(s.rows)) {
-		return buf
+// Ran is what became of a task that was done in its one attempt: it held room from Start to End.
+type Ran struct{ Ready, Start, End Time }
+
+// Ran fills all with what became of the tasks from `from` on, if they are all done and each was in its one attempt, as most are; else it reports false, and what it
+// has written means nothing.
+func (s *State) Ran(from TaskID, all []Ran) bool {
+	if int(from)+len(all) > len(s.rows) {
+		return false
 	}
-	rows := s.rows[from:min(int(end), len(s.rows))]
+	rows := s.rows[from:][:len(all)]
 	for i := range rows {
-		if rw := &rows[i]; rw.phase != Done {
-			continue
-		} else if rw.flags&flagHeld == 0 {
-			buf = append(buf, rw.first.Sub(rw.ready))
-		} else {
-			buf = append(buf, s.Outcome(from+TaskID(i)).Wait())
+		rw := &rows[i]
+		if rw.phase != Done || rw.flags&flagHeld != 0 {
+			return false
 		}
+		all[i] = Ran{rw.ready, rw.first, rw.mark}
 	}
-	return buf
+	return true
 }
 
 // nodeOf returns the first node of a task's last attempt, NoNode if it has had none.

@@ -214,6 +214,10 @@ type Bound struct {
 	Memory   time.Duration
 	GPU      time.Duration // over all GPUs, and over those of each set of GPU types that tasks ask for
 	By       string        // what decides: "path", "cpu", "memory", "gpu", "gpu A100"
+
+	// Paths are what JobPaths returns of the true run times, where they have come up on the way: of a single workflow that is submitted at once, on nodes
+	// of which none is faster than the reference. Else nil.
+	Paths []time.Duration
 }
 
 // LowerBound returns the bound of SPEC: the maximum over release times r of r + the longest path released from r on, and, for each
@@ -230,10 +234,9 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 	first := tb.Tasks[0].Submit
 
 	// The earliest end of each task, room or not. A path that waits for a later release is counted from that release.
+	blocks, alone := sumBlocks(tb, fast)
 	if tb.SuccOff == nil {
-		for t := range tb.Tasks {
-			b.Path = max(b.Path, add(tb.Tasks[t].Submit.Sub(first), fast[t]))
-		}
+		b.Path = alone
 	} else if !Forward(tb, false, func(t sched.TaskID, before time.Duration) time.Duration {
 		end := add(max(before, tb.Tasks[t].Submit.Sub(first)), fast[t])
 		b.Path = max(b.Path, end)
@@ -254,18 +257,21 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 		}
 	}
 	b.consider("path", b.Path)
+	if n := len(tb.Tasks); tb.Jobs == 1 && tb.Tasks[n-1].Submit == first && &fast[0] == &run[0] {
+		b.Paths = []time.Duration{b.Path}
+	}
 
-	b.CPU = k.work(tb, run, on, fast, first, func(n *sched.NodeSpec) int64 { return n.CPU }, func(d *sched.Demand) int64 { return d.CPUTotal() })
+	b.CPU = k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 { return n.CPU }, func(d *sched.Demand) int64 { return d.CPUTotal() })
 	b.consider("cpu", b.CPU)
-	b.Memory = k.work(tb, run, on, fast, first, func(n *sched.NodeSpec) int64 { return n.Mem }, func(d *sched.Demand) int64 { return int64(d.Gang) * d.Need.Mem })
+	b.Memory = k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 { return n.Mem }, func(d *sched.Demand) int64 { return int64(d.Gang) * d.Need.Mem })
 	b.consider("memory", b.Memory)
-	b.GPU = k.work(tb, run, on, fast, first, func(n *sched.NodeSpec) int64 { return int64(n.GPUs) * sched.Whole }, (*sched.Demand).GPUTotal)
+	b.GPU = k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 { return int64(n.GPUs) * sched.Whole }, (*sched.Demand).GPUTotal)
 	b.consider("gpu", b.GPU)
 	for _, set := range typeSets(tb) {
 		in := func(have []string, typ string) bool {
 			return slices.ContainsFunc(have, func(h string) bool { return strings.EqualFold(h, typ) })
 		}
-		w := k.work(tb, run, on, fast, first, func(n *sched.NodeSpec) int64 {
+		w := k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 {
 			if !in(set, n.GPUType) {
 				return 0
 			}
@@ -300,9 +306,43 @@ func typeSets(tb *sched.Table) [][]string {
 	return sets
 }
 
+// block is so many tasks, from the last one back, of which most say nothing new.
+const block = 256
+
+// sumBlocks returns how long the tasks of each class take together, block by block of tasks, where the classes are so few and the tasks so short that this is worth
+// its memory and fits into 64 bits, else nil; and when the last task ends if none waits for another or for room, from the first submit.
+func sumBlocks(tb *sched.Table, fast []time.Duration) (sums []uint64, last time.Duration) {
+	first, classes := tb.Tasks[0].Submit, len(tb.Classes)
+	if classes <= block/8 {
+		sums = make([]uint64, (len(tb.Tasks)+block-1)/block*classes)
+	}
+	var long, latest uint64
+	for at, end := 0, len(tb.Tasks); end > 0; at, end = at+1, max(end-block, 0) {
+		tasks := tb.Tasks[max(end-block, 0):end]
+		fast := fast[max(end-block, 0):end]
+		if sums == nil {
+			for t := range tasks {
+				latest = max(latest, uint64(tasks[t].Submit-first)+uint64(max(fast[t], 0)))
+			}
+			continue
+		}
+		of := sums[at*classes:][:classes]
+		for t := range tasks {
+			d := uint64(max(fast[t], 0))
+			of[tasks[t].Class] += d
+			long |= d
+			latest = max(latest, uint64(tasks[t].Submit-first)+d)
+		}
+	}
+	if long >= 1<<64/block {
+		sums = nil
+	}
+	return sums, time.Duration(min(latest, math.MaxInt64))
+}
+
 // work returns max over releases r of r + work released from r on / capacity, rounded down. Nodes of capacity 0 do not serve, and a
 // task whose demand fits none of the serving kinds is left out.
-func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.CostOn, fast []time.Duration, first sched.Time,
+func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sched.CostOn, fast []time.Duration, blocks []uint64, first sched.Time,
 	capacity func(*sched.NodeSpec) int64, need func(*sched.Demand) int64,
 ) time.Duration {
 	var plain, weighted u128
@@ -341,18 +381,29 @@ func (k *kinds) work(tb *sched.Table, run []time.Duration, on map[sched.TaskID][
 	for c := range need1 {
 		need1[c] = needs[tb.Classes[c].Demand]
 	}
-	const block = 256
+	var bar float64 // what the bound will be at least, about
+	if same && blocks != nil {
+		var all u128
+		for end := len(tb.Tasks); end > 0; end = max(end-block, 0) {
+			all.addBlock(blocks, (len(tb.Tasks)-end)/block, need1)
+			bar = max(bar, float64(tb.Tasks[max(end-block, 0)].Submit.Sub(first))+all.float()*perUnit)
+		}
+	}
 	for end := len(tb.Tasks); end > 0; end = max(end-block, 0) {
 		from := max(end-block, 0)
 		if same {
 			// No release of these is later than that of the last, and no work more than that up to the first: most blocks say nothing new.
 			all := done
-			for t := from; t < end; t++ {
-				all.addProduct(uint64(need1[tb.Tasks[t].Class]), uint64(max(fast[t], 0)))
+			if blocks != nil {
+				all.addBlock(blocks, (len(tb.Tasks)-end)/block, need1)
+			} else {
+				for t := from; t < end; t++ {
+					all.addProduct(uint64(need1[tb.Tasks[t].Class]), uint64(max(fast[t], 0)))
+				}
 			}
 			// Nor is there anything to be said before the first of those that are released together.
 			release := tb.Tasks[end-1].Submit
-			if about := float64(release.Sub(first)) + all.float()*perUnit; about <= float64(best)*(1-1e-9) || from > 0 && tb.Tasks[from-1].Submit == release {
+			if about := float64(release.Sub(first)) + all.float()*perUnit; about <= max(bar, float64(best))*(1-1e-9) || from > 0 && tb.Tasks[from-1].Submit == release {
 				done = all
 				continue
 			}
@@ -395,6 +446,13 @@ func (u *u128) addProduct(a, b uint64) {
 	u.lo, carry = bits.Add64(u.lo, lo, 0)
 	if u.hi, carry = bits.Add64(u.hi, hi, carry); carry > 0 {
 		u.hi, u.lo = math.MaxUint64, math.MaxUint64
+	}
+}
+
+// addBlock adds the work of a block; see sumBlocks.
+func (u *u128) addBlock(blocks []uint64, at int, need []int64) {
+	for c, sum := range blocks[at*len(need):][:len(need)] {
+		u.addProduct(uint64(need[c]), sum)
 	}
 }
 

@@ -1,6 +1,9 @@
 package graph
 
 import (
+	"math"
+	"math/big"
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -13,23 +16,25 @@ import (
 // The bound by work looks at divisions only where they may say something new; here they are all done.
 func TestTheBoundByWorkIsTheLargestOverAllReleases(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		n := rapid.IntRange(1, 30).Draw(rt, "tasks")
-		cpus := int64(rapid.IntRange(1, 8).Draw(rt, "cpus"))
-		scale := rapid.SampledFrom([]int64{1, 1000, 1e9, 1e13}).Draw(rt, "ns")
+		n := rapid.SampledFrom([]int{1, 7, 30, block, 3*block + 5}).Draw(rt, "tasks")
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
+		cpus := int64(rapid.SampledFrom([]int{1, 2, 5, 8, block/8 + 1}).Draw(rt, "cpus"))
+		scale := rapid.SampledFrom([]int64{1, 1000, 1e9, 1e13, 1e16}).Draw(rt, "ns") // of the last few fit into 64 bits
 		tb := &sched.Table{Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: int32(n)}
 		for c := range cpus {
 			tb.Demands = append(tb.Demands, sched.Demand{Gang: 1, Need: sched.Need{CPU: (c + 1) * 1000}})
 			tb.Classes = append(tb.Classes, sched.Class{Demand: sched.DemandID(c)})
 		}
 		var submits, run []int64
+		span, most := rapid.Int64Range(1, 200).Draw(rt, "span"), rapid.Int64Range(1, 40).Draw(rt, "longest")
 		for range n {
-			submits = append(submits, rapid.Int64Range(0, 200).Draw(rt, "submit")*scale)
-			run = append(run, rapid.Int64Range(0, 40).Draw(rt, "run")*scale)
+			submits = append(submits, rng.Int64N(span+1)*scale)
+			run = append(run, rng.Int64N(most+1)*scale)
 		}
 		slices.Sort(submits)
 		runs := make([]time.Duration, n)
 		for i := range n {
-			class := sched.ClassID(rapid.Int64Range(0, cpus-1).Draw(rt, "class"))
+			class := sched.ClassID(rng.Int64N(cpus))
 			tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(submits[i]), Deadline: sched.Never, Job: sched.JobID(i), Class: class})
 			runs[i] = time.Duration(run[i])
 		}
@@ -39,15 +44,18 @@ func TestTheBoundByWorkIsTheLargestOverAllReleases(t *testing.T) {
 			rt.Fatal(err)
 		}
 		var work, path time.Duration
-		for i := range n {
-			var area int64 // of the tasks released from here on, in cores x ns
-			for j := range n {
-				if submits[j] >= submits[i] {
-					area += run[j] * int64(tb.Tasks[j].Class+1)
-				}
-			}
-			work = max(work, time.Duration(submits[i]-submits[0]+area/cpus))
+		area := new(big.Int) // of the tasks released from here on, in cores x ns
+		for i := n - 1; i >= 0; i-- {
+			area.Add(area, new(big.Int).Mul(big.NewInt(run[i]), big.NewInt(int64(tb.Tasks[i].Class)+1)))
 			path = max(path, time.Duration(submits[i]-submits[0]+run[i]))
+			if i > 0 && submits[i-1] == submits[i] {
+				continue // released with it
+			}
+			at := new(big.Int).Div(area, big.NewInt(cpus))
+			if at.Add(at, big.NewInt(submits[i]-submits[0])); !at.IsInt64() {
+				at.SetInt64(math.MaxInt64)
+			}
+			work = max(work, time.Duration(at.Int64()))
 		}
 		if got.CPU != work || got.Path != path {
 			rt.Fatalf("by work %v and by path %v, want %v and %v", got.CPU, got.Path, work, path)

@@ -21,8 +21,9 @@ type Input struct {
 	Outcome  func(sched.TaskID) sched.Outcome
 	// Outcomes fills outcomes with those of the tasks from `from` on; faster than Outcome, and used instead where it is given.
 	Outcomes func(from sched.TaskID, outcomes []sched.Outcome)
-	// Waits appends to buf the waits of those of the tasks from..end-1 that are done. It may be nil.
-	Waits func(from, end sched.TaskID, buf []time.Duration) []time.Duration
+	// Ran, where it is given, fills all with what became of the tasks from `from` on and reports true, if each was done in its one attempt; Outcomes
+	// is then not asked of them.
+	Ran func(from sched.TaskID, all []sched.Ran) bool
 
 	// WarmUp leaves the tasks and the jobs submitted before it out of the means and quantiles (wait, response, job wait, jct,
 	// slowdown, deadline misses, fairness). Sums and rates are of the whole run. 0 leaves nothing out.
@@ -40,47 +41,88 @@ type Input struct {
 	NodeHours, NodePrice           float64       // h that nodes were on; what one costs, 0: nothing is said of it
 	LowerBound                     float64       // s, of the makespan; NaN if unknown
 	Wall                           time.Duration // the simulator's own time; 0 if unknown
+
+	// Paths are the jobs' longest paths in true run times, as graph.JobPaths has them; nil: Compute works them out.
+	Paths []time.Duration
 }
 
 // measured reports whether a task or a job submitted then counts in the means.
 func (in *Input) measured(submit sched.Time) bool { return in.WarmUp == 0 || submit >= in.WarmUp }
 
-// each yields the outcomes of all tasks, some at a time.
-func (in *Input) each(part func(from sched.TaskID, outcomes []sched.Outcome)) {
-	n := len(in.Workload.Tasks)
-	buf := make([]sched.Outcome, min(n, someTasks))
-	for from := 0; from < n; from += len(buf) {
-		buf = buf[:min(len(buf), n-from)]
-		if in.Outcomes != nil {
-			in.Outcomes(sched.TaskID(from), buf)
-		} else {
-			for i := range buf {
-				buf[i] = in.Outcome(sched.TaskID(from + i))
+// measuredAll reports whether all of the n tasks from `from` on are measured.
+func (in *Input) measuredAll(from sched.TaskID, n int) bool {
+	if in.WarmUp != 0 {
+		for i := range in.Workload.Tasks[from:][:n] {
+			if !in.measured(in.Workload.Tasks[int(from)+i].Submit) {
+				return false
 			}
 		}
-		part(sched.TaskID(from), buf)
+	}
+	return true
+}
+
+// outcomes fills buf with what became of the tasks from `from` on.
+func (in *Input) outcomes(from sched.TaskID, buf []sched.Outcome) {
+	if in.Outcomes != nil {
+		in.Outcomes(from, buf)
+		return
+	}
+	for i := range buf {
+		buf[i] = in.Outcome(from + sched.TaskID(i))
+	}
+}
+
+// each yields the outcomes of all tasks, some at a time. Those that were done in one attempt each it offers to ran first, if that is not nil, which reports whether
+// it has taken them.
+func (in *Input) each(ran func(from sched.TaskID, all []sched.Ran) bool, part func(from sched.TaskID, outcomes []sched.Outcome)) {
+	var all [someTasks]sched.Ran
+	buf := make([]sched.Outcome, min(len(in.Workload.Tasks), someTasks))
+	for n, from := len(in.Workload.Tasks), 0; from < n; from += someTasks {
+		k := min(someTasks, n-from)
+		if in.Ran != nil && ran != nil && in.Ran(sched.TaskID(from), all[:k]) && ran(sched.TaskID(from), all[:k]) {
+			continue
+		}
+		in.outcomes(sched.TaskID(from), buf[:k])
+		part(sched.TaskID(from), buf[:k])
 	}
 }
 
 // eachWait yields the waits of all tasks that count in the mean wait, some at a time.
 func (in *Input) eachWait(part func([]time.Duration)) {
-	var waits []time.Duration
-	if in.Waits != nil && in.WarmUp == 0 {
-		for n, from := len(in.Workload.Tasks), 0; from < n; from += someTasks {
-			waits = in.Waits(sched.TaskID(from), sched.TaskID(min(from+someTasks, n)), waits[:0])
-			part(waits)
+	var waits [someTasks]time.Duration
+	in.each(func(from sched.TaskID, all []sched.Ran) bool {
+		if !in.measuredAll(from, len(all)) {
+			return false
 		}
-		return
-	}
-	in.each(func(from sched.TaskID, outcomes []sched.Outcome) {
-		waits = waits[:0]
+		for i := range all {
+			waits[i%someTasks] = all[i].Start.Sub(all[i].Ready)
+		}
+		part(waits[:len(all)])
+		return true
+	}, func(from sched.TaskID, outcomes []sched.Outcome) {
+		k := 0
 		for i := range outcomes {
 			if o := &outcomes[i]; o.Phase == sched.Done && in.measured(in.Workload.Tasks[int(from)+i].Submit) {
-				waits = append(waits, o.Wait())
+				waits[k] = o.Wait()
+				k++
 			}
 		}
-		part(waits)
+		part(waits[:k])
 	})
+}
+
+// someWaits returns the waits of one task of many, of those that count.
+func (in *Input) someWaits() []time.Duration {
+	n := len(in.Workload.Tasks)
+	m := min(n/64, 1<<14)
+	waits := make([]time.Duration, 0, m)
+	for i := range m {
+		t := sched.TaskID(int64(i) * int64(n) / int64(m))
+		if o := in.Outcome(t); o.Phase == sched.Done && in.measured(in.Workload.Tasks[t].Submit) {
+			waits = append(waits, o.Wait())
+		}
+	}
+	return waits
 }
 
 // someTasks are looked at together.
@@ -97,6 +139,14 @@ func (s *sum) add(d time.Duration) {
 	s.lo = lo
 	s.hi += carry
 	s.n++
+}
+
+// addAll adds n durations that come to total.
+func (s *sum) addAll(total uint64, n int64) {
+	lo, carry := bits.Add64(s.lo, total, 0)
+	s.lo = lo
+	s.hi += carry
+	s.n += n
 }
 
 func (s *sum) mean() float64 {
@@ -122,7 +172,7 @@ func (m *meanOf) mean() float64 {
 }
 
 // Compute measures one run as SPEC.md's table of metrics defines it. It takes time linear in tasks and edges. Where every job is one
-// task and nothing depends on anything, its memory does not grow with the tasks.
+// task and nothing depends on anything, its memory is less than a byte a task.
 //
 // Wait and response are over tasks that are done, job metrics over jobs whose tasks are all done. Quantiles are by nearest rank: the
 // smallest wait that at least that share of the waits does not exceed.
@@ -142,10 +192,15 @@ func Compute(in Input) Row {
 	}
 
 	t := &tally{in: &in, row: &r, jobs: newJobs(wl), tenants: make([]meanOf, len(wl.Tenants)), first: sched.Never, last: math.MinInt64}
-	in.each(t.take)
+	t.start()
+	in.each(t.ran, t.take)
+	t.finish()
 	jobs := t.jobs
 	if !jobs.single {
-		run := longestPaths(wl)
+		run := in.Paths
+		if run == nil {
+			run = longestPaths(wl)
+		}
 		for j := range jobs.all {
 			job := &jobs.all[j]
 			if job.tasks > 0 && job.tasks == job.done && in.measured(job.submit) {
@@ -159,8 +214,7 @@ func Compute(in Input) Row {
 	}
 
 	r.WaitMean, r.ResponseMean = t.wait.mean(), t.response.mean()
-	q := t.waits.quantiles(in.eachWait, 0.50, 0.99)
-	r.WaitP50, r.WaitP99 = q[0], q[1]
+	r.WaitP50, r.WaitP99 = t.waits.quantiles(in.eachWait)
 	r.JobWaitMean, r.JCTMean, r.SlowdownMean = jobs.wait.mean(), jobs.jct.mean(), jobs.slowdown.mean()
 	r.Fairness = jain(t.tenants)
 	r.DeadlineMiss = ratio(float64(t.late), float64(t.deadlines))
@@ -191,10 +245,118 @@ type tally struct {
 	jobs            *jobs
 	tenants         []meanOf
 	wait, response  sum
-	waits           ranked
+	waits           guesses
+	tenantOf        []sched.TenantID // by class; nil where all have the same tenant, which then needs no sum of its own
 	deadlines, late int64
 	first, last     sched.Time
 	open            bool
+	buf             [someTasks]time.Duration // scratch
+}
+
+// start looks at the classes, and at some of the tasks.
+func (y *tally) start() {
+	y.waits.guess(len(y.in.Workload.Tasks), y.in.someWaits())
+	classes := y.in.Workload.Classes
+	for i := range classes {
+		if t := classes[i].Tenant; t != classes[0].Tenant || uint(t) >= uint(len(y.tenants)) {
+			y.tenantOf = make([]sched.TenantID, len(classes))
+			for i := range classes {
+				y.tenantOf[i] = classes[i].Tenant
+			}
+			return
+		}
+	}
+}
+
+// finish gives the one tenant that there is what is known of the jobs.
+func (y *tally) finish() {
+	if y.tenantOf == nil && len(y.in.Workload.Classes) > 0 {
+		y.tenants[y.in.Workload.Classes[0].Tenant] = y.jobs.slowdown
+	}
+}
+
+// ran adds the tasks from `from` on, which were done in one attempt each, if they are all measured.
+func (y *tally) ran(from sched.TaskID, all []sched.Ran) bool {
+	if !y.in.measuredAll(from, len(all)) {
+		return false
+	}
+	wl := y.in.Workload
+	waits := y.buf[:len(all)]
+	var total, long uint64
+	for i := range all {
+		d := all[i].Start.Sub(all[i].Ready)
+		waits[i] = d
+		total += uint64(d)
+		long |= uint64(d)
+	}
+	y.waits.add(waits)
+	tasks := wl.Tasks[from:][:len(all)]
+	first, last := y.first, y.last
+	for i := range tasks {
+		first, last = min(first, tasks[i].Submit), max(last, all[i].End)
+		if d := tasks[i].Deadline; d != sched.Never {
+			y.deadlines++
+			if all[i].End > d {
+				y.late++
+			}
+		}
+	}
+	n := int64(len(all))
+	y.first, y.last = first, last
+	y.row.Finished += n
+	if long < safeSum {
+		y.wait.addAll(total, n)
+		y.response.addAll(total, n)
+	} else {
+		for _, d := range waits {
+			y.wait.add(d)
+			y.response.add(d)
+		}
+	}
+	if y.jobs.single {
+		y.ranJobs(wl, from, all)
+		return true
+	}
+	for i := range all {
+		y.jobs.take(wl, from+sched.TaskID(i), true, all[i].Start, all[i].End)
+	}
+	return true
+}
+
+// safeSum bounds durations of which someTasks can be added up in 64 bits.
+const safeSum = 1 << 64 / someTasks
+
+// ranJobs adds the jobs that the tasks from `from` on are, each done in one attempt.
+func (y *tally) ranJobs(wl *traces.Workload, from sched.TaskID, all []sched.Ran) {
+	jobs, tenantOf := y.jobs, y.tenantOf
+	tasks, run := wl.Tasks[from:][:len(all)], wl.Run[from:][:len(all)]
+	total := jobs.slowdown.total
+	var waits, jcts, long uint64
+	for i := range all {
+		o, submit := &all[i], tasks[i].Submit
+		jct := o.End.Sub(submit)
+		waits += uint64(o.Start - submit)
+		jcts += uint64(jct)
+		long |= uint64(jct)
+		s := slowdown(run[i], jct)
+		total += s
+		if tenantOf != nil {
+			if t := tenantOf[tasks[i].Class]; uint(t) < uint(len(y.tenants)) {
+				y.tenants[t].add(s)
+			}
+		}
+	}
+	n := int64(len(all))
+	jobs.slowdown.total, jobs.slowdown.n = total, jobs.slowdown.n+n
+	if long < safeSum {
+		jobs.wait.addAll(waits, n)
+		jobs.jct.addAll(jcts, n)
+		return
+	}
+	for i := range all {
+		jobs.wait.add(all[i].Start.Sub(tasks[i].Submit))
+		jobs.jct.add(all[i].End.Sub(tasks[i].Submit))
+	}
 }
 
 // take adds the outcomes of the tasks from `from` on.
@@ -202,6 +364,7 @@ func (y *tally) take(from sched.TaskID, outcomes []sched.Outcome) {
 	wl := y.in.Workload
 	tasks := wl.Tasks[from:][:len(outcomes)]
 	first, last := y.first, y.last
+	waits := y.buf[:0]
 	for i := range outcomes {
 		task, o := &tasks[i], &outcomes[i]
 		first = min(first, task.Submit)
@@ -219,15 +382,16 @@ func (y *tally) take(from sched.TaskID, outcomes []sched.Outcome) {
 		if keep = keep && done; keep {
 			d := o.Wait()
 			y.wait.add(d)
-			y.waits.add(d)
+			waits = append(waits, d)
 			y.response.add(o.Start.Sub(o.Ready))
 		}
 		if !y.jobs.single {
-			y.jobs.take(wl, from+sched.TaskID(i), o)
+			y.jobs.take(wl, from+sched.TaskID(i), done, o.Start, o.End)
 		} else if keep {
 			y.finishJob(wl.Run[int(from)+i], o.End.Sub(task.Submit), o.Start.Sub(task.Submit), wl.Classes[task.Class].Tenant)
 		}
 	}
+	y.waits.add(waits)
 	y.first, y.last = first, last
 }
 
@@ -270,7 +434,7 @@ func (y *tally) finishJob(run, jct, wait time.Duration, tenant sched.TenantID) {
 	jobs.jct.add(jct)
 	s := slowdown(run, jct)
 	jobs.slowdown.add(s)
-	if uint(tenant) < uint(len(y.tenants)) {
+	if y.tenantOf != nil && uint(tenant) < uint(len(y.tenants)) {
 		y.tenants[tenant].add(s)
 	}
 }
@@ -285,7 +449,8 @@ func ratio(a, b float64) float64 {
 
 // slowdown is the bounded slowdown: max(1, jct / max(10 s, run)).
 func slowdown(run, jct time.Duration) float64 {
-	return max(1, float64(jct)/float64(max(Bound, run)))
+	run = max(Bound, run)
+	return float64(max(jct, run)) / float64(run)
 }
 
 // capacity returns the cluster's GPUs and CPUs, NaN where it has none or a node does not state how many.
@@ -349,13 +514,7 @@ type jobs struct {
 }
 
 func newJobs(wl *traces.Workload) *jobs {
-	js := &jobs{single: int(wl.Jobs) == len(wl.Tasks)}
-	for i := range wl.Tasks {
-		if !js.single {
-			break
-		}
-		js.single = int(wl.Tasks[i].Job) == i
-	}
+	js := &jobs{single: int(wl.Jobs) == len(wl.Tasks) && eachItsJob(wl.Tasks)}
 	if !js.single {
 		js.all = make([]job, wl.Jobs)
 		for j := range js.all {
@@ -365,7 +524,17 @@ func newJobs(wl *traces.Workload) *jobs {
 	return js
 }
 
-func (js *jobs) take(wl *traces.Workload, t sched.TaskID, o *sched.Outcome) {
+// eachItsJob reports whether every task is the job of its number.
+func eachItsJob(tasks []sched.Task) bool {
+	for i := range tasks {
+		if int(tasks[i].Job) != i {
+			return false
+		}
+	}
+	return true
+}
+
+func (js *jobs) take(wl *traces.Workload, t sched.TaskID, done bool, start, end sched.Time) {
 	task := &wl.Tasks[t]
 	j := &js.all[task.Job]
 	if j.tasks == 0 {
@@ -373,10 +542,10 @@ func (js *jobs) take(wl *traces.Workload, t sched.TaskID, o *sched.Outcome) {
 	}
 	j.tasks++
 	j.submit = min(j.submit, task.Submit)
-	if o.Phase == sched.Done {
+	if done {
 		j.done++
-		j.start = min(j.start, o.Start)
-		j.end = max(j.end, o.End)
+		j.start = min(j.start, start)
+		j.end = max(j.end, end)
 	}
 }
 

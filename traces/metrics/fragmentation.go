@@ -44,8 +44,9 @@ const coverage = 0.95
 // nil where no task asks for a GPU: fragmentation then has no meaning.
 func NewFragMix(tb *sched.Table) *FragMix {
 	perClass := make([]int64, len(tb.Classes))
-	for i := range tb.Tasks {
-		perClass[tb.Tasks[i].Class]++
+	tasks := tb.Tasks
+	for i := range tasks {
+		perClass[tasks[i].Class]++
 	}
 	perDemand := make([]int64, len(tb.Demands))
 	for c, n := range perClass {

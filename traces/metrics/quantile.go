@@ -7,6 +7,156 @@ import (
 	"time"
 )
 
+// guesses finds the median and the 99th percentile of a run's waits in the pass that counts them. Before it, some of the waits say between which two
+// values the quantile will be; in the pass those below are counted, and the few between are kept. A guess that was wrong costs further passes.
+type guesses struct {
+	of [2]guess
+	n  int64
+}
+
+var guessed = [2]float64{0.50, 0.99}
+
+type guess struct {
+	low, width uint64 // it is one of low..low+width-1
+	below, in  int64  // waits before and in that range
+	held       []time.Duration
+}
+
+// guess looks at a sample of n waits.
+func (g *guesses) guess(n int, some []time.Duration) {
+	if n <= fewEnough { // all
+		for i := range g.of {
+			g.of[i] = guess{width: 1 << 63, held: make([]time.Duration, 0, n)}
+		}
+		return
+	}
+	slices.Sort(some)
+	for i, q := range guessed {
+		g.of[i].choose(q, int64(n), some)
+	}
+}
+
+// choose chooses the range of the q-quantile by a sorted sample: four standard deviations of its rank to either side.
+func (g *guess) choose(q float64, n int64, some []time.Duration) {
+	m := float64(len(some))
+	margin := 4*math.Sqrt(m*q*(1-q)) + 2
+	if from := q*m - margin; from > 0 {
+		g.low = uint64(some[int(from)])
+	}
+	g.width = 1<<63 - g.low
+	if to := int(q*m + margin); to < len(some) {
+		g.width = uint64(some[to]) - g.low + 1
+	}
+	from, _ := slices.BinarySearch(some, time.Duration(g.low))
+	to := len(some)
+	if last := g.low + g.width; last < 1<<63 {
+		to, _ = slices.BinarySearch(some, time.Duration(last))
+	}
+	switch in := float64(to - from); {
+	case g.width == 1: // many are the same: it is enough to count them
+	case m == 0 || in > 4*margin+16 || in/m*float64(n) > mostHeld: // too many to keep
+		g.width = 0
+	default:
+		g.held = make([]time.Duration, 0, int(in/m*float64(n)*1.25))
+	}
+}
+
+// add counts waits.
+func (g *guesses) add(waits []time.Duration) {
+	g.n += int64(len(waits))
+	for i := range g.of {
+		g.of[i].add(waits)
+	}
+}
+
+func (g *guess) add(waits []time.Duration) {
+	low, width, held := g.low, g.width, g.held
+	var below, in uint64
+	for _, d := range waits {
+		at := uint64(d) - low
+		below += at >> 63
+		if at < width {
+			in++
+			if n := len(held); n < cap(held) {
+				held = held[:n+1]
+				held[n] = d
+			}
+		}
+	}
+	g.below += int64(below)
+	g.in += int64(in)
+	g.held = held
+}
+
+// quantiles returns the two quantiles in seconds by nearest rank, NaN where nothing was added. each yields all that was added, in parts, as often as it is
+// called.
+func (g *guesses) quantiles(each func(part func([]time.Duration))) (p50, p99 float64) {
+	var out [2]float64
+	for i := range g.of {
+		var ok bool
+		if out[i], ok = g.of[i].quantile(rankOf(guessed[i], g.n)); !ok && g.n > 0 {
+			var r ranked
+			each(func(ds []time.Duration) {
+				for _, d := range ds {
+					r.add(d)
+				}
+			})
+			both := r.quantiles(each, guessed[:]...)
+			return both[0], both[1]
+		}
+	}
+	return out[0], out[1]
+}
+
+// quantile returns the wait of rank k in seconds, and false if the guess was wrong.
+func (g *guess) quantile(k int64) (float64, bool) {
+	switch k -= g.below; {
+	case k < 0 || k >= g.in:
+		return math.NaN(), false
+	case g.width == 1:
+		return time.Duration(g.low).Seconds(), true
+	case g.in > int64(len(g.held)): // more than was thought
+		return math.NaN(), false
+	}
+	return nth(g.held, int(k)).Seconds(), true
+}
+
+// nth returns the value that has rank k, from 0, and puts the values into another order (Hoare's FIND, 1961). Where it does not come nearer fast
+// enough it sorts what is left.
+func nth(x []time.Duration, k int) time.Duration {
+	for left := 4 * bits.Len(uint(len(x))); len(x) > 64 && left > 0; left-- {
+		a, b, c := x[0], x[len(x)/2], x[len(x)-1]
+		pivot := max(min(a, b), min(max(a, b), c)) // the median of three
+		i, j := 0, len(x)-1
+		for i <= j {
+			for x[i] < pivot {
+				i++
+			}
+			for pivot < x[j] {
+				j--
+			}
+			if i <= j {
+				x[i], x[j] = x[j], x[i]
+				i++
+				j--
+			}
+		}
+		switch { // x[:j+1] <= pivot <= x[i:], and all between are the pivot
+		case k <= j:
+			x = x[:j+1]
+		case k >= i:
+			x, k = x[i:], k-i
+		default:
+			return pivot
+		}
+	}
+	slices.Sort(x)
+	return x[k]
+}
+
+// rankOf returns the rank of the q-quantile among n, from 0.
+func rankOf(q float64, n int64) int64 { return min(max(int64(math.Ceil(q*float64(n)))-1, 0), n-1) }
+
 // ranked finds order statistics of more durations than one wants to keep: a first pass counts them in buckets whose width is at most 1/128 of
 // what stands in them; further passes look into the buckets of the ranks that are asked for. Memory stays below a megabyte, and the results
 // are exact.
@@ -16,6 +166,7 @@ type ranked struct {
 }
 
 const (
+	mostHeld     = 1 << 20
 	exactBuckets = 256     // below, a bucket is one nanosecond wide
 	fewEnough    = 1 << 15 // durations that are put in order
 )
@@ -68,8 +219,7 @@ func (r *ranked) quantiles(each func(part func([]time.Duration)), qs ...float64)
 	}
 	spans := make([]span, len(qs))
 	for i, q := range qs {
-		k := int64(math.Ceil(q*float64(r.n))) - 1
-		spans[i] = r.spanOf(min(max(k, 0), r.n-1))
+		spans[i] = r.spanOf(rankOf(q, r.n))
 	}
 	for narrow(spans, each) {
 	}

@@ -33,8 +33,11 @@ type Lines struct {
 // may be called again with more. The first call must come before the first Push.
 func (l *Lines) Index(tasks int) {
 	l.indexed = true
-	if more := tasks - len(l.pos); more > 0 {
-		l.pos = append(l.pos, slices.Repeat([]int32{-1}, more)...)
+	if known := len(l.pos); tasks > known {
+		l.pos = slices.Grow(l.pos, tasks-known)[:tasks]
+		for i := known; i < tasks; i++ {
+			l.pos[i] = -1
+		}
 	}
 }
 
