@@ -15,9 +15,9 @@ type end struct {
 
 func (e end) Before(f end) bool { return e.at < f.at || e.at == f.at && e.task < f.task }
 
-// ends is the queue of scheduled ends by time, ties to the lower TaskID: a calendar (Brown 1988) with a heap beside it. Time is cut into slots for an end
-// or two; the ends of so many slots from now on stand in a ring of lists, one a slot. Page by page of a few slots they are put into a line, in order, from
-// which they are taken one by one. What comes before the line's end later is put into its place there; what comes after the ring's end, or finds the
+// ends is the queue of scheduled ends by time, ties to the lower TaskID: a calendar (Brown 1988) with a heap beside it. Time is cut into slots for two to four
+// ends each; the ends of so many slots from now on stand in a ring of lists, one a slot. Page by page of a few slots they are put into a line, in order,
+// from which they are taken one by one. What comes before the line's end later is put into its place there; what comes after the ring's end, or finds the
 // line full, waits in the heap. So nearly every end is moved twice in its life, each time in constant time, where a heap of all compares it with a dozen
 // others; and where ends do not come as the slots would have them, a heap of all is what remains. The slots' width follows the rate at
 // which ends are taken, the ring's length their number.
@@ -284,7 +284,7 @@ func (q *ends) adapt(now sched.Time) {
 	if !forward {
 		return
 	}
-	shift := uint32(max(min(bits.Len64(span/uint64(taken)), 60), 1))
+	shift := uint32(max(min(bits.Len64(span/uint64(taken))+1, 60), 1)) // 2 to 4 ends a slot
 	size := max(min(max(1<<bits.Len(uint(4*q.len())), minRing), maxRing), len(q.ring))
 	if shift+1 < q.shift || shift > q.shift+1 || size > len(q.ring) || strays > taken/4 {
 		q.rebuild(now, shift, size)
