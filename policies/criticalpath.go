@@ -164,7 +164,9 @@ func (p *CriticalPath) freed(s *sched.State, t sched.TaskID) {
 		p.lines.Reopen()
 		return
 	}
-	p.lines.ReopenOn(s, s.LastNode(t))
+	if p.lines.Len() > 0 { // else no line is shut
+		p.lines.ReopenOn(s, s.LastNode(t))
+	}
 }
 
 // doneBefore looks again at the predecessors that the successors of t still wait for.

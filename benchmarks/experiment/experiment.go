@@ -239,7 +239,7 @@ type work struct {
 	seed  int64
 	once  sync.Once
 	w     *traces.Workload
-	bound float64
+	bound graph.Bound
 	mix   *metrics.FragMix
 	err   error
 	left  atomic.Int32
@@ -410,7 +410,7 @@ func (wk *work) prepare(o *Options) {
 		wk.err = fmt.Errorf("%s: %w", w.Source, err)
 		return
 	}
-	wk.w, wk.bound, wk.mix = w, b.Makespan.Seconds(), metrics.NewFragMix(w.Table)
+	wk.w, wk.bound, wk.mix = w, b, metrics.NewFragMix(w.Table)
 }
 
 // fixed reports whether the seed changes nothing.
@@ -512,7 +512,7 @@ func (o *Options) one(ctx context.Context, wk *work, p int, first, waits bool, p
 	if r.Unfinished > 0 && c.Horizon == 0 {
 		return nil, Unfinished(r, len(w.Tasks))
 	}
-	s := &single{row: Measure(c, r, o.Sim.WarmUp, wk.bound)}
+	s := &single{row: Measure(c, r, o.Sim.WarmUp, &wk.bound)}
 	if waits {
 		s.wait = batchedWait(w, r, o.Sim.WarmUp)
 	}
@@ -561,17 +561,17 @@ func Violations(rec *Checker, c sim.Config, r *sim.Result) error {
 	return errors.New(strings.Join(lines, "\n"))
 }
 
-// Measure computes the metrics of a run. bound is the lower bound of the makespan in seconds, NaN if unknown; it is not in the row of a
-// run that was cut.
-func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound float64) metrics.Row {
+// Measure computes the metrics of a run. bound is that of its workload; what it says of the makespan is not in the row of a run that was cut.
+func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound *graph.Bound) metrics.Row {
+	least := bound.Makespan.Seconds()
 	if r.Unfinished > 0 || r.OutOfMemory > 0 {
-		bound = math.NaN() // it is one of the time for all tasks
+		least = math.NaN() // it is one of the time for all tasks
 	}
 	return metrics.Compute(metrics.Input{
 		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, Outcomes: r.Outcomes, Ran: r.Ran, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
 		GPUSeconds: r.GPUSeconds, CPUSeconds: r.CPUSeconds, LostGPUSeconds: r.LostGPUSeconds, LostCPUSeconds: r.LostCPUSeconds,
 		Preemptions: r.Preemptions, Restarts: r.Restarts, CauseSeconds: r.CauseSeconds, FragmentationGPUs: r.FragmentationGPUs,
-		LowerBound: bound, Wall: r.Wall, Decisions: r.Batches, NodeHours: r.NodeHours, NodePrice: c.NodePrice,
+		LowerBound: least, Paths: bound.Paths, Wall: r.Wall, Decisions: r.Batches, NodeHours: r.NodeHours, NodePrice: c.NodePrice,
 	})
 }
 

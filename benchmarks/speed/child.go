@@ -98,7 +98,7 @@ func (a *asked) once(w *traces.Workload, spec policies.Spec, o experiment.Option
 	if err != nil {
 		return err
 	}
-	r := experiment.Measure(c, res, experiment.WarmUp{}, bound.Makespan.Seconds())
+	r := experiment.Measure(c, res, experiment.WarmUp{}, &bound)
 	m.WaitMeanS, m.Utilization = r.WaitMean, r.UtilizationGPU
 	m.Starts = 1 + float64(r.Preemptions)/float64(len(w.Tasks))
 	if math.IsNaN(m.Utilization) {

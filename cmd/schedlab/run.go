@@ -186,7 +186,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	if err != nil {
 		return row, err
 	}
-	row = experiment.Measure(c, res, opt.Sim.WarmUp, bound.Makespan.Seconds())
+	row = experiment.Measure(c, res, opt.Sim.WarmUp, &bound)
 	if o.tasks != "" {
 		err = writeTo(cmd, o.tasks, func(out io.Writer) error { return metrics.WriteTasks(out, w, c.Nodes, res.Outcome, last.of) })
 		if err != nil {

@@ -8,22 +8,30 @@ import "slices"
 // long, and of their successors, is not at hand: a driver that knows which ends are next lets the misses of the cache happen together here, and not one after
 // the other, each behind a decision.
 func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
-	for _, t := range tasks {
-		r := &k.runs[k.rows[t].at]
-		x += int64(r.start) + int64(r.on[0].Node)
-	}
-	if len(k.pending) == 0 || k.tb.SuccOff == nil {
+	off := k.tb.SuccOff
+	if len(k.pending) == 0 || off == nil {
+		for _, t := range tasks {
+			x += k.lookAt(t)
+		}
 		return x
 	}
-	off, most := k.tb.SuccOff, 0
+	// In short loops, so that the processor waits for many of the same kind at a time.
+	most := 0
 	for _, t := range tasks {
 		most += int(off[t+1] - off[t])
+		x += k.lookAt(t)
+	}
+	succ := k.tb.Succ
+	for _, t := range tasks {
+		if at := off[t]; int(at) < len(succ) {
+			x += int64(succ[at])
+		}
 	}
 	// Which of their successors wait for one of them alone is not asked in a branch: it would be guessed wrong half the times.
 	k.freed = slices.Grow(k.freed[:0], most)[:most]
 	n, freed, pending := 0, k.freed, k.pending
 	for _, t := range tasks {
-		for _, u := range k.tb.Succ[off[t]:off[t+1]] {
+		for _, u := range succ[off[t]:off[t+1]] {
 			if uint32(u) >= uint32(len(pending)) {
 				continue
 			}
@@ -43,6 +51,12 @@ func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
 		x += p.Foresee(&k.State, ready)
 	}
 	return x
+}
+
+// lookAt reads what a report on a running task asks first.
+func (k *Kernel) lookAt(t TaskID) int64 {
+	r := &k.runs[k.rows[t].at]
+	return int64(r.start) + int64(r.one[0].Node)
 }
 
 // Foreseer is a Policy that keeps something of each task and looks at it when some become ready: Foresee lets it do so for many together, shortly before

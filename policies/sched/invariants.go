@@ -112,6 +112,9 @@ func (k *Kernel) checkInvariants() {
 			fresh.Take(need, p)
 		}
 	}
+	if k.room.byCores {
+		fresh.indexCores()
+	}
 	for i := range fresh.nodes {
 		fresh.nodes[i].stamp, fresh.nodes[i].unsettled = k.room.nodes[i].stamp, k.room.nodes[i].unsettled
 		if fresh.nodes[i] != k.room.nodes[i] {

@@ -3,6 +3,7 @@ package sched
 import (
 	"math"
 	"math/bits"
+	"slices"
 )
 
 // Unrated is the score of a node that must be rated before it is compared.
@@ -27,26 +28,37 @@ func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int6
 // front returns the first limit nodes (0: all) on which one replica fits. They are valid until the next search.
 func (r *Room) front(d DemandID, limit int) []NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
-	set := r.roomy(p)
+	if p.share || need.GPUs >= gpuLevels-1 {
+		r.found = r.Candidates(d, 0, limit, r.found[:0])
+		return r.found
+	}
+	// Who is on the level has the GPUs.
+	l, cpu, mem := &r.cpuIdx, least(need.CPU), least(need.Mem)
+	if p.gpu {
+		l = &r.gpuIdx
+	}
 	if limit <= 0 || limit > len(r.nodes) {
 		limit = len(r.nodes)
 	}
-	if len(r.found) < limit {
-		r.found = make([]NodeID, limit)
-	}
-	found, nodes, n := r.found[:limit], r.nodes, 0
-	cpu, mem, exact := least(need.CPU), least(need.Mem), !p.share && need.GPUs < gpuLevels-1 // who is on the level has the GPUs
-	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
-		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
-			id := w<<6 + bits.TrailingZeros64(cand)
-			if nd := &nodes[id]; nd.cpu < cpu || nd.mem < mem || !exact && r.fitsOn(need, NodeID(id), 1) != 1 {
-				continue
-			}
-			found[n] = NodeID(id)
-			if n++; n == limit {
-				return found
+	r.found = slices.Grow(r.found[:0], limit)[:limit]
+	found, nodes, kinds, n := r.found, r.nodes, p.kinds, 0
+	level, wide := p.level, l.top+1-p.level
+	w := 0
+	for i := level; i < len(l.sums); i += l.n {
+		for rest := union(l.sums[i:], wide); rest != 0; rest &= rest - 1 {
+			x := w + bits.TrailingZeros64(rest)
+			for cand := union(l.flat[x*l.n+level:], wide) & kinds[x]; cand != 0; cand &= cand - 1 {
+				id := x<<6 + bits.TrailingZeros64(cand)
+				if nd := &nodes[id]; nd.cpu < cpu || nd.mem < mem {
+					continue
+				}
+				found[n] = NodeID(id)
+				if n++; n == limit {
+					return found
+				}
 			}
 		}
+		w += 64
 	}
 	return found[:n]
 }

@@ -12,7 +12,7 @@ import (
 // may keep copies to plan on (CopyFrom, then Take and Give). It is not safe for concurrent use.
 //
 // Invariants: (1) a device is in whole of its node exactly when nothing is booked on it; (2) a node is in the index, up to the level of its
-// free GPUs and of its free CPU, exactly when it is up (an only node is on the highest of CPU); (3) free amounts fall below zero only for a
+// free GPUs and, if anybody asks for cores alone, of its free CPU, exactly when it is up (an only node is on the highest of CPU); (3) free amounts fall below zero only for a
 // Claim whose victims have not stopped yet.
 type Room struct {
 	demands *[]Demand
@@ -21,7 +21,8 @@ type Room struct {
 	milli   []int32 // booked share of each told-apart device, all nodes in one slice; of devices that are free, full or booked twice once settled
 	vram    []int64 // VRAM booked by shares on each of these devices
 	gpuIdx  levels  // by number of wholly free GPUs
-	cpuIdx  levels  // by bits.Len of whole free cores
+	cpuIdx  levels  // by bits.Len of whole free cores; empty until byCores
+	byCores bool    // a demand without GPUs was asked for
 	shares  bitset  // nodes that have a device with a part to spare (up, and told apart)
 	allowed map[string]bitset
 	plans   []plan // per demand
@@ -302,7 +303,7 @@ func (r *Room) setUp(id NodeID, up bool) {
 
 // markCores takes a node whose free CPU has changed to its level. An only node stays on the highest, for nobody is helped by a choice of one.
 func (r *Room) markCores(id NodeID, n *nodeRoom) {
-	if len(r.nodes) == 1 && n.cores == cpuLevels-1 || !n.up {
+	if !r.byCores || len(r.nodes) == 1 && n.cores == cpuLevels-1 || !n.up {
 		return
 	}
 	to := cpuLevels - 1
@@ -312,6 +313,17 @@ func (r *Room) markCores(id NodeID, n *nodeRoom) {
 	if int(n.cores) != to {
 		r.cpuIdx.move(int(id), int(n.cores), to)
 		n.cores = int8(to)
+	}
+}
+
+// indexCores puts the nodes into the index by cores: where all demands are for GPUs it would be kept for nobody.
+func (r *Room) indexCores() {
+	if r.byCores {
+		return
+	}
+	r.byCores = true
+	for id := range r.nodes {
+		r.markCores(NodeID(id), &r.nodes[id])
 	}
 }
 
@@ -344,6 +356,7 @@ func (r *Room) CopyFrom(src *Room) {
 	r.words, r.clock, r.mixed = src.words, src.clock, src.mixed
 	r.gpuIdx.copyFrom(&src.gpuIdx)
 	r.cpuIdx.copyFrom(&src.cpuIdx)
+	r.byCores = src.byCores
 	r.shares = append(r.shares[:0], src.shares...)
 	r.types, r.capGPU = src.types, src.capGPU
 	r.usedGPU = append(r.usedGPU[:0], src.usedGPU...)
@@ -494,6 +507,7 @@ func (r *Room) planOf(dem *Demand) plan {
 			p.whole = need.GPUs
 		}
 	default:
+		r.indexCores()
 		p.level = cpuLevel(need.CPU)
 		p.exact = need.CPU == 0 && need.Mem == 0
 		if need.Mem == 0 && need.CPU <= Unlimited/int64(max(dem.Gang, 1)) {

@@ -225,6 +225,7 @@ func checkFirstFit(rt *rapid.T, slow *slowRoom, room *Room, d DemandID) []Placem
 				left -= k
 			}
 		}
+		room.plan(d) // the first demand for cores alone makes their index
 		before := booked(room)
 		front := []Placement{{Node: 77}}
 		got, ok := room.FirstFitWhere(d, front, limit)

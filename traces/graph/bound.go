@@ -214,6 +214,10 @@ type Bound struct {
 	Memory   time.Duration
 	GPU      time.Duration // over all GPUs, and over those of each set of GPU types that tasks ask for
 	By       string        // what decides: "path", "cpu", "memory", "gpu", "gpu A100"
+
+	// Paths are what JobPaths returns of the true run times, where they have come up on the way: of a single workflow that is submitted at once, on nodes
+	// of which none is faster than the reference. Else nil.
+	Paths []time.Duration
 }
 
 // LowerBound returns the bound of SPEC: the maximum over release times r of r + the longest path released from r on, and, for each
@@ -253,6 +257,9 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 		}
 	}
 	b.consider("path", b.Path)
+	if n := len(tb.Tasks); tb.Jobs == 1 && tb.Tasks[n-1].Submit == first && &fast[0] == &run[0] {
+		b.Paths = []time.Duration{b.Path}
+	}
 
 	b.CPU = k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 { return n.CPU }, func(d *sched.Demand) int64 { return d.CPUTotal() })
 	b.consider("cpu", b.CPU)

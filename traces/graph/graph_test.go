@@ -363,9 +363,9 @@ func TestTheBoundByPathIsTheLatestEndOfAnyPath(t *testing.T) {
 			}
 		}
 		tb := table(n, edges)
-		submit := sched.Time(-7)
+		submit, apart := sched.Time(-7), rapid.SampledFrom([]int{0, 9}).Draw(t, "at most so far apart")
 		for i := range n {
-			submit += sched.Time(rapid.IntRange(0, 9).Draw(t, "between submits"))
+			submit += sched.Time(rapid.IntRange(0, apart).Draw(t, "between submits"))
 			tb.Tasks[i].Submit = submit
 			tb.Estimates[i] = time.Duration(rapid.IntRange(0, 20).Draw(t, "run"))
 		}
@@ -388,6 +388,10 @@ func TestTheBoundByPathIsTheLatestEndOfAnyPath(t *testing.T) {
 		b, err := graph.LowerBound(tb, tb.Estimates, nil, []sched.NodeSpec{node("n", 1)})
 		if want := last.Sub(tb.Tasks[0].Submit); err != nil || b.Path != want {
 			t.Fatalf("bound by path %v, %v, by enumeration %v", b.Path, err, want)
+		}
+		together := tb.Tasks[0].Submit == submit
+		if paths, _ := graph.JobPaths(tb, tb.Estimates); together != (b.Paths != nil) || together && !slices.Equal(b.Paths, paths) {
+			t.Fatalf("submitted together: %v; paths on the way %v, of the jobs %v", together, b.Paths, paths)
 		}
 		if got := graph.Forward(tb, false, func(sched.TaskID, time.Duration) time.Duration { return 0 }); got != forward {
 			t.Fatalf("numbers are topological: %v, want %v", got, forward)

@@ -41,6 +41,9 @@ type Input struct {
 	NodeHours, NodePrice           float64       // h that nodes were on; what one costs, 0: nothing is said of it
 	LowerBound                     float64       // s, of the makespan; NaN if unknown
 	Wall                           time.Duration // the simulator's own time; 0 if unknown
+
+	// Paths are the jobs' longest paths in true run times, as graph.JobPaths has them; nil: Compute works them out.
+	Paths []time.Duration
 }
 
 // measured reports whether a task or a job submitted then counts in the means.
@@ -194,7 +197,10 @@ func Compute(in Input) Row {
 	t.finish()
 	jobs := t.jobs
 	if !jobs.single {
-		run := longestPaths(wl)
+		run := in.Paths
+		if run == nil {
+			run = longestPaths(wl)
+		}
 		for j := range jobs.all {
 			job := &jobs.all[j]
 			if job.tasks > 0 && job.tasks == job.done && in.measured(job.submit) {

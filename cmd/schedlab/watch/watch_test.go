@@ -146,7 +146,7 @@ func TestTheMetricsAtTheEndAreThoseOfTheTables(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		row := experiment.Measure(c, res, experiment.WarmUp{}, bound.Makespan.Seconds())
+		row := experiment.Measure(c, res, experiment.WarmUp{}, &bound)
 		for _, x := range []struct {
 			name      string
 			got, want float64
