@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"math/bits"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -245,21 +246,27 @@ func (q *ends) pull() {
 	}
 	q.head, q.tail = 0, 0
 	n, old := uint(0), len(q.heap)
-	for _, i := range lists[:k] {
-		for i != 0 {
-			node := &q.nodes[i]
-			e := node.end
-			i, node.next, q.free = node.next, q.free, i
+	nodes, latest := q.nodes, sched.Time(math.MinInt64)
+	for _, list := range lists[:k] {
+		i := list
+		for {
+			node := &nodes[i]
 			switch {
 			case n == lineSize:
-				q.heap.push(e)
-				continue
-			case n > 0 && e.Before(q.line[n-1]):
-				q.sink(n, e)
+				q.heap.push(node.end)
+			case node.at > latest:
+				latest = node.at
+				q.line[n] = node.end
+				n++
 			default:
-				q.line[n] = e
+				q.sink(n, node.end)
+				n++
 			}
-			n++
+			if node.next == 0 {
+				node.next, q.free = q.free, list
+				break
+			}
+			i = node.next
 		}
 	}
 	q.tail = n
