@@ -42,7 +42,8 @@ type ends struct {
 	since   sched.Time // the slots' width was chosen; since then
 	taken   int        // so many ends have been taken, those in the line among them,
 	strays  int        // so many of them from the heap,
-	scanned int        // and so many slots were looked at
+	scanned int        // and so many slots were looked at;
+	due     int        // so much of it is enough to choose it anew
 
 	line [lineSize]end
 }
@@ -94,7 +95,7 @@ func (q *ends) aside(e end) {
 	if q.ring == nil {
 		// The first run says how long runs are: the ring is to take most of them.
 		run := max(uint64(e.at-q.since), 1)
-		q.ring, q.nodes = make([]int32, minRing), make([]endNode, 1, 64)
+		q.ring, q.nodes, q.due = make([]int32, minRing), make([]endNode, 1, 64), 512
 		q.shift = uint32(max(bits.Len64(run)+2-(bits.Len(minRing)-1), 1))
 		q.cur = q.pageOf(q.since)
 	}
@@ -209,7 +210,7 @@ func (q *ends) take() (e end) {
 		q.strays++
 		q.compare()
 	}
-	if q.taken+q.scanned/8 > 4*q.len()+1024 {
+	if q.taken+q.scanned/8 > q.due {
 		q.adapt(e.at)
 	}
 	q.look()
@@ -288,6 +289,7 @@ func (q *ends) adapt(now sched.Time) {
 	span, taken, strays := uint64(now-q.since), max(q.taken, 1), q.strays
 	forward := now > q.since
 	q.since, q.taken, q.strays, q.scanned = now, 0, 0, 0
+	q.due = min(2*q.due, 4*q.len()+1024) // at first it is known less well
 	if !forward {
 		return
 	}
