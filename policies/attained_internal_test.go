@@ -87,7 +87,7 @@ func TestAttainedOrdersAreThoseOfThePlainList(t *testing.T) {
 			}
 			p := NewGittins([]int64{1}, 1)
 			p.steps, p.ranks = serviceSteps{limits: []time.Duration{2e9, 5e9, 9e9, 20e9}}, []int64{3, 1, 4, 1, 5}
-			p.climb.sortCells(p.ranks)
+			p.ranked()
 			climbs = &p.Attained
 		default:
 			climbs = newLAS(4*time.Second, nil)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -19,8 +20,9 @@ type climbing struct {
 	byWidth widthClasses // rough where ranks go by time held: the classes only tell then who holds much
 	// order are the cells where ranks rise and fall; limits returns between which times held tasks like t are in a cell.
 	order  []cell
+	ranks  []int64 // by cell
 	limits func(s *sched.State, t sched.TaskID, n int) (from, until time.Duration)
-	bounds [][][2]time.Duration // by class and cell: limits, once they have been asked for
+	known  [][][2]time.Duration // by class and cell: limits, once they have been asked for
 
 	lines []awaited  // by demand
 	seen  sched.Time // up to then all that rose is taken in
@@ -31,6 +33,12 @@ type climbing struct {
 type awaited struct {
 	line   rising // to a rank at which the task that shut its line may stop them
 	denied rising // likewise the task of which its denial tells, where that is another
+
+	// As they were when the rises were worked out.
+	taken   bool // they were
+	waits   bool
+	by, it  heap.Item // the task that shut the line, and that of the denial; the zero value where there is none
+	classes int
 }
 
 // rising is when running tasks come to a rank at which a task may stop them.
@@ -62,8 +70,22 @@ func (m *climbing) key(s *sched.State, t sched.TaskID) int64 {
 	return int64(s.Attained(t)) - int64(s.Now())
 }
 
-func (m *climbing) rank(s *sched.State, _ int32, t sched.TaskID, key int64) (rank int64, until sched.Time) {
-	rank, _, to := m.p.Level(s, t, time.Duration(key+int64(s.Now())))
+func (m *climbing) rank(s *sched.State, class int32, t sched.TaskID, key int64) (rank int64, until sched.Time) {
+	had, to := time.Duration(key+int64(s.Now())), time.Duration(0)
+	if len(m.ranks) == 0 {
+		rank, _, to = m.p.Level(s, t, had)
+	} else { // the task is not looked at: there are many, and few are in the processor's cache
+		cells := m.bounds(s, int(class), t)
+		n, end := 0, len(cells)-1
+		for n < end {
+			if mid := (n + end) / 2; cells[mid][1] <= had {
+				n = mid + 1
+			} else {
+				end = mid
+			}
+		}
+		rank, to = m.ranks[n], cells[n][1]
+	}
 	if until = sched.Never; to < math.MaxInt64 {
 		until = sched.Time(int64(to) - key)
 	}
@@ -75,30 +97,28 @@ func (m *climbing) since(s *sched.State, _ int32, t sched.TaskID, key, _ int64) 
 	return int64(from) - int64(s.Now())
 }
 
+func (*climbing) sinks(int) int64 { return 0 }
+
 func (m *climbing) cells() []cell { return m.order }
 
-func (m *climbing) part(s *sched.State, class int, t sched.TaskID, c cell) (low, high int64) {
-	for class >= len(m.bounds) {
-		m.bounds = append(m.bounds, nil)
+func (m *climbing) bounds(s *sched.State, class int, t sched.TaskID) [][2]time.Duration {
+	for class >= len(m.known) {
+		m.known = append(m.known, nil)
 	}
-	if len(m.bounds[class]) == 0 {
+	if len(m.known[class]) == 0 {
 		for n := range m.order {
 			from, until := m.limits(s, t, n)
-			m.bounds[class] = append(m.bounds[class], [2]time.Duration{from, until})
+			m.known[class] = append(m.known[class], [2]time.Duration{from, until})
 		}
 	}
-	b := &m.bounds[class][c.n]
-	if low, high = int64(b[0])-int64(s.Now()), math.MaxInt64; b[1] < math.MaxInt64 {
-		high = int64(b[1]) - int64(s.Now())
-	}
-	return low, high
+	return m.known[class]
 }
 
 // sortCells makes the cells of their ranks.
 func (m *climbing) sortCells(ranks []int64) {
-	m.order = m.order[:0]
-	for class := range m.bounds {
-		m.bounds[class] = m.bounds[class][:0]
+	m.order, m.ranks = m.order[:0], ranks
+	for class := range m.known {
+		m.known[class] = m.known[class][:0]
 	}
 	for n, r := range ranks {
 		m.order = append(m.order, cell{r, n})
@@ -109,7 +129,7 @@ func (m *climbing) sortCells(ranks []int64) {
 // forget takes in that ranks have changed.
 func (m *climbing) forget() {
 	for d := range m.lines {
-		m.lines[d].line.known, m.lines[d].denied.known = false, false
+		m.lines[d].line.known, m.lines[d].denied.known, m.lines[d].taken = false, false, false
 	}
 	of := m.p.list.running.moves
 	for n := range of.holds {
@@ -124,19 +144,19 @@ func (m *climbing) forget() {
 func (m *climbing) started(s *sched.State, t sched.TaskID, key int64) {
 	class := m.class(s, s.DemandID(t))
 	for d := range m.lines {
-		m.notes(s, &m.lines[d].line, t, class, key)
-		m.notes(s, &m.lines[d].denied, t, class, key)
-	}
-}
-
-func (m *climbing) notes(s *sched.State, l *rising, t sched.TaskID, class int, key int64) {
-	if !l.known {
-		return
-	}
-	for _, held := range l.of(class) {
-		if at := sched.Time(int64(held) - key); at > s.Now() && at < l.next {
-			l.next, l.first = at, t
-			m.next = min(m.next, at)
+		a := &m.lines[d]
+		for l := &a.line; ; l = &a.denied {
+			if l.known {
+				for _, held := range l.of(class) {
+					if at := sched.Time(int64(held) - key); at > s.Now() && at < l.next {
+						l.next, l.first = at, t
+						m.next = min(m.next, at)
+					}
+				}
+			}
+			if l == &a.denied {
+				break
+			}
 		}
 	}
 }
@@ -203,47 +223,65 @@ func (m *climbing) watch(s *sched.State) sched.Time {
 	for len(m.lines) < list.lines.Demands() {
 		m.lines = append(m.lines, awaited{})
 	}
+	of := list.running.moves
 	for d := range m.lines {
 		a := &m.lines[d]
 		by, waits := list.lines.AwaitedBy(sched.DemandID(d))
-		if waits {
-			m.follow(s, &a.line, by.Key)
-			at = min(at, a.line.next)
+		var k *denial
+		if d < len(list.denials) && list.denials[d].ok {
+			k = &list.denials[d]
+		}
+		same := a.taken && a.waits == waits && a.classes == of.met && (!waits || a.by == by && m.holds(s, &a.line)) && (!a.denied.known || m.holds(s, &a.denied))
+		if k != nil {
+			same = same && a.it == k.it
 		} else {
-			a.line.known = false
+			same = same && a.it == heap.Item{}
 		}
-		a.denied.known = a.denied.known && d < len(list.denials)
-		if d >= len(list.denials) {
-			continue
-		}
-		k := &list.denials[d]
-		if !k.ok {
-			a.denied.known = false
-			continue
-		}
-		if waits && k.it != by {
-			if k.it.Before(by) {
+		if !same {
+			a.taken, a.waits, a.by, a.it, a.classes = true, waits, by, heap.Item{}, of.met
+			if a.line.known = a.line.known && waits; waits {
+				m.follow(s, &a.line, by.Key)
+			}
+			if k != nil && waits && k.it.Before(by) {
 				k.it = by
 			}
+			if a.denied.known = a.denied.known && k != nil && !(waits && k.it.Key == by.Key); k != nil {
+				if a.it = k.it; !waits || k.it.Key != by.Key {
+					m.follow(s, &a.denied, k.it.Key)
+				}
+			}
 		}
-		if waits && k.it.Key == by.Key {
-			a.denied.known = false
-			continue
+		if waits {
+			at = min(at, a.line.next)
 		}
-		m.follow(s, &a.denied, k.it.Key)
-		next = min(next, a.denied.next)
+		if a.denied.known {
+			next = min(next, a.denied.next)
+		}
 	}
 	list.running.moves.gone = list.running.moves.gone[:0]
 	m.seen, m.next = s.Now(), min(at, next)
 	return at
 }
 
+// holds reports whether it is still known what rises next. What has come since started has taken in.
+func (m *climbing) holds(s *sched.State, l *rising) bool {
+	if l.next <= s.Now() {
+		return false
+	}
+	for _, t := range m.p.list.running.moves.gone {
+		if t == l.first {
+			return false
+		}
+	}
+	return true
+}
+
 // follow works out when tasks rise over a key, if that is not known from before.
 func (m *climbing) follow(s *sched.State, l *rising, key int64) {
 	of := m.p.list.running.moves
 	if l.known && l.key == key && l.classes == of.met {
-		if l.next > s.Now() && !slices.Contains(of.gone, l.first) {
-			return // what has come since started takes in
+		if m.holds(s, l) {
+			return
 		}
 	} else {
 		l.known, l.key, l.classes, l.steps, l.ends = true, key, of.met, l.steps[:0], l.ends[:0]

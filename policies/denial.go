@@ -19,6 +19,7 @@ type denial struct {
 	first   closing
 	head    heap.Item
 	bar     bar
+	asked   bool // head and bar are there
 	when    sched.Time
 	changes int // of the running tasks, up to then
 }
@@ -193,7 +194,9 @@ func (p *Preemptive) reopen(s *sched.State) {
 		if waits && int(d) < len(p.denials) && p.byNodeServes(s, d) && p.orders(it.Key) {
 			if k := &p.denials[d]; p.knows(k, it) {
 				from = min(from, k.upTo)
-				k.head, k.bar, k.first = it, p.bar(s, it), closing{}
+				if k.first = (closing{}); !k.asked || k.head != it || p.Falls || p.laxity > 0 { // else the bar does not move
+					k.head, k.bar, k.asked = it, p.bar(s, it), true
+				}
 				p.asked = append(p.asked, d)
 				continue
 			}

@@ -76,6 +76,9 @@ const (
 // DefaultDepth is how far ScanLookahead looks, the paper's limit.
 const DefaultDepth = 50
 
+// IgnoresArrivals says that it need not be told of arrivals, unless it is embedded in a policy that may.
+func (p *Easy) IgnoresArrivals(q sched.Policy) bool { return q == sched.Policy(p) }
+
 // Observe keeps the lines and the agenda.
 func (p *Easy) Observe(s *sched.State, e sched.Event) {
 	switch e.Kind {
@@ -118,6 +121,7 @@ func (p *Easy) Observe(s *sched.State, e sched.Event) {
 
 // enter puts a task that has become ready in its line. One that comes back after a failure keeps its turn.
 func (p *Easy) enter(s *sched.State, t sched.TaskID) {
+	p.reserve.agenda.grow(s)
 	d := s.DemandID(t)
 	for len(p.queues) <= int(d) {
 		p.queues, p.fits = append(p.queues, lines.Waiting{}), append(p.fits, demandFit{})

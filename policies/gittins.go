@@ -28,9 +28,12 @@ type Gittins struct {
 	steps   serviceSteps
 	ranks   []int64 // by cell, ns of service for one end
 	bounds  []cellBound
-	samples []int64
+	rising  []int          // cells whose rank is larger than that of the one before
+	samples []int64        // sorted
+	merged  []int64        // scratch
 	done    []sched.TaskID // finished tasks, by their end
-	past    int            // of them have ended before now
+	lastEnd sched.Time     // of them
+	before  int            // of them have ended before that
 	used    int            // of them the ranks were made of
 	told    bool           // done has to be sorted: a restored kernel tells of them by number
 }
@@ -50,7 +53,7 @@ func NewGittins(samples []int64, cells int) *Gittins {
 	}
 	p.climb = &climbing{limits: p.limits, rises: p.rises}
 	if !p.Learn {
-		p.make(slices.Clone(samples))
+		p.make(slices.Sorted(slices.Values(samples)))
 	}
 	return p
 }
@@ -70,13 +73,11 @@ func (p *Gittins) limits(s *sched.State, t sched.TaskID, n int) (from, until tim
 
 // rises appends the times held at which tasks like t come from a rank of at most key to a larger one.
 func (p *Gittins) rises(s *sched.State, t sched.TaskID, key int64, buf []time.Duration) []time.Duration {
-	low := false
-	for n, rank := range p.ranks {
-		if rank > key && low {
+	for _, n := range p.rising {
+		if p.ranks[n-1] <= key && key < p.ranks[n] {
 			from, _ := p.limits(s, t, n)
 			buf = append(buf, from)
 		}
-		low = rank <= key
 	}
 	return buf
 }
@@ -89,7 +90,13 @@ func (p *Gittins) Observe(s *sched.State, e sched.Event) {
 	if p.Learn {
 		switch e.Kind {
 		case sched.Finished:
+			if now := s.Now(); now != p.lastEnd || len(p.done) == 0 {
+				p.lastEnd, p.before = now, len(p.done)
+			}
 			p.done = append(p.done, e.Task)
+			for i := len(p.done) - 1; i > p.before && p.done[i-1] > p.done[i]; i-- {
+				p.done[i-1], p.done[i] = p.done[i], p.done[i-1]
+			}
 		case sched.JobArrived:
 			for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 				if s.Phase(t) == sched.Done { // before the kernel was restored
@@ -112,34 +119,48 @@ func (p *Gittins) Decide(r *sched.Round) {
 // learn makes the ranks anew once twice as many tasks have finished before now as they were made of: always of the first of the power of two, so that
 // they follow from the present alone.
 func (p *Gittins) learn(s *sched.State) bool {
-	byEnd := func(a, b sched.TaskID) int {
-		return cmp.Or(cmp.Compare(s.Outcome(a).End, s.Outcome(b).End), cmp.Compare(a, b))
-	}
 	if p.told {
-		slices.SortFunc(p.done, byEnd)
-		p.told = false
+		end := func(t sched.TaskID) sched.Time { return s.Outcome(t).End }
+		slices.SortFunc(p.done, func(a, b sched.TaskID) int { return cmp.Or(cmp.Compare(end(a), end(b)), cmp.Compare(a, b)) })
+		p.told, p.lastEnd = false, end(p.done[len(p.done)-1])
+		p.before = slices.IndexFunc(p.done, func(t sched.TaskID) bool { return end(t) == p.lastEnd })
 	}
-	for p.past < len(p.done) && s.Outcome(p.done[p.past]).End < s.Now() {
-		p.past++
+	past := len(p.done)
+	if p.lastEnd >= s.Now() {
+		past = p.before
 	}
-	if p.past < max(2*p.used, fewest) {
+	if past < max(2*p.used, fewest) {
 		return false
 	}
-	for p.used = max(p.used, fewest); 2*p.used <= p.past; {
+	had := p.used
+	for p.used = max(p.used, fewest); 2*p.used <= past; {
 		p.used *= 2
 	}
-	slices.SortFunc(p.done[:p.past], byEnd) // those of one instant
-	p.samples = slices.Grow(p.samples[:0], p.used)
-	for _, t := range p.done[:p.used] {
+	for _, t := range p.done[had:p.used] {
 		p.samples = append(p.samples, int64(sched.MulDiv(s.Outcome(t).Held, width(s.Demand(t)), 1000, false)))
 	}
+	slices.Sort(p.samples[had:])
+	p.merged = merge(p.merged[:0], p.samples[:had], p.samples[had:])
+	p.samples, p.merged = p.merged, p.samples
 	p.make(p.samples)
 	return true
 }
 
-// make works out the cells and their ranks of samples, which it sorts.
+// merge appends two sorted lists in order.
+func merge(buf, a, b []int64) []int64 {
+	buf = slices.Grow(buf, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if a[0] <= b[0] {
+			buf, a = append(buf, a[0]), a[1:]
+		} else {
+			buf, b = append(buf, b[0]), b[1:]
+		}
+	}
+	return append(append(buf, a...), b...)
+}
+
+// make works out the cells and their ranks of samples, which must be sorted.
 func (p *Gittins) make(samples []int64) {
-	slices.Sort(samples)
 	all := 0.0
 	for _, x := range samples {
 		all += float64(x)
@@ -168,6 +189,17 @@ func (p *Gittins) make(samples []int64) {
 			}
 		}
 		p.ranks = append(p.ranks, int64(math.Round(best)))
+	}
+	p.ranked()
+}
+
+// ranked takes in that the ranks have changed.
+func (p *Gittins) ranked() {
+	p.rising = p.rising[:0]
+	for n := 1; n < len(p.ranks); n++ {
+		if p.ranks[n-1] < p.ranks[n] {
+			p.rising = append(p.rising, n)
+		}
 	}
 	p.climb.sortCells(p.ranks)
 }

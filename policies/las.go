@@ -83,6 +83,9 @@ func (q *serviceSteps) times(s *sched.State, t sched.TaskID) []time.Duration {
 func (q *serviceSteps) of(s *sched.State, t sched.TaskID, attained time.Duration) (reached int, from, until time.Duration) {
 	times := q.times(s, t)
 	to := len(times)
+	if to > 0 && attained < times[0] {
+		return 0, 0, times[0]
+	}
 	for reached < to {
 		if m := (reached + to) / 2; times[m] <= attained {
 			reached = m + 1

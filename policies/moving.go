@@ -2,6 +2,7 @@ package policies
 
 import (
 	"math"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/ranking"
@@ -16,12 +17,14 @@ type moving interface {
 	key(s *sched.State, t sched.TaskID) int64
 	// rank is the rank now of a task of a class, of which it is any, with the key, and until when, that time not included, it is that one.
 	rank(s *sched.State, class int32, t sched.TaskID, key int64) (rank int64, until sched.Time)
-	// since returns the smallest key of the class that has the same rank now.
+	// since returns the smallest key of the class that has the same rank now, where there are no cells.
 	since(s *sched.State, class int32, t sched.TaskID, key, rank int64) int64
+	// sinks returns by how much the rank of a class falls in a ns: it is so often the key less the time, while that is from 0 to 2^52. 0 where it is something else.
+	sinks(class int) int64
 	// cells are the parts into which the ranks fall, the largest rank first; nil where in a class larger keys have larger ranks, or equal ones.
 	cells() []cell
-	// part returns which keys of a class, of which t is one, now belong to a cell: from low on, high not included.
-	part(s *sched.State, class int, t sched.TaskID, c cell) (low, high int64)
+	// bounds returns between which times held, the second not included, tasks of a class, of which t is one, are in each cell. A key is such a time less the time.
+	bounds(s *sched.State, class int, t sched.TaskID) [][2]time.Duration
 }
 
 // cell is a step of attained service, with its rank.
@@ -38,6 +41,7 @@ type movers struct {
 	known   []bool         // by demand: some task has run
 	gone    []sched.TaskID // that run no more, or are stopping, since the last decision; for climbing
 	notes   bool           // gone is kept
+	apart   bool           // few have the same rank
 
 	holds  []sched.Time // by node: until when, that time not included, its ranks hold as they were worked out
 	walk   victimWalk
@@ -109,11 +113,19 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 
 // victimWalk goes through running tasks in the order in which they would be stopped: in groups of the same rank.
 type victimWalk struct {
-	tops  []top // by class, where there are no cells
-	cell  int
-	rank  int64  // of the group
-	parts []part // of the group
-	some  []ranking.Item
+	tops   []top      // by class, where there are no cells
+	ranges []keyRange // where there are: of the classes that have tasks
+	cell   int
+	rank   int64  // of the group
+	parts  []part // of the group
+	some   []ranking.Item
+}
+
+// keyRange is between which keys the tasks of a class are.
+type keyRange struct {
+	class       int
+	first, last int64
+	bounds      [][2]time.Duration // of cells
 }
 
 // part is some tasks of a class.
@@ -124,22 +136,29 @@ type part struct {
 }
 
 type top struct {
-	walk ranking.Down
-	it   ranking.Item
-	rank int64 // noTop behind the last
+	walk  ranking.Down
+	it    ranking.Item
+	rank  int64 // noTop behind the last
+	sinks int64
 }
 
 const noTop = math.MinInt64
 
 func (m *movers) begin(s *sched.State) {
 	w := &m.walk
-	w.cell = 0
+	w.cell, w.ranges = 0, w.ranges[:0]
 	if m.cells() != nil {
+		for c := range m.classes {
+			if of := &m.classes[c]; of.list.Len() > 0 {
+				first, last := of.list.Ranks()
+				w.ranges = append(w.ranges, keyRange{c, first, last, m.bounds(s, c, of.task)})
+			}
+		}
 		return
 	}
 	w.tops = w.tops[:0]
 	for c := range m.classes {
-		w.tops = append(w.tops, top{walk: m.classes[c].list.Down()})
+		w.tops = append(w.tops, top{walk: m.classes[c].list.Down(), sinks: m.sinks(c)})
 		m.next(s, c)
 	}
 }
@@ -147,10 +166,14 @@ func (m *movers) begin(s *sched.State) {
 func (m *movers) next(s *sched.State, class int) {
 	t := &m.walk.tops[class]
 	ok := false
-	if t.it, ok = t.walk.Next(); ok {
-		t.rank, _ = m.rank(s, int32(class), t.it.Task, t.it.Rank)
-	} else {
+	if t.it, ok = t.walk.Next(); !ok {
 		t.rank = noTop
+		return
+	}
+	if left := t.it.Rank - int64(s.Now()); t.sinks > 0 && left >= 0 && left < 1<<52 {
+		t.rank = left * t.sinks
+	} else {
+		t.rank, _ = m.rank(s, int32(class), t.it.Task, t.it.Rank)
 	}
 }
 
@@ -167,14 +190,16 @@ func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 			if w.rank = c.rank; !b.over(c.rank, lastTask) {
 				return false
 			}
-			for i := range m.classes {
-				of := &m.classes[i]
-				if of.list.Len() == 0 {
-					continue
+			for i := range w.ranges {
+				r := &w.ranges[i]
+				b := &r.bounds[c.n]
+				low, high := int64(b[0])-int64(s.Now()), int64(math.MaxInt64)
+				if b[1] < math.MaxInt64 {
+					high = int64(b[1]) - int64(s.Now())
 				}
-				if low, high := m.part(s, i, of.task, c); of.list.Spans(low, high) {
-					walk := of.list.DownFrom(high)
-					w.take(&walk, i, low)
+				if low <= r.last && r.first < high {
+					walk := m.classes[r.class].list.DownFrom(high)
+					w.take(&walk, r.class, low)
 				}
 			}
 		}
@@ -230,25 +255,17 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 		}
 	}
 	m.begin(s)
+	if m.apart {
+		return q.closestApart(s, d, &b)
+	}
 	for best.how == noRoom && m.nextGroup(s, &b) {
 		from := sched.Nobody
 		if m.walk.rank == b.rank {
 			from = b.task
 		}
 		parts := m.walk.parts
-		sure, last := -1, from
-		for i := range parts {
-			if of := &parts[i]; of.last > last && m.classes[of.class].most.covers(w) {
-				sure, last = i, of.last
-			}
-		}
-		if sure >= 0 {
-			for _, v := range parts[sure].tasks {
-				if v.Task == last {
-					best = q.closed(s, d, v, &b, best)
-				}
-			}
-			if best.how == atStop {
+		if v := m.lastAlone(w, from); v.Task > from {
+			if best = q.closed(s, d, v, &b, best); best.how == atStop {
 				from = max(from, best.task)
 			}
 		}
@@ -258,29 +275,108 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 				continue
 			}
 			holds := &m.classes[of.class].most
-			for k := range of.tasks {
-				v := &of.tasks[k]
-				if v.Task <= from {
-					continue
+			for at := 0; ; at++ {
+				if at = q.takeOff(s.Room(), w, of.tasks, at, from, holds); at == len(of.tasks) {
+					break
 				}
-				if v.Node == sched.NoNode {
-					for _, on := range s.Placements(v.Task) {
-						q.gap(s, w, on.Node).less(*holds)
-					}
-					best = q.closed(s, d, *v, &b, best)
-					continue
-				}
-				g := &m.gaps[v.Node]
-				if g.search != m.search {
-					g = q.gap(s, w, v.Node)
-				}
-				if g.gpus, g.cpu, g.mem = g.gpus-holds.gpus, g.cpu-holds.cpu, g.mem-holds.mem; g.gpus <= 0 && g.cpu <= 0 && g.mem <= 0 {
-					best = q.closed(s, d, *v, &b, best)
-				}
+				best = q.closedBy(s, d, w, of.tasks[at], of.class, &b, best)
 			}
 		}
 	}
 	return best
+}
+
+// closestApart is closestMoving where few have the same rank: one is taken after the other, those of a class as long as they come before the first of all others.
+func (q *ranks) closestApart(s *sched.State, d sched.DemandID, b *bar) (best closing) {
+	m, w := q.moves, &q.wants[d]
+	tops, room := m.walk.tops, s.Room()
+	var one [1]ranking.Item
+	for at, second := -1, int64(noTop); ; {
+		if at < 0 || tops[at].rank < second {
+			first := int64(noTop)
+			at, second = -1, noTop
+			for c := range tops {
+				if rank := tops[c].rank; rank > first {
+					first, second, at = rank, first, c
+				} else if rank > second {
+					second = rank
+				}
+			}
+			if at < 0 {
+				return best
+			}
+		}
+		rank := tops[at].rank
+		if rank < b.rank || rank == noTop || best.how == atStop && rank < best.rank {
+			return best
+		}
+		one[0] = tops[at].it
+		m.next(s, at)
+		if rank == b.rank && one[0].Task <= b.task {
+			continue
+		}
+		if m.walk.rank = rank; q.takeOff(room, w, one[:], 0, sched.Nobody, &m.classes[at].most) == 0 {
+			best = q.closedBy(s, d, w, one[0], at, b, best)
+		}
+	}
+}
+
+// closedBy returns the first of a closing and what takeOff has stopped at.
+func (q *ranks) closedBy(s *sched.State, d sched.DemandID, w *amount, v ranking.Item, class int, b *bar, best closing) closing {
+	if v.Node == sched.NoNode {
+		for _, on := range s.Placements(v.Task) {
+			q.gap(s, w, on.Node).less(q.moves.classes[class].most)
+		}
+	}
+	return q.closed(s, d, v, b, best)
+}
+
+// lastAlone returns the last task of a group, above a TaskID, that may make room alone.
+func (m *movers) lastAlone(w *amount, from sched.TaskID) ranking.Item {
+	best := ranking.Item{Task: from}
+	for i := range m.walk.parts {
+		of := &m.walk.parts[i]
+		if of.last <= best.Task || !m.classes[of.class].most.covers(w) {
+			continue
+		}
+		for k := range of.tasks {
+			if v := &of.tasks[k]; v.Task > best.Task {
+				best = *v
+			}
+		}
+	}
+	return best
+}
+
+// takeOff takes what tasks hold, at most, off the gaps of their nodes, those above a TaskID, from a place on, and returns the place of the first that closes one, or that
+// stands on several nodes.
+func (q *ranks) takeOff(room *sched.Room, w *amount, tasks []ranking.Item, at int, from sched.TaskID, holds *amount) int {
+	gaps, search := q.moves.gaps, q.moves.search
+	onlyGPUs := w.cpu < 0 && w.mem < 0 // are asked for
+	for ; at < len(tasks); at++ {
+		v := &tasks[at]
+		if v.Task <= from {
+			continue
+		}
+		n := v.Node
+		if uint32(n) >= uint32(len(gaps)) {
+			return at
+		}
+		g := &gaps[n]
+		if g.search != search {
+			g.search, g.gpus = search, w.gpus-room.FreeGPUs(n)
+			if g.cpu, g.mem = w.cpu, w.mem; !onlyGPUs {
+				g.cpu, g.mem = g.cpu-room.FreeCPU(n), g.mem-room.FreeMem(n)
+			}
+		}
+		if g.gpus -= holds.gpus; !onlyGPUs {
+			g.cpu, g.mem = g.cpu-holds.cpu, g.mem-holds.mem
+		}
+		if g.gpus <= 0 && g.cpu <= 0 && g.mem <= 0 {
+			return at
+		}
+	}
+	return at
 }
 
 // gap returns what is lacking on a node, in this search.

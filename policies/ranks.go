@@ -83,7 +83,7 @@ func (q *ranks) couldHold(room *sched.Room, d sched.DemandID, n sched.NodeID) bo
 func (p *Preemptive) observe(s *sched.State, e sched.Event) {
 	q := &p.running
 	if p.Sinks && q.moves == nil {
-		q.moves = &movers{moving: &sinking{}}
+		q.moves = &movers{moving: &sinking{}, apart: true}
 	}
 	q.grow(s)
 	switch e.Kind {
@@ -242,11 +242,15 @@ func (q *ranks) end(s *sched.State, t sched.TaskID) {
 }
 
 func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
-	i := slices.IndexFunc(q.nodes[n], func(r ranked) bool { return r.task == t })
-	if i < 0 {
+	list := q.nodes[n]
+	i := 0
+	for i < len(list) && list[i].task != t {
+		i++
+	}
+	if i == len(list) {
 		return r, false
 	}
-	if r = q.nodes[n][i]; r.odd {
+	if r = list[i]; r.odd {
 		q.odd--
 	}
 	if r.leaving {
@@ -256,7 +260,7 @@ func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
 			q.left = q.left[:len(q.left)-1]
 		}
 	}
-	q.nodes[n] = slices.Delete(q.nodes[n], i, i+1)
+	q.nodes[n] = list[:i+copy(list[i:], list[i+1:])]
 	q.touch(n)
 	return r, true
 }

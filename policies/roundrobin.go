@@ -115,6 +115,7 @@ func (p *RoundRobin) try(r *sched.Round, t sched.TaskID) bool {
 	}
 	done := false
 	switch {
+	case p.running.ripe == 0:
 	case p.plain:
 		done = p.byPlan(r, t)
 	case p.Place == nil && p.stop.near.serves(r.State, t):

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"math"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -44,20 +43,13 @@ func (m *sinking) rank(s *sched.State, class int32, _ sched.TaskID, end int64) (
 	return int64(sched.MulDiv(left, m.widths[class], sched.Whole, false)), s.Now() + 1
 }
 
-func (m *sinking) since(s *sched.State, class int32, _ sched.TaskID, end, rank int64) int64 {
-	switch {
-	case rank == 0:
-		return math.MinInt64
-	case m.wholes[class] > 0:
-		return end
-	default:
-		return int64(s.Now().Add(sched.MulDiv(time.Duration(rank), sched.Whole, m.widths[class], true)))
-	}
-}
+func (m *sinking) since(_ *sched.State, _ int32, _ sched.TaskID, end, _ int64) int64 { return end }
+
+func (m *sinking) sinks(class int) int64 { return m.wholes[class] }
 
 func (*sinking) cells() []cell { return nil }
 
-func (*sinking) part(*sched.State, int, sched.TaskID, cell) (low, high int64) { return 0, 0 }
+func (*sinking) bounds(*sched.State, int, sched.TaskID) [][2]time.Duration { return nil }
 
 var srsfEntry = Entry{
 	Name: "srsf", Summary: "Shortest remaining service first: estimated work left x GPUs, preemptive.", Placed: true, Starves: true,

@@ -14,6 +14,7 @@ type stints struct {
 	slot    taskIndex // of a task its first slot; negative: it claims room, see claims
 	open    int32     // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
 	due     int32     // the first whose slice is not over; 0 = none
+	ripe    int       // stints that may be stopped, or are stopping
 	seq     int64
 	nodes   []stintsOn
 	claims  claims
@@ -164,6 +165,7 @@ func (q *stints) end(t sched.TaskID) {
 		if r.passed {
 			nd.freed = nd.freed.minus(r.freed)
 			nd.passed--
+			q.ripe--
 		}
 		if r.whole {
 			nd.twice &^= r.devices // what claims had booked of it is theirs alone now
@@ -266,6 +268,7 @@ func (q *stints) pass(s *sched.State, quantum time.Duration) {
 		nd := &q.nodes[r.node]
 		nd.freed = nd.freed.plus(r.freed)
 		nd.passed++
+		q.ripe++
 		q.touch(r.node)
 		q.open = r.next
 	}

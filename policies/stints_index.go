@@ -105,12 +105,15 @@ const fewNodes = 8
 // soonest returns the slot of the first running task, in the order of start, with which enough of a node's tasks have stopped for a task of
 // the demand, or 0 where all that may be stopped are not enough.
 func (q *stints) soonest(s *sched.State, d sched.DemandID) int32 {
+	if len(q.nodes) == 1 {
+		return q.ending(s, d, 0)
+	}
 	if int(d) < len(q.trees) && q.trees[d] != nil || q.leaves < maxLeaves {
 		n := q.first(s, d)
 		if n == sched.NoNode {
 			return 0
 		}
-		return q.endingOn(s, d, n)
+		return q.ending(s, d, n)
 	}
 	if !q.couldHold(s, d) {
 		return 0
@@ -184,7 +187,7 @@ func (q *stints) first(s *sched.State, d sched.DemandID) sched.NodeID {
 		fallthrough
 	case w.seen < q.log.begun || q.log.end()-w.seen > nodes:
 		for n := range nodes {
-			w.tree[w.size+n] = q.ending(s, d, sched.NodeID(n))
+			w.tree[w.size+n] = q.seqOf(q.ending(s, d, sched.NodeID(n)))
 		}
 		for i := w.size - 1; i > 0; i-- {
 			w.tree[i] = min(w.tree[2*i], w.tree[2*i+1])
@@ -197,7 +200,7 @@ func (q *stints) first(s *sched.State, d sched.DemandID) sched.NodeID {
 			}
 			seq := int64(never)
 			if q.nodes[n].passed > 0 {
-				seq = q.ending(s, d, n)
+				seq = q.seqOf(q.ending(s, d, n))
 			}
 			for k := w.size + int(n); w.tree[k] != seq; k /= 2 {
 				w.tree[k] = seq
@@ -221,33 +224,32 @@ func (q *stints) first(s *sched.State, d sched.DemandID) sched.NodeID {
 	return sched.NodeID(k - w.size)
 }
 
-// ending returns the seq of the stint with which there is room on a node.
-func (q *stints) ending(s *sched.State, d sched.DemandID, n sched.NodeID) int64 {
+// ending returns the slot of the stint with which there is room on a node for all of the demand, or 0.
+func (q *stints) ending(s *sched.State, d sched.DemandID, n sched.NodeID) int32 {
 	nd := &q.nodes[n]
 	if nd.passed == 0 {
-		return never
+		return 0
 	}
 	room, want := s.Room(), &q.wants[d]
 	gpus, cpu, mem := want.gpus-room.FreeGPUs(n), want.cpu-room.FreeCPU(n), want.mem-room.FreeMem(n)
 	if gpus > nd.freed.gpus || cpu > nd.freed.cpu || mem > nd.freed.mem || !room.Up(n) || !room.Allowed(d, n) {
-		return never
+		return 0
 	}
 	for i := nd.first; i != 0; i = q.runs[i].later {
 		r := &q.runs[i]
 		if gpus, cpu, mem = gpus-r.freed.gpus, cpu-r.freed.cpu, mem-r.freed.mem; gpus <= 0 && cpu <= 0 && mem <= 0 {
-			return r.seq
+			return i
 		}
 	}
-	return never
+	return 0
 }
 
-// endingOn returns the slot of the stint with which there is room on a node, on which there is if all that may be stopped do.
-func (q *stints) endingOn(s *sched.State, d sched.DemandID, n sched.NodeID) int32 {
-	i, g := q.nodes[n].first, gapOn(s, d, n)
-	for g.less(q.runs[i].freed); !g.closed(); g.less(q.runs[i].freed) {
-		i = q.runs[i].later
+// seqOf returns the seq of a slot, never of none.
+func (q *stints) seqOf(i int32) int64 {
+	if i == 0 {
+		return never
 	}
-	return i
+	return q.runs[i].seq
 }
 
 // nodeLevels keeps for each level the set of nodes that are at least on it.

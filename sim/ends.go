@@ -28,15 +28,15 @@ type ends struct {
 	first  sched.Time // when the next of all is; Never where there is none
 	head   uint       // line[head:tail] are the next ones, in order
 	tail   uint
-	sure   uint        // tail, if the whole line comes before the heap; else 0
-	free   int32       // list of unused nodes
-	shift  uint32      // slots are 1 << shift ns wide
-	cur    uint64      // number of the ring's first slot, which begins a page
-	nodes  []endNode   // from 1
-	ring   []int32     // by the slot's number, modulo its length, a power of two: the slot's first node; 0: none
-	inRing int         // ends
-	heap   heapOf[end] // may hold any
-	pulled bool        // a line was made since somebody looked
+	sure   uint      // tail, if the whole line comes before the heap; else 0
+	free   int32     // list of unused nodes
+	shift  uint32    // slots are 1 << shift ns wide
+	cur    uint64    // number of the ring's first slot, which begins a page
+	nodes  []endNode // from 1
+	ring   []int32   // by the slot's number, modulo its length, a power of two: the slot's first node; 0: none
+	inRing int       // ends
+	heap   endHeap   // may hold any
+	pulled bool      // a line was made since somebody looked
 
 	since   sched.Time // the slots' width was chosen; since then
 	taken   int        // so many ends have been taken, those in the line among them,
@@ -136,13 +136,17 @@ func (q *ends) insert(e end) bool {
 		copy(q.line[:], q.line[q.head:])
 		q.head, q.tail = 0, q.tail-q.head
 	}
-	j := q.tail
-	for ; j > q.head && e.Before(q.line[j-1]); j-- {
-		q.line[j] = q.line[j-1]
-	}
-	q.line[j] = e
+	q.sink(q.tail, e)
 	q.tail++
 	return true
+}
+
+// sink puts an end into place i of the line, or before those of the line that come after it.
+func (q *ends) sink(i uint, e end) {
+	for ; i > q.head && e.Before(q.line[(i-1)%lineSize]); i-- {
+		q.line[i%lineSize] = q.line[(i-1)%lineSize]
+	}
+	q.line[i%lineSize] = e
 }
 
 // compare finds out whether the whole line comes before the heap: its ends come before its bound.
@@ -230,7 +234,7 @@ func (q *ends) pull() {
 	q.scanned += int(stop - q.cur)
 	q.cur = stop
 	var lists [pageSlots]int32
-	k := 0
+	k := uint(0)
 	for ; slot != stop; slot++ {
 		at := &ring[slot&mask]
 		if i := *at; i != 0 {
@@ -246,15 +250,16 @@ func (q *ends) pull() {
 			node := &q.nodes[i]
 			e := node.end
 			i, node.next, q.free = node.next, q.free, i
-			if n == 0 || n < lineSize && !e.Before(q.line[n-1]) {
-				q.line[n] = e
-				n++
-				continue
-			}
-			if q.tail = n; !q.insert(e) {
+			switch {
+			case n == lineSize:
 				q.heap.push(e)
+				continue
+			case n > 0 && e.Before(q.line[n-1]):
+				q.sink(n, e)
+			default:
+				q.line[n] = e
 			}
-			n = q.tail
+			n++
 		}
 	}
 	q.tail = n
@@ -319,9 +324,12 @@ func (q *ends) rebuild(now sched.Time, shift uint32, size int) {
 
 // prune takes ends out that are not to be kept; those that come up soon stay.
 func (q *ends) prune(keep func(end) bool) {
-	for k := range q.ring {
+	for k, i := range q.ring {
+		if i == 0 {
+			continue
+		}
 		at := &q.ring[k]
-		for i := *at; i != 0; i = *at {
+		for ; i != 0; i = *at {
 			if n := &q.nodes[i]; keep(n.end) {
 				at = &n.next
 			} else {
@@ -340,4 +348,50 @@ func (q *ends) prune(keep func(end) bool) {
 	}
 	q.compare()
 	q.look()
+}
+
+// endHeap is heapOf[end], whose comparisons the compiler would make calls of.
+type endHeap []end
+
+func (q *endHeap) push(e end) {
+	h := append(*q, e)
+	i := len(h) - 1
+	for i > 0 {
+		up := (i - 1) / 2
+		if !e.Before(h[up]) {
+			break
+		}
+		h[i] = h[up]
+		i = up
+	}
+	h[i] = e
+	*q = h
+}
+
+// pop removes and returns the first; there must be one.
+func (q *endHeap) pop() end {
+	h := *q
+	n := len(h) - 1
+	first, last := h[0], h[n]
+	h = h[:n]
+	*q = h
+	i := 0
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			break
+		}
+		if right := child + 1; right < len(h) && h[right].Before(h[child]) {
+			child = right
+		}
+		if !h[child].Before(last) {
+			break
+		}
+		h[i] = h[child]
+		i = child
+	}
+	if n > 0 {
+		h[i] = last
+	}
+	return first
 }

@@ -556,13 +556,14 @@ func (r *run) alone(at sched.Time) bool {
 // foresee lets the kernel look at what the next ends are about.
 func (r *run) foresee() {
 	r.ends.pulled = false
-	r.soon = r.soon[:0]
-	for _, e := range r.ends.soon() {
-		if !r.cut || r.runs(e) {
-			r.soon = append(r.soon, e.task)
+	ends, soon := r.ends.soon(), r.soon[:0]
+	for i := range ends {
+		if !r.cut || r.runs(ends[i]) {
+			soon = append(soon, ends[i].task)
 		}
 	}
-	r.seen = r.k.Foresee(r.soon)
+	r.soon = soon
+	r.seen = r.k.Foresee(soon)
 }
 
 // arrive tells of the jobs that are submitted up to a time, task after task of one job together.

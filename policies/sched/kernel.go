@@ -134,9 +134,10 @@ func (k *Kernel) vet(from, end int) error {
 	if len(tb.Estimates) < end || tb.SuccOff != nil && (len(tb.SuccOff) <= end || len(tb.PredOff) <= end) || tb.EdgeBytes != nil && len(tb.EdgeBytes) < len(tb.Succ) {
 		return fmt.Errorf("the table has %d tasks, but fewer estimates or edges", end)
 	}
-	for t := from; t < end; t++ {
-		if c := tb.Tasks[t].Class; c < 0 || int(c) >= len(tb.Classes) {
-			return fmt.Errorf("task %s: there is no class %d", tb.TaskNames.At(t), c)
+	tasks, classes := tb.Tasks[from:end], uint(len(tb.Classes))
+	for i := range tasks {
+		if c := tasks[i].Class; uint(c) >= classes { // a negative one is a large one
+			return fmt.Errorf("task %s: there is no class %d", tb.TaskNames.At(from+i), c)
 		}
 	}
 	return nil

@@ -32,18 +32,21 @@ func (r *Round) Claim(t TaskID, on []Placement, victims ...TaskID) bool {
 // Skip says why a ready task waits from now on. A task that has been preempted keeps that cause until it starts. The last task skipped
 // for NoRoom counts as the head of the line, the one that the tasks held back by Order wait behind.
 func (r *Round) Skip(t TaskID, c Cause) {
-	if r.Phase(t) != Ready {
+	k := r.k
+	rw := k.startable(t)
+	if rw == nil {
 		return
 	}
-	rw := &r.rows[t]
 	if c == NoRoom {
-		r.k.waits.head = t
+		k.waits.head = t
 	}
 	if rw.cause != c && rw.cause != Preempted {
-		r.k.closeWait(t, rw)
+		if rw.since != k.now {
+			k.closeWait(t, rw)
+		}
 		rw.cause = c
-		if c == NoRoom && r.k.waits.last != nil {
-			r.k.waits.lacks(t, r.room.Lacks(r.DemandID(t)))
+		if c == NoRoom && k.waits.last != nil {
+			k.waits.lacks(t, k.room.Lacks(k.DemandID(t)))
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package metrics
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -77,6 +78,32 @@ func TestTasksDoneInOneAttemptCountTogetherAsEachAlone(t *testing.T) {
 	if taken == 0 || refused <= 0 || !late {
 		t.Errorf("%d times tasks were taken together, %d times they were not, some were late: %v", taken, refused, late)
 	}
+}
+
+func TestTheValueOfARankIsThatOfSorting(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1))
+		x := make([]time.Duration, rapid.IntRange(1, 2000).Draw(rt, "n"))
+		most := rapid.SampledFrom([]int64{1, 3, 100, math.MaxInt64}).Draw(rt, "most")
+		for i := range x {
+			x[i] = time.Duration(rng.Int64N(most))
+		}
+		sorted := slices.Sorted(slices.Values(x))
+		switch rapid.IntRange(0, 3).Draw(rt, "order") {
+		case 0:
+			copy(x, sorted)
+		case 1: // rising, then falling
+			slices.SortFunc(x[len(x)/2:], func(a, b time.Duration) int { return cmp.Compare(b, a) })
+			slices.Sort(x[:len(x)/2])
+		}
+		k := rapid.IntRange(0, len(x)-1).Draw(rt, "k")
+		if got := nth(x, k); got != sorted[k] {
+			rt.Fatalf("rank %d of %d is %d, want %d", k, len(x), got, sorted[k])
+		}
+		if slices.Sort(x); !slices.Equal(x, sorted) {
+			rt.Fatal("other values")
+		}
+	})
 }
 
 // Whatever the sample says, the quantiles are those of all.

@@ -3,6 +3,7 @@
 package ranking
 
 import (
+	"math"
 	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -35,10 +36,8 @@ const (
 // Len returns the number of items.
 func (l *List) Len() int { return l.n }
 
-// Spans reports whether some item has a rank of at least low, and some one below high.
-func (l *List) Spans(low, high int64) bool {
-	return l.n > 0 && l.lasts[len(l.lasts)-1].Rank >= low && l.blocks[0][0].Rank < high
-}
+// Ranks returns the smallest and the largest rank; there must be some item.
+func (l *List) Ranks() (first, last int64) { return l.blocks[0][0].Rank, l.lasts[len(l.lasts)-1].Rank }
 
 // find returns the first place at or behind which it belongs.
 func (l *List) find(it Item) (block, i int) {
@@ -194,8 +193,8 @@ func (l *List) DownFrom(high int64) Down {
 	return Down{l, k, i}
 }
 
-// Part returns some of the items before the last one returned that have a rank of at least low, and the largest TaskID among them; nothing where there are no more: Next
-// goes on behind them. The items are valid until the list changes. Do not modify.
+// Part returns some of the items before the last one returned that have a rank of at least low, and a TaskID that none of theirs is above, the largest of them where that
+// is known; nothing where there are no more: Next goes on behind them. The items are valid until the list changes. Do not modify.
 func (d *Down) Part(low int64) ([]Item, sched.TaskID) {
 	if d.i == 0 {
 		if d.block == 0 {
@@ -213,11 +212,9 @@ func (d *Down) Part(low int64) ([]Item, sched.TaskID) {
 		b = b[d.i:]
 	default:
 		d.i = 0
-		if len(b) == len(d.l.blocks[d.block]) {
-			return b, d.l.top(d.block)
-		}
+		return b, d.l.top(d.block)
 	}
-	return b, largest(b)
+	return b, math.MaxInt32
 }
 
 // top returns the largest TaskID of a block.
