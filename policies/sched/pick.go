@@ -69,17 +69,30 @@ func (r *Room) PickAny(d DemandID, score, top []int64) NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
 	set := r.roomy(p)
 	best, most := NoNode, Unrated
-	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
-		if top[w] <= most {
-			continue
-		}
-		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
-			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); score[id] > most && r.fitsOn(need, id, 1) == 1 {
-				best, most = id, score[id]
+	for from := 0; from < r.words; from += 64 {
+		for rest := set.words(from, r.words); rest != 0; rest &= rest - 1 {
+			w := from + bits.TrailingZeros64(rest)
+			if top[w] <= most {
+				continue
+			}
+			for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
+				if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); score[id] > most && r.fitsOn(need, id, 1) == 1 {
+					if best, most = id, score[id]; most == top[w] {
+						break
+					}
+				}
 			}
 		}
 	}
 	return best
+}
+
+// words says which of the 64 words from one on may have nodes; from is a multiple of 64.
+func (s *nodeSet) words(from, words int) uint64 {
+	if s.sums == nil {
+		return ^uint64(0) >> max(64-(words-from), 0)
+	}
+	return union(s.sums[from>>6*s.n+s.from:], s.wide)
 }
 
 // Rating is the score of a node as it was when it was rated. Each change of a node's room, also of a copy, gives it a stamp that no other state of
