@@ -28,7 +28,7 @@ type Gittins struct {
 	steps   serviceSteps
 	ranks   []int64 // by cell, ns of service for one end
 	bounds  []cellBound
-	rising  []int          // cells whose rank is larger than that of the one before
+	rising  []ascent       // where ranks rise
 	samples []int64        // sorted
 	merged  []int64        // scratch
 	done    []sched.TaskID // finished tasks, by their end
@@ -36,6 +36,12 @@ type Gittins struct {
 	before  int            // of them have ended before that
 	used    int            // of them the ranks were made of
 	told    bool           // done has to be sorted: a restored kernel tells of them by number
+}
+
+// ascent is a cell with a larger rank than the one before, and both ranks.
+type ascent struct {
+	low, high int64
+	n         int
 }
 
 // cellBound is where a cell begins, and the number and the sum of the samples up to it.
@@ -73,9 +79,9 @@ func (p *Gittins) limits(s *sched.State, t sched.TaskID, n int) (from, until tim
 
 // rises appends the times held at which tasks like t come from a rank of at most key to a larger one.
 func (p *Gittins) rises(s *sched.State, t sched.TaskID, key int64, buf []time.Duration) []time.Duration {
-	for _, n := range p.rising {
-		if p.ranks[n-1] <= key && key < p.ranks[n] {
-			from, _ := p.limits(s, t, n)
+	for i := range p.rising {
+		if a := &p.rising[i]; a.low <= key && key < a.high {
+			from, _ := p.limits(s, t, a.n)
 			buf = append(buf, from)
 		}
 	}
@@ -198,7 +204,7 @@ func (p *Gittins) ranked() {
 	p.rising = p.rising[:0]
 	for n := 1; n < len(p.ranks); n++ {
 		if p.ranks[n-1] < p.ranks[n] {
-			p.rising = append(p.rising, n)
+			p.rising = append(p.rising, ascent{p.ranks[n-1], p.ranks[n], n})
 		}
 	}
 	p.climb.sortCells(p.ranks)
