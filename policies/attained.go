@@ -43,6 +43,10 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 		l.claims = p.waits.drop // it starts before anything else comes of it, or is told as ready again
 		if p.climb != nil {
 			p.climb.p = p
+			l.Key = func(s *sched.State, t sched.TaskID) int64 {
+				rank, _, _ := p.Level(s, t, s.Attained(t))
+				return rank
+			}
 			l.running.moves = &movers{moving: p.climb, notes: true}
 		}
 	}
@@ -183,7 +187,7 @@ func (p *Attained) Decide(r *sched.Round) {
 	if p.climb != nil {
 		l.look(r.State)
 		p.climb.take(r.State)
-		l.Decide(r)
+		l.decide(r)
 		if at := p.climb.watch(r.State); at != sched.Never && l.lines.Len() > 0 {
 			r.WakeAt(at)
 		}
@@ -194,7 +198,8 @@ func (p *Attained) Decide(r *sched.Round) {
 		return
 	}
 	p.step(r.State)
-	l.Decide(r)
+	l.look(r.State)
+	l.decide(r)
 	if l.lines.Len() > 0 {
 		if at := p.nextStep(r.State); at != sched.Never {
 			r.WakeAt(p.grid(at))

@@ -69,24 +69,24 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 	if q.moves != nil {
 		return q.closestMoving(s, p, d, it)
 	}
-	tops := q.tops(s, fewVictims)
+	tops, b := q.tops(s, fewVictims), p.bar(s, it)
 	for i := range fewVictims {
 		if i == len(tops) {
 			return best
 		}
-		v := tops[len(tops)-1-i]
-		if best.how == atStop && (v.Rank < best.rank || v.Rank == best.rank && v.Task <= best.task) || !p.mayStop(s, v.Rank, v.Task, it) {
+		v := &tops[len(tops)-1-i]
+		if !b.over(v.Rank, v.Task) {
 			return best
 		}
 		if v.Node != sched.NoNode {
-			if c := q.closing(s, d, v.Node, &noBar); c.before(&best) {
-				best = c
+			if c := q.closing(s, d, v.Node, &b); c.before(&best) {
+				best, b = c, bar{c.rank, c.task} // no other interests
 			}
 			continue
 		}
 		for _, on := range s.Placements(v.Task) {
-			if c := q.closing(s, d, on.Node, &noBar); c.before(&best) {
-				best = c
+			if c := q.closing(s, d, on.Node, &b); c.before(&best) {
+				best, b = c, bar{c.rank, c.task}
 			}
 		}
 	}

@@ -109,6 +109,10 @@ func (p *Preemptive) remove(s *sched.State, t sched.TaskID) bool {
 func (p *Preemptive) Decide(r *sched.Round) {
 	p.ordered(r)
 	p.look(r.State)
+	p.decide(r)
+}
+
+func (p *Preemptive) decide(r *sched.Round) {
 	if p.Skip {
 		p.decideSkip(r)
 	} else {

@@ -85,7 +85,9 @@ func (p *Preemptive) observe(s *sched.State, e sched.Event) {
 	if p.Sinks && q.moves == nil {
 		q.moves = &movers{moving: &sinking{}, apart: true}
 	}
-	q.grow(s)
+	if len(q.nodes) < s.Room().Len() || len(q.wants) < len(s.Table().Demands) {
+		q.grow(s)
+	}
 	switch e.Kind {
 	case sched.JobArrived:
 		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
@@ -138,37 +140,35 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 			r.odd = s.EstimatedEnd(t).Sub(s.WorkBegins(t)) != s.LeftAtStart(t) || r.key == int64(sched.Never)
 		}
 	}
-	p.running.start(s, r, on)
+	p.running.start(s, &r, on)
 	if p.began != nil {
 		p.began(s, t, r.key)
 	}
 }
 
-func (q *ranks) start(s *sched.State, r ranked, on []sched.Placement) {
+func (q *ranks) start(s *sched.State, r *ranked, on []sched.Placement) {
 	need, t := &s.Demand(r.task).Need, r.task
-	q.gangs.note(t, on)
-	if !r.leaving {
-		q.list(s, &r, on)
+	if len(on) > 1 {
+		q.gangs.note(t, on)
 	}
-	for i, p := range on {
-		here := r
-		for j, o := range on {
-			if o.Node != p.Node {
-				continue
-			}
-			if j < i {
-				here.task = sched.Nobody // its entry stands already
-				break
-			}
-			here.freed, here.devices = here.freed.plus(amountOf(need, o.Replicas)), here.devices|o.GPUs
+	if !r.leaving {
+		q.list(s, r, on)
+	}
+	for i := range on {
+		n := on[i].Node
+		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == n }) {
+			continue // its entry stands already
 		}
-		if here.task == t {
-			q.insert(p.Node, here)
-			q.changes++
-			q.log.add(p.Node)
-			if s.Room().Shared(p.Node) { // a restored kernel tells of claims first: they, or others, may have booked its devices
-				q.rebook(s, p.Node)
+		r.freed, r.devices = amount{}, 0
+		for _, o := range on[i:] {
+			if o.Node == n {
+				r.freed, r.devices = r.freed.plus(amountOf(need, o.Replicas)), r.devices|o.GPUs
 			}
+		}
+		q.insert(n, r)
+		q.changed(n)
+		if s.Room().Shared(n) { // a restored kernel tells of claims first: they, or others, may have booked its devices
+			q.rebook(s, n)
 		}
 	}
 }
@@ -200,13 +200,15 @@ func (q *ranks) unlist(r *ranked) {
 	}
 }
 
-func (q *ranks) insert(n sched.NodeID, r ranked) {
-	list := append(q.nodes[n], r)
+func (q *ranks) insert(n sched.NodeID, r *ranked) {
+	list := append(q.nodes[n], *r)
 	i := len(list) - 1
 	for ; i > 0 && r.before(&list[i-1]); i-- {
 		list[i] = list[i-1]
 	}
-	list[i] = r
+	if i < len(list)-1 {
+		list[i] = *r
+	}
 	q.nodes[n] = list
 	if r.odd {
 		q.odd++
@@ -277,7 +279,7 @@ func (q *ranks) rerank(s *sched.State, t sched.TaskID, rank int64) (old int64) {
 				q.unlist(&r)
 			}
 			old, r.rank = r.rank, rank
-			if q.insert(p.Node, r); i == 0 && !r.leaving {
+			if q.insert(p.Node, &r); i == 0 && !r.leaving {
 				q.list(s, &r, on)
 			}
 		}
@@ -297,7 +299,7 @@ func (q *ranks) leave(s *sched.State, t sched.TaskID) {
 				q.unlist(&r)
 			}
 			r.leaving = true
-			q.insert(p.Node, r)
+			q.insert(p.Node, &r)
 		}
 	}
 }
@@ -331,7 +333,14 @@ func (q *ranks) rebook(s *sched.State, n sched.NodeID) {
 
 // touch takes in that the room of a node has changed, or what runs there.
 func (q *ranks) touch(n sched.NodeID) {
-	q.changes++
-	q.log.add(n)
+	q.changed(n)
 	q.gains.add(n)
+}
+
+// changed takes in that who runs on a node has changed, or what is free there. The log is for the trees.
+func (q *ranks) changed(n sched.NodeID) {
+	q.changes++
+	if q.leaves > 0 {
+		q.log.add(n)
+	}
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"math"
 	"math/bits"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -15,9 +16,9 @@ type end struct {
 
 func (e end) Before(f end) bool { return e.at < f.at || e.at == f.at && e.task < f.task }
 
-// ends is the queue of scheduled ends by time, ties to the lower TaskID: a calendar (Brown 1988) with a heap beside it. Time is cut into slots for an end
-// or two; the ends of so many slots from now on stand in a ring of lists, one a slot. Page by page of a few slots they are put into a line, in order, from
-// which they are taken one by one. What comes before the line's end later is put into its place there; what comes after the ring's end, or finds the
+// ends is the queue of scheduled ends by time, ties to the lower TaskID: a calendar (Brown 1988) with a heap beside it. Time is cut into slots for two to four
+// ends each; the ends of so many slots from now on stand in a ring of lists, one a slot. Page by page of a few slots they are put into a line, in order,
+// from which they are taken one by one. What comes before the line's end later is put into its place there; what comes after the ring's end, or finds the
 // line full, waits in the heap. So nearly every end is moved twice in its life, each time in constant time, where a heap of all compares it with a dozen
 // others; and where ends do not come as the slots would have them, a heap of all is what remains. The slots' width follows the rate at
 // which ends are taken, the ring's length their number.
@@ -41,7 +42,8 @@ type ends struct {
 	since   sched.Time // the slots' width was chosen; since then
 	taken   int        // so many ends have been taken, those in the line among them,
 	strays  int        // so many of them from the heap,
-	scanned int        // and so many slots were looked at
+	scanned int        // and so many slots were looked at;
+	due     int        // so much of it is enough to choose it anew
 
 	line [lineSize]end
 }
@@ -93,7 +95,7 @@ func (q *ends) aside(e end) {
 	if q.ring == nil {
 		// The first run says how long runs are: the ring is to take most of them.
 		run := max(uint64(e.at-q.since), 1)
-		q.ring, q.nodes = make([]int32, minRing), make([]endNode, 1, 64)
+		q.ring, q.nodes, q.due = make([]int32, minRing), make([]endNode, 1, 64), 512
 		q.shift = uint32(max(bits.Len64(run)+2-(bits.Len(minRing)-1), 1))
 		q.cur = q.pageOf(q.since)
 	}
@@ -208,7 +210,7 @@ func (q *ends) take() (e end) {
 		q.strays++
 		q.compare()
 	}
-	if q.taken+q.scanned/8 > 4*q.len()+1024 {
+	if q.taken+q.scanned/8 > q.due {
 		q.adapt(e.at)
 	}
 	q.look()
@@ -245,21 +247,27 @@ func (q *ends) pull() {
 	}
 	q.head, q.tail = 0, 0
 	n, old := uint(0), len(q.heap)
-	for _, i := range lists[:k] {
-		for i != 0 {
-			node := &q.nodes[i]
-			e := node.end
-			i, node.next, q.free = node.next, q.free, i
+	nodes, latest := q.nodes, sched.Time(math.MinInt64)
+	for _, list := range lists[:k] {
+		i := list
+		for {
+			node := &nodes[i]
 			switch {
 			case n == lineSize:
-				q.heap.push(e)
-				continue
-			case n > 0 && e.Before(q.line[n-1]):
-				q.sink(n, e)
+				q.heap.push(node.end)
+			case node.at > latest:
+				latest = node.at
+				q.line[n] = node.end
+				n++
 			default:
-				q.line[n] = e
+				q.sink(n, node.end)
+				n++
 			}
-			n++
+			if node.next == 0 {
+				node.next, q.free = q.free, list
+				break
+			}
+			i = node.next
 		}
 	}
 	q.tail = n
@@ -281,10 +289,11 @@ func (q *ends) adapt(now sched.Time) {
 	span, taken, strays := uint64(now-q.since), max(q.taken, 1), q.strays
 	forward := now > q.since
 	q.since, q.taken, q.strays, q.scanned = now, 0, 0, 0
+	q.due = min(2*q.due, 4*q.len()+1024) // at first it is known less well
 	if !forward {
 		return
 	}
-	shift := uint32(max(min(bits.Len64(span/uint64(taken)), 60), 1))
+	shift := uint32(max(min(bits.Len64(span/uint64(taken))+1, 60), 1)) // 2 to 4 ends a slot
 	size := max(min(max(1<<bits.Len(uint(4*q.len())), minRing), maxRing), len(q.ring))
 	if shift+1 < q.shift || shift > q.shift+1 || size > len(q.ring) || strays > taken/4 {
 		q.rebuild(now, shift, size)

@@ -17,7 +17,7 @@ const leastHooks = 25
 
 var hook = regexp.MustCompile(`\br\.(?:m|m\.saver|m\.breaking|window|stager|elastic|ooms|Tenants) ([!=])= nil\b`)
 
-// withoutModels returns sim.go with every question whether a model is on answered by no, so that the compiler leaves the models out, and how many
+// withoutModels returns a file of the simulator with every question whether a model is on answered by no, so that the compiler leaves the models out, and how many
 // questions there were.
 func withoutModels(text string) (string, int) {
 	n := 0
@@ -31,6 +31,9 @@ func withoutModels(text string) (string, int) {
 	return out, n
 }
 
+// asking are the simulator's files that ask whether a model is on, other than those of the models.
+var asking = []string{"sim.go", "calm.go", "attempts.go"}
+
 // bare builds this program with a simulator that has no models.
 func (h *house) bare() (string, error) {
 	out := filepath.Join(h.dir, "bare")
@@ -41,24 +44,29 @@ func (h *house) bare() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	source := filepath.Join(strings.TrimSpace(string(dir)), "sim.go")
-	text, err := os.ReadFile(source)
-	if err != nil {
-		return "", err
-	}
-	cut, n := withoutModels(string(text))
-	if n < leastHooks {
-		return "", fmt.Errorf("%s has %d questions whether a model is on, not %d or more: withoutModels does not know how they are written now", source, n, leastHooks)
-	}
-	copied, overlay := filepath.Join(h.dir, "sim.go"), filepath.Join(h.dir, "overlay.json")
-	replace, err := json.Marshal(map[string]map[string]string{"Replace": {source: copied}})
-	if err != nil {
-		return "", err
-	}
-	for path, b := range map[string][]byte{copied: []byte(cut), overlay: replace} {
-		if err := os.WriteFile(path, b, 0o666); err != nil {
+	replace, questions := map[string]string{}, 0
+	for _, name := range asking {
+		source, copied := filepath.Join(strings.TrimSpace(string(dir)), name), filepath.Join(h.dir, name)
+		text, err := os.ReadFile(source)
+		if err != nil {
 			return "", err
 		}
+		cut, n := withoutModels(string(text))
+		if err := os.WriteFile(copied, []byte(cut), 0o666); err != nil {
+			return "", err
+		}
+		replace[source], questions = copied, questions+n
+	}
+	if questions < leastHooks {
+		return "", fmt.Errorf("%s: %d questions whether a model is on, not %d or more: withoutModels does not know how they are written now", strings.Join(asking, ", "), questions, leastHooks)
+	}
+	overlay := filepath.Join(h.dir, "overlay.json")
+	said, err := json.Marshal(map[string]map[string]string{"Replace": replace})
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(overlay, said, 0o666); err != nil {
+		return "", err
 	}
 	build := exec.Command("go", "build", "-overlay", overlay, "-o", out, "github.com/schedlab/schedlab/benchmarks/speed")
 	build.Stderr = os.Stderr

@@ -1,5 +1,7 @@
 package sched
 
+import "time"
+
 // Failures returns how often an attempt of t has failed and was to be tried again, and MayRetry whether the running attempt would be, if it
 // failed now.
 func (s *State) Failures(t TaskID) int {
@@ -28,4 +30,9 @@ func (k *Kernel) RetryAt(t TaskID) (Time, bool) {
 		}
 	}
 	return 0, false
+}
+
+// RetryBackoff returns the wait before the n-th retry (n from 1): base doubled each time, at most 64 times base.
+func RetryBackoff(base time.Duration, n int) time.Duration {
+	return MulDiv(max(base, 0), 1<<min(max(n-1, 0), 6), 1, false)
 }

@@ -17,9 +17,11 @@ type guesses struct {
 var guessed = [2]float64{0.50, 0.99}
 
 type guess struct {
-	low, width uint64 // it is one of low..low+width-1
-	below, in  int64  // waits before and in that range
-	held       []time.Duration
+	low, width uint64          // it is one of low..low+width-1
+	below      int64           // waits before low,
+	least      int64           // that are low: often many are the same
+	in         int64           // and that are in the rest of the range
+	held       []time.Duration // the latter
 }
 
 // guess looks at a sample of n waits.
@@ -47,18 +49,19 @@ func (g *guess) choose(q float64, n int64, some []time.Duration) {
 	if to := int(q*m + margin); to < len(some) {
 		g.width = uint64(some[to]) - g.low + 1
 	}
-	from, _ := slices.BinarySearch(some, time.Duration(g.low))
-	to := len(some)
+	from, to := 0, len(some)
+	if g.low < math.MaxInt64 {
+		from, _ = slices.BinarySearch(some, time.Duration(g.low)+1)
+	}
 	if last := g.low + g.width; last < 1<<63 {
 		to, _ = slices.BinarySearch(some, time.Duration(last))
 	}
-	switch in := float64(to - from); {
-	case g.width == 1: // many are the same: it is enough to count them
-	case m == 0 || in > 4*margin+16 || in/m*float64(n) > mostHeld: // too many to keep
+	in := float64(to - from)
+	if m == 0 || in > 4*margin+16 || in/m*float64(n) > mostHeld { // too many to keep
 		g.width = 0
-	default:
-		g.held = make([]time.Duration, 0, int(in/m*float64(n)*1.25))
+		return
 	}
+	g.held = make([]time.Duration, 0, int(in/m*float64(n)*1.25))
 }
 
 // add counts waits.
@@ -71,11 +74,15 @@ func (g *guesses) add(waits []time.Duration) {
 
 func (g *guess) add(waits []time.Duration) {
 	low, width, held := g.low, g.width, g.held
-	var below, in uint64
+	var below, least, in uint64
 	for _, d := range waits {
 		at := uint64(d) - low
 		below += at >> 63
 		if at < width {
+			if at == 0 {
+				least++
+				continue
+			}
 			in++
 			if n := len(held); n < cap(held) {
 				held = held[:n+1]
@@ -84,6 +91,7 @@ func (g *guess) add(waits []time.Duration) {
 		}
 	}
 	g.below += int64(below)
+	g.least += int64(least)
 	g.in += int64(in)
 	g.held = held
 }
@@ -111,11 +119,12 @@ func (g *guesses) quantiles(each func(part func([]time.Duration))) (p50, p99 flo
 // quantile returns the wait of rank k in seconds, and false if the guess was wrong.
 func (g *guess) quantile(k int64) (float64, bool) {
 	switch k -= g.below; {
-	case k < 0 || k >= g.in:
+	case k < 0:
 		return math.NaN(), false
-	case g.width == 1:
+	case k < g.least:
 		return time.Duration(g.low).Seconds(), true
-	case g.in > int64(len(g.held)): // more than was thought
+	}
+	if k -= g.least; k >= g.in || g.in > int64(len(g.held)) { // it comes later, or more were in the range than was thought
 		return math.NaN(), false
 	}
 	return nth(g.held, int(k)).Seconds(), true

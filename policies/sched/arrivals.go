@@ -1,0 +1,130 @@
+package sched
+
+// How tasks come, and become ready.
+
+// arrive makes the tasks of a JobArrived known.
+func (k *Kernel) arrive(e *Event) {
+	if e.N == 1 && k.comesAlone(e.Task) {
+		k.arriveAlone(e.Task)
+		return
+	}
+	first, end := int(e.Task), int(e.Task)+int(e.N)
+	if first < 0 || e.N <= 0 || end > len(k.tb.Tasks) {
+		k.refused++
+		return
+	}
+	for t := first; t < len(k.rows) && t < end; t++ {
+		if k.rows[t].phase != Unknown {
+			k.refused++
+			return
+		}
+	}
+	if end > k.vetted.tasks {
+		if k.vet(first, end) != nil || k.tb.Cycle(first, end) != nil {
+			k.refused++
+			return
+		}
+		if first <= k.vetted.tasks {
+			k.vetted.tasks = end
+		}
+	}
+	for len(k.rows) < first { // those between come later
+		k.rows = append(k.rows, row{class: k.tb.Tasks[len(k.rows)].Class, at: int32(NoNode), ready: Never, first: Never, mark: Never})
+	}
+	edges, tasks := k.tb.SuccOff != nil, k.tb.Tasks[first:end]
+	for i := range tasks {
+		t := TaskID(first + i)
+		if arrived := (row{phase: Blocked, cause: Dependency, class: tasks[i].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}); int(t) < len(k.rows) {
+			k.rows[t] = arrived
+		} else {
+			k.rows = append(k.rows, arrived)
+		}
+		rw := &k.rows[t]
+		if submit := tasks[i].Submit; submit < k.now { // what a decision window took since the submission is waiting too
+			rw.since, rw.cause = submit, Window
+			k.closeWait(t, rw)
+			rw.cause = Dependency
+		}
+	}
+	if edges {
+		k.countPreds(first, end)
+	}
+	k.blocked += len(tasks)
+	k.open += len(tasks)
+	k.pol.Observe(&k.State, *e)
+	for i := range tasks {
+		t := first + i
+		rw := &k.rows[t]
+		if rw.phase != Blocked {
+			continue // dropped with a predecessor meanwhile
+		}
+		if edges && k.pending[t] > 0 {
+			if k.lostPred(TaskID(t)) {
+				k.finish(TaskID(t), Dropped)
+			}
+			continue
+		}
+		// Ready since it was submitted, or since the last of what it comes after ended: the decision window is waiting.
+		rw.ready = tasks[i].Submit
+		if edges {
+			for _, p := range k.tb.Preds(TaskID(t)) {
+				rw.ready = max(rw.ready, k.rows[p].mark)
+			}
+		}
+		rw.ready = min(rw.ready, k.now)
+		k.makeReady(TaskID(t), rw, Order)
+	}
+}
+
+// comesAlone reports whether a task that arrives comes when it was submitted, after all that are known, and waits for no other.
+func (k *Kernel) comesAlone(t TaskID) bool {
+	return int(t) == len(k.rows) && int(t) < k.vetted.tasks && k.tb.SuccOff == nil && k.tb.Tasks[t].Submit >= k.now
+}
+
+// arriveAlone is arrive for a task for which comesAlone holds.
+func (k *Kernel) arriveAlone(t TaskID) {
+	n := len(k.rows)
+	if n < cap(k.rows) {
+		k.rows = k.rows[:n+1]
+	} else {
+		k.rows = append(k.rows, row{})
+	}
+	rw := &k.rows[n]
+	k.open++
+	if k.quotas == nil && k.ignored {
+		*rw = row{phase: Ready, cause: Order, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: k.now, first: Never, mark: k.now}
+		k.ready++
+		k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
+		return
+	}
+	*rw = row{phase: Blocked, cause: Dependency, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}
+	k.blocked++
+	k.pol.Observe(&k.State, Event{Kind: JobArrived, Task: t, N: 1, Node: NoNode})
+	if rw := &k.rows[t]; rw.phase == Blocked {
+		k.makeReady(t, rw, Order)
+	}
+}
+
+// makeReady lets a task that waits for nothing be started. cause is what its waiting counts as until the policy says otherwise.
+func (k *Kernel) makeReady(t TaskID, rw *row, cause Cause) {
+	if rw.phase == Blocked {
+		k.blocked--
+	}
+	if rw.since != k.now {
+		k.closeWait(t, rw)
+	}
+	rw.cause = cause
+	if rw.ready == Never {
+		rw.ready = k.now
+	}
+	if rw.flags&flagHold != 0 {
+		rw.phase, rw.cause = Held, Order
+		return
+	}
+	rw.phase, rw.mark = Ready, k.now
+	k.ready++
+	if k.quotas != nil {
+		k.quotas.waits(k.tb, t, 1)
+	}
+	k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
+}
