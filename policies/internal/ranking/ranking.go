@@ -160,30 +160,6 @@ func (d *Down) Next() (Item, bool) {
 	return d.l.blocks[d.block][d.i], true
 }
 
-// To appends the items before the last one returned that have a rank of at least low, in no special order; Next goes on behind them.
-func (d *Down) To(low int64, buf []Item) []Item {
-	for {
-		if d.i == 0 {
-			if d.block == 0 {
-				return buf
-			}
-			d.block--
-			d.i = len(d.l.blocks[d.block])
-		}
-		b := d.l.blocks[d.block][:d.i]
-		if b[d.i-1].Rank < low {
-			return buf
-		}
-		if b[0].Rank >= low {
-			d.i = 0
-			buf = append(buf, b...)
-			continue
-		}
-		d.i = Place(b, Item{low, -1, 0})
-		return append(buf, b[d.i:]...)
-	}
-}
-
 // DownFrom returns a walk that begins at the last item of a rank below high.
 func (l *List) DownFrom(high int64) Down {
 	if l.n == 0 || l.lasts[len(l.lasts)-1].Rank < high {

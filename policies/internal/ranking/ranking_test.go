@@ -51,9 +51,6 @@ func TestAListIsSortedWhateverComesAndGoes(t *testing.T) {
 			rt.Fatalf("below %d: %v %v", high, got, ok)
 		}
 		low := high - int64(draw(uint64(span)))
-		behind := l.DownFrom(high)
-		in := behind.To(low, nil)
-		slices.SortFunc(in, func(a, b Item) int { return cmp.Or(cmp.Compare(b.Rank, a.Rank), cmp.Compare(b.Task, a.Task)) })
 		if len(plain) > 0 {
 			if first, last := l.Ranks(); first != plain[len(plain)-1].Rank || last != plain[0].Rank {
 				rt.Fatalf("ranks from %d to %d", first, last)
@@ -68,9 +65,7 @@ func TestAListIsSortedWhateverComesAndGoes(t *testing.T) {
 				to++
 			}
 		}
-		if !slices.Equal(in, plain[from:to]) {
-			rt.Fatalf("from %d to below %d: %v, not %v", low, high, in, plain[from:to])
-		}
+		in := plain[from:to]
 		for range 2 { // what has been looked for is known the second time
 			parts := l.DownFrom(high)
 			var got []Item
@@ -87,9 +82,6 @@ func TestAListIsSortedWhateverComesAndGoes(t *testing.T) {
 			if got, ok := parts.Next(); ok != (to < len(plain)) || ok && got != plain[to] {
 				rt.Fatalf("behind %d: %v %v", low, got, ok)
 			}
-		}
-		if got, ok := behind.Next(); ok != (to < len(plain)) || ok && got != plain[to] {
-			rt.Fatalf("behind %d: %v %v", low, got, ok)
 		}
 		walk := l.Down()
 		for i, want := range plain {
