@@ -333,3 +333,25 @@ func TestAudsleysOrderIsInTimeWhereThatByDeadlineIsNot(t *testing.T) {
 		t.Error("under dm nobody is late: the case says nothing")
 	}
 }
+
+// A task that will be late stops nobody. Once it has left the line, by a hold, those behind it may: they find out when they come.
+func TestALateTaskThatIsHeldKeepsNobodyBehindItFromStoppingOthers(t *testing.T) {
+	by := func(submit, run, deadline float64) traces.Row {
+		return with(devices(submit, run, 1), func(r *traces.Row) { r.Deadline = time.Duration(deadline * 1e9) })
+	}
+	w := workload(t, devices(0, 30, 1), by(1, 10, 5), by(3, 1, 8))
+	k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(1, 4, 1), Policy: build(t, "llf{quantum=1s}")()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := func(at float64, e sched.Event) []sched.Command {
+		e.Node = sched.NoNode
+		return k.Step(second(at), []sched.Event{e})
+	}
+	step(0, sched.Event{Kind: sched.JobArrived, Task: 0, N: 1})
+	step(1, sched.Event{Kind: sched.JobArrived, Task: 1, N: 1})
+	step(2, sched.Event{Kind: sched.Hold, Task: 1})
+	if orders := step(3, sched.Event{Kind: sched.JobArrived, Task: 2, N: 1}); len(orders) != 1 || orders[0].Kind != sched.Stop || orders[0].Task != 0 {
+		t.Errorf("task 2 has a laxity of 7 s, task 0 has all the time, and the orders are %v", orders)
+	}
+}

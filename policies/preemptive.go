@@ -99,10 +99,15 @@ func (p *Preemptive) rekey(s *sched.State) {
 
 // remove takes t out of its line and reports whether it was there.
 func (p *Preemptive) remove(s *sched.State, t sched.TaskID) bool {
-	if p.Skip {
-		return p.lines.Remove(s.DemandID(t), t)
+	if !p.Skip {
+		return p.line.Remove(t)
 	}
-	return p.line.Remove(t)
+	d := s.DemandID(t)
+	was := p.lines.Remove(d, t)
+	if was && p.laxity > 0 && p.lines.IsShut(d) {
+		p.lines.Unshut(d) // it may have been late, and stop nobody: those behind it may
+	}
+	return was
 }
 
 // Decide starts tasks in the order of their keys as long as there is room, or can be made.

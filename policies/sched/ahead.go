@@ -32,7 +32,7 @@ func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
 	n, freed, pending := 0, k.freed, k.pending
 	for _, t := range tasks {
 		for _, u := range succ[off[t]:off[t+1]] {
-			if uint32(u) >= uint32(len(pending)) {
+			if uint(u) >= uint(len(pending)) {
 				continue
 			}
 			freed[n] = u

@@ -112,32 +112,29 @@ func (k *Kernel) countDone(t TaskID) {
 }
 
 func (k *Kernel) lessOne(succs []TaskID) {
-	at := len(k.freed)
-	k.freed = slices.Grow(k.freed, len(succs))[:at+len(succs)]
-	freed, pending := k.freed[at:], k.pending
-	i := 0
+	i := len(k.freed)
+	freed, pending := slices.Grow(k.freed, len(succs))[:i+len(succs)], k.pending
 	for _, u := range succs {
 		// One that is not there has not arrived; one that waits for nothing has not arrived either, or is over.
-		if uint32(u) >= uint32(len(pending)) {
+		if uint(u) >= uint(len(pending)) {
 			continue
 		}
-		n := pending[u]
-		if n <= 0 {
-			continue
-		}
-		if n == manyPreds {
-			k.setPending(u, k.many[u]-1)
+		left := uint8(pending[u]) - 1
+		if left >= manyPreds-1 { // it waited for nothing, or is over, or its number stands apart
+			if left == manyPreds-1 {
+				k.setPending(u, k.many[u]-1)
+			}
 			continue
 		}
 		// Whether it was the last is not asked in a branch: it would be guessed wrong too often.
-		pending[u], freed[i] = n-1, u
+		pending[u], freed[i] = int8(left), u
 		last := 0
-		if n == 1 {
+		if left == 0 {
 			last = 1
 		}
 		i += last
 	}
-	k.freed = k.freed[:at+i]
+	k.freed = freed[:i]
 }
 
 // unblock makes those successors of t ready that countDone found to wait for nothing more.

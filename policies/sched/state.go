@@ -396,16 +396,10 @@ func (s *State) Holders(n NodeID) []Holder {
 	return s.holders[n]
 }
 
-// noteHolder takes in who holds the room that was booked for a slot, dropHolder forgets it.
+// noteHolder takes in who holds the room that was booked for a slot.
 func (s *State) noteHolder(r *run) {
 	if s.holders != nil {
 		s.addHolder(r)
-	}
-}
-
-func (s *State) dropHolder(r *run) {
-	if s.holders != nil {
-		s.removeHolder(r)
 	}
 }
 

@@ -27,8 +27,18 @@ func TestTheBoundByWorkIsTheLargestOverAllReleases(t *testing.T) {
 		}
 		var submits, run []int64
 		span, most := rapid.Int64Range(1, 200).Draw(rt, "span"), rapid.Int64Range(1, 40).Draw(rt, "longest")
+		uneven := scale < 1e16 && rapid.Bool().Draw(rt, "uneven") // or times would not fit
+		at, gap := int64(0), int64(1)
 		for range n {
-			submits = append(submits, rng.Int64N(span+1)*scale)
+			if uneven { // idle times and crowds, so that the bound may come from anywhere
+				if rng.IntN(60) == 0 {
+					gap = []int64{1, 8, 20, 40}[rng.IntN(4)]
+				}
+				at += rng.Int64N(gap)
+			} else {
+				at = rng.Int64N(span + 1)
+			}
+			submits = append(submits, at*scale)
 			run = append(run, rng.Int64N(most+1)*scale)
 		}
 		slices.Sort(submits)

@@ -12,8 +12,15 @@ import (
 // key, on levels of which each spans a whole turn of the one below (Varghese & Lauck 1987, scheme 7, hierarchical timing wheels): a key is read
 // as digits of pileBits bits above the lowest `shift` bits, and an item stands on the level of the highest digit in which it differs from the base, in
 // the slot of that digit. When the heap has run empty the next slot is put into it. So an item is moved two or three times, each time in
-// constant time, where a heap of all compares it with a dozen others. The zero value is empty.
+// constant time, where a heap of all compares it with a dozen others.
+//
+// As long as items are pushed in order, as those of equal keys are, the heap is a plain line, which is a heap too: the first is taken off its front. The zero value is
+// empty.
 type Pile struct {
+	mixed bool // the heap is not in order
+	store Heap // while it is: its array from the beginning on, empty,
+	gone  int  // from which so many have been taken
+
 	bound  uint64 // keys below it belong to the heap; while the pile is empty all do
 	base   uint64 // at most bound; no key in the pile is below it
 	shift  uint   // width of a slot of the lowest level: 1 << shift
@@ -60,27 +67,79 @@ func (p *Pile) Push(h *Heap, it Item) {
 		p.add(it)
 		return
 	}
+	if !p.mixed {
+		q := *h
+		n := len(q)
+		if n == 0 || !it.Before(q[n-1]) {
+			if n == cap(q) {
+				q = p.room(q)
+			}
+			*h = append(q, it)
+			return
+		}
+		p.mix(h)
+	}
 	if h.Push(it); len(*h) > max(p.most, frontMost) {
 		p.spill(h)
 	}
 }
 
+// room makes room for one more item at the end of a line.
+func (p *Pile) room(line Heap) Heap {
+	if n := len(line); p.gone > n/2 {
+		line = p.store[:copy(p.store[:n], line)]
+	} else {
+		line = slices.Grow(line, n+8)
+		p.store = line[:0]
+	}
+	p.gone = 0
+	return line
+}
+
+// mix makes a heap of the line, which is one already, at the beginning of its array.
+func (p *Pile) mix(h *Heap) {
+	if p.gone > 0 {
+		*h = p.store[:copy(p.store[:len(*h)], *h)]
+	}
+	p.mixed, p.store, p.gone = true, nil, 0
+}
+
 // Pop removes and returns the first item of the heap, which is not empty afterwards unless the pile is empty too. It reports whether the next items
 // have come to the heap.
-func (p *Pile) Pop(h *Heap) (Item, bool) {
-	it := h.Pop()
-	if len(*h) == 0 && p.n > 0 {
-		p.refill(h)
-		return it, true
+func (p *Pile) Pop(h *Heap) (it Item, came bool) {
+	if !p.mixed {
+		q := *h
+		p.gone++
+		if *h = q[1:]; len(q) == 1 {
+			*h, p.gone = p.store, 0
+		}
+		return q[0], false
 	}
-	return it, false
+	it = h.Pop()
+	if len(*h) == 0 {
+		came = p.emptied(h)
+	}
+	return it, came
+}
+
+// emptied puts the next items into the heap, which has run empty, and reports whether there are any.
+func (p *Pile) emptied(h *Heap) bool {
+	if p.n > 0 {
+		p.refill(h)
+		return true
+	}
+	p.mixed, p.store, p.gone = false, (*h)[:0], 0
+	return false
 }
 
 // Remove takes a task out of the heap or the pile wherever it stands; linear time. It reports whether it was there.
 func (p *Pile) Remove(h *Heap, t sched.TaskID) bool {
+	if !p.mixed {
+		p.mix(h)
+	}
 	if h.Remove(t) {
-		if len(*h) == 0 && p.n > 0 {
-			p.refill(h)
+		if len(*h) == 0 {
+			p.emptied(h)
 		}
 		return true
 	}
@@ -110,6 +169,9 @@ func (p *Pile) Remove(h *Heap, t sched.TaskID) bool {
 
 // Drain moves all to the heap, which the caller puts in order.
 func (p *Pile) Drain(h *Heap) {
+	if !p.mixed {
+		p.mix(h)
+	}
 	for p.used != 0 {
 		turn, slot := p.first()
 		p.empty(turn, slot, h)
