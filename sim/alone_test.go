@@ -2,6 +2,7 @@ package sim_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -29,13 +30,20 @@ func TestFactsThatAreNotWrittenDownDoAsThoseThatAre(t *testing.T) {
 				for i := range c.Table.Classes {
 					c.Table.Classes[i].Speeds = 0
 				}
-				var res [2]*sim.Result
-				var books [2]string
+				var res [3]*sim.Result
+				var books [3]string
+				var told [3]strings.Builder
 				for i := range res {
 					cfg := caseConfig(c, named(rt, name))
-					if i == 1 {
+					if i > 0 {
+						cfg.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
+							fmt.Fprintln(&told[i], now, in, out)
+							return nil
+						}
+					}
+					if i == 2 { // all the long way
 						cfg.Policy = toldAll{cfg.Policy}
-						cfg.Tap = func(sched.Time, []sched.Event, []sched.Command) error { return nil }
+						cfg.WaitParts = func([]sched.WaitPart) {}
 					}
 					var err error
 					if res[i], err = runErr(cfg); err != nil {
@@ -45,13 +53,18 @@ func TestFactsThatAreNotWrittenDownDoAsThoseThatAre(t *testing.T) {
 					r.Outcome, r.Outcomes, r.Ran, r.Wall = nil, nil, nil, 0
 					books[i] = fmt.Sprintf("%+v", r)
 				}
-				for id := range sched.TaskID(len(c.Run)) {
-					if x, y := res[0].Outcome(id), res[1].Outcome(id); x != y {
-						rt.Errorf("task %d: %+v, with all facts written down %+v", id, x, y)
+				for i := range 2 {
+					for id := range sched.TaskID(len(c.Run)) {
+						if x, y := res[i].Outcome(id), res[2].Outcome(id); x != y {
+							rt.Errorf("task %d: %+v, with all facts written down %+v", id, x, y)
+						}
+					}
+					if books[i] != books[2] {
+						rt.Errorf("%s\nwith all facts written down\n%s", books[i], books[2])
 					}
 				}
-				if books[0] != books[1] {
-					rt.Errorf("%s\nwith all facts written down\n%s", books[0], books[1])
+				if told[1].String() != told[2].String() {
+					rt.Errorf("told:\n%s\nwith all facts written down\n%s", &told[1], &told[2])
 				}
 			})
 		})

@@ -41,7 +41,7 @@ func (r *run) calm() error {
 			r.series.until(at, &r.k.State)
 			r.frag.until(at, &r.k.State)
 			r.in = r.in[:0]
-			if alone = r.brief && r.alone(at); !alone {
+			if alone = r.plain && r.alone(at); !alone {
 				for r.ends.next() == at {
 					if e := r.ends.pop(); !r.cut || r.runs(e) {
 						r.ended(e, r.fact())
@@ -57,14 +57,15 @@ func (r *run) calm() error {
 			if r.arrival <= at {
 				r.arrive(at)
 			}
-			out := r.k.Step(at, r.in)
-			if r.Tap != nil {
-				if err := r.Tap(at, r.in, out); err != nil {
-					return err
-				}
+			r.k.Step(at, r.in)
+		}
+		out := r.k.Orders()
+		if r.Tap != nil {
+			if err := r.Tap(at, r.in, out); err != nil {
+				return err
 			}
 		}
-		if out := r.k.Orders(); len(out) > 0 {
+		if len(out) > 0 {
 			r.carryOut(at, out)
 		}
 		if soon := r.k.Soon(); len(soon) > 0 { // the run times of what starts next, likewise all at once
@@ -76,7 +77,7 @@ func (r *run) calm() error {
 }
 
 // alone takes the step of an instant in which nothing happens but that one task ends or one job of one task arrives, as in most: what is told alone need not be
-// written down. It reports false, and has begun the batch at most, where it is otherwise.
+// written down, but for Tap. It reports false, and has begun the batch at most, where it is otherwise.
 func (r *run) alone(at sched.Time) bool {
 	ends := r.ends.next() == at
 	if ends == (r.arrival == at) {
@@ -91,6 +92,9 @@ func (r *run) alone(at sched.Time) bool {
 		if r.ends.pulled {
 			r.foresee()
 		}
+		if r.Tap != nil {
+			r.ended(e, r.fact())
+		}
 		r.k.StepFinished(at, e.task, e.attempt)
 		return true
 	}
@@ -102,6 +106,9 @@ func (r *run) alone(at sched.Time) bool {
 		}
 	}
 	r.next, r.arrival = t+1, next
+	if r.Tap != nil {
+		r.fact().Set(sched.JobArrived, sched.TaskID(t), 1, 0, 0)
+	}
 	r.k.StepArrived(at, sched.TaskID(t))
 	return true
 }

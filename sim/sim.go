@@ -115,7 +115,6 @@ type run struct {
 	acted    bool           // with models: the last decision has started or stopped something
 	hetero   bool           // run times differ by node
 	plain    bool           // a first attempt takes the task's run time, whatever happens
-	brief    bool           // nobody sees the facts of a batch, and an end is what the run and what was kept make of it
 	light    bool           // a preempted task goes on as if nothing had been, so that what it keeps is what the kernel was told
 	same     int            // batches of this instant
 	batches  int64
@@ -300,7 +299,6 @@ func (r *run) loop(ctx context.Context) error {
 	total := len(r.tb.Tasks)
 	r.now, r.arrival, r.last = math.MinInt64, r.submit(0), min(r.Horizon, sched.Never-1)
 	r.bare = len(r.faults) == 0 && r.m == nil && r.window == nil && r.elastic == nil && r.Tenants == nil && r.WaitParts == nil
-	r.brief = r.plain && r.Tap == nil
 	r.light = r.plain && !r.Restart && r.Overhead == 0 && len(r.faults) == 0 && r.elastic == nil
 	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
 	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all

@@ -743,8 +743,13 @@ func (r *Room) holds(d *Demand, p *plan, id NodeID) bool {
 	if !n.up || !p.kinds.has(int(id)) {
 		return false
 	}
-	if p.cores > 0 {
+	switch need := &d.Need; {
+	case p.cores > 0:
 		return n.cpu >= p.cores
+	case p.whole > 0:
+		return n.gpus >= p.whole
+	case d.Gang == 1 && !p.share:
+		return (need.CPU == 0 || n.cpu >= need.CPU) && (need.Mem == 0 || n.mem >= need.Mem) && (need.GPUs == 0 || n.gpus >= need.GPUs)
 	}
 	return r.fitsOn(&d.Need, id, d.Gang) >= d.Gang
 }
