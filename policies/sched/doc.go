@@ -33,12 +33,13 @@
 // backoffs that are over, then arrivals and added edges in the order given; then a Wake if the policy's wish has come, then the claims
 // whose last victim has stopped start, then the policy decides. Facts that the orders cause at once (a stop that costs no time) form the next batch of the
 // same instant. SortBatch is the tie rule of both drivers: reports on tasks by TaskID, other changes as given, arrivals by TaskID, added edges as given. Time
-// never goes back: a batch older than the last one counts as of now.
+// never goes back: a batch older than the last one counts as of now. Most batches are one fact; StepFinished and StepArrived take the two most frequent without its
+// being written down, and do what Step does.
 //
 // The policy is told each fact (Observe) when the state has taken it in, and what it brings about right behind it: TaskReady for a task that
 // may be started, TaskBlocked for one that no longer may, TaskDropped for one that is over without being done. Everything ugly (a
 // crash, a lost node, an eviction) ends in another TaskReady, so a policy that knows TaskReady only is already right under failure. What a
-// successor waits for is counted down before Finished is told.
+// successor waits for is counted down before Finished is told. A policy for which arrivals mean nothing may say so (Ignorer) and is not told of them.
 //
 // # The life of a task
 //
