@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/schedlab/schedlab/benchmarks/stats"
@@ -148,6 +149,43 @@ func (q *queues) of(ctx context.Context, sys sampled, s size, levels []float64) 
 	}
 	q.seen[sys] = out
 	return out, nil
+}
+
+// prepare makes the first samples of several systems in one go, so that no worker is idle while another makes the last replication of one of them.
+func (q *queues) prepare(ctx context.Context, looks []looked) error {
+	type part struct{ of, rep int }
+	var parts []part
+	out := make([][]watched, len(looks))
+	for i, l := range looks {
+		if _, ok := q.seen[sampled{l.queue, false}]; ok {
+			continue
+		}
+		out[i] = make([]watched, l.size.reps)
+		for rep := range l.size.reps {
+			parts = append(parts, part{i, rep})
+		}
+	}
+	fails := make([]error, len(q.workers))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for i, w := range q.workers {
+		wg.Go(func() {
+			for k := int(next.Add(1)) - 1; k < len(parts) && fails[i] == nil; k = int(next.Add(1)) - 1 {
+				p := parts[k]
+				out[p.of][p.rep], fails[i] = w.watch(ctx, looks[p.of].queue, looks[p.of].size.jobs, p.rep, looks[p.of].levels)
+			}
+		})
+	}
+	wg.Wait()
+	if err := errors.Join(fails...); err != nil {
+		return err
+	}
+	for i, l := range looks {
+		if out[i] != nil {
+			q.seen[sampled{l.queue, false}] = out[i]
+		}
+	}
+	return nil
 }
 
 // draw makes the jobs of one replication.
@@ -458,18 +496,30 @@ func mg1Preemptive(b *bench) error {
 		of := func(policy string, s size) looked {
 			return looked{queue{kind, 1, rho, policy, 0}, fmt.Sprintf("%s, load %g, %s", title, rho, policy), s, nil}
 		}
-		err = b.judge(of("sjf{preempt=true}", s), "mean response, s", psjf, meanResponse, s.level, relMean)
+		type judged struct {
+			looked
+			what string
+			want float64
+		}
+		all := []judged{{of("sjf{preempt=true}", s), "mean response, s", psjf}}
 		if rho <= 0.8 {
-			err = errors.Join(err,
-				b.judge(of("rr{quantum="+slice+"}", sliced), "mean response under processor sharing, s", ps, meanResponse, s.level, relMean),
-				b.judge(of("las{quantum="+slice+"}", sliced), "mean response, s", las, meanResponse, s.level, relMean),
-			)
+			all = append(all, judged{of("rr{quantum="+slice+"}", sliced), "mean response under processor sharing, s", ps}, judged{of("las{quantum="+slice+"}", sliced), "mean response, s", las})
 			if kind == h2 {
-				err = errors.Join(err, b.judge(of("gittins{distribution=h2:1/4}", sliced), "mean response, s", las, meanResponse, s.level, relMean))
+				all = append(all, judged{of("gittins{distribution=h2:1/4}", sliced), "mean response, s", las})
 			}
 		}
-		if err != nil {
+		var looks []looked
+		for _, j := range all {
+			looks = append(looks, j.looked)
+		}
+		b.say(fmt.Sprintf("%s, load %g", title, rho))
+		if err := b.queues.prepare(b.ctx, looks); err != nil {
 			return err
+		}
+		for _, j := range all {
+			if err := b.judge(j.looked, j.what, j.want, meanResponse, s.level, relMean); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
