@@ -101,7 +101,7 @@ func (v *saver) begin(now sched.Time, c *sched.Command, whole, left, staging, ov
 	w.pos = w.starts
 	if v.watched {
 		if d := w.starts.Sub(w.begins); d > 0 {
-			v.m.due.push(due{at: w.starts, task: t, attempt: c.Attempt, kind: sched.Started, value: int64(d)})
+			v.m.later(due{at: w.starts, task: t, attempt: c.Attempt, kind: sched.Started, value: int64(d)})
 		}
 		v.tellNext(t, w)
 	}
@@ -194,7 +194,7 @@ func (v *saver) tellNext(t sched.TaskID, w *work) {
 		}
 		if ok {
 			w.told = ends
-			v.m.due.push(due{at: ends, task: t, attempt: w.attempt, kind: sched.CheckpointDone, value: int64(ends.Sub(begins))})
+			v.m.later(due{at: ends, task: t, attempt: w.attempt, kind: sched.CheckpointDone, value: int64(ends.Sub(begins))})
 			return
 		}
 		next.pos, next.done = ends, next.done+next.every
@@ -261,7 +261,7 @@ func (v *saver) order(now sched.Time, c *sched.Command) {
 	}
 	if begins, ends, ok, more := v.step(w); more && begins <= now { // one is being taken: it is told when it is done
 		if ok && !v.watched {
-			v.m.due.push(due{at: ends, task: t, attempt: c.Attempt, kind: sched.CheckpointDone, ordered: true, value: int64(ends.Sub(begins))})
+			v.m.later(due{at: ends, task: t, attempt: c.Attempt, kind: sched.CheckpointDone, ordered: true, value: int64(ends.Sub(begins))})
 		}
 		return
 	}
@@ -269,7 +269,7 @@ func (v *saver) order(now sched.Time, c *sched.Command) {
 	w.was, w.done, w.pos = saved, done, ends
 	if ok {
 		w.saved = done
-		v.m.due.push(due{at: ends, task: t, attempt: c.Attempt, kind: sched.CheckpointDone, ordered: true, value: int64(ends.Sub(now))})
+		v.m.later(due{at: ends, task: t, attempt: c.Attempt, kind: sched.CheckpointDone, ordered: true, value: int64(ends.Sub(now))})
 	}
 	if v.watched {
 		v.tellNext(t, w)
@@ -314,7 +314,7 @@ func (v *saver) stop(now sched.Time, c *sched.Command) (ev sched.Event, ok bool)
 	if at == now {
 		return v.stoppedAt(now, t, w, w.saved), true
 	}
-	v.m.due.push(due{at: at, task: t, attempt: c.Attempt, kind: sched.Stopped})
+	v.m.later(due{at: at, task: t, attempt: c.Attempt, kind: sched.Stopped})
 	return ev, false
 }
 
@@ -357,7 +357,7 @@ func (v *saver) failed(now sched.Time, t sched.TaskID) time.Duration {
 	w := &v.works[t]
 	_, saved := v.at(w, now)
 	if w.stopping { // a gang that has lost a node need not go on with saving on the others
-		v.m.due.push(due{at: now, task: t, attempt: w.attempt, kind: sched.Stopped})
+		v.m.later(due{at: now, task: t, attempt: w.attempt, kind: sched.Stopped})
 	}
 	v.over(now, v.m.r.k.StartedAt(t), t, w, saved)
 	return v.m.r.keptOf(t)

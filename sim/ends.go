@@ -29,15 +29,15 @@ type ends struct {
 	first  sched.Time // when the next of all is; Never where there is none
 	head   uint       // line[head:tail] are the next ones, in order
 	tail   uint
-	sure   uint      // tail, if the whole line comes before the heap; else 0
-	free   int32     // list of unused nodes
-	shift  uint32    // slots are 1 << shift ns wide
-	cur    uint64    // number of the ring's first slot, which begins a page
-	nodes  []endNode // from 1
-	ring   []int32   // by the slot's number, modulo its length, a power of two: the slot's first node; 0: none
-	inRing int       // ends
-	heap   endHeap   // may hold any
-	pulled bool      // a line was made since somebody looked
+	sure   uint        // tail, if the whole line comes before the heap; else 0
+	free   int32       // list of unused nodes
+	shift  uint32      // slots are 1 << shift ns wide
+	cur    uint64      // number of the ring's first slot, which begins a page
+	nodes  []endNode   // from 1
+	ring   []int32     // by the slot's number, modulo its length, a power of two: the slot's first node; 0: none
+	inRing int         // ends
+	heap   heapOf[end] // may hold any
+	pulled bool        // a line was made since somebody looked
 
 	since   sched.Time // the slots' width was chosen; since then
 	taken   int        // so many ends have been taken, those in the line among them,
@@ -118,7 +118,7 @@ func (q *ends) aside(e end) {
 // place puts an end into the ring, or else into the heap.
 func (q *ends) place(e end) {
 	if q.slotOf(e.at)-q.cur >= uint64(len(q.ring)) {
-		q.heap.push(e)
+		q.toHeap(e)
 		q.compare()
 		return
 	}
@@ -128,6 +128,8 @@ func (q *ends) place(e end) {
 	}
 	q.push(e)
 }
+
+func (q *ends) toHeap(e end) { q.heap.push(e.at, int64(e.task), e) }
 
 // insert puts an end into its place in the line, if there is room.
 func (q *ends) insert(e end) bool {
@@ -187,7 +189,7 @@ func (q *ends) top() end {
 	if q.inLine() {
 		return q.line[q.head]
 	}
-	return q.heap[0]
+	return q.heap[0].what
 }
 
 // inLine reports whether the next end, of which there must be one, stands in the line; else it is the first of the heap. A line that is used up is
@@ -196,7 +198,7 @@ func (q *ends) inLine() bool {
 	if q.head == q.tail && q.inRing > 0 {
 		q.pull()
 	}
-	return q.head < q.sure || q.head < q.tail && (len(q.heap) == 0 || q.line[q.head].Before(q.heap[0]))
+	return q.head < q.sure || q.head < q.tail && (len(q.heap) == 0 || q.line[q.head].Before(q.heap[0].what))
 }
 
 // take is pop where the line ends, or the heap may come before it.
@@ -254,7 +256,7 @@ func (q *ends) pull() {
 			node := &nodes[i]
 			switch {
 			case n == lineSize:
-				q.heap.push(node.end)
+				q.toHeap(node.end)
 			case node.at > latest:
 				latest = node.at
 				q.line[n] = node.end
@@ -274,7 +276,7 @@ func (q *ends) pull() {
 	n += uint(len(q.heap) - old)
 	q.inRing -= int(n)
 	q.taken += int(n)
-	for len(q.heap) > 0 && q.slotOf(q.heap[0].at) < stop && q.insert(q.heap[0]) {
+	for len(q.heap) > 0 && q.slotOf(q.heap[0].at) < stop && q.insert(q.heap[0].what) {
 		q.heap.pop()
 		q.taken++
 		q.strays++
@@ -317,8 +319,8 @@ func (q *ends) rebuild(now sched.Time, shift uint32, size int) {
 	q.heap, q.head, q.tail, q.sure, q.inRing = q.heap[:0], 0, 0, 0, 0
 	q.shift = shift
 	q.cur = q.pageOf(now)
-	for _, e := range heap { // what goes back into the heap falls behind what was looked at
-		q.place(e)
+	for i := range heap { // what goes back into the heap falls behind what was looked at
+		q.place(heap[i].what)
 	}
 	for _, e := range line {
 		q.place(e)
@@ -350,57 +352,11 @@ func (q *ends) prune(keep func(end) bool) {
 	}
 	heap := q.heap
 	q.heap = q.heap[:0]
-	for _, e := range heap {
-		if keep(e) {
-			q.heap.push(e)
+	for i := range heap {
+		if e := heap[i].what; keep(e) {
+			q.toHeap(e)
 		}
 	}
 	q.compare()
 	q.look()
-}
-
-// endHeap is heapOf[end], whose comparisons the compiler would make calls of.
-type endHeap []end
-
-func (q *endHeap) push(e end) {
-	h := append(*q, e)
-	i := len(h) - 1
-	for i > 0 {
-		up := (i - 1) / 2
-		if !e.Before(h[up]) {
-			break
-		}
-		h[i] = h[up]
-		i = up
-	}
-	h[i] = e
-	*q = h
-}
-
-// pop removes and returns the first; there must be one.
-func (q *endHeap) pop() end {
-	h := *q
-	n := len(h) - 1
-	first, last := h[0], h[n]
-	h = h[:n]
-	*q = h
-	i := 0
-	for {
-		child := 2*i + 1
-		if child >= len(h) {
-			break
-		}
-		if right := child + 1; right < len(h) && h[right].Before(h[child]) {
-			child = right
-		}
-		if !h[child].Before(last) {
-			break
-		}
-		h[i] = h[child]
-		i = child
-	}
-	if n > 0 {
-		h[i] = last
-	}
-	return first
 }

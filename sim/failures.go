@@ -79,12 +79,9 @@ type breaking struct {
 
 // turn is the next loss or return of a node.
 type turn struct {
-	at   sched.Time
 	node sched.NodeID
 	up   bool
 }
-
-func (t turn) Before(u turn) bool { return t.at < u.at || t.at == u.at && t.node < u.node }
 
 func newBreaking(f *Failures, seed uint64, nodes int, first sched.Time) *breaking {
 	b := &breaking{seed: seed, repair: f.Repair}
@@ -95,7 +92,7 @@ func newBreaking(f *Failures, seed uint64, nodes int, first sched.Time) *breakin
 		}
 		for n := range nodes {
 			b.streams = append(b.streams, rand.New(rand.NewPCG(hash(seed, nodeStream), uint64(n))))
-			b.turns.push(turn{first.Add(b.node.draw(b.streams[n].Float64())), sched.NodeID(n), false})
+			b.turns.push(first.Add(b.node.draw(b.streams[n].Float64())), int64(n), turn{sched.NodeID(n), false})
 		}
 	}
 	if f.TaskMTBF > 0 || f.TaskScale > 0 {
@@ -106,14 +103,14 @@ func newBreaking(f *Failures, seed uint64, nodes int, first sched.Time) *breakin
 
 // pop takes the next turn and schedules the one after it.
 func (b *breaking) pop() turn {
-	t := b.turns[0]
+	at, t := b.turns[0].at, b.turns[0].what
 	d := b.repair
 	if t.up {
 		d = b.node.draw(b.streams[t.node].Float64())
 	} else if b.repairs.shape > 0 {
 		d = b.repairs.draw(b.streams[t.node].Float64())
 	}
-	b.turns.replace(turn{t.at.Add(d), t.node, !t.up})
+	b.turns.replace(at.Add(d), int64(t.node), turn{t.node, !t.up})
 	return t
 }
 

@@ -1,13 +1,30 @@
 package sim
 
-// heapOf is a binary heap of what comes before something else: the first of all stands at 0. The zero value is empty.
-type heapOf[T interface{ Before(T) bool }] []T
+import "github.com/schedlab/schedlab/policies/sched"
 
-func (q *heapOf[T]) push(x T) {
+// heapOf is a binary heap of what comes at a time, ties to the lower number: the first of all stands at 0. The zero value is empty. Time and number stand in
+// its entries, since a comparison that is asked of the type in it would be a call.
+type heapOf[T any] []timed[T]
+
+type timed[T any] struct {
+	at   sched.Time
+	id   int64
+	what T
+}
+
+func (a *timed[T]) before(b *timed[T]) bool { return a.at < b.at || a.at == b.at && a.id < b.id }
+
+func (q *heapOf[T]) push(at sched.Time, id int64, what T) {
+	x := timed[T]{at, id, what}
 	h := append(*q, x)
 	i := len(h) - 1
-	for ; i > 0 && x.Before(h[(i-1)/2]); i = (i - 1) / 2 {
-		h[i] = h[(i-1)/2]
+	for i > 0 {
+		up := (i - 1) / 2
+		if !x.before(&h[up]) {
+			break
+		}
+		h[i] = h[up]
+		i = up
 	}
 	h[i] = x
 	*q = h
@@ -16,27 +33,30 @@ func (q *heapOf[T]) push(x T) {
 // pop removes and returns the first; there must be one.
 func (q *heapOf[T]) pop() T {
 	h := *q
-	first, n := h[0], len(h)-1
+	first, n := h[0].what, len(h)-1
 	last := h[n]
 	*q = h[:n]
 	if n > 0 {
-		q.replace(last)
+		q.sink(last)
 	}
 	return first
 }
 
 // replace puts another in the place of the first.
-func (q *heapOf[T]) replace(x T) {
+func (q *heapOf[T]) replace(at sched.Time, id int64, what T) { q.sink(timed[T]{at, id, what}) }
+
+// sink puts x where the hole at 0 should be filled.
+func (q *heapOf[T]) sink(x timed[T]) {
 	h, i := *q, 0
 	for {
 		child := 2*i + 1
 		if child >= len(h) {
 			break
 		}
-		if child+1 < len(h) && h[child+1].Before(h[child]) {
-			child++
+		if right := child + 1; right < len(h) && h[right].before(&h[child]) {
+			child = right
 		}
-		if !h[child].Before(x) {
+		if !h[child].before(&x) {
 			break
 		}
 		h[i] = h[child]
