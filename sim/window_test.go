@@ -229,3 +229,23 @@ func TestRunsWithAWindowAndCheckpointsKeepTheirPromises(t *testing.T) {
 		t.Error("nothing failed")
 	}
 }
+
+// Two tasks share a GPU in turn, and the node is lost at any time: what an attempt saved before its end is no more than its checkpoints were, however much the ones before it had
+// kept.
+func TestALossAtAnyTimeBetweenCheckpointsKeepsThePromises(t *testing.T) {
+	w := workload(t, gpus(0, 5*s, 1), gpus(0, 20*s, 1))
+	for i := range w.Classes {
+		w.Classes[i].Retries = 250
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		c := policytest.Case{Table: w.Table, Run: w.Run, Nodes: nodes(1, 4, 1)}
+		cfg := caseConfig(c, build(t, "rr{quantum=3s}"))
+		down := at(float64(rapid.IntRange(0, 25_000).Draw(t, "lost at, ms")) / 1000)
+		cfg.Faults = []sim.Fault{{At: down, Node: 0}, {At: down.Add(5 * s), Node: 0, Up: true}}
+		cfg.Checkpoint = &sim.Checkpoint{Every: "1s", Cost: 501 * ms, Restart: 900 * ms}
+		cfg.Window = &sim.Window{Cost: ms}
+		if savedCase(t, c, cfg) == nil {
+			t.Fatal("it does not end")
+		}
+	})
+}

@@ -260,9 +260,8 @@ func (k *checker) savedLate(t sched.TaskID, spans []*Span, outcome func(sched.Ta
 		if v.Every == 0 && every > 0 {
 			slack += 2 * float64(hi) / every
 		}
-		left := float64(lo) * (1 - kept)
-		now, _ := always.walk(works, left, every, end)
 		if s.How == Complete {
+			left := float64(lo) * (1 - kept)
 			_, least := always.walk(works, max(left-slack, 0), every, math.Inf(1))
 			_, most := v.walk(works, float64(hi)+slack, every, math.Inf(1))
 			if end < least-slack || i == 0 && len(v.Outages) == 0 && end > most+slack+float64(c.Late) {
@@ -270,6 +269,8 @@ func (k *checker) savedLate(t sched.TaskID, spans []*Span, outcome func(sched.Ta
 			}
 			return
 		}
+		// With more kept than it had, an attempt might have been done before a checkpoint: what it saved is bounded as if it had no end.
+		now, _ := always.walk(works, math.Inf(1), every, end)
 		got := now.saved
 		if s.How == Halted || s.asked != 0 { // it may have saved before the loss that was told with it
 			got = now.done
