@@ -83,13 +83,7 @@ func (k *Kernel) comesAlone(t TaskID) bool {
 
 // arriveAlone is arrive for a task for which comesAlone holds.
 func (k *Kernel) arriveAlone(t TaskID) {
-	n := len(k.rows)
-	if n < cap(k.rows) {
-		k.rows = k.rows[:n+1]
-	} else {
-		k.rows = append(k.rows, row{})
-	}
-	rw := &k.rows[n]
+	rw := more(&k.rows)
 	k.open++
 	if k.quotas == nil && k.ignored {
 		*rw = row{phase: Ready, cause: Order, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: k.now, first: Never, mark: k.now}

@@ -390,3 +390,16 @@ func (k *Kernel) update(e *Event) {
 	}
 	k.pol.Observe(&k.State, *e)
 }
+
+// more adds an entry to a list, for the caller to write: what stood there before is still in it.
+func more[T any](list *[]T) *T {
+	l := *list
+	if n := len(l); n < cap(l) {
+		l = l[:n+1]
+	} else {
+		var zero T
+		l = append(l, zero)
+	}
+	*list = l
+	return &l[len(l)-1]
+}

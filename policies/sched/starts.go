@@ -346,14 +346,7 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 		k.stage(t, rw.at)
 	}
 	k.running++
-	// Written in place: this is the order that is given most.
-	n := len(k.cmds)
-	if n < cap(k.cmds) {
-		k.cmds = k.cmds[:n+1]
-	} else {
-		k.cmds = append(k.cmds, Command{})
-	}
-	c := &k.cmds[n]
+	c := more(&k.cmds) // written in place: this is the order that is given most
 	c.Kind, c.Cause, c.Task, c.Attempt, c.Queue, c.Replicas, c.On = Start, 0, t, rw.attempt, 0, 0, r.on
 }
 
