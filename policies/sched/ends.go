@@ -8,7 +8,7 @@ import (
 )
 
 // finished takes in that a task is done.
-func (k *Kernel) finished(t TaskID, rw *row, r *run, done time.Duration, value int64) {
+func (k *Kernel) finished(t TaskID, rw *row, r *run, done time.Duration) {
 	k.release(t, rw, r, true)
 	rw.phase, rw.mark = Done, k.now
 	k.open--
@@ -18,7 +18,7 @@ func (k *Kernel) finished(t TaskID, rw *row, r *run, done time.Duration, value i
 	if edges {
 		k.countDone(t)
 	}
-	k.pol.Observe(&k.State, Event{Kind: Finished, Task: t, Node: NoNode, Attempt: rw.attempt, Done: done, Value: value})
+	k.pol.Observe(&k.State, Event{Kind: Finished, Task: t, Node: NoNode, Attempt: rw.attempt, Done: done})
 	if edges {
 		k.unblock(t)
 	}

@@ -128,7 +128,7 @@ func (k *Kernel) Step(now Time, in []Event) []Command {
 		switch e := &in[i]; {
 		case e.Kind == Finished:
 			if rw := k.reported(e.Task, e.Attempt); rw != nil {
-				k.finished(e.Task, rw, &k.runs[rw.at], e.Done, e.Value)
+				k.finished(e.Task, rw, &k.runs[rw.at], e.Done)
 			}
 		case e.Kind < EdgeAdded:
 			k.change(e)
@@ -158,7 +158,7 @@ func (k *Kernel) StepFinished(now Time, t TaskID, attempt int32) {
 	k.begin(now)
 	if rw := k.reported(t, attempt); rw != nil {
 		r := &k.runs[rw.at]
-		k.finished(t, rw, r, r.kept+k.now.Sub(r.start), 0)
+		k.finished(t, rw, r, r.kept+k.now.Sub(r.start))
 	}
 	if len(k.backoffs) > 0 {
 		k.ripen()

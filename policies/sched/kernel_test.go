@@ -165,3 +165,48 @@ var errFull = errors.New("the disk is full")
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, errFull }
+
+// claimer starts the first two tasks, and then claims their node for the third by naming victims.
+type claimer struct {
+	victims []TaskID
+	claimed bool
+}
+
+func (p *claimer) Observe(*State, Event) {}
+
+func (p *claimer) Decide(r *Round) {
+	r.StartOn(0, 0)
+	r.StartOn(1, 0)
+	p.claimed = r.Claim(2, []Placement{{Node: 0, Replicas: 1}}, p.victims...)
+}
+
+func TestAClaimCountsAVictimOnceAndOnlyWhoRuns(t *testing.T) {
+	for what, need := range map[string]Need{"GPUs": {GPUs: 1, GPUMilli: Whole}, "CPUs": {CPU: 1000}} {
+		both := need
+		both.GPUs, both.CPU = 2*need.GPUs, 2*need.CPU
+		for _, c := range []struct {
+			victims []TaskID
+			want    bool
+		}{{[]TaskID{0, 1}, true}, {[]TaskID{0, 0}, false}, {[]TaskID{0}, false}, {[]TaskID{0, 1, 1}, false}, {[]TaskID{0, 1, 2}, false}, {[]TaskID{0, 7}, false}} {
+			tb := &Table{
+				Tasks: []Task{{}, {Job: 1}, {Job: 2, Class: 1}}, Estimates: make([]time.Duration, 3), Jobs: 3,
+				Demands: []Demand{{Gang: 1, Need: need}, {Gang: 1, Need: both}}, Classes: []Class{{}, {Demand: 1}},
+			}
+			p := &claimer{victims: c.victims}
+			k, err := New(Config{Table: tb, Policy: p, Nodes: []NodeSpec{{CPU: 2000, GPUs: 2}, {}}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			orders := k.Step(0, []Event{{Kind: JobArrived, Task: 0, N: 1}, {Kind: JobArrived, Task: 1, N: 1}, {Kind: JobArrived, Task: 2, N: 1}})
+			stops := 0
+			for _, o := range orders {
+				if o.Kind == Stop {
+					stops++
+				}
+			}
+			if p.claimed != c.want || stops != 0 != c.want || stops != 0 && stops != len(c.victims) {
+				t.Errorf("%s: claiming the room of %v: %v, with %d stops", what, c.victims, p.claimed, stops)
+			}
+		}
+	}
+}
