@@ -180,7 +180,7 @@ func comesBefore(s *sched.State, a, b sched.TaskID) bool {
 func (p *Easy) head() (sched.TaskID, sched.DemandID, int, bool) {
 	for ; p.lineAt < len(p.line); p.lineAt++ {
 		h := &p.line[p.lineAt]
-		if q := &p.queues[h.demand]; q.Starts(h.task) {
+		if q := &p.queues[h.demand]; q.Starts(h.task) && q.ReadyAt(q.HeadAt()) == h.ready { // else it has been blocked, and ready again since then
 			return h.task, h.demand, q.HeadAt(), true
 		}
 	}

@@ -137,7 +137,7 @@ func (p *Easy) backfillBest(r *sched.Round, head sched.TaskID) (hopeful bool) {
 	last := sched.Nobody
 	for i := p.lineAt; i < len(p.line) && depth > 0; i++ {
 		t := p.line[i].task
-		if t == last || t == head || r.Phase(t) != sched.Ready { // it has left the line; one that comes back stands beside where it was
+		if t == last || t == head || r.Phase(t) != sched.Ready || r.FirstReady(t) != p.line[i].ready { // it has left this place; one that comes back to it stands beside
 			continue
 		}
 		last = t

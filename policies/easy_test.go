@@ -364,6 +364,26 @@ func TestEasyKeepsTheTurnOfATaskThatComesBack(t *testing.T) {
 	}
 }
 
+func TestEasyGivesATaskThatIsToldItsPredecessorAsItComesTheTurnOfWhenThatHasEnded(t *testing.T) {
+	for _, name := range []string{"easy", "easy{scan=sjbf}", "easy{scan=reverse}", "easy{scan=lookahead}"} {
+		w := workload(t, cores(0, 1, 5), cores(0, 9, 1), cores(0, 9, 2), cores(0, 9, 4))
+		k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(1, 5, 0), Policy: build(t, name)()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		arrived := []sched.Event{{Kind: sched.EdgeAdded, Task: 0, Other: 2}}
+		for i := range w.Tasks {
+			arrived = append(arrived, sched.Event{Kind: sched.JobArrived, Task: sched.TaskID(i), N: 1})
+		}
+		sched.SortBatch(arrived)
+		k.Step(0, arrived)
+		k.Step(second(1), []sched.Event{{Kind: sched.Finished, Task: 0, Attempt: 1}})
+		if k.Phase(2) != sched.Ready || k.Phase(3) != sched.Running {
+			t.Errorf("%s: task 2, ready since 1 s, is %v, task 3, since 0, is %v", name, k.Phase(2), k.Phase(3))
+		}
+	}
+}
+
 func TestEasyAgreesWithBatsimOnNodes(t *testing.T) {
 	w, err := traces.Open(shared(t, "traces/hpc/batsim/medium_late.json.gz"), "")
 	if err != nil {

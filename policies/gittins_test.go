@@ -5,8 +5,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/sched"
 )
 
 func TestGittinsPrefersWhoIsLikelyToEndSoon(t *testing.T) {
@@ -27,6 +29,45 @@ func TestGittinsPrefersWhoIsLikelyToEndSoon(t *testing.T) {
 	got = ordersOf(t, "gittins{distribution="+file+"}", 1, devices(0, 10, 1), devices(0.5, 1, 1), devices(1, 1, 1))
 	if want := "0 start 0@0, 10 start 1@0, 11 start 2@0"; got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+func TestARestoredGittinsRanksWideTasksByWhatTheyHoldThoughANarrowOneIsStopping(t *testing.T) {
+	// Tasks 1 and 2 have held a GPU each for 1.1 s, more than most need, when task 3 stops task 2, so that four of the five come free, and soon task 4 task 1. Task 3
+	// has its four since 1.4 s, and at 1.65 s the 1 s x GPU after which it yields to task 5.
+	file := filepath.Join(t.TempDir(), "service")
+	if err := os.WriteFile(file, []byte(strings.Repeat("1\n", 9)+"10\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	newPolicy := build(t, "gittins{distribution="+file+"}")
+	w := workload(t, devices(0, 0.1, 4), devices(0.1, 10, 1), devices(0.1, 10, 1), devices(1.2, 10, 4), devices(1.3, 1, 1), devices(1.35, 1, 2))
+	c := sched.Config{Table: w.Table, Nodes: machines(1, 64, 5), Policy: newPolicy()}
+	k, err := sched.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrives := func(task sched.TaskID) sched.Event {
+		return sched.Event{Kind: sched.JobArrived, Task: task, N: 1, Node: sched.NoNode}
+	}
+	of := func(kind sched.EventKind, task sched.TaskID, done time.Duration) sched.Event {
+		return sched.Event{Kind: kind, Task: task, Attempt: 1, Done: done, Node: sched.NoNode}
+	}
+	k.Step(0, []sched.Event{arrives(0)})
+	k.Step(second(0.1), []sched.Event{of(sched.Finished, 0, 0), arrives(1), arrives(2)})
+	k.Step(second(1.2), []sched.Event{arrives(3)})
+	c.Policy = newPolicy()
+	again := restore(t, k, c)
+	for _, k := range []*sched.Kernel{k, again} {
+		k.Step(second(1.3), []sched.Event{arrives(4)})
+		k.Step(second(1.35), []sched.Event{arrives(5)})
+		k.Step(second(1.4), []sched.Event{of(sched.Stopped, 2, 1300*time.Millisecond)})
+		if at, _ := k.NextWake(); k.Phase(3) != sched.Running || at != second(1.65) {
+			t.Fatalf("task 3 is %v, wakes at %g s", k.Phase(3), at.Seconds())
+		}
+		k.Step(second(1.65), nil)
+		if k.Phase(3) != sched.Stopping {
+			t.Errorf("task 3 is %v at 1.65 s", k.Phase(3))
+		}
 	}
 }
 

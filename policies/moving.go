@@ -62,8 +62,7 @@ type moverClass struct {
 }
 
 func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
-	d := s.DemandID(r.task)
-	c := m.class(s, d)
+	d, c := s.DemandID(r.task), int(r.class)
 	for len(m.classes) <= c {
 		m.classes = append(m.classes, moverClass{task: sched.Nobody})
 	}
@@ -81,7 +80,6 @@ func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
 		all := amountOf(&dem.Need, dem.Gang)
 		of.most = amount{max(of.most.cpu, all.cpu), max(of.most.mem, all.mem), max(of.most.gpus, all.gpus)}
 	}
-	r.class = int32(c)
 	of.list.Insert(ranking.Item{Rank: r.key, Task: r.task, Node: node})
 }
 

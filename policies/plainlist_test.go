@@ -23,6 +23,7 @@ type plainList struct {
 	lines   lines.Lines // Skip
 	fresh   []sched.TaskID
 	aside   []heap.Item
+	passed  []sched.DemandID // shut by one that stands behind tasks that a quota refused: these may be tried at every decision
 	buf     []sched.Placement
 	victims []victim
 	leaving []sched.TaskID
@@ -104,6 +105,10 @@ func (l *plainList) Decide(r *sched.Round) {
 }
 
 func (l *plainList) decideSkip(r *sched.Round) {
+	for _, d := range l.passed {
+		l.lines.Unshut(d)
+	}
+	l.passed = l.passed[:0]
 	for {
 		d, ok := l.lines.Best(nil)
 		if !ok {
@@ -124,7 +129,10 @@ func (l *plainList) decideSkip(r *sched.Round) {
 		}
 	}
 	for _, it := range l.aside {
-		l.lines.Push(r.DemandID(it.Task), it)
+		d := r.DemandID(it.Task)
+		if l.lines.Push(d, it); l.lines.IsShut(d) && l.Evict != nil {
+			l.passed = append(l.passed, d)
+		}
 	}
 	l.aside = l.aside[:0]
 	for _, t := range l.fresh {

@@ -135,7 +135,7 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 		r.rank = p.Key(s, t)
 	}
 	if m := p.running.moves; m != nil {
-		r.key = m.key(s, t)
+		r.key, r.class = m.key(s, t), int32(m.class(s, s.DemandID(t))) // of one that is stopping too, as a restored kernel tells of some
 		if p.Sinks {
 			r.odd = s.EstimatedEnd(t).Sub(s.WorkBegins(t)) != s.LeftAtStart(t) || r.key == int64(sched.Never)
 		}

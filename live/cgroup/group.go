@@ -165,7 +165,7 @@ func (g *group) Members() ([]int, error) {
 		if err != nil {
 			errs = append(errs, err)
 		}
-		all = append(all, slices.DeleteFunc(below, func(pid int) bool { return pid == root })...) // the shim may have the mark too
+		all = slices.DeleteFunc(append(all, below...), func(pid int) bool { return pid == root }) // the shim may have the mark too, and is in here while it forks
 	}
 	slices.Sort(all)
 	return slices.Compact(all), errors.Join(errs...)

@@ -58,7 +58,9 @@ func (b *bench) groups(needs ...string) *bench {
 
 func TestAnAttemptRunsInItsGroupAndItsShimDoesNot(t *testing.T) {
 	b := newBench(t, t.TempDir()).groups("memory")
-	s := spec(1, `cat /proc/self/cgroup; echo shim; cat /proc/$PPID/cgroup; sleep 1000 & setsid sleep 1000 & exit 0`)
+	// Where groups are of version 1 the shim enters them to fork, and leaves them after that.
+	s := spec(1, `cat /proc/self/cgroup; echo shim; for i in $(seq 200); do grep -q /t1-1 /proc/$PPID/cgroup || break; sleep 0.05; done; cat /proc/$PPID/cgroup; `+
+		`sleep 1000 & setsid sleep 1000 & exit 0`)
 	s.Mem, s.CPUMilli, s.Pids = 1<<30, 500, 100
 	if e := b.run(s); e.Exit.Code != 0 || e.Exit.Reason != "" || e.Exit.MemPeak <= 0 {
 		t.Errorf("exit %+v", e.Exit)
