@@ -286,3 +286,22 @@ func TestMinMinAndMaxMinMapIndependentTasksAsTheirPapersDo(t *testing.T) {
 		}
 	})
 }
+
+func TestAPlanCountsOnNoGPUThatOthersHoldToo(t *testing.T) {
+	for _, milli := range []int32{sched.Whole, sched.Whole / 2} {
+		row := with(devices(0, 10, 1), func(r *traces.Row) { r.Need.GPUMilli = milli })
+		w := workload(t, row, row, row)
+		for _, name := range []string{"heft", "cpop", "peft", "lookahead"} {
+			k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(1, 8, 1), Policy: build(t, name)()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.Step(0, []sched.Event{{Kind: sched.JobArrived, Task: 0, N: 1}, {Kind: sched.JobArrived, Task: 1, N: 1}, {Kind: sched.JobArrived, Task: 2, N: 1}})
+			k.Step(second(5), []sched.Event{{Kind: sched.NodeProfile, Node: 0, Task: sched.Nobody, More: &sched.Detail{Profile: &sched.Profile{OtherGPUs: 1}}}})
+			k.Step(second(10), []sched.Event{{Kind: sched.Finished, Task: 0, Attempt: 1}})
+			if at, ok := k.NextWake(); ok || k.Phase(1) != sched.Ready || k.Phase(2) != sched.Ready {
+				t.Errorf("%s, %d/1000 of a GPU: tasks %v and %v, wakes at %g s for a GPU that is others'", name, milli, k.Phase(1), k.Phase(2), at.Seconds())
+			}
+		}
+	}
+}

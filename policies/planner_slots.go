@@ -68,7 +68,7 @@ func (p *planner) ledger(s *sched.State) {
 		}
 		p.ending.Push(heap.Item{Key: pl.late(), Task: t})
 	}
-	// A shared GPU is free when the last on it is over.
+	// A shared GPU is free when the last on it is over, unless others hold it too.
 	slices.SortFunc(p.shares, func(a, b deviceRun) int {
 		switch {
 		case a.node != b.node:
@@ -86,7 +86,7 @@ func (p *planner) ledger(s *sched.State) {
 		return 0
 	})
 	for i, d := range p.shares {
-		if i == 0 || p.shares[i-1].node != d.node || p.shares[i-1].device != d.device {
+		if last := i == 0 || p.shares[i-1].node != d.node || p.shares[i-1].device != d.device; last && room.Overbooked(d.node)&d.device == 0 {
 			p.lines[d.node].Give(d.end, sched.Never, timeline.Amount{GPUs: 1})
 		}
 	}

@@ -35,6 +35,7 @@ type Preemptive struct {
 	quotas  bool
 	stirred bool // something happened that may have made room
 	looked  int  // up to where the log of touched nodes was read for lines to reopen
+	risen   bool // nothing has come to that log since then but nodes where ranks have risen: who is not told by them has been told otherwise
 	stop    stopping
 	running ranks
 	denials []denial         // by demand
