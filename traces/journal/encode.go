@@ -412,14 +412,17 @@ func (jw *Writer) define(id sched.ClassID) {
 	if len(d.NotLabels) > 0 {
 		head |= classNotLabels
 	}
-	b := append(jw.rest(), head)
+	jw.reserve(2 * slack)
+	jw.buf[jw.n] = head
+	n := jw.n + 1
 	for _, v := range [...]int64{
 		int64(id), int64(c.Demand), int64(c.Kind), int64(c.Tenant), int64(c.Queue), int64(c.Priority), int64(c.Retries), int64(c.Period),
 		int64(c.RelDeadline), int64(c.Backoff), d.Need.CPU, d.Need.Mem, d.Need.VRAM, int64(d.Need.GPUs), int64(d.Need.GPUMilli), int64(d.Gang),
 	} {
-		b = appendSigned(b, v)
+		n = put(jw.buf, n, zigzag(v))
 	}
-	b = appendPut(b, math.Float64bits(c.Criticality))
+	jw.n = put(jw.buf, n, math.Float64bits(c.Criticality))
+	b := jw.rest()
 	for _, s := range [...]string{tb.Kinds[c.Kind], tb.Tenants[c.Tenant], tb.Queues[c.Queue]} {
 		b = appendBytes(b, s)
 	}

@@ -36,12 +36,13 @@ type Writer struct {
 	closed  bool
 	err     error // of the writer below
 	bad     error // the first batch that was refused; those before it are still written
+	shut    bool  // one of these three: no batch is taken any more
 }
 
 // NewWriter begins a journal with its header. The tasks of arriving jobs are looked up in tb, which may grow meanwhile. w is not closed
 // by Close.
 func NewWriter(w io.Writer, h Header, tb *sched.Table) (*Writer, error) {
-	jw := &Writer{tb: tb, w: w, now: math.MinInt64, buf: make([]byte, 8+preambleLen2, frameTarget+2*slack)}
+	jw := &Writer{tb: tb, w: w, now: math.MinInt64, buf: make([]byte, 8+preambleLen2, frameTarget+4*slack)}
 	head, err := appendHeader(jw.buf, &h)
 	if err != nil {
 		return nil, err
@@ -72,68 +73,99 @@ func appendHeader(b []byte, h *Header) ([]byte, error) {
 // Batch adds one batch: what a step at the time now was told and what it ordered. Both slices are read during the call only. Times must
 // not fall. After an error the writer takes nothing more.
 func (jw *Writer) Batch(now sched.Time, in []sched.Event, out []sched.Command) error {
-	if jw.err != nil || jw.bad != nil {
-		return cmp.Or(jw.err, jw.bad)
-	}
-	switch {
-	case jw.closed:
-		return fmt.Errorf("journal: batch %d after Close", jw.no)
-	case now < jw.now:
-		jw.bad = fmt.Errorf("journal: batch %d: time falls from %d to %d ns", jw.no, jw.now, now)
-		return jw.bad
-	case len(in) > maxEvents || len(out) > maxEvents:
-		jw.bad = fmt.Errorf("journal: batch %d: %d facts and %d orders are more than %d", jw.no, len(in), len(out), maxEvents)
-		return jw.bad
+	if jw.shut || now < jw.now || len(in) > maxEvents || len(out) > maxEvents {
+		return jw.refuse(now, len(in), len(out))
 	}
 	if jw.frame.batches == 0 {
 		jw.frame.batch, jw.frame.time, jw.frame.last = jw.no, now, now
 		jw.next, jw.job = 0, -1
 	}
-	size := jw.n
 	jw.now = now
-	jw.reserve(2 * slack)
-	b, n := jw.buf, jw.n
-	if since := uint64(now) - uint64(jw.frame.last); since < in6 {
-		put6((*[8]byte)(b[n:]), since)
-		n += 6
-	} else {
-		n = put(b, n, since)
+	since, n := uint64(now)-uint64(jw.frame.last), 0
+	if len(in) == 1 && len(out) <= 1 && since < in6 && len(jw.buf)-jw.n >= 3*slack {
+		n = jw.small((*[3 * slack]byte)(jw.buf[jw.n:]), since, in, out)
 	}
-	for i := range in {
-		if len(b)-n >= slack {
-			if k := jw.common((*[slack]byte)(b[n:]), &in[i]); k > 0 {
-				n += k
-				continue
-			}
-		}
-		jw.n = n
-		if err := jw.fact(&in[i]); err != nil {
-			jw.n, jw.bad = size, err
+	if jw.n += n; n == 0 {
+		if err := jw.large(since, in, out); err != nil {
 			return err
 		}
-		b, n = jw.buf, jw.n
 	}
-	for i := range out {
-		if len(b)-n >= slack {
-			if k := jw.commonStart((*[slack]byte)(b[n:]), &out[i]); k > 0 {
-				n += k
-				continue
-			}
-		}
-		jw.n = n
-		jw.order(&out[i])
-		b, n = jw.buf, jw.n
-	}
-	jw.n = n
-	jw.reserve(1)
-	jw.buf[jw.n] = recEnd
-	jw.n++
 	jw.frame.batches++
 	jw.frame.last = now
 	jw.no++
 	if jw.n >= frameTarget {
 		jw.send()
 	}
+	return nil
+}
+
+// refuse says why a batch is not taken.
+func (jw *Writer) refuse(now sched.Time, facts, orders int) error {
+	switch {
+	case jw.err != nil || jw.bad != nil:
+		return cmp.Or(jw.err, jw.bad)
+	case jw.closed:
+		return fmt.Errorf("journal: batch %d after Close", jw.no)
+	case now < jw.now:
+		jw.bad = fmt.Errorf("journal: batch %d: time falls from %d to %d ns", jw.no, jw.now, now)
+	default:
+		jw.bad = fmt.Errorf("journal: batch %d: %d facts and %d orders are more than %d", jw.no, facts, orders, maxEvents)
+	}
+	jw.shut = true
+	return jw.bad
+}
+
+// small writes what most batches are, one common fact and at most one common order, and returns how many bytes that takes; 0 for any other.
+func (jw *Writer) small(b *[3 * slack]byte, since uint64, in []sched.Event, out []sched.Command) int {
+	next, job := jw.next, jw.job
+	put6((*[8]byte)(b[:]), since)
+	n := jw.common((*[slack]byte)(b[6:]), &in[0])
+	if n == 0 {
+		return 0
+	}
+	n += 6
+	if len(out) > 0 {
+		k := jw.commonStart((*[slack]byte)(b[n:]), &out[0])
+		if k == 0 {
+			jw.next, jw.job = next, job
+			return 0
+		}
+		n += k
+	}
+	b[n] = recEnd
+	return n + 1
+}
+
+// large writes any batch.
+func (jw *Writer) large(since uint64, in []sched.Event, out []sched.Command) error {
+	size := jw.n
+	jw.reserve(slack)
+	if since < in6 {
+		put6((*[8]byte)(jw.buf[jw.n:]), since)
+		jw.n += 6
+	} else {
+		jw.n = put(jw.buf, jw.n, since)
+	}
+	for i := range in {
+		jw.reserve(slack)
+		if k := jw.common((*[slack]byte)(jw.buf[jw.n:]), &in[i]); k > 0 {
+			jw.n += k
+		} else if err := jw.fact(&in[i]); err != nil {
+			jw.n, jw.bad, jw.shut = size, err, true
+			return err
+		}
+	}
+	for i := range out {
+		jw.reserve(slack)
+		if k := jw.commonStart((*[slack]byte)(jw.buf[jw.n:]), &out[i]); k > 0 {
+			jw.n += k
+		} else {
+			jw.order(&out[i])
+		}
+	}
+	jw.reserve(1)
+	jw.buf[jw.n] = recEnd
+	jw.n++
 	return nil
 }
 
@@ -149,7 +181,7 @@ func (jw *Writer) Flush() error {
 func (jw *Writer) Close() error {
 	if !jw.closed {
 		_ = jw.Flush()
-		jw.closed = true
+		jw.closed, jw.shut = true, true
 		if jw.err == nil {
 			jw.write(appendIndex(nil, jw.entries, jw.offset))
 		}
@@ -161,7 +193,7 @@ func (jw *Writer) Close() error {
 func (jw *Writer) send() {
 	jw.frame.offset, jw.frame.size = jw.offset, int64(jw.n-8-preambleLen2)
 	if jw.frame.size > math.MaxUint32 && jw.err == nil {
-		jw.err = fmt.Errorf("journal: batch %d: a frame of %d bytes is too large", jw.frame.batch, jw.frame.size)
+		jw.err, jw.shut = fmt.Errorf("journal: batch %d: a frame of %d bytes is too large", jw.frame.batch, jw.frame.size), true
 	}
 	if jw.err == nil {
 		appendPreamble(jw.buf[:0], &jw.frame, crc32.Checksum(jw.buf[8+preambleLen2:jw.n], castagnoli))
@@ -169,7 +201,7 @@ func (jw *Writer) send() {
 		jw.entries = append(jw.entries, jw.frame)
 	}
 	if len(jw.buf) > 16*frameTarget { // one giant batch must not keep its memory for ever
-		jw.buf = make([]byte, frameTarget+2*slack)
+		jw.buf = make([]byte, frameTarget+4*slack)
 	}
 	jw.n = 8 + preambleLen2
 	jw.frame = entry{}
@@ -180,7 +212,7 @@ func (jw *Writer) write(b []byte) {
 	n, err := jw.w.Write(b)
 	jw.offset += int64(n)
 	if err != nil {
-		jw.err = err // as it is: it names the file
+		jw.err, jw.shut = err, true // as it is: it names the file
 	}
 }
 
