@@ -438,6 +438,9 @@ func (p *CriticalPath) age(s *sched.State, t sched.TaskID) {
 		}
 		p.oldest.Pop()
 	}
+	if p.oldest.Len() > 2*p.lines.Len()+1024 { // of those that have left, mostly, behind one that has not
+		p.oldest.Filter(func(it heap.Item) bool { return waitsSince(s, it) })
+	}
 	first := s.FirstReady(t)
 	p.oldest.Push(heap.Item{Key: int64(first), Task: t})
 	p.calm = min(p.calm, first.Add(p.patience()))

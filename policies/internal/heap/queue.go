@@ -79,3 +79,21 @@ func (q *Queue) Rekey(key func(sched.TaskID) int64) {
 	}
 	q.heap.Init()
 }
+
+// Filter takes out what keep does not hold; linear time.
+func (q *Queue) Filter(keep func(Item) bool) {
+	line := q.line[:0]
+	for _, it := range q.line[q.head:] {
+		if keep(it) {
+			line = append(line, it)
+		}
+	}
+	rest := q.heap[:0]
+	for _, it := range q.heap {
+		if keep(it) {
+			rest = append(rest, it)
+		}
+	}
+	q.line, q.head, q.heap = line, 0, rest
+	q.heap.Init()
+}
