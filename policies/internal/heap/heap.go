@@ -2,7 +2,11 @@
 // TaskID. Pushing and popping allocate nothing once the heap has its size.
 package heap
 
-import "github.com/schedlab/schedlab/policies/sched"
+import (
+	"math/bits"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
 
 // Item is a task with its key.
 type Item struct {
@@ -46,21 +50,28 @@ func (h *Heap) Pop() Item {
 
 // down puts it where a hole at i should be filled.
 func (h Heap) down(i int, it Item) {
-	for {
-		c := 2*i + 1
-		if c >= len(h) {
-			break
-		}
-		if c+1 < len(h) && h[c+1].Before(h[c]) {
-			c++
-		}
+	c := 2*i + 1
+	for ; c+1 < len(h); c = 2*i + 1 {
+		c += first(&h[c+1], &h[c])
 		if !h[c].Before(it) {
-			break
+			h[i] = it
+			return
 		}
 		h[i] = h[c]
 		i = c
 	}
+	if c < len(h) && h[c].Before(it) {
+		h[i] = h[c]
+		i = c
+	}
 	h[i] = it
+}
+
+// first is 1 where a comes before b, else 0: which of two children that is no processor can guess, so it is subtracted and not branched.
+func first(a, b *Item) int {
+	_, less := bits.Sub64(uint64(uint32(a.Task)^1<<31), uint64(uint32(b.Task)^1<<31), 0)
+	_, less = bits.Sub64(uint64(a.Key)^1<<63, uint64(b.Key)^1<<63, less)
+	return int(less)
 }
 
 // Remove takes a task out wherever it stands; linear time, for the rare cases. It reports whether it was there.
