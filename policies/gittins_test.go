@@ -3,6 +3,7 @@ package policies_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,51 @@ func TestARestoredGittinsRanksWideTasksByWhatTheyHoldThoughANarrowOneIsStopping(
 		if k.Phase(3) != sched.Stopping {
 			t.Errorf("task 3 is %v at 1.65 s", k.Phase(3))
 		}
+	}
+}
+
+func TestARestoredGittinsIsAskedAgainWhenTheFirstIs(t *testing.T) {
+	// Ranks rise at 1 and at 5 s x core. Task 2 held two cores until tasks 3 to 6 came, and finds no room as one of the second rank. Task 7 has claimed the core of
+	// task 6, which is stopping. For task 8, tasks 5 and 4 were to go, and what task 6 leaves is needed besides: it waits. At 5 s task 0 comes to the third rank, which
+	// matters to what is known of task 2 alone.
+	file := filepath.Join(t.TempDir(), "service")
+	if err := os.WriteFile(file, []byte(strings.Repeat("1\n", 9)+"5\n5\n50\n"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	newPolicy := build(t, "gittins{distribution="+file+"}")
+	w := workload(t, cores(0, 99, 1), cores(0, 99, 1), cores(0, 99, 2), cores(2, 99, 1), cores(2, 99, 1), cores(2, 99, 1), cores(2, 99, 1),
+		cores(3.3, 99, 1), cores(3.5, 99, 2))
+	nodes := append(machines(1, 2, 0), machines(1, 4, 0)...)
+	nodes[1].Name = "wide"
+	c := sched.Config{Table: w.Table, Nodes: nodes, Policy: newPolicy()}
+	k, err := sched.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arrive := func(from, to sched.TaskID) (in []sched.Event) {
+		for ; from <= to; from++ {
+			in = append(in, sched.Event{Kind: sched.JobArrived, Task: from, N: 1, Node: sched.NoNode})
+		}
+		return in
+	}
+	k.Step(0, arrive(0, 2))
+	k.Step(second(2), arrive(3, 6))
+	k.Step(second(2), []sched.Event{{Kind: sched.Stopped, Task: 2, Attempt: 1, Done: 2 * time.Second, Node: sched.NoNode}})
+	k.Step(second(3.3), arrive(7, 7))
+	k.Step(second(3.4), []sched.Event{{Kind: sched.Finished, Task: 1, Attempt: 1, Node: sched.NoNode}})
+	c.Policy = newPolicy()
+	again := restore(t, k, c)
+	for _, k := range []*sched.Kernel{k, again} {
+		k.Step(second(3.5), arrive(8, 8))
+		for task, want := range []sched.Phase{sched.Running, sched.Done, sched.Ready, sched.Running, sched.Running, sched.Running, sched.Stopping, sched.Claiming, sched.Ready} {
+			if got := k.Phase(sched.TaskID(task)); got != want {
+				t.Fatalf("task %d is %v, not %v", task, got, want)
+			}
+		}
+	}
+	first, second := k.Step(second(5), nil), again.Step(second(5), nil)
+	if !slices.EqualFunc(first, second, sameOrder) {
+		t.Errorf("%v, the restored kernel %v", first, second)
 	}
 }
 
