@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/schedlab/schedlab/benchmarks/stats"
@@ -151,27 +150,43 @@ func (q *queues) of(ctx context.Context, sys sampled, s size, levels []float64) 
 	return out, nil
 }
 
-// prepare makes the first samples of several systems in one go, so that no worker is idle while another makes the last replication of one of them.
-func (q *queues) prepare(ctx context.Context, looks []looked) error {
+// prepare makes the first samples of several systems in one go, so that no worker is idle while another makes the last replication of one of them. It calls
+// begin, one call at a time, before each replication.
+func (q *queues) prepare(ctx context.Context, looks []looked, begin func(of looked, rep, reps int)) error {
 	type part struct{ of, rep int }
 	var parts []part
-	out := make([][]watched, len(looks))
+	out, first := make([][]watched, len(looks)), map[queue]int{}
 	for i, l := range looks {
-		if _, ok := q.seen[sampled{l.queue, false}]; ok {
+		have, seen := q.seen[sampled{l.queue, false}]
+		if seen && len(have[0].above) >= len(l.levels) {
 			continue
 		}
-		out[i] = make([]watched, l.size.reps)
+		if _, again := first[l.queue]; again {
+			continue // it is looked at twice
+		}
+		first[l.queue], out[i] = i, make([]watched, l.size.reps)
 		for rep := range l.size.reps {
 			parts = append(parts, part{i, rep})
 		}
 	}
 	fails := make([]error, len(q.workers))
-	var next atomic.Int64
+	var mu sync.Mutex
+	next := 0
+	take := func() (part, bool) {
+		mu.Lock()
+		defer mu.Unlock()
+		if next == len(parts) {
+			return part{}, false
+		}
+		next++
+		p := parts[next-1]
+		begin(looks[p.of], next, len(parts))
+		return p, true
+	}
 	var wg sync.WaitGroup
 	for i, w := range q.workers {
 		wg.Go(func() {
-			for k := int(next.Add(1)) - 1; k < len(parts) && fails[i] == nil; k = int(next.Add(1)) - 1 {
-				p := parts[k]
+			for p, ok := take(); ok && fails[i] == nil; p, ok = take() {
 				out[p.of][p.rep], fails[i] = w.watch(ctx, looks[p.of].queue, looks[p.of].size.jobs, p.rep, looks[p.of].levels)
 			}
 		})
@@ -362,6 +377,34 @@ func (b *bench) judge(l looked, what string, want float64, value func(*watched) 
 	return nil
 }
 
+// judged is what is looked at in a system, and what it must be.
+type judged struct {
+	looked
+	what       string
+	want       float64
+	value      func(*watched) float64
+	level, rel float64
+}
+
+// judgeAll makes the samples of all systems in one go and judges them in their order.
+func (b *bench) judgeAll(all []judged) error {
+	looks := make([]looked, len(all))
+	for i := range all {
+		looks[i] = all[i].looked
+	}
+	begin := func(of looked, rep, reps int) { b.say(fmt.Sprintf("%s (replication %d of %d)", of.name, rep, reps)) }
+	if err := b.queues.prepare(b.ctx, looks, begin); err != nil {
+		return err
+	}
+	for i := range all {
+		j := &all[i]
+		if err := b.judge(j.looked, j.what, j.want, j.value, j.level, j.rel); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func meanWait(w *watched) float64     { return w.wait }
 func meanResponse(w *watched) float64 { return w.response }
 func sdWait(w *watched) float64       { return w.sd }
@@ -383,6 +426,7 @@ func mmc(b *bench) error {
 	if err != nil {
 		return err
 	}
+	var all []judged
 	for _, r := range rows {
 		c, rho := int(r.number("c")), r.number("rho")
 		wait, share, p95, p99 := r.number("Wq"), r.number("ErlangC"), r.number("P95_Wq"), r.number("P99_Wq")
@@ -395,21 +439,15 @@ func mmc(b *bench) error {
 		s := b.sizeOf(rho)
 		l := looked{queue{exponential, c, rho, "fifo", 0}, fmt.Sprintf("M/M/%d, load %g, fifo", c, rho), s, []float64{0, p95, p99}}
 		above := func(i int) func(*watched) float64 { return func(w *watched) float64 { return w.above[i] } }
-		err := errors.Join(
-			b.judge(l, "mean wait, s", wait, meanWait, s.level, relMean),
-			b.judge(l, "share that waits", share, above(0), s.tail, relShare),
-		)
-		if p95 > 0 && err == nil {
-			err = b.judge(l, fmt.Sprintf("share beyond the P95 of %g s", p95), 0.05, above(1), s.tail, relP95)
+		all = append(all, judged{l, "mean wait, s", wait, meanWait, s.level, relMean}, judged{l, "share that waits", share, above(0), s.tail, relShare})
+		if p95 > 0 {
+			all = append(all, judged{l, fmt.Sprintf("share beyond the P95 of %g s", p95), 0.05, above(1), s.tail, relP95})
 		}
-		if p99 > 0 && !b.opt.Short && err == nil { // too rare for a short run
-			err = b.judge(l, fmt.Sprintf("share beyond the P99 of %g s", p99), 0.01, above(2), s.tail, relP99)
-		}
-		if err != nil {
-			return err
+		if p99 > 0 && !b.opt.Short { // too rare for a short run
+			all = append(all, judged{l, fmt.Sprintf("share beyond the P99 of %g s", p99), 0.01, above(2), s.tail, relP99})
 		}
 	}
-	return nil
+	return b.judgeAll(all)
 }
 
 // mg1 holds a single server under fifo, sjf and srtf, told the true run times, against Pollaczek-Khinchine, Phipps and Schrage & Miller.
@@ -418,6 +456,7 @@ func mg1(b *bench) error {
 	if err != nil {
 		return err
 	}
+	var all []judged
 	for _, r := range rows {
 		kind, title, err := lawOf(r)
 		if err != nil {
@@ -440,17 +479,15 @@ func mg1(b *bench) error {
 		of := func(policy string) looked {
 			return looked{queue{kind, 1, rho, policy, 0}, fmt.Sprintf("%s, load %g, %s", title, rho, policy), s, nil}
 		}
-		if err := errors.Join(
-			b.judge(of("fifo"), "mean wait, s", wait, meanWait, s.level, pk),
-			b.judge(of("fifo"), "mean response, s", response, meanResponse, s.level, pk),
-			b.judge(of("fifo"), "standard deviation of the wait, s", sd, sdWait, s.tail, relSD),
-			b.judge(of("sjf"), "mean response, s", sjf, meanResponse, s.level, relMean),
-			b.judge(of("srtf"), "mean response, s", srpt, meanResponse, s.level, relMean),
-		); err != nil {
-			return err
-		}
+		all = append(all,
+			judged{of("fifo"), "mean wait, s", wait, meanWait, s.level, pk},
+			judged{of("fifo"), "mean response, s", response, meanResponse, s.level, pk},
+			judged{of("fifo"), "standard deviation of the wait, s", sd, sdWait, s.tail, relSD},
+			judged{of("sjf"), "mean response, s", sjf, meanResponse, s.level, relMean},
+			judged{of("srtf"), "mean response, s", srpt, meanResponse, s.level, relMean},
+		)
 	}
-	return nil
+	return b.judgeAll(all)
 }
 
 // lawOf reads the distribution of a row, and how a queue with it is called.
@@ -474,6 +511,7 @@ func mg1Preemptive(b *bench) error {
 	if err != nil {
 		return err
 	}
+	var all []judged
 	for _, r := range rows {
 		kind, title, err := lawOf(r)
 		if err != nil {
@@ -496,33 +534,19 @@ func mg1Preemptive(b *bench) error {
 		of := func(policy string, s size) looked {
 			return looked{queue{kind, 1, rho, policy, 0}, fmt.Sprintf("%s, load %g, %s", title, rho, policy), s, nil}
 		}
-		type judged struct {
-			looked
-			what string
-			want float64
+		add := func(l looked, what string, want float64) {
+			all = append(all, judged{l, what, want, meanResponse, s.level, relMean})
 		}
-		all := []judged{{of("sjf{preempt=true}", s), "mean response, s", psjf}}
+		add(of("sjf{preempt=true}", s), "mean response, s", psjf)
 		if rho <= 0.8 {
-			all = append(all, judged{of("rr{quantum="+slice+"}", sliced), "mean response under processor sharing, s", ps}, judged{of("las{quantum="+slice+"}", sliced), "mean response, s", las})
+			add(of("rr{quantum="+slice+"}", sliced), "mean response under processor sharing, s", ps)
+			add(of("las{quantum="+slice+"}", sliced), "mean response, s", las)
 			if kind == h2 {
-				all = append(all, judged{of("gittins{distribution=h2:1/4}", sliced), "mean response, s", las})
-			}
-		}
-		var looks []looked
-		for _, j := range all {
-			looks = append(looks, j.looked)
-		}
-		b.say(fmt.Sprintf("%s, load %g", title, rho))
-		if err := b.queues.prepare(b.ctx, looks); err != nil {
-			return err
-		}
-		for _, j := range all {
-			if err := b.judge(j.looked, j.what, j.want, meanResponse, s.level, relMean); err != nil {
-				return err
+				add(of("gittins{distribution=h2:1/4}", sliced), "mean response, s", las)
 			}
 		}
 	}
-	return nil
+	return b.judgeAll(all)
 }
 
 // mix is a single server with classes of jobs, the first of the highest priority.
@@ -578,6 +602,7 @@ func cobham(b *bench) error {
 	if b.opt.Short {
 		s = size{reps: 10, jobs: 20_000, level: 0.999, rel: 0.05}
 	}
+	var all []judged
 	for i, m := range mixes {
 		if i == 0 || b.opt.Short && i > 1 {
 			continue
@@ -586,13 +611,11 @@ func cobham(b *bench) error {
 			policy := fmt.Sprintf("priority{preempt=%v}", preempt)
 			l := looked{queue{exponential, 1, 0, policy, i}, fmt.Sprintf("M/G/1, %s, %s", m.name, policy), s, nil}
 			for c, want := range m.waits(preempt) {
-				if err := b.judge(l, fmt.Sprintf("mean wait of class %d, s", c+1), want, func(w *watched) float64 { return w.byClass[c] }, s.level, relMean); err != nil {
-					return err
-				}
+				all = append(all, judged{l, fmt.Sprintf("mean wait of class %d, s", c+1), want, func(w *watched) float64 { return w.byClass[c] }, s.level, relMean})
 			}
 		}
 	}
-	return nil
+	return b.judgeAll(all)
 }
 
 // recursion compares the wait of every job under fifo with the recursion of Kiefer and Wolfowitz on the same random numbers: a job gets the
