@@ -87,6 +87,9 @@ func TestAFrameTakesLessThan16Milliseconds(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
+	if raced {
+		t.Skip("the race detector takes several times as long")
+	}
 	for view, ds := range frameTimes(t, 200, 60, 200) {
 		slices.Sort(ds)
 		if p99 := ds[len(ds)*99/100]; p99 > 16*time.Millisecond {

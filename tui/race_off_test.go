@@ -1,0 +1,5 @@
+//go:build !race && linux
+
+package tui
+
+const raced = false
