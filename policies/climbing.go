@@ -163,13 +163,12 @@ func (m *climbing) started(s *sched.State, t sched.TaskID, key int64) {
 
 // take takes in what has risen since the last decision: of lines that are told by the nodes that have gained these nodes, else they are opened.
 func (m *climbing) take(s *sched.State) {
-	list := &m.p.list
-	gains := &list.running.gains
-	if list.risen = list.looked == gains.end(); m.next > s.Now() {
+	if m.next > s.Now() {
 		return
 	}
+	list := &m.p.list
 	for d := range m.lines {
-		if a := &m.lines[d]; m.gained(s, &a.line) && !list.told(s, sched.DemandID(d)) {
+		if a := &m.lines[d]; m.gained(s, &a.line) && (!list.near || list.quotas || !list.byNodeServes(s, sched.DemandID(d))) {
 			list.lines.Unshut(sched.DemandID(d))
 		}
 		m.gained(s, &m.lines[d].denied)

@@ -84,7 +84,9 @@ func (c *CPOP) choose(p *planner, s *sched.State, g group, first sched.TaskID) {
 	least, soonest := int64(math.MaxInt64), sched.Never
 	runs := sched.NoNode // where its first task has been started
 	if s.Phase(first) != sched.Unknown {
-		runs = s.LastNode(first)
+		if runs = s.LastNode(first); runs != sched.NoNode && !holdsGang(s.Demand(first), s.Room().Spec(runs)) {
+			runs = sched.NoNode // it is the first of several
+		}
 	}
 	known := runs == sched.NoNode && p.gather(s, g, first)
 	for n := range sched.NodeID(s.Room().Len()) {
@@ -108,6 +110,12 @@ func (c *CPOP) choose(p *planner, s *sched.State, g group, first sched.TaskID) {
 			c.on, least, soonest = n, sum, end
 		}
 	}
+}
+
+// holdsGang reports whether a node, if empty, has room for all replicas of a demand.
+func holdsGang(d *sched.Demand, n *sched.NodeSpec) bool {
+	all := booked(d, n, d.Gang)
+	return all.CPU <= n.CPU && all.Mem <= n.Mem && all.GPUs <= int64(n.GPUs)
 }
 
 func (c *CPOP) pick(p *planner, s *sched.State, g group, t sched.TaskID) (slot, bool) {

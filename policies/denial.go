@@ -178,18 +178,6 @@ func (p *Preemptive) look(s *sched.State) {
 	p.near = p.Place == nil && p.Loss == nil && p.stop.near.sees(s)
 }
 
-// served returns the first of a line, and whether the nodes that have gained can tell of it.
-func (p *Preemptive) served(s *sched.State, d sched.DemandID) (first heap.Item, ok bool) {
-	first, waits := p.lines.Head(d)
-	return first, waits && int(d) < len(p.denials) && p.byNodeServes(s, d) && p.orders(first.Key)
-}
-
-// told reports whether the nodes that have gained tell whether there is room for the first of a line.
-func (p *Preemptive) told(s *sched.State, d sched.DemandID) bool {
-	first, ok := p.served(s, d)
-	return ok && p.knows(&p.denials[d], first)
-}
-
 // reopen opens the lines whose first tasks may find room, or room may be made for them, since something has changed.
 func (p *Preemptive) reopen(s *sched.State) {
 	q := &p.running
@@ -202,18 +190,20 @@ func (p *Preemptive) reopen(s *sched.State) {
 		if !p.lines.IsShut(d) {
 			continue
 		}
-		it, serves := p.served(s, d)
-		switch {
-		case serves && p.knows(&p.denials[d], it):
-			k := &p.denials[d]
-			from = min(from, k.upTo)
-			if k.first = (closing{}); !k.asked || k.head != it || p.Falls || p.laxity > 0 { // else the bar does not move
-				k.head, k.bar, k.asked = it, p.bar(s, it), true
+		it, waits := p.lines.Head(d)
+		if waits && int(d) < len(p.denials) && p.byNodeServes(s, d) && p.orders(it.Key) {
+			if k := &p.denials[d]; p.knows(k, it) {
+				from = min(from, k.upTo)
+				if k.first = (closing{}); !k.asked || k.head != it || p.Falls || p.laxity > 0 { // else the bar does not move
+					k.head, k.bar, k.asked = it, p.bar(s, it), true
+				}
+				p.asked = append(p.asked, d)
+				continue
 			}
-			p.asked = append(p.asked, d)
-		case p.stirred, serves && !p.risen:
-			p.lines.Unshut(d)
+		} else if !p.stirred {
+			continue
 		}
+		p.lines.Unshut(d)
 	}
 	for i := from; i < end; i++ {
 		n, ok := q.gains.at(i)
@@ -239,7 +229,7 @@ func (p *Preemptive) reopen(s *sched.State) {
 			p.lines.Unshut(d)
 		}
 	}
-	p.stirred, p.risen, p.looked = false, false, q.gains.mark()
+	p.stirred, p.looked = false, q.gains.mark()
 }
 
 // raise takes in that the rank of a running task has risen: that may let the first of a line stop it, of those lines that are not looked at anyway since its

@@ -305,3 +305,25 @@ func TestAPlanCountsOnNoGPUThatOthersHoldToo(t *testing.T) {
 		}
 	}
 }
+
+func TestARestoredCPOPKeepsTheNodeOfACriticalPathThatBeginsWithAGang(t *testing.T) {
+	// The gang fits on no one node, so the critical path has the lowest-numbered of equal nodes, whatever the gang runs on.
+	gang := with(cores(1, 1, 2), func(r *traces.Row) { r.Gang = 2 })
+	w := workload(t, cores(0, 30, 2), inJob(gang, "gang"), inJob(cores(1, 1, 1), "then", "gang"))
+	newPolicy := build(t, "cpop")
+	c := sched.Config{Table: w.Table, Nodes: machines(3, 2, 0), Policy: newPolicy()}
+	k, err := sched.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Step(0, []sched.Event{{Kind: sched.JobArrived, Task: 0, N: 1}})
+	k.Step(second(1), []sched.Event{{Kind: sched.JobArrived, Task: 1, N: 2}})
+	c.Policy = newPolicy()
+	again := restore(t, k, c)
+	for _, k := range []*sched.Kernel{k, again} {
+		k.Step(second(2), []sched.Event{{Kind: sched.Finished, Task: 1, Attempt: 1}})
+		if at, _ := k.NextWake(); k.Phase(2) != sched.Ready || at != second(30) {
+			t.Errorf("at 2 s what comes after the gang is %v, wakes at %g s", k.Phase(2), at.Seconds())
+		}
+	}
+}

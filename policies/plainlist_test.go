@@ -23,7 +23,8 @@ type plainList struct {
 	lines   lines.Lines // Skip
 	fresh   []sched.TaskID
 	aside   []heap.Item
-	passed  []sched.DemandID // shut by one that stands behind tasks that a quota refused: these may be tried at every decision
+	passed  []sched.DemandID // asked again at every decision: shut by one behind tasks that a quota refused, or by one that needs what is being left
+	awaits  bool             // the task at hand does
 	buf     []sched.Placement
 	victims []victim
 	leaving []sched.TaskID
@@ -120,7 +121,9 @@ func (l *plainList) decideSkip(r *sched.Round) {
 			if l.Wake != nil {
 				l.Wake(r, t)
 			}
-			l.lines.Shut(d)
+			if l.lines.Shut(d); l.awaits {
+				l.awaits, l.passed = false, append(l.passed, d)
+			}
 			continue
 		}
 		it := l.lines.Pop(d)
@@ -257,7 +260,8 @@ func (l *plainList) preempt(r *sched.Round, t sched.TaskID, place Place) bool {
 		return true
 	}
 	// Where it needs room that is only being left, it waits. Otherwise a quota refused it, and it is passed over as one whose start was refused.
-	return len(l.leaving) == 0
+	l.awaits = len(l.leaving) > 0
+	return !l.awaits
 }
 
 // plainRoundRobin returns round-robin with time slices: one line in the order of readiness (a task whose slice has ended goes to its end),

@@ -18,6 +18,7 @@ type stopping struct {
 	buf     []sched.Placement
 	plan    sched.Room
 	near    near
+	awaits  bool // room that is only being left is needed besides: set by claim
 }
 
 // victim is a task that may be stopped, and its place in the order.
@@ -89,12 +90,18 @@ func (x *stopping) byGaps(r *sched.Round, t sched.TaskID, evict Evictable) bool 
 		return false
 	}
 	x.nearly(r, last)
-	return len(x.ids) > 0 && (r.Claim(t, x.buf, x.ids...) || len(x.leaving) == 0)
+	return len(x.ids) > 0 && x.claim(r, t, x.buf)
 }
 
-// spareAndClaim spares, from the last victim on, those without whom t fits the plan as well, and claims room for t. What is leaving counts
-// as gone in the plan, so that nobody is stopped for room that comes anyway; t then waits for it. It reports false where t has to wait;
-// true, with the task still ready, where a quota refused it, so that it is passed over as one whose start was refused.
+// claim claims room for t, by the stop of x.ids. It reports false where t has to wait; true, with the task still ready, where a quota refused it, so that it
+// is passed over as one whose start was refused.
+func (x *stopping) claim(r *sched.Round, t sched.TaskID, on []sched.Placement) bool {
+	x.awaits = !r.Claim(t, on, x.ids...) && len(x.leaving) > 0
+	return !x.awaits
+}
+
+// spareAndClaim spares, from the last victim on, those without whom t fits the plan as well, and claims room for t as claim does. What is leaving counts
+// as gone in the plan, so that nobody is stopped for room that comes anyway; t then waits for it.
 func (x *stopping) spareAndClaim(r *sched.Round, t sched.TaskID, place Place, firstFit bool) bool {
 	on := x.buf
 	x.ids = x.ids[:0]
@@ -119,7 +126,7 @@ func (x *stopping) spareAndClaim(r *sched.Round, t sched.TaskID, place Place, fi
 			on[i].GPUs = 0 // the kernel chooses among those that are really free: what is leaving may keep others busy
 		}
 	}
-	return r.Claim(t, on, x.ids...) || len(x.leaving) == 0
+	return x.claim(r, t, on)
 }
 
 // nearly does the same by gaps, on the nodes of last, the last that was given to near: it leaves whom to stop in ids, and the placement in

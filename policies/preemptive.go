@@ -30,12 +30,11 @@ type Preemptive struct {
 	lines   lines.Lines // Skip
 	fresh   []sched.TaskID
 	aside   []heap.Item
-	passed  []sched.DemandID // shut by one that stands behind tasks that a quota refused: whether they find room is asked at every decision
+	passed  []sched.DemandID // asked again at every decision: shut by one behind tasks that a quota refused, or by one that needs what is being left
 	near    bool             // tasks of one replica are placed by first fit, and nobody shares GPUs
 	quotas  bool
 	stirred bool // something happened that may have made room
 	looked  int  // up to where the log of touched nodes was read for lines to reopen
-	risen   bool // nothing has come to that log since then but nodes where ranks have risen: who is not told by them has been told otherwise
 	stop    stopping
 	running ranks
 	denials []denial         // by demand
@@ -171,7 +170,9 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		t := first.Task
 		if !p.try(r, first) {
 			r.Skip(t, sched.NoRoom)
-			p.lines.Shut(d)
+			if p.lines.Shut(d); p.stop.awaits {
+				p.stop.awaits, p.passed = false, append(p.passed, d)
+			}
 			continue
 		}
 		it := p.lines.Pop(d)
@@ -328,10 +329,6 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, c closing) bool {
 		p.learn(r.State, d, c)
 		return true
 	}
-	for v := range r.RunningTasks() {
-		if r.Phase(v) == sched.Stopping {
-			return false // it needs room that is only being left: it waits
-		}
-	}
-	return true // a quota refused it
+	x.awaits = len(q.left) > 0 // else a quota refused it
+	return !x.awaits
 }
