@@ -46,21 +46,15 @@ func TestARestoredGittinsRanksWideTasksByWhatTheyHoldThoughANarrowOneIsStopping(
 	if err != nil {
 		t.Fatal(err)
 	}
-	arrives := func(task sched.TaskID) sched.Event {
-		return sched.Event{Kind: sched.JobArrived, Task: task, N: 1, Node: sched.NoNode}
-	}
-	of := func(kind sched.EventKind, task sched.TaskID, done time.Duration) sched.Event {
-		return sched.Event{Kind: kind, Task: task, Attempt: 1, Done: done, Node: sched.NoNode}
-	}
-	k.Step(0, []sched.Event{arrives(0)})
-	k.Step(second(0.1), []sched.Event{of(sched.Finished, 0, 0), arrives(1), arrives(2)})
-	k.Step(second(1.2), []sched.Event{arrives(3)})
+	k.Step(0, []sched.Event{arrival(0)})
+	k.Step(second(0.1), []sched.Event{report(sched.Finished, 0, 1, 0), arrival(1), arrival(2)})
+	k.Step(second(1.2), []sched.Event{arrival(3)})
 	c.Policy = newPolicy()
 	again := restore(t, k, c)
 	for _, k := range []*sched.Kernel{k, again} {
-		k.Step(second(1.3), []sched.Event{arrives(4)})
-		k.Step(second(1.35), []sched.Event{arrives(5)})
-		k.Step(second(1.4), []sched.Event{of(sched.Stopped, 2, 1300*time.Millisecond)})
+		k.Step(second(1.3), []sched.Event{arrival(4)})
+		k.Step(second(1.35), []sched.Event{arrival(5)})
+		k.Step(second(1.4), []sched.Event{report(sched.Stopped, 2, 1, 1300*time.Millisecond)})
 		if at, _ := k.NextWake(); k.Phase(3) != sched.Running || at != second(1.65) {
 			t.Fatalf("task 3 is %v, wakes at %g s", k.Phase(3), at.Seconds())
 		}
@@ -91,15 +85,15 @@ func TestWhoNeedsWhatIsBeingLeftIsAskedAgainAtEveryDecision(t *testing.T) {
 	}
 	arrive := func(from, to sched.TaskID) (in []sched.Event) {
 		for ; from <= to; from++ {
-			in = append(in, sched.Event{Kind: sched.JobArrived, Task: from, N: 1, Node: sched.NoNode})
+			in = append(in, arrival(from))
 		}
 		return in
 	}
 	k.Step(0, arrive(0, 2))
 	k.Step(second(2), arrive(3, 6))
-	k.Step(second(2), []sched.Event{{Kind: sched.Stopped, Task: 2, Attempt: 1, Done: 2 * time.Second, Node: sched.NoNode}})
+	k.Step(second(2), []sched.Event{report(sched.Stopped, 2, 1, 2*time.Second)})
 	k.Step(second(3.3), arrive(7, 7))
-	k.Step(second(3.4), []sched.Event{{Kind: sched.Finished, Task: 1, Attempt: 1, Node: sched.NoNode}})
+	k.Step(second(3.4), []sched.Event{report(sched.Finished, 1, 1, 0)})
 	c.Policy = newPolicy()
 	again := restore(t, k, c)
 	for _, k := range []*sched.Kernel{k, again} {

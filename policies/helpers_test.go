@@ -69,6 +69,15 @@ func workload(t testing.TB, rows ...traces.Row) *traces.Workload {
 	return w
 }
 
+// arrival tells that a job of one task has arrived, report what has become of an attempt.
+func arrival(t sched.TaskID) sched.Event {
+	return sched.Event{Kind: sched.JobArrived, Task: t, N: 1, Node: sched.NoNode}
+}
+
+func report(kind sched.EventKind, t sched.TaskID, attempt int32, done time.Duration) sched.Event {
+	return sched.Event{Kind: kind, Task: t, Attempt: attempt, Done: done, Node: sched.NoNode}
+}
+
 // machines returns nodes with that many cores and GPUs each.
 func machines(count int, cores int64, gpus int32) []sched.NodeSpec {
 	var out []sched.NodeSpec

@@ -84,22 +84,16 @@ func TestWhoClaimsRoomIsNotAwaitedToCountAsNew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	arrives := func(task sched.TaskID) sched.Event {
-		return sched.Event{Kind: sched.JobArrived, Task: task, N: 1, Node: sched.NoNode}
-	}
-	stopped := func(task sched.TaskID, attempt int32, done time.Duration) sched.Event {
-		return sched.Event{Kind: sched.Stopped, Task: task, Attempt: attempt, Done: done, Node: sched.NoNode}
-	}
 	for _, b := range []struct {
 		at float64
 		in []sched.Event
 	}{
-		{0, []sched.Event{arrives(0)}},
-		{1, []sched.Event{arrives(1)}},
-		{1, []sched.Event{stopped(0, 1, time.Second)}},
+		{0, []sched.Event{arrival(0)}},
+		{1, []sched.Event{arrival(1)}},
+		{1, []sched.Event{report(sched.Stopped, 0, 1, time.Second)}},
 		{2, nil},
-		{2, []sched.Event{stopped(1, 1, time.Second)}},
-		{3.5, []sched.Event{arrives(2), arrives(3)}},
+		{2, []sched.Event{report(sched.Stopped, 1, 1, time.Second)}},
+		{3.5, []sched.Event{arrival(2), arrival(3)}},
 		{4, nil},
 	} {
 		k.Step(second(b.at), b.in)
@@ -125,20 +119,14 @@ func TestARestoredKernelAwaitsNoStepForWhoStandsBehindOneThatAQuotaRefused(t *te
 	if err != nil {
 		t.Fatal(err)
 	}
-	arrives := func(task sched.TaskID) sched.Event {
-		return sched.Event{Kind: sched.JobArrived, Task: task, N: 1, Node: sched.NoNode}
-	}
-	stopped := func(task sched.TaskID, done time.Duration) sched.Event {
-		return sched.Event{Kind: sched.Stopped, Task: task, Attempt: 1, Done: done, Node: sched.NoNode}
-	}
 	quota := sched.Event{Kind: sched.QuotaSet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Quota: &sched.Quota{Tenant: "red", CPU: -1}}}
-	k.Step(second(0), []sched.Event{quota, arrives(0)})
-	k.Step(second(3), []sched.Event{arrives(1)})
-	k.Step(second(3), []sched.Event{stopped(0, 3*time.Second)})
-	k.Step(second(4), []sched.Event{arrives(2)})
-	k.Step(second(4), []sched.Event{stopped(1, time.Second)})
-	k.Step(second(5), []sched.Event{arrives(3)})
-	k.Step(second(5.5), []sched.Event{arrives(4)})
+	k.Step(second(0), []sched.Event{quota, arrival(0)})
+	k.Step(second(3), []sched.Event{arrival(1)})
+	k.Step(second(3), []sched.Event{report(sched.Stopped, 0, 1, 3*time.Second)})
+	k.Step(second(4), []sched.Event{arrival(2)})
+	k.Step(second(4), []sched.Event{report(sched.Stopped, 1, 1, time.Second)})
+	k.Step(second(5), []sched.Event{arrival(3)})
+	k.Step(second(5.5), []sched.Event{arrival(4)})
 	for task, want := range []sched.Phase{sched.Ready, sched.Ready, sched.Stopping, sched.Ready, sched.Claiming} {
 		if got := k.Phase(sched.TaskID(task)); got != want {
 			t.Errorf("task %d is %v, not %v", task, got, want)
