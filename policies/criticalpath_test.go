@@ -210,6 +210,21 @@ func TestAStreamOfSmallTasksDoesNotStarveALargeGang(t *testing.T) {
 	}
 }
 
+func TestTheOldestIsNotForgottenAmongThousandsThatHaveLeft(t *testing.T) {
+	// Eight come at a time for four cores, whenever the eight before are over, so that four of them wait; the wide task can start in between only by a reservation.
+	const patience = 1500
+	rows := []traces.Row{cores(0, 1, 1), with(cores(0.1, 1, 4), func(r *traces.Row) { r.Criticality = 0 })}
+	for i := range 2000 {
+		for range 8 {
+			rows = append(rows, cores(0.5+float64(i)*1.9, 1, 1))
+		}
+	}
+	res := simulate(t, config(workload(t, rows...), machines(1, 4, 0), build(t, fmt.Sprintf("critical-path{patience=%ds}", patience))(), nil))
+	if o := res.Outcome(1); o.Start.Sub(o.Ready).Seconds() < 1000 || o.Start.Sub(o.Ready).Seconds() > patience+2 {
+		t.Errorf("the wide task waits %v", o.Start.Sub(o.Ready))
+	}
+}
+
 func TestTheBoundOfWaitingUnderCriticalPath(t *testing.T) {
 	const patience = 20
 	rng := rand.New(rand.NewPCG(9, 10))

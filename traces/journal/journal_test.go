@@ -531,6 +531,9 @@ func TestTheWriterRefusesTimeThatFallsAndKeepsWhatCameBefore(t *testing.T) {
 	if err := w.Batch(4, nil, nil); err == nil || !strings.Contains(err.Error(), "batch 1") {
 		t.Errorf("time fell: %v", err)
 	}
+	if err := w.Batch(6, nil, nil); err == nil || !strings.Contains(err.Error(), "batch 1") {
+		t.Errorf("after that: %v", err)
+	}
 	if w.Close() == nil {
 		t.Error("Close forgot the error")
 	}
@@ -561,10 +564,14 @@ func TestAFullDiskIsReported(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		last := sched.Time(0)
 		for _, b := range j.batches {
-			if err = w.Batch(b.Now, b.In, b.Out); err != nil {
+			if err, last = w.Batch(b.Now, b.In, b.Out), b.Now; err != nil {
 				break
 			}
+		}
+		if w.Flush() == nil || w.Batch(last, nil, nil) == nil {
+			t.Errorf("room for %d bytes: a batch is taken after that", room)
 		}
 		if err := w.Close(); err == nil || !strings.Contains(err.Error(), "no space") {
 			t.Errorf("room for %d bytes: %v", room, err)

@@ -26,7 +26,7 @@ func TestAHeapGivesTheSmallest(t *testing.T) {
 		for i := range rapid.IntRange(1, 200).Draw(rt, "steps") {
 			switch what := rapid.IntRange(0, 7).Draw(rt, "what"); {
 			case what < 4 || len(sorted) == 0:
-				it := Item{rapid.Int64Range(-20, 20).Draw(rt, "key"), sched.TaskID(i)}
+				it := Item{rapid.Int64Range(-20, 20).Draw(rt, "key"), sched.TaskID(i - 100)} // who wants the larger TaskID first pushes them negative
 				h.Push(it)
 				sorted = append(sorted, it)
 				slices.SortFunc(sorted, compare)
