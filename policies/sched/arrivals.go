@@ -29,12 +29,12 @@ func (k *Kernel) arrive(e *Event) {
 		}
 	}
 	for len(k.rows) < first { // those between come later
-		k.rows = append(k.rows, row{class: k.tb.Tasks[len(k.rows)].Class, at: int32(NoNode), ready: Never, first: Never, mark: Never})
+		k.rows = append(k.rows, row{class: k.tb.Tasks[len(k.rows)].Class, at: int32(NoNode), ready: Never, first: Never})
 	}
 	edges, tasks := k.tb.SuccOff != nil, k.tb.Tasks[first:end]
 	for i := range tasks {
 		t := TaskID(first + i)
-		if arrived := (row{phase: Blocked, cause: Dependency, class: tasks[i].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}); int(t) < len(k.rows) {
+		if arrived := (row{phase: Blocked, cause: Dependency, class: tasks[i].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never}); int(t) < len(k.rows) {
 			k.rows[t] = arrived
 		} else {
 			k.rows = append(k.rows, arrived)
@@ -68,7 +68,7 @@ func (k *Kernel) arrive(e *Event) {
 		rw.ready = tasks[i].Submit
 		if edges {
 			for _, p := range k.tb.Preds(TaskID(t)) {
-				rw.ready = max(rw.ready, k.rows[p].mark)
+				rw.ready = max(rw.ready, k.rows[p].since)
 			}
 		}
 		rw.ready = min(rw.ready, k.now)
@@ -86,12 +86,12 @@ func (k *Kernel) arriveAlone(t TaskID) {
 	rw := more(&k.rows)
 	k.open++
 	if k.quotas == nil && k.ignored {
-		*rw = row{phase: Ready, cause: Order, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: k.now, first: Never, mark: k.now}
+		*rw = row{phase: Ready, cause: Order, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: k.now, first: Never}
 		k.ready++
 		k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 		return
 	}
-	*rw = row{phase: Blocked, cause: Dependency, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never, mark: Never}
+	*rw = row{phase: Blocked, cause: Dependency, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never}
 	k.blocked++
 	k.pol.Observe(&k.State, Event{Kind: JobArrived, Task: t, N: 1, Node: NoNode})
 	if rw := &k.rows[t]; rw.phase == Blocked {
@@ -115,7 +115,8 @@ func (k *Kernel) makeReady(t TaskID, rw *row, cause Cause) {
 		rw.phase, rw.cause = Held, Order
 		return
 	}
-	rw.phase, rw.mark = Ready, k.now
+	rw.phase = Ready
+	k.setReadySince(t, rw, k.now)
 	k.ready++
 	if k.quotas != nil {
 		k.quotas.waits(k.tb, t, 1)

@@ -10,7 +10,7 @@ import (
 // finished takes in that a task is done.
 func (k *Kernel) finished(t TaskID, rw *row, r *run, done time.Duration) {
 	k.release(t, rw, r, true)
-	rw.phase, rw.mark = Done, k.now
+	rw.phase = Done
 	k.open--
 	k.over++
 	k.lastEnd = k.now
@@ -192,7 +192,7 @@ func (k *Kernel) end(t TaskID, as Phase) {
 	}
 	k.closeWait(t, rw)
 	k.dropWaits(t)
-	rw.phase, rw.mark = as, k.now
+	rw.phase = as
 	k.open--
 	k.over++
 	if rw.attempt > 0 {

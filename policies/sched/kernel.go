@@ -349,7 +349,7 @@ func (k *Kernel) tellPresent() {
 			ready = append(ready, TaskID(t))
 		}
 	}
-	slices.SortStableFunc(ready, func(a, b TaskID) int { return cmp.Compare(k.rows[a].mark, k.rows[b].mark) })
+	slices.SortStableFunc(ready, func(a, b TaskID) int { return cmp.Compare(k.ReadySince(a), k.ReadySince(b)) })
 	for _, t := range ready {
 		k.pol.Observe(s, Event{Kind: TaskReady, Task: t, Node: NoNode})
 	}

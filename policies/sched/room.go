@@ -685,11 +685,8 @@ func (r *Room) takeGPUs(k int32, id NodeID) Devices {
 	if n.pool {
 		return 0
 	}
-	rest := n.whole
-	for ; k > 0; k-- {
-		rest &= rest - 1
-	}
-	set := n.whole &^ rest
+	set := n.whole.lowest(k)
+	rest := n.whole ^ set
 	n.whole, n.unsettled = rest, true
 	if rest|n.odd == 0 {
 		r.shares.clear(int(id))
@@ -788,11 +785,7 @@ func (r *Room) claimWhole(p *plan, id NodeID, victims Devices) Devices {
 	if !n.up || n.pool || !p.kinds.has(int(id)) || victims&(n.whole|n.odd) != 0 || bits.OnesCount64(uint64(open)) < int(p.whole) {
 		return 0
 	}
-	rest := open
-	for k := p.whole; k > 0; k-- {
-		rest &= rest - 1
-	}
-	set := open &^ rest
+	set := open.lowest(p.whole)
 	taken := set & n.whole
 	r.touch(id)
 	n.whole ^= taken

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"slices"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 )
@@ -469,4 +470,32 @@ func TestAnOnlyNodeIsFoundAsAmongOthers(t *testing.T) {
 			t.Fatal("the index differs when there is a second node")
 		}
 	})
+}
+
+func TestTheLowestGPUsOfASetAreThoseOfTheSmallestIndexes(t *testing.T) {
+	check := func(set Devices, k int32) {
+		var want Devices
+		for i, n := 0, int32(0); i < MaxDevices && n < k; i++ {
+			if bit := Devices(1) << i; set&bit != 0 {
+				want, n = want|bit, n+1
+			}
+		}
+		if got := set.lowest(k); got != want {
+			t.Fatalf("the %d lowest of %b are %b, got %b", k, set, want, got)
+		}
+	}
+	for set := range Devices(256) { // a node of 8, all that can be asked of it
+		for k := range int32(11) {
+			check(set, k)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		check(Devices(rapid.Uint64().Draw(t, "set")), rapid.Int32Range(0, MaxDevices+1).Draw(t, "k"))
+	})
+}
+
+func TestARowOfStateIsFortyBytes(t *testing.T) {
+	if n := unsafe.Sizeof(row{}); n != 40 {
+		t.Fatalf("%d bytes: there is one for each task of the trace", n)
+	}
 }

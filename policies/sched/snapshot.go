@@ -335,14 +335,18 @@ func (e *encoder) row(k *Kernel, t TaskID) {
 	if rw.phase == Unknown {
 		return
 	}
-	times := [...]Time{rw.ready, rw.first, rw.mark}
+	mark := Never // since when it has been ready, or is over
+	if rw.phase == Ready || rw.phase.Over() {
+		mark = k.ReadySince(t)
+	}
+	times := [...]Time{rw.ready, rw.first, mark}
 	mask := uint64(0)
 	for i, at := range times {
 		if at != Never {
 			mask |= 1 << i
 		}
 	}
-	e.uint(uint64(rw.cause) | uint64(rw.flags&^flagHeld)<<4 | mask<<8)
+	e.uint(uint64(rw.cause) | uint64(rw.flags&^(flagHeld|flagAgain))<<4 | mask<<8)
 	e.uint(uint64(rw.fails))
 	e.uint(uint64(rw.attempt))
 	e.uint(uint64(k.WaitsFor(t)))
@@ -697,7 +701,7 @@ func (d *decoder) snapshot(k *Kernel) {
 
 func (d *decoder) row(k *Kernel, t TaskID) {
 	rw := &k.rows[t]
-	*rw = row{class: k.tb.Tasks[t].Class, at: int32(NoNode), ready: Never, first: Never, mark: Never}
+	*rw = row{class: k.tb.Tasks[t].Class, at: int32(NoNode), ready: Never, first: Never}
 	rw.phase = Phase(d.upTo(int(Rejected), "phase"))
 	if rw.phase == Unknown {
 		return
@@ -712,10 +716,17 @@ func (d *decoder) row(k *Kernel, t TaskID) {
 	k.setWaits(t, int32(d.upTo(math.MaxInt32/2, "predecessors")))
 	rw.at = d.id(k.room.Len(), "node")
 	rw.since = d.since(k.now)
-	for i, at := range []*Time{&rw.ready, &rw.first, &rw.mark} {
+	mark := Never
+	for i, at := range []*Time{&rw.ready, &rw.first, &mark} {
 		if bits>>8>>i&1 != 0 {
 			*at = d.since(k.now)
 		}
+	}
+	switch {
+	case rw.phase == Ready:
+		k.setReadySince(t, rw, mark)
+	case rw.phase.Over():
+		rw.since = mark
 	}
 	ended := rw.attempt
 	if rw.phase == Running || rw.phase == Stopping {
@@ -809,7 +820,7 @@ func (k *Kernel) sound() error {
 		if !rw.phase.Over() {
 			k.open++
 		} else if k.over++; rw.attempt > 0 {
-			k.lastEnd = max(k.lastEnd, rw.mark)
+			k.lastEnd = max(k.lastEnd, rw.since)
 		}
 		if rw.phase.Over() && rw.phase != Done {
 			k.undone++

@@ -24,6 +24,7 @@ type State struct {
 	ring    []link          // of the slots, in the order of start; that of slot 0 is the anchor
 	kept    []time.Duration // work kept from earlier attempts, per task; nil while that is what they held
 	held    []time.Duration // time that ended attempts held room, per task; see row
+	again   []Time          // since when tasks with flagAgain have been ready; see row
 	extra   edges           // dependencies added after their tasks arrived
 
 	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
@@ -42,10 +43,10 @@ type State struct {
 	ready, running, blocked int  // numbers of tasks in these phases; running counts Stopping too
 }
 
-// row is a task's state. There is one for each task of the trace, so it is small (48 bytes): at and mark mean one thing or another by phase,
-// and what few tasks have stands elsewhere. Invariants: since is when the present segment of
-// waiting began (while it runs: when it started); State.held has an entry of the task exactly with flagHeld. Most tasks have one attempt,
-// which ends them: those held room from first to mark.
+// row is a task's state. There is one for each task of the trace, so it is small (40 bytes): at and since mean one thing or another by phase,
+// and what few tasks have stands elsewhere. Invariants: State.held has an entry of the task exactly with flagHeld. Most tasks have one attempt,
+// which ends them: those held room from first to since. Most are ready once: those have been so since ready, the others, with flagAgain, since the
+// entry of State.again.
 type row struct {
 	phase   Phase
 	cause   Cause
@@ -54,10 +55,9 @@ type row struct {
 	attempt int32
 	class   ClassID // the task's, which lies elsewhere in memory
 	at      int32   // in Claiming, Running and Stopping its slot; else the first node of the last attempt
-	since   Time
-	ready   Time // first ready; Never before
-	first   Time // first start; Never before
-	mark    Time // over: when it ended; ready: since when, this time
+	since   Time    // waiting: when the present segment of it began; holding room: when that did; over: when it ended
+	ready   Time    // first ready; Never before
+	first   Time    // first start; Never before
 }
 
 const (
@@ -66,6 +66,7 @@ const (
 	flagEvict                    // stopping because of the policy
 	flagLost                     // its node was lost
 	flagHeld                     // State.held has what ended attempts held
+	flagAgain                    // State.again has since when it has been ready
 )
 
 // holds reports whether a task of this phase has a slot.
@@ -274,7 +275,7 @@ func (s *State) heldOf(t TaskID, rw *row) time.Duration {
 	case rw.flags&flagHeld != 0:
 		return s.held[t]
 	case rw.phase.Over() && rw.attempt > 0:
-		return rw.mark.Sub(rw.first)
+		return rw.since.Sub(rw.first)
 	}
 	return 0
 }
@@ -362,10 +363,26 @@ func (s *State) keptOf(t TaskID) time.Duration {
 // waiting began.
 func (s *State) ReadySince(t TaskID) Time {
 	rw := &s.rows[t]
-	if rw.phase == Ready {
-		return rw.mark
+	switch {
+	case rw.phase != Ready:
+		return rw.since
+	case rw.flags&flagAgain != 0:
+		return s.again[t]
 	}
-	return rw.since
+	return rw.ready
+}
+
+// setReadySince notes since when t, which is ready, has been so.
+func (s *State) setReadySince(t TaskID, rw *row, at Time) {
+	if at == rw.ready {
+		rw.flags &^= flagAgain
+		return
+	}
+	if int(t) >= len(s.again) {
+		s.again = append(s.again, make([]Time, max(len(s.tb.Tasks), int(t)+1)-len(s.again))...)
+	}
+	s.again[t] = at
+	rw.flags |= flagAgain
 }
 
 // FirstReady returns when t was first ready; Never if it has not been.
@@ -525,7 +542,7 @@ func (s *State) Sent(t TaskID, n NodeID) Time {
 			return Never
 		}
 		rw := &s.rows[p]
-		end := rw.mark
+		end := rw.since
 		if from := NodeID(rw.at); from != n && from != NoNode {
 			end = end.Add(Transfer(s.tb.Sends(p, t), &s.room.specs[from], &s.room.specs[n]))
 		}
@@ -565,7 +582,7 @@ func (s *State) Outcome(t TaskID) Outcome {
 	rw := &s.rows[t]
 	end := Never
 	if rw.phase.Over() {
-		end = rw.mark
+		end = rw.since
 	}
 	return Outcome{Phase: rw.phase, Attempts: rw.attempt, Ready: rw.ready, Start: rw.first, End: end, Held: s.heldOf(t, rw), Node: s.nodeOf(rw)}
 }
@@ -577,7 +594,7 @@ func (s *State) Outcomes(from TaskID, outcomes []Outcome) {
 		if uint32(t) < uint32(len(s.rows)) {
 			if rw := &s.rows[t]; rw.phase == Done && rw.flags&flagHeld == 0 {
 				o.Phase, o.Attempts, o.Node = Done, rw.attempt, NodeID(rw.at)
-				o.Ready, o.Start, o.End, o.Held = rw.ready, rw.first, rw.mark, rw.mark.Sub(rw.first)
+				o.Ready, o.Start, o.End, o.Held = rw.ready, rw.first, rw.since, rw.since.Sub(rw.first)
 				continue
 			}
 		}
@@ -600,7 +617,7 @@ func (s *State) Ran(from TaskID, all []Ran) bool {
 		if rw.phase != Done || rw.flags&flagHeld != 0 {
 			return false
 		}
-		all[i] = Ran{rw.ready, rw.first, rw.mark}
+		all[i] = Ran{rw.ready, rw.first, rw.since}
 	}
 	return true
 }

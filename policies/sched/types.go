@@ -206,6 +206,32 @@ const MaxDevices = 64
 // Devices is a set of GPU indexes of a node, bit i for GPU i. It is empty on a node with more than MaxDevices GPUs.
 type Devices uint64
 
+// lowest returns the k GPUs of the smallest indexes; all, where there are no more.
+func (set Devices) lowest(k int32) Devices {
+	if set <= math.MaxUint8 && uint32(k) < uint32(len(lowestOf)) { // how many changes from one task to the next: a loop's end would be guessed wrong
+		return Devices(lowestOf[k][set])
+	}
+	rest := set
+	for ; k > 0; k-- {
+		rest &= rest - 1
+	}
+	return set &^ rest
+}
+
+// lowestOf has what lowest returns of sets of the first 8 GPUs, as many as most nodes have.
+var lowestOf = func() (table [9][256]uint8) {
+	for k := range table {
+		for set := range table[k] {
+			rest := set
+			for range k {
+				rest &= rest - 1
+			}
+			table[k][set] = uint8(set &^ rest)
+		}
+	}
+	return table
+}()
+
 // Placement says where replicas of a task run: Replicas of them on Node, on the GPUs of the set together.
 type Placement struct {
 	Node     NodeID
