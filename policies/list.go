@@ -143,8 +143,11 @@ func (l *List) Decide(r *sched.Round) {
 	if l.stuck {
 		return
 	}
-	for l.line.Len() > 0 {
-		it := l.line.Top()
+	for {
+		it, ok := l.line.First()
+		if !ok {
+			break
+		}
 		t := it.Task
 		if !l.try(r, t) {
 			if l.Lossy && r.Reject(t, sched.NoRoom) { // it has left the line: it was told as dropped
@@ -161,25 +164,18 @@ func (l *List) Decide(r *sched.Round) {
 			l.aside = append(l.aside, it)
 		}
 	}
-	for _, it := range l.aside {
-		l.line.Push(it)
+	if len(l.aside) > 0 {
+		for _, it := range l.aside {
+			l.line.Push(it)
+		}
+		l.aside = l.aside[:0]
 	}
-	l.aside = l.aside[:0]
 }
 
 func (l *List) decideSkip(r *sched.Round) {
-	for {
-		d, ok := l.lines.Best(nil)
-		if !ok {
-			break
-		}
-		t, only := l.lines.First(d).Task, l.lines.Only(d)
-		if only != sched.NoNode && !r.Quotas() {
-			ok = r.StartOn(t, only)
-		} else {
-			ok = l.try(r, t)
-		}
-		if !ok {
+	for len(l.lines.Open()) > 0 {
+		d, t, only := l.lines.Next()
+		if !l.start(r, t, only) {
 			r.Skip(t, sched.NoRoom)
 			l.lines.Shut(d)
 			continue
@@ -192,16 +188,28 @@ func (l *List) decideSkip(r *sched.Round) {
 			l.aside = append(l.aside, it)
 		}
 	}
-	for _, it := range l.aside {
-		l.lines.Push(r.DemandID(it.Task), it)
-	}
-	l.aside = l.aside[:0]
-	for _, t := range l.fresh {
-		if r.Phase(t) == sched.Ready && l.lines.IsShut(r.DemandID(t)) {
-			r.Skip(t, sched.NoRoom)
+	if len(l.aside) > 0 {
+		for _, it := range l.aside {
+			l.lines.Push(r.DemandID(it.Task), it)
 		}
+		l.aside = l.aside[:0]
 	}
-	l.fresh = l.fresh[:0]
+	if len(l.fresh) > 0 {
+		for _, t := range l.fresh {
+			if r.Phase(t) == sched.Ready && l.lines.IsShut(r.DemandID(t)) {
+				r.Skip(t, sched.NoRoom)
+			}
+		}
+		l.fresh = l.fresh[:0]
+	}
+}
+
+// start is try for a task of which may be known that there is room on one node at most.
+func (l *List) start(r *sched.Round, t sched.TaskID, only sched.NodeID) bool {
+	if only != sched.NoNode && !r.Quotas() {
+		return r.StartOn(t, only)
+	}
+	return l.try(r, t)
 }
 
 // try starts t, or claims room for it. It reports false where there is no room; true, with the task still ready, where there was room and

@@ -103,8 +103,8 @@ func (s *State) AtRisk(t TaskID) time.Duration {
 	}
 	r := &s.runs[rw.at]
 	slowest := int64(math.MaxInt64)
-	for i := range r.on {
-		slowest = min(slowest, cmp.Or(s.room.Spec(r.on[i].Node).SpeedMilli, 1000))
+	for _, p := range s.on(r) {
+		slowest = min(slowest, cmp.Or(s.room.Spec(p.Node).SpeedMilli, 1000))
 	}
 	worked := s.now.Sub(s.WorkBegins(t))
 	if int(t) < len(s.saving) && s.saving[t].attempt == rw.attempt {

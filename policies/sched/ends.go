@@ -29,7 +29,7 @@ func (k *Kernel) leave(rw *row, r *run, plan *plan, node NodeID) {
 	if k.holders != nil {
 		k.removeHolder(r)
 	}
-	if plan.whole == 0 || !k.room.giveGPUs(plan.whole, &r.on[0]) {
+	if plan.whole == 0 || !k.room.giveGPUs(plan.whole, &r.one[0]) {
 		k.give(r)
 	}
 	k.unlink(rw.at)
@@ -40,13 +40,15 @@ func (k *Kernel) leave(rw *row, r *run, plan *plan, node NodeID) {
 // give gives back the room that a slot has booked.
 func (k *Kernel) give(r *run) {
 	need := &k.tb.Demands[r.demand].Need
-	for i := range r.on {
-		if p := &r.on[i]; need.GPUs == 0 && need.Mem == 0 {
+	on := k.on(r)
+	for i := range on {
+		if p := &on[i]; need.GPUs == 0 && need.Mem == 0 {
 			k.room.takeCores(p.Node, -need.CPU*int64(p.Replicas))
 		} else if !k.room.giveWhole(need, p) {
 			k.room.Give(need, *p)
 		}
 	}
+	k.disband(r)
 }
 
 // release ends the running attempt of a task: books, room, slot, and the claims that waited for it. last says that the task is over with it,
@@ -72,7 +74,7 @@ func (k *Kernel) release(t TaskID, rw *row, r *run, last bool) {
 			k.starts = append(k.starts, c)
 		}
 	}
-	k.leave(rw, r, plan, r.on[0].Node)
+	k.leave(rw, r, plan, r.one[0].Node)
 	k.running--
 	rw.since = k.now
 }
@@ -209,7 +211,7 @@ func (k *Kernel) nodeDown(e *Event) {
 	var lost, undone []TaskID
 	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		r := &k.runs[i]
-		if !slices.ContainsFunc(r.on, func(p Placement) bool { return p.Node == e.Node }) {
+		if !slices.ContainsFunc(k.on(r), func(p Placement) bool { return p.Node == e.Node }) {
 			continue
 		}
 		if k.rows[r.task].phase == Claiming {
@@ -232,7 +234,7 @@ func (k *Kernel) nodeDown(e *Event) {
 		rw := &k.rows[t]
 		r := &k.runs[rw.at]
 		// What runs on a drained node runs on; of a task that has lost no node yet, every other node that is closed is a drained one.
-		elsewhere := slices.ContainsFunc(r.on, func(p Placement) bool {
+		elsewhere := slices.ContainsFunc(k.on(r), func(p Placement) bool {
 			return p.Node != e.Node && (k.room.Up(p.Node) || rw.flags&flagLost == 0)
 		})
 		if elsewhere {
@@ -258,7 +260,7 @@ func (k *Kernel) nodeDrain(e *Event) {
 	k.room.setUp(e.Node, false)
 	var undone []TaskID
 	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
-		if r := &k.runs[i]; k.rows[r.task].phase == Claiming && slices.ContainsFunc(r.on, func(p Placement) bool { return p.Node == e.Node }) {
+		if r := &k.runs[i]; k.rows[r.task].phase == Claiming && slices.ContainsFunc(k.on(r), func(p Placement) bool { return p.Node == e.Node }) {
 			undone = append(undone, r.task)
 		}
 	}

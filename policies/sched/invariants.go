@@ -82,7 +82,7 @@ func (k *Kernel) checkInvariants() {
 		k.checkQuotas()
 	}
 	if k.holders != nil {
-		fresh := State{room: k.room, runs: k.runs, ring: k.ring}
+		fresh := State{room: k.room, runs: k.runs, ring: k.ring, gangs: k.gangs}
 		for n := range k.holders {
 			if !slices.Equal(k.holders[n], fresh.Holders(NodeID(n))) {
 				panic(fmt.Sprintf("node %d: holders %v, recount %v", n, k.holders[n], fresh.holders[n]))
@@ -108,7 +108,7 @@ func (k *Kernel) checkInvariants() {
 	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		r := &k.runs[i]
 		need := &k.Demand(r.task).Need
-		for _, p := range r.on {
+		for _, p := range k.on(r) {
 			fresh.Take(need, p)
 		}
 	}
@@ -116,7 +116,7 @@ func (k *Kernel) checkInvariants() {
 		fresh.indexCores()
 	}
 	for i := range fresh.nodes {
-		fresh.nodes[i].stamp, fresh.nodes[i].unsettled = k.room.nodes[i].stamp, k.room.nodes[i].unsettled
+		fresh.nodes[i].unsettled = k.room.nodes[i].unsettled
 		if fresh.nodes[i] != k.room.nodes[i] {
 			panic(fmt.Sprintf("node %d: ledger %+v, recount %+v", i, k.room.nodes[i], fresh.nodes[i]))
 		}

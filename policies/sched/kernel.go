@@ -35,6 +35,8 @@ type Kernel struct {
 	foreseen int64       // of no meaning: that there is a use keeps the reads of Round.Soon
 	undone   int         // tasks that are over and not done
 	first    []Placement // scratch of startFirst
+	placed   []Placement // scratch of start
+	noGangs  []int32     // unused entries of gangs
 	given    int         // nodes that the kernel started with; later ones were added by facts
 	vetted   vetted      // what of the table is known to be well-formed
 	claims   int         // tasks in Claiming

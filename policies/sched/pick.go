@@ -111,19 +111,46 @@ const blockNodes = 16
 // Blocks returns how many Favourites PickRated takes.
 func (r *Room) Blocks() int { return len(r.stamps) }
 
+// clock gives stamps, once somebody has asked for a rating: most policies never do.
+type clock struct {
+	last int64
+	runs bool
+}
+
+// unstamped is the stamp of what has not changed since the clock runs. No rating has it.
+const unstamped = -1
+
 // touch stamps a node that changes.
 func (r *Room) touch(n NodeID) {
-	now := *r.clock + 1
-	*r.clock = now
-	r.nodes[n].stamp, r.stamps[uint32(n)/blockNodes] = now, now
+	if r.clock.runs {
+		r.clock.last++
+		r.touched[n], r.stamps[uint32(n)/blockNodes] = r.clock.last, r.clock.last
+	}
+}
+
+// stamp lets the clock run, and stamps what has none.
+func (r *Room) stamp() {
+	if r.stamped {
+		return
+	}
+	r.clock.runs, r.stamped = true, true
+	for _, stamps := range [...][]int64{r.touched, r.stamps} {
+		for i, at := range stamps {
+			if at == unstamped {
+				r.clock.last++
+				stamps[i] = r.clock.last
+			}
+		}
+	}
 }
 
 // Rated returns the rating of a node in memo, which has an entry for every node; where it no longer holds, it asks rate and notes what that
 // returns.
 func (r *Room) Rated(n NodeID, memo []Rating, rate func(NodeID) int64) int64 {
 	m := &memo[n]
-	if stamp := r.nodes[n].stamp; m.stamp != stamp {
-		*m = Rating{stamp, rate(n)}
+	if m.stamp != r.touched[n] {
+		r.stamp()
+		*m = Rating{r.touched[n], rate(n)}
 	}
 	return m.Score
 }
@@ -155,6 +182,7 @@ func (r *Room) PickRated(d DemandID, limit int, memo []Rating, best []Favourite,
 	for b := range best {
 		f := &best[b]
 		if f.stamp != r.stamps[b] {
+			r.stamp()
 			w, at := b*blockNodes/64, b*blockNodes%64
 			cand := set.word(w) & p.kinds[w] >> at & (1<<blockNodes - 1) << at
 			f.stamp = r.stamps[b]
@@ -177,7 +205,7 @@ func (r *Room) favourite(need *Need, from NodeID, cand uint64, memo []Rating, ra
 		if n.cpu < cpu || n.mem < mem || n.gpus < gpus {
 			continue
 		}
-		if m.stamp == n.stamp && m.Score <= most || share && r.fitsOn(need, id, 1) != 1 {
+		if m.stamp == r.touched[id] && m.Score <= most || share && r.fitsOn(need, id, 1) != 1 {
 			continue
 		}
 		if v := r.Rated(id, memo, rate); v > most {

@@ -27,8 +27,10 @@ type Room struct {
 	allowed map[string]bitset
 	plans   []plan // per demand
 	words   int
-	clock   *int64   // of the stamps; copies share it
-	stamps  []int64  // the last stamp of each block of nodes
+	clock   *clock   // of the stamps; copies share it
+	touched []int64  // the last stamp of each node; see Rating
+	stamps  []int64  // likewise of each block of nodes
+	stamped bool     // all of them have one
 	found   []NodeID // scratch of front
 	mixed   bool     // some node is not of reference speed
 
@@ -42,9 +44,9 @@ type Room struct {
 	usedCPU      int64    // booked milli-CPU, on nodes that state a capacity
 }
 
+// nodeRoom is what is free on a node: 64 bytes, a line of the processor's cache.
 type nodeRoom struct {
 	cpu, mem  int64   // free; Unlimited less what was taken where not stated
-	stamp     int64   // see Rating
 	whole     Devices // told-apart devices with nothing booked
 	odd       Devices // told-apart devices that are neither free nor full: booked in part, or twice by a Claim
 	twice     Devices // of these the ones that are booked twice as a whole
@@ -76,7 +78,7 @@ type plan struct {
 
 // NewRoom returns the empty ledger of the nodes. Demands are looked up in *demands, which may grow.
 func NewRoom(specs []NodeSpec, demands *[]Demand) *Room {
-	r := &Room{demands: demands, allowed: map[string]bitset{}, clock: new(int64)}
+	r := &Room{demands: demands, allowed: map[string]bitset{}, clock: new(clock)}
 	r.words = max(1, (len(specs)+63)/64)
 	r.gpuIdx.init(gpuLevels, r.words)
 	r.cpuIdx.init(cpuLevels, r.words)
@@ -102,9 +104,9 @@ func (r *Room) add(s NodeSpec) NodeID {
 		}
 	}
 	n.kind = r.gpuType(s)
-	r.specs, r.nodes = append(r.specs, s), append(r.nodes, n)
+	r.specs, r.nodes, r.touched = append(r.specs, s), append(r.nodes, n), append(r.touched, unstamped)
 	if id/blockNodes == len(r.stamps) {
-		r.stamps = append(r.stamps, 0)
+		r.stamps = append(r.stamps, unstamped)
 	}
 	if n.capped {
 		r.capCPU += s.CPU
@@ -213,7 +215,11 @@ func (r *Room) CopyFrom(src *Room) {
 	if r.allowed == nil {
 		r.allowed = map[string]bitset{}
 	}
+	if src.clock.runs {
+		src.stamp() // a copy of it may be asked for ratings again and again
+	}
 	r.nodes = append(r.nodes[:0], src.nodes...)
+	r.touched, r.stamped = append(r.touched[:0], src.touched...), src.stamped
 	r.stamps = append(r.stamps[:0], src.stamps...)
 	r.milli = append(r.milli[:0], src.milli...)
 	r.vram = append(r.vram[:0], src.vram...)

@@ -403,12 +403,12 @@ func TestDevicesMayBeBookedMoreThanOnce(t *testing.T) {
 	})
 }
 
-// booked writes the ledger, without the stamps.
+// booked writes the ledger.
 func booked(r *Room) string {
 	nodes := slices.Clone(r.nodes)
 	for i := range nodes {
 		r.settle(&r.nodes[i])
-		nodes[i].stamp, nodes[i].unsettled = 0, false
+		nodes[i].unsettled = false
 	}
 	return fmt.Sprint(nodes, r.milli, r.vram)
 }
@@ -497,5 +497,14 @@ func TestTheLowestGPUsOfASetAreThoseOfTheSmallestIndexes(t *testing.T) {
 func TestARowOfStateIsFortyBytes(t *testing.T) {
 	if n := unsafe.Sizeof(row{}); n != 40 {
 		t.Fatalf("%d bytes: there is one for each task of the trace", n)
+	}
+}
+
+func TestWhatIsReadMostIsALineOfTheCache(t *testing.T) {
+	if n := unsafe.Sizeof(nodeRoom{}); n != 64 {
+		t.Errorf("the ledger of a node has %d bytes", n)
+	}
+	if n := unsafe.Sizeof(run{}); n != 64 {
+		t.Errorf("the slot of a running task has %d bytes", n)
 	}
 }

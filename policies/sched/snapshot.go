@@ -76,8 +76,9 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 		e.uint(uint64(k.attempt(r)))
 		e.uint(uint64(r.kept))
 		e.id(int32(r.claimant))
-		e.uint(uint64(len(r.on)))
-		for _, p := range r.on {
+		on := k.on(r)
+		e.uint(uint64(len(on)))
+		for _, p := range on {
 			e.uint(uint64(p.Node))
 			e.uint(uint64(p.Replicas))
 			e.uint(uint64(p.GPUs))
@@ -756,15 +757,17 @@ func (d *decoder) run(k *Kernel, holds []bool) {
 	k.link(rw.at)
 	r := &k.runs[rw.at]
 	*r = run{task: t, demand: k.DemandID(t), claimant: claimant, start: start, est: est, kept: kept, was: was}
-	r.on = r.one[:0]
+	on := k.placed[:0]
 	left := int64(k.Demand(t).Gang)
 	d.many("placements", math.MaxInt32, func(int) {
 		p := Placement{Node: NodeID(d.below(k.room.Len(), "node")), Replicas: int32(d.upTo(math.MaxInt32, "replicas")), GPUs: Devices(d.uint())}
 		if left -= int64(p.Replicas); p.Replicas < 1 || left < 0 {
 			d.fail("task %d holds more than its gang", t)
 		}
-		r.on = append(r.on, p)
+		on = append(on, p)
 	})
+	k.placed = on[:0]
+	k.put(r, on)
 	if left != 0 {
 		d.fail("task %d holds less than its gang", t)
 	}
@@ -882,7 +885,7 @@ func (k *Kernel) bookRuns() error {
 	book := func(i int32) error {
 		r := &k.runs[i]
 		d := k.DemandID(r.task)
-		for _, p := range r.on {
+		for _, p := range k.on(r) {
 			if !k.room.fits(d, p) {
 				return fmt.Errorf("task %d does not fit where it is on %s", r.task, k.room.specs[p.Node].Name)
 			}

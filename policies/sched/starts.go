@@ -14,7 +14,7 @@ func (k *Kernel) stage(t TaskID, slot int32) {
 	}
 	r := &k.runs[slot]
 	at := r.start
-	for _, p := range r.on {
+	for _, p := range k.on(r) {
 		at = max(at, r.start.Add(k.InputTime(t, p.Node)))
 		if k.tb.EdgeBytes != nil {
 			at = max(at, k.Sent(t, p.Node))
@@ -34,22 +34,36 @@ func (k *Kernel) slot() int32 {
 }
 
 func (k *Kernel) newSlot() int32 {
-	if len(k.runs) == cap(k.runs) {
-		k.growRuns()
+	if len(k.runs) == cap(k.runs) { // their placements move with them; orders that are out keep the old ones
+		k.runs = slices.Grow(k.runs, len(k.runs))
 	}
 	k.runs, k.ring = append(k.runs, run{}), append(k.ring, link{})
-	i := int32(len(k.runs) - 1)
-	k.runs[i].on = k.runs[i].one[:0]
-	return i
+	return int32(len(k.runs) - 1)
 }
 
-// growRuns moves the slots to where there is room for more. Their first placements move with them; orders that are out keep the old ones.
-func (k *Kernel) growRuns() {
-	k.runs = slices.Grow(k.runs, len(k.runs))
-	for i := range k.runs {
-		if r := &k.runs[i]; cap(r.on) <= 1 {
-			r.on = r.one[:len(r.on)]
-		}
+// put notes the placements of a slot that has none.
+func (k *Kernel) put(r *run, on []Placement) {
+	if len(on) == 1 {
+		r.one[0] = on[0]
+		return
+	}
+	if n := len(k.noGangs) - 1; n >= 0 {
+		r.gang, k.noGangs = k.noGangs[n], k.noGangs[:n]
+	} else {
+		r.gang = int32(max(len(k.gangs), 1))
+		k.gangs = append(k.gangs, make([][]Placement, int(r.gang)+1-len(k.gangs))...)
+	}
+	k.gangs[r.gang] = append(k.gangs[r.gang][:0], on...)
+	if len(on) > 0 {
+		r.one[0] = on[0]
+	}
+}
+
+// disband takes the placements of a slot away.
+func (k *Kernel) disband(r *run) {
+	if r.gang != 0 {
+		k.noGangs = append(k.noGangs, r.gang)
+		r.gang = 0
 	}
 }
 
@@ -77,7 +91,7 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		if p, ok := k.claimOne(dem, on[0], victims); ok {
 			i := k.slot()
 			r := &k.runs[i]
-			r.on = append(r.on[:0], p)
+			r.one[0] = p
 			k.occupy(t, rw, r, dem, i)
 			k.claim(t, rw, r, victims)
 			return true
@@ -100,32 +114,32 @@ func (k *Kernel) start(t TaskID, on []Placement, victims []TaskID) bool {
 		k.round.Skip(t, Order)
 		return false
 	}
-	i := k.slot()
-	r := &k.runs[i]
 	// Victims' room counts as free while the placements are checked and booked; afterwards it is booked twice until they stop.
 	for _, v := range victims {
 		k.bookAll(v, -1)
 	}
-	if r.on = r.on[:0]; cap(r.on) < len(on) {
-		r.on = make([]Placement, 0, max(len(on), 4))
-	}
+	placed := k.placed[:0]
 	for _, p := range on {
 		if p.GPUs == 0 && d.Need.GPUs > 0 && p.Node >= 0 && int(p.Node) < k.room.Len() {
 			p.GPUs = k.room.devices(&d.Need, p.Node, p.Replicas)
 		}
 		if !k.room.fits(dem, p) {
-			for _, q := range r.on {
+			for _, q := range placed {
 				k.room.Give(&d.Need, q)
 			}
-			k.free = append(k.free, i)
+			k.placed = placed[:0]
 			for _, v := range victims {
 				k.bookAll(v, 1)
 			}
 			return false
 		}
 		k.room.Take(&d.Need, p)
-		r.on = append(r.on, p)
+		placed = append(placed, p)
 	}
+	k.placed = placed[:0]
+	i := k.slot()
+	r := &k.runs[i]
+	k.put(r, placed)
 	k.occupy(t, rw, r, dem, i)
 	if len(victims) == 0 {
 		k.run(t, rw, r)
@@ -148,10 +162,10 @@ func (k *Kernel) claimOne(dem DemandID, p Placement, victims []TaskID) (Placemen
 	var held Devices
 	for _, v := range victims {
 		vr := k.runsOnOne(v)
-		if vr == nil || vr.on[0].Node != p.Node || held&vr.on[0].GPUs != 0 || k.room.plan(vr.demand).whole == 0 {
+		if vr == nil || vr.one[0].Node != p.Node || held&vr.one[0].GPUs != 0 || k.room.plan(vr.demand).whole == 0 {
 			return p, false
 		}
-		held |= vr.on[0].GPUs
+		held |= vr.one[0].GPUs
 	}
 	p.GPUs = k.room.claimWhole(plan, p.Node, held)
 	return p, p.GPUs != 0
@@ -165,7 +179,7 @@ func (k *Kernel) claimCores(dem DemandID, plan *plan, p Placement, victims []Tas
 	free := n.cpu
 	for i, v := range victims {
 		vr := k.runsOnOne(v)
-		if vr == nil || vr.on[0].Node != p.Node || slices.Contains(victims[:i], v) {
+		if vr == nil || vr.one[0].Node != p.Node || slices.Contains(victims[:i], v) {
 			return false
 		}
 		cores := k.room.plan(vr.demand).cores
@@ -184,7 +198,7 @@ func (k *Kernel) claimCores(dem DemandID, plan *plan, p Placement, victims []Tas
 // runsOnOne returns the slot of a task that runs on one node, else nil.
 func (k *Kernel) runsOnOne(t TaskID) *run {
 	if uint32(t) < uint32(len(k.rows)) && k.rows[t].phase == Running {
-		if r := &k.runs[k.rows[t].at]; len(r.on) == 1 {
+		if r := &k.runs[k.rows[t].at]; r.gang == 0 {
 			return r
 		}
 	}
@@ -292,7 +306,7 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, plan *plan, n Nod
 	} else {
 		p = k.takeFitting(&k.tb.Demands[dem], plan, n)
 	}
-	r.on = append(r.on[:0], p)
+	r.one[0] = p
 	k.link(i)
 	r.task, r.demand, r.claimant, r.was, rw.at = t, dem, Nobody, NodeID(rw.at), i
 	if k.holders != nil {
@@ -321,7 +335,7 @@ func (k *Kernel) takeFitting(d *Demand, plan *plan, n NodeID) Placement {
 func (k *Kernel) bookAll(t TaskID, sign int64) {
 	r := &k.runs[k.rows[t].at]
 	need := &k.tb.Demands[r.demand].Need
-	for _, p := range r.on {
+	for _, p := range k.on(r) {
 		k.room.book(need, p, sign)
 	}
 }
@@ -347,7 +361,7 @@ func (k *Kernel) run(t TaskID, rw *row, r *run) {
 	}
 	k.running++
 	c := more(&k.cmds) // written in place: this is the order that is given most
-	c.Kind, c.Cause, c.Task, c.Attempt, c.Queue, c.Replicas, c.On = Start, 0, t, rw.attempt, 0, 0, r.on
+	c.Kind, c.Cause, c.Task, c.Attempt, c.Queue, c.Replicas, c.On = Start, 0, t, rw.attempt, 0, 0, k.on(r)
 }
 
 // startClaim orders the start of a claim whose room is free.

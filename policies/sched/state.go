@@ -22,6 +22,7 @@ type State struct {
 	runs    []run           // slots of tasks that hold or claim room
 	free    []int32         // unused slots
 	ring    []link          // of the slots, in the order of start; that of slot 0 is the anchor
+	gangs   [][]Placement   // of those that have several placements, or none yet; the first is of nobody
 	kept    []time.Duration // work kept from earlier attempts, per task; nil while that is what they held
 	held    []time.Duration // time that ended attempts held room, per task; see row
 	again   []Time          // since when tasks with flagAgain have been ready; see row
@@ -72,7 +73,7 @@ const (
 // holds reports whether a task of this phase has a slot.
 func (p Phase) holds() bool { return p >= Claiming && p <= Stopping }
 
-// run is a task that holds room.
+// run is a task that holds room: 64 bytes, a line of the processor's cache.
 type run struct {
 	task     TaskID
 	wait     int32  // victims of its Claim that have not stopped; 0 when it runs
@@ -81,9 +82,17 @@ type run struct {
 	start    Time
 	est      time.Duration // estimated time of this attempt on its slowest node, once somebody has asked for it; see State.attempt
 	kept     time.Duration // work kept from earlier attempts when it started
-	on       []Placement   // reused with the slot; it begins as one
-	one      [1]Placement  // most tasks have one, and find it beside what else is known of them
+	one      [1]Placement  // the first; most tasks have no other
 	was      NodeID        // first node of the attempt before
+	gang     int32         // where in State.gangs all of them are; 0 where one is all
+}
+
+// on returns the placements of a slot.
+func (s *State) on(r *run) []Placement {
+	if r.gang == 0 {
+		return r.one[:]
+	}
+	return s.gangs[r.gang]
 }
 
 // link is a slot's place in the ring.
@@ -206,7 +215,7 @@ func (s *State) attempt(r *run) time.Duration {
 
 func (s *State) attemptOf(r *run, whole time.Duration) time.Duration {
 	var most time.Duration
-	for _, p := range r.on {
+	for _, p := range s.on(r) {
 		spec := &s.room.specs[p.Node]
 		est := whole
 		if s.tb.Uneven() || !spec.Reference() {
@@ -392,7 +401,7 @@ func (s *State) FirstReady(t TaskID) Time { return s.rows[t].ready }
 func (s *State) CauseOf(t TaskID) Cause { return s.rows[t].cause }
 
 // Placements returns where a task that holds room stands. The slice is valid until the state changes.
-func (s *State) Placements(t TaskID) []Placement { return s.runs[s.rows[t].at].on }
+func (s *State) Placements(t TaskID) []Placement { return s.on(&s.runs[s.rows[t].at]) }
 
 // Holder is a task that holds room on a node, or has claimed some, with one of its placements there.
 type Holder struct {
@@ -421,7 +430,7 @@ func (s *State) noteHolder(r *run) {
 }
 
 func (s *State) addHolder(r *run) {
-	for _, p := range r.on {
+	for _, p := range s.on(r) {
 		if int(p.Node) >= len(s.holders) { // a node that was added since
 			s.holders = append(s.holders, make([][]Holder, s.room.Len()-len(s.holders))...)
 		}
@@ -435,7 +444,7 @@ func (s *State) addHolder(r *run) {
 }
 
 func (s *State) removeHolder(r *run) {
-	for _, p := range r.on {
+	for _, p := range s.on(r) {
 		list := &s.holders[p.Node]
 		i := slices.IndexFunc(*list, func(h Holder) bool { return h.Task == r.task })
 		*list = slices.Delete(*list, i, i+1)
@@ -631,5 +640,5 @@ func (s *State) nodeOf(rw *row) NodeID {
 	if rw.phase == Claiming {
 		return r.was
 	}
-	return r.on[0].Node
+	return r.one[0].Node
 }

@@ -64,10 +64,13 @@ func (q *Queue) Remove(t sched.TaskID) bool {
 
 // First returns the smallest item, and false where there is none.
 func (q *Queue) First() (Item, bool) {
-	if q.Len() == 0 {
+	if q.inLine() {
+		return q.line[q.head], true
+	}
+	if len(q.heap) == 0 {
 		return Item{}, false
 	}
-	return q.Top(), true
+	return q.heap[0], true
 }
 
 // Rekey gives every task a new key; linear time.

@@ -17,16 +17,23 @@ import (
 type Lines struct {
 	indexed bool
 	pos     []int32          // by TaskID, when indexed: where in its heap it stands; -1 = in none
-	heaps   []heap.Heap      // by DemandID
-	piles   []heap.Pile      // by DemandID: what stands behind the heap, unless indexed; a heap is empty only where its pile is
-	shut    []bool           // by DemandID
-	by      []heap.Item      // by DemandID: the task that found no room when the line was shut
+	lines   []line           // by DemandID
 	open    []sched.DemandID // lines that are neither shut nor empty, in no special order
-	at      []int32          // by DemandID: index in open, or -1
-	only    []sched.NodeID   // by DemandID: see Only
+	gates   []sched.DemandID // lines that are shut, or open for one node, in no special order
 	least   []leastFree      // by DemandID, of those that ReopenOn has met
 	came    []heap.Item      // what the last Pop brought to the front
 	n       int
+}
+
+// line is the front of a line. What is asked of it stands together.
+type line struct {
+	heap heap.Heap    // empty only where the pile is
+	pile *heap.Pile   // what stands behind the heap, unless indexed
+	by   heap.Item    // the task that found no room when the line was shut
+	at   int32        // index in open, or -1
+	gate int32        // index in gates, or -1
+	only sched.NodeID // the only node that may have room while it is open: that for which ReopenOn has opened it. NoNode: it may be anywhere
+	shut bool
 }
 
 // Index makes Remove take logarithmic instead of linear time, for a write a move and 4 bytes a task, for tasks below the number given; it
@@ -45,77 +52,89 @@ func (l *Lines) Index(tasks int) {
 func (l *Lines) Len() int { return l.n }
 
 func (l *Lines) grow(d sched.DemandID) {
-	for len(l.heaps) <= int(d) {
-		l.heaps, l.piles = append(l.heaps, nil), append(l.piles, heap.Pile{})
-		l.shut = append(l.shut, false)
-		l.by = append(l.by, heap.Item{})
-		l.at = append(l.at, -1)
-		l.only = append(l.only, sched.NoNode)
+	for len(l.lines) <= int(d) {
+		l.lines = append(l.lines, line{pile: new(heap.Pile), at: -1, gate: -1, only: sched.NoNode})
 	}
 }
 
 // Push adds a task with its key to the line of its demand.
 func (l *Lines) Push(d sched.DemandID, it heap.Item) {
-	if int(d) >= len(l.heaps) {
+	if int(d) >= len(l.lines) {
 		l.grow(d)
 	}
+	x := &l.lines[d]
 	if l.indexed {
-		l.push(d, it)
+		l.push(x, it)
 	} else {
-		l.piles[d].Push(&l.heaps[d], it)
+		x.pile.Push(&x.heap, it)
 	}
 	l.n++
-	if l.at[d] < 0 {
-		l.reopen(d)
-	}
+	l.reopen(d, x)
 }
 
-func (l *Lines) reopen(d sched.DemandID) {
-	if l.at[d] < 0 && !l.shut[d] && len(l.heaps[d]) > 0 {
-		l.at[d] = int32(len(l.open))
+// reopen puts a line among the open ones if it is one of them.
+func (l *Lines) reopen(d sched.DemandID, x *line) {
+	if x.at < 0 && !x.shut && len(x.heap) > 0 {
+		x.at = int32(len(l.open))
 		l.open = append(l.open, d)
 	}
 }
 
-func (l *Lines) closeAt(i int32) {
-	d, last := l.open[i], l.open[len(l.open)-1]
-	l.open[i] = last
-	l.at[last] = i
-	l.open = l.open[:len(l.open)-1]
-	l.at[d] = -1
+// close takes a line out of the open ones.
+func (l *Lines) close(x *line) {
+	i, n := x.at, len(l.open)-1
+	last := l.open[n]
+	l.open[i], l.lines[last].at = last, i
+	l.open, x.at = l.open[:n], -1
 }
 
 // Shut marks a line whose first task found no room, or which is to rest though it has no task left; whatever comes to that one overtakes.
 func (l *Lines) Shut(d sched.DemandID) {
-	l.shut[d], l.by[d], l.only[d] = true, last, sched.NoNode
-	if len(l.heaps[d]) > 0 {
-		l.by[d] = l.heaps[d][0]
+	x := &l.lines[d]
+	x.shut, x.by, x.only = true, last, sched.NoNode
+	if len(x.heap) > 0 {
+		x.by = x.heap[0]
 	}
-	if l.at[d] >= 0 {
-		l.closeAt(l.at[d])
+	if x.at >= 0 {
+		l.close(x)
+	}
+	if x.gate < 0 {
+		x.gate = int32(len(l.gates))
+		l.gates = append(l.gates, d)
 	}
 }
 
 // Unshut opens one line.
 func (l *Lines) Unshut(d sched.DemandID) {
-	l.shut[d], l.only[d] = false, sched.NoNode
-	l.reopen(d)
+	x := &l.lines[d]
+	if x.shut, x.only = false, sched.NoNode; x.gate >= 0 {
+		l.ungate(x)
+	}
+	l.reopen(d, x)
+}
+
+// ungate takes a line out of those that are shut or open for one node; the last of them takes its place.
+func (l *Lines) ungate(x *line) {
+	i, n := x.gate, len(l.gates)-1
+	last := l.gates[n]
+	l.gates[i], l.lines[last].gate = last, i
+	l.gates, x.gate = l.gates[:n], -1
 }
 
 // UnshutBetween opens the lines in which the task that found no room has a key of at least low and at most high. That task must not have left the line
 // without an Unshut.
 func (l *Lines) UnshutBetween(low, high int64) {
-	for d := range l.shut {
-		if k := l.by[d].Key; l.shut[d] && low <= k && k <= high {
-			l.Unshut(sched.DemandID(d))
+	for i := len(l.gates) - 1; i >= 0; i-- { // the last takes the place of one that is taken out
+		if x := &l.lines[l.gates[i]]; x.shut && low <= x.by.Key && x.by.Key <= high {
+			l.Unshut(l.gates[i])
 		}
 	}
 }
 
 // AnyBetween reports whether UnshutBetween would open a line.
 func (l *Lines) AnyBetween(low, high int64) bool {
-	for d := range l.shut {
-		if k := l.by[d].Key; l.shut[d] && low <= k && k <= high {
+	for _, d := range l.gates {
+		if x := &l.lines[d]; x.shut && low <= x.by.Key && x.by.Key <= high {
 			return true
 		}
 	}
@@ -127,62 +146,69 @@ var last = heap.Item{Key: math.MaxInt64, Task: math.MaxInt32}
 
 // Overtakes reports whether the line of d is shut and the item comes before the task that found no room.
 func (l *Lines) Overtakes(d sched.DemandID, it heap.Item) bool {
-	return l.shut[d] && it.Before(l.by[d])
+	x := &l.lines[d]
+	return x.shut && it.Before(x.by)
 }
 
 // IsShut reports whether the line of d is shut.
-func (l *Lines) IsShut(d sched.DemandID) bool { return int(d) < len(l.shut) && l.shut[d] }
+func (l *Lines) IsShut(d sched.DemandID) bool { return int(d) < len(l.lines) && l.lines[d].shut }
 
 // ShutBy returns the task that found no room when the line of d was shut, and false where it is open.
-func (l *Lines) ShutBy(d sched.DemandID) (heap.Item, bool) { return l.by[d], l.shut[d] }
+func (l *Lines) ShutBy(d sched.DemandID) (heap.Item, bool) { return l.lines[d].by, l.lines[d].shut }
 
 // AwaitedBy is ShutBy for lines that are shut and not empty; false for all others.
 func (l *Lines) AwaitedBy(d sched.DemandID) (heap.Item, bool) {
-	return l.by[d], l.shut[d] && len(l.heaps[d]) > 0
+	x := &l.lines[d]
+	return x.by, x.shut && len(x.heap) > 0
 }
 
 // Reopen opens all lines: room came free.
 func (l *Lines) Reopen() {
-	for d := range l.shut {
-		l.only[d] = sched.NoNode
-		if l.shut[d] {
-			l.shut[d] = false
-			l.reopen(sched.DemandID(d))
-		}
+	for _, d := range l.gates {
+		x := &l.lines[d]
+		x.shut, x.only, x.gate = false, sched.NoNode, -1
+		l.reopen(d, x)
 	}
+	l.gates = l.gates[:0]
 }
 
 // ReopenOn opens the lines for whose tasks there may be room now that some came free on one node, and on no other, since they were shut: those of gangs, and
 // those of which a replica fits there.
 func (l *Lines) ReopenOn(s *sched.State, n sched.NodeID) {
+	if len(l.gates) == 0 {
+		return
+	}
 	room, demands := s.Room(), s.Table().Demands
 	for len(l.least) < len(demands) {
 		d := &demands[len(l.least)]
-		l.least = append(l.least, leastFree{LeastFree(d), d.Gang > 1})
+		need := LeastFree(d)
+		l.least = append(l.least, leastFree{need.CPU, need.GPUs, d.Gang > 1})
 	}
 	gpus, cpu := room.FreeGPUs(n), room.FreeCPU(n)
-	for d := range l.shut {
+	for i := len(l.gates) - 1; i >= 0; i-- { // the last takes the place of one that is taken out
+		d := l.gates[i]
 		least := &l.least[d]
-		if !least.gang && (gpus < least.GPUs || cpu < least.CPU) {
+		if !least.gang && (gpus < least.gpus || cpu < least.cpu || room.FitsOn(d, n, 1) == 0) {
 			continue
 		}
-		id := sched.DemandID(d)
+		x := &l.lines[d]
 		switch {
 		case least.gang:
-			l.shut[d] = false
-		case !l.shut[d] && l.only[d] == sched.NoNode || room.FitsOn(id, n, 1) == 0:
-			continue
-		case l.shut[d]:
-			l.shut[d], l.only[d] = false, n
-		case l.only[d] != n: // one of two
-			l.only[d] = sched.NoNode
+			x.shut = false
+			l.ungate(x)
+		case x.shut:
+			x.shut, x.only = false, n
+		case x.only != n: // one of two
+			x.only = sched.NoNode
+			l.ungate(x)
 		}
-		l.reopen(id)
+		l.reopen(d, x)
 	}
 }
 
 type leastFree struct {
-	sched.Need
+	cpu  int64
+	gpus int32
 	gang bool
 }
 
@@ -199,9 +225,6 @@ func LeastFree(d *sched.Demand) sched.Need {
 	return least
 }
 
-// Only returns the only node that may have room for a task of an open line: the one for which ReopenOn has opened it. NoNode: it may be anywhere.
-func (l *Lines) Only(d sched.DemandID) sched.NodeID { return l.only[d] }
-
 // Best returns the open line whose first task has the smallest key plus bias of its demand (bias may be nil), ties to the lower
 // TaskID, and false where no line is open.
 func (l *Lines) Best(bias []int64) (sched.DemandID, bool) {
@@ -213,7 +236,7 @@ func (l *Lines) Best(bias []int64) (sched.DemandID, bool) {
 	}
 	best, bestKey, bestTask := sched.DemandID(-1), int64(0), sched.TaskID(0)
 	for _, d := range l.open {
-		top := l.heaps[d][0]
+		top := l.lines[d].heap[0]
 		if bias != nil {
 			top.Key += bias[d]
 		}
@@ -224,34 +247,45 @@ func (l *Lines) Best(bias []int64) (sched.DemandID, bool) {
 	return best, best >= 0
 }
 
+// Next returns the line that Best does without bias, with its first task and its only node; some line must be open.
+func (l *Lines) Next() (sched.DemandID, sched.TaskID, sched.NodeID) {
+	d := l.open[0]
+	if len(l.open) > 1 {
+		d, _ = l.Best(nil)
+	}
+	x := &l.lines[d]
+	return d, x.heap[0].Task, x.only
+}
+
 // Open returns the lines that are neither shut nor empty, in no special order. Do not modify.
 func (l *Lines) Open() []sched.DemandID { return l.open }
 
 // First returns the first task of a line, which must not be empty.
-func (l *Lines) First(d sched.DemandID) heap.Item { return l.heaps[d][0] }
+func (l *Lines) First(d sched.DemandID) heap.Item { return l.lines[d].heap[0] }
 
 // Demands returns the number of lines, empty ones included: they are numbered from 0.
-func (l *Lines) Demands() int { return len(l.heaps) }
+func (l *Lines) Demands() int { return len(l.lines) }
 
 // Head returns the first task of a line, and false where it is empty.
 func (l *Lines) Head(d sched.DemandID) (heap.Item, bool) {
-	if len(l.heaps[d]) == 0 {
-		return heap.Item{}, false
+	if h := l.lines[d].heap; len(h) > 0 {
+		return h[0], true
 	}
-	return l.heaps[d][0], true
+	return heap.Item{}, false
 }
 
 // Pop removes the first task of a line.
 func (l *Lines) Pop(d sched.DemandID) heap.Item {
-	it := l.heaps[d][0]
+	x := &l.lines[d]
+	it := x.heap[0]
 	if l.indexed {
-		l.removeAt(d, 0)
-	} else if _, came := l.piles[d].Pop(&l.heaps[d]); came {
-		l.came = l.heaps[d]
+		l.removeAt(x, 0)
+	} else if _, came := x.pile.Pop(&x.heap); came {
+		l.came = x.heap
 	}
 	l.n--
-	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
-		l.closeAt(l.at[d])
+	if len(x.heap) == 0 && x.at >= 0 {
+		l.close(x)
 	}
 	return it
 }
@@ -265,8 +299,12 @@ func (l *Lines) Came() []heap.Item {
 
 // Remove takes a task out of its line; linear time in the line unless Index was called. It reports whether it was there.
 func (l *Lines) Remove(d sched.DemandID, t sched.TaskID) bool {
+	if int(d) >= len(l.lines) {
+		return false
+	}
+	x := &l.lines[d]
 	if !l.indexed {
-		if int(d) >= len(l.heaps) || !l.piles[d].Remove(&l.heaps[d], t) {
+		if !x.pile.Remove(&x.heap, t) {
 			return false
 		}
 	} else {
@@ -274,11 +312,11 @@ func (l *Lines) Remove(d sched.DemandID, t sched.TaskID) bool {
 		if i < 0 {
 			return false
 		}
-		l.removeAt(d, i)
+		l.removeAt(x, i)
 	}
 	l.n--
-	if len(l.heaps[d]) == 0 && l.at[d] >= 0 {
-		l.closeAt(l.at[d])
+	if len(x.heap) == 0 && x.at >= 0 {
+		l.close(x)
 	}
 	return true
 }
@@ -288,25 +326,25 @@ func (l *Lines) Has(d sched.DemandID, t sched.TaskID) bool { return l.find(d, t)
 
 // find returns where in its heap a task stands, of lines with an index.
 func (l *Lines) find(d sched.DemandID, t sched.TaskID) int {
-	if int(d) >= len(l.heaps) || int(t) >= len(l.pos) {
+	if int(d) >= len(l.lines) || int(t) >= len(l.pos) {
 		return -1
 	}
 	return int(l.pos[t])
 }
 
 // push adds a task to a line with an index.
-func (l *Lines) push(d sched.DemandID, it heap.Item) {
-	l.heaps[d] = append(l.heaps[d], it)
-	l.up(l.heaps[d], len(l.heaps[d])-1, it)
+func (l *Lines) push(x *line, it heap.Item) {
+	x.heap = append(x.heap, it)
+	l.up(x.heap, len(x.heap)-1, it)
 }
 
 // removeAt takes the item at a place of a heap out, of lines with an index.
-func (l *Lines) removeAt(d sched.DemandID, i int) {
-	h := l.heaps[d]
+func (l *Lines) removeAt(x *line, i int) {
+	h := x.heap
 	l.pos[h[i].Task] = -1
 	last := h[len(h)-1]
 	h = h[:len(h)-1]
-	l.heaps[d] = h
+	x.heap = h
 	if i == len(h) {
 		return
 	}
@@ -350,7 +388,7 @@ func (l *Lines) down(h heap.Heap, i int, it heap.Item) {
 
 // Rekey gives every task of every line a new key; linear time.
 func (l *Lines) Rekey(key func(sched.TaskID) int64) {
-	for d := range l.heaps {
+	for d := range l.lines {
 		l.rekey(sched.DemandID(d), key)
 	}
 }
@@ -365,8 +403,9 @@ func (l *Lines) RekeyOpen(want func(sched.DemandID) bool, key func(sched.TaskID)
 }
 
 func (l *Lines) rekey(d sched.DemandID, key func(sched.TaskID) int64) {
-	l.piles[d].Drain(&l.heaps[d])
-	h := l.heaps[d]
+	x := &l.lines[d]
+	x.pile.Drain(&x.heap)
+	h := x.heap
 	for i := range h {
 		h[i].Key = key(h[i].Task)
 	}
