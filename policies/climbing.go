@@ -168,7 +168,7 @@ func (m *climbing) take(s *sched.State) {
 	}
 	list := &m.p.list
 	for d := range m.lines {
-		if a := &m.lines[d]; m.gained(s, &a.line) && (!list.near || list.quotas || !list.byNodeServes(s, sched.DemandID(d))) {
+		if a := &m.lines[d]; m.gained(s, &a.line) && (!list.near || list.quotas || !list.byNodeServes(sched.DemandID(d))) {
 			list.lines.Unshut(sched.DemandID(d))
 		}
 		m.gained(s, &m.lines[d].denied)

@@ -45,7 +45,7 @@ const maxLeaves = 1 << 19
 
 // serves reports whether first can tell.
 func (q *ranks) serves(d sched.DemandID) bool {
-	return q.odd == 0 && (int(d) < len(q.trees) && q.trees[d] != nil || q.leaves < maxLeaves)
+	return q.odd == 0 && (q.leaves < maxLeaves || int(d) < len(q.trees) && q.trees[d] != nil)
 }
 
 // fewVictims tasks are gone through in their order for whom to stop. Where those are not enough, the tree is asked, and the next times without a try.
@@ -189,7 +189,7 @@ func (q *ranks) closingOf(s *sched.State, d sched.DemandID, v *view, b *bar) clo
 		if !r.leaving && !b.over(r.rank, r.task) {
 			break
 		}
-		if gpus, cpu, mem = gpus-r.freed.gpus, cpu-r.freed.cpu, mem-r.freed.mem; gpus > 0 || cpu > 0 || mem > 0 {
+		if gpus, cpu, mem = gpus-r.gpus, cpu-r.cpu, mem-r.mem; gpus > 0 || cpu > 0 || mem > 0 {
 			continue
 		}
 		if !q.couldHold(s.Room(), d, v.node) {
@@ -216,7 +216,7 @@ func (q *ranks) leavingOn(s *sched.State, d sched.DemandID, n sched.NodeID) clos
 		if !r.leaving {
 			break
 		}
-		g.less(r.freed)
+		g.less(r.freed())
 	}
 	if !g.closed() || !q.couldHold(room, d, n) {
 		return closing{}

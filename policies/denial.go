@@ -181,17 +181,12 @@ func (p *Preemptive) look(s *sched.State) {
 // reopen opens the lines whose first tasks may find room, or room may be made for them, since something has changed.
 func (p *Preemptive) reopen(s *sched.State) {
 	q := &p.running
-	if !p.stirred && p.looked == q.gains.end() {
-		return
-	}
 	from, end := q.gains.end(), q.gains.end()
 	p.asked = p.asked[:0]
-	for d := range sched.DemandID(p.lines.Demands()) {
-		if !p.lines.IsShut(d) {
-			continue
-		}
+	for i := len(p.lines.Shuts()) - 1; i >= 0; i-- {
+		d := p.lines.Shuts()[i]
 		it, waits := p.lines.Head(d)
-		if waits && int(d) < len(p.denials) && p.byNodeServes(s, d) && p.orders(it.Key) {
+		if waits && int(d) < len(p.denials) && p.byNodeServes(d) && p.orders(it.Key) {
 			if k := &p.denials[d]; p.knows(k, it) {
 				from = min(from, k.upTo)
 				if k.first = (closing{}); !k.asked || k.head != it || p.Falls || p.laxity > 0 { // else the bar does not move

@@ -174,18 +174,19 @@ func (l *List) Decide(r *sched.Round) {
 
 func (l *List) decideSkip(r *sched.Round) {
 	for len(l.lines.Open()) > 0 {
-		d, t, only := l.lines.Next()
+		d, first, only := l.lines.Next()
+		t := first.Task
 		if !l.start(r, t, only) {
 			r.Skip(t, sched.NoRoom)
 			l.lines.Shut(d)
 			continue
 		}
-		it := l.lines.Pop(d)
+		l.lines.Pop(d)
 		for _, next := range l.lines.Came() {
 			r.Soon(next.Task)
 		}
 		if r.Phase(t) == sched.Ready {
-			l.aside = append(l.aside, it)
+			l.aside = append(l.aside, first)
 		}
 	}
 	if len(l.aside) > 0 {

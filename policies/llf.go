@@ -79,7 +79,7 @@ func (p *Preemptive) watchFor(r *sched.Round, t sched.TaskID, key int64) {
 		return
 	}
 	first, now := sched.Never, r.Now()
-	if p.near && p.byNodeServes(r.State, r.DemandID(t)) {
+	if p.near && p.byNodeServes(r.DemandID(t)) {
 		// Laxities of running tasks stand still, so that the first way to make room stays the first while nothing else happens.
 		if c := p.running.first(r.State, r.DemandID(t)); c.how == atStop {
 			first = p.yields(c.rank, key)

@@ -241,7 +241,7 @@ const lastTask = 1<<31 - 1
 // closestMoving is closest where ranks move. A gap per node is kept, from which what the tasks of each group hold at most is taken; only nodes whose gap closes are looked
 // at. In a group the larger TaskIDs come first, so that it is gone through down to one that makes room alone, if there is any.
 func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) (best closing) {
-	m, b, w := q.moves, p.bar(s, it), &q.wants[d]
+	m, b, w := q.moves, p.bar(s, it), &q.wants[d].amount
 	if m.search++; m.search == lastTask {
 		clear(m.gaps)
 		m.search = 1
@@ -249,7 +249,7 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 	for _, n := range q.left {
 		g := q.gap(s, w, n)
 		for i := 0; i < len(q.nodes[n]) && q.nodes[n][i].leaving; i++ {
-			g.less(q.nodes[n][i].freed)
+			g.less(q.nodes[n][i].freed())
 		}
 	}
 	m.begin(s)
@@ -286,7 +286,7 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 
 // closestApart is closestMoving where few have the same rank: one is taken after the other, those of a class as long as they come before the first of all others.
 func (q *ranks) closestApart(s *sched.State, d sched.DemandID, b *bar) (best closing) {
-	m, w := q.moves, &q.wants[d]
+	m, w := q.moves, &q.wants[d].amount
 	tops, room := m.walk.tops, s.Room()
 	var one [1]ranking.Item
 	for at, second := -1, int64(noTop); ; {

@@ -229,7 +229,7 @@ func (p *Partitioned) stopOnNode(r *sched.Round, t sched.TaskID) bool {
 		if !v.leaving && (v.rank < mine || v.rank == mine && v.task < t) {
 			return false // a task that must not be stopped would have to be
 		}
-		g.less(v.freed)
+		g.less(v.freed())
 	}
 	x.ids = x.ids[:0]
 	if !g.closed() {
@@ -237,7 +237,7 @@ func (p *Partitioned) stopOnNode(r *sched.Round, t sched.TaskID) bool {
 	}
 	for i := n - 1; i >= 0 && !list[i].leaving; i-- {
 		spared := g
-		if spared.more(list[i].freed); spared.closed() {
+		if spared.more(list[i].freed()); spared.closed() {
 			g = spared
 		} else {
 			x.ids = append(x.ids, list[i].task)

@@ -156,17 +156,17 @@ func (p *Preemptive) ordered(r *sched.Round) {
 }
 
 func (p *Preemptive) decideSkip(r *sched.Round) {
-	for _, d := range p.passed {
-		p.lines.Unshut(d)
-	}
-	p.passed = p.passed[:0]
-	p.reopen(r.State)
-	for {
-		d, ok := p.lines.Best(nil)
-		if !ok {
-			break
+	if len(p.passed) > 0 {
+		for _, d := range p.passed {
+			p.lines.Unshut(d)
 		}
-		first := p.lines.First(d)
+		p.passed = p.passed[:0]
+	}
+	if p.stirred || p.looked != p.running.gains.end() {
+		p.reopen(r.State)
+	}
+	for len(p.lines.Open()) > 0 {
+		d, first, _ := p.lines.Next()
 		t := first.Task
 		if !p.try(r, first) {
 			r.Skip(t, sched.NoRoom)
@@ -180,20 +180,24 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 			p.aside = append(p.aside, it)
 		}
 	}
-	for _, it := range p.aside {
-		d := r.DemandID(it.Task)
-		p.lines.Push(d, it)
-		if p.lines.IsShut(d) {
-			p.passed = append(p.passed, d)
+	if len(p.aside) > 0 {
+		for _, it := range p.aside {
+			d := r.DemandID(it.Task)
+			p.lines.Push(d, it)
+			if p.lines.IsShut(d) {
+				p.passed = append(p.passed, d)
+			}
 		}
+		p.aside = p.aside[:0]
 	}
-	p.aside = p.aside[:0]
-	for _, t := range p.fresh {
-		if r.Phase(t) == sched.Ready && p.lines.IsShut(r.DemandID(t)) {
-			r.Skip(t, sched.NoRoom)
+	if len(p.fresh) > 0 {
+		for _, t := range p.fresh {
+			if r.Phase(t) == sched.Ready && p.lines.IsShut(r.DemandID(t)) {
+				r.Skip(t, sched.NoRoom)
+			}
 		}
+		p.fresh = p.fresh[:0]
 	}
-	p.fresh = p.fresh[:0]
 }
 
 // try starts a task, which it is given with its key, or claims room for it. It reports false where there is no room; true, with the task still ready, where
@@ -216,7 +220,7 @@ func (p *Preemptive) try(r *sched.Round, it heap.Item) bool {
 		p.running.hard = append(p.running.hard, 0)
 		p.running.rightFrom(r.State, sched.DemandID(len(p.denials)-1))
 	}
-	if !p.byNodeServes(r.State, d) || !p.orders(it.Key) {
+	if !p.byNodeServes(d) || !p.orders(it.Key) {
 		if r.StartFirst(t) {
 			p.tried(r, t)
 			return true
@@ -244,8 +248,8 @@ func (p *Preemptive) try(r *sched.Round, it heap.Item) bool {
 }
 
 // byNodeServes reports whether the tree can tell whom to stop for tasks of a demand.
-func (p *Preemptive) byNodeServes(s *sched.State, d sched.DemandID) bool {
-	return p.near && s.Table().Demands[d].Gang == 1 && p.running.serves(d)
+func (p *Preemptive) byNodeServes(d sched.DemandID) bool {
+	return p.near && p.running.wants[d].alone && p.running.serves(d)
 }
 
 // orders reports whether the ranks order running tasks as the search does, for a task of that key: where they fall, ties with what is past its
@@ -309,12 +313,12 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, c closing) bool {
 		list := q.nodes[node]
 		g, last := gapOn(r.State, d, node), slices.IndexFunc(list, func(r ranked) bool { return r.task == c.task })
 		for i := range list[:last+1] {
-			g.less(list[i].freed)
+			g.less(list[i].freed())
 		}
 		x.ids = x.ids[:0]
 		for i := last; i >= 0 && !list[i].leaving; i-- {
 			spared := g
-			if spared.more(list[i].freed); spared.closed() {
+			if spared.more(list[i].freed()); spared.closed() {
 				g = spared
 			} else {
 				x.ids = append(x.ids, list[i].task)

@@ -26,22 +26,32 @@ type ranks struct {
 	changes int            // of nodes, or of what runs there
 	gains   nodeLog        // nodes that changed otherwise than by a start
 	right   []int          // by demand: so many nodes, from the first on, are known to be of the right kind
-	wants   []amount       // by demand: what all replicas together ask for; what they do not is far below 0
+	wants   []want         // by demand
 	moves   *movers        // if not nil: ranks move, and are worked out when looked at
 }
 
-// ranked is a running task on a node.
-type ranked struct {
-	rank    int64 // the key, or where that falls the estimated end
-	key     int64 // see moving
-	task    sched.TaskID
-	class   int32
-	freed   amount // what its end makes free on the node. Devices that a claim has booked as well go to the claim
-	devices sched.Devices
-	leaving bool // it is stopping
-	odd     bool
-	until   sched.Time // the rank does not move before, where it does
+// want is what all replicas of a demand together ask for; what they do not is far below 0.
+type want struct {
+	amount
+	alone bool // there is one replica
 }
+
+// ranked is a running task on a node: 64 bytes, a line of the processor's cache.
+type ranked struct {
+	rank     int64      // the key, or where that falls the estimated end
+	key      int64      // see moving
+	until    sched.Time // the rank does not move before, where it does
+	devices  sched.Devices
+	cpu, mem int64 // see freed
+	gpus     int32
+	task     sched.TaskID
+	class    int32
+	leaving  bool // it is stopping
+	odd      bool
+}
+
+// freed is what its end makes free on the node. Devices that a claim has booked as well go to the claim.
+func (r *ranked) freed() amount { return amount{r.cpu, r.mem, r.gpus} }
 
 func (r *ranked) before(u *ranked) bool {
 	switch {
@@ -63,7 +73,8 @@ func (q *ranks) grow(s *sched.State) {
 		}
 	}
 	for all := s.Table().Demands; len(q.wants) < len(all); {
-		q.wants, q.right = append(q.wants, wanted(&all[len(q.wants)])), append(q.right, 0)
+		d := &all[len(q.wants)]
+		q.wants, q.right = append(q.wants, want{wanted(d), d.Gang == 1}), append(q.right, 0)
 	}
 }
 
@@ -159,12 +170,15 @@ func (q *ranks) start(s *sched.State, r *ranked, on []sched.Placement) {
 		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == n }) {
 			continue // its entry stands already
 		}
-		r.freed, r.devices = amount{}, 0
+		replicas := int32(0)
+		r.devices = 0
 		for _, o := range on[i:] {
 			if o.Node == n {
-				r.freed, r.devices = r.freed.plus(amountOf(need, o.Replicas)), r.devices|o.GPUs
+				replicas, r.devices = replicas+o.Replicas, r.devices|o.GPUs
 			}
 		}
+		all := amountOf(need, replicas)
+		r.cpu, r.mem, r.gpus = all.cpu, all.mem, all.gpus
 		q.insert(n, r)
 		q.changed(n)
 		if s.Room().Shared(n) { // a restored kernel tells of claims first: they, or others, may have booked its devices
@@ -325,7 +339,7 @@ func (q *ranks) rebook(s *sched.State, n sched.NodeID) {
 	twice := s.Room().Overbooked(n)
 	for i := range q.nodes[n] {
 		if r := &q.nodes[n][i]; r.devices != 0 {
-			r.freed.gpus = int32(bits.OnesCount64(uint64(r.devices &^ twice)))
+			r.gpus = int32(bits.OnesCount64(uint64(r.devices &^ twice)))
 		}
 	}
 	q.touch(n)

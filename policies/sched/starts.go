@@ -47,16 +47,34 @@ func (k *Kernel) put(r *run, on []Placement) {
 		r.one[0] = on[0]
 		return
 	}
-	if n := len(k.noGangs) - 1; n >= 0 {
-		r.gang, k.noGangs = k.noGangs[n], k.noGangs[:n]
-	} else {
-		r.gang = int32(max(len(k.gangs), 1))
-		k.gangs = append(k.gangs, make([][]Placement, int(r.gang)+1-len(k.gangs))...)
+	n := len(k.noGangs) - 1
+	if n < 0 {
+		n = k.moreGangs() - 1
 	}
-	k.gangs[r.gang] = append(k.gangs[r.gang][:0], on...)
+	r.gang, k.noGangs = k.noGangs[n], k.noGangs[:n]
+	all := k.gangs[r.gang][:0]
+	if cap(all) < len(on) {
+		all = make([]Placement, 0, len(on))
+	}
+	k.gangs[r.gang] = append(all, on...)
 	if len(on) > 0 {
 		r.one[0] = on[0]
 	}
+}
+
+// moreGangs doubles the lists for placements of gangs, and returns how many are unused.
+func (k *Kernel) moreGangs() int {
+	const each = 4 // placements, for a start
+	if len(k.gangs) == 0 {
+		k.gangs = make([][]Placement, 1)
+	}
+	more := max(len(k.gangs), 8)
+	all := make([]Placement, more*each)
+	for range more {
+		k.noGangs = append(k.noGangs, int32(len(k.gangs)))
+		k.gangs, all = append(k.gangs, all[:0:each]), all[each:]
+	}
+	return more
 }
 
 // disband takes the placements of a slot away.

@@ -247,14 +247,18 @@ func (l *Lines) Best(bias []int64) (sched.DemandID, bool) {
 	return best, best >= 0
 }
 
+// Shuts returns the lines that are shut, and those that ReopenOn has opened for one node, in no special order; the last takes the place of one that is opened. Do
+// not modify.
+func (l *Lines) Shuts() []sched.DemandID { return l.gates }
+
 // Next returns the line that Best does without bias, with its first task and its only node; some line must be open.
-func (l *Lines) Next() (sched.DemandID, sched.TaskID, sched.NodeID) {
+func (l *Lines) Next() (sched.DemandID, heap.Item, sched.NodeID) {
 	d := l.open[0]
 	if len(l.open) > 1 {
 		d, _ = l.Best(nil)
 	}
 	x := &l.lines[d]
-	return d, x.heap[0].Task, x.only
+	return d, x.heap[0], x.only
 }
 
 // Open returns the lines that are neither shut nor empty, in no special order. Do not modify.
