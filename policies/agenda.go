@@ -106,7 +106,14 @@ func (a amount) nonNegative(need amount) bool {
 
 // freeOn returns what is free on a node; nothing where there is less: claims and what others use may take more than there is.
 func freeOn(room *sched.Room, n sched.NodeID) amount {
-	return amount{max(room.FreeCPU(n), 0), max(room.FreeMem(n), 0), max(room.FreeGPUs(n), 0)}
+	a := amountFree(room, n)
+	return amount{max(a.cpu, 0), max(a.mem, 0), max(a.gpus, 0)}
+}
+
+// amountFree returns what is free on a node, below 0 where there is less than nothing.
+func amountFree(room *sched.Room, n sched.NodeID) amount {
+	cpu, mem, gpus := room.Free(n)
+	return amount{cpu, mem, gpus}
 }
 
 // whenFits keeps, for one demand, when each node could hold a task of it by the estimates.
@@ -493,7 +500,7 @@ type gap struct{ amount }
 // gapOn returns what a task of the demand, all its replicas together, lacks on a node now.
 func gapOn(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
 	room := s.Room()
-	return gap{wanted(&s.Table().Demands[d]).minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
+	return gap{wanted(&s.Table().Demands[d]).minus(amountFree(room, n))}
 }
 
 // wanted is what all replicas of a demand together ask for: one, or all of a gang on the only node. What they do not ask for is far below what any node
@@ -521,7 +528,7 @@ func (g *gap) closed() bool { return g.cpu <= 0 && g.mem <= 0 && g.gpus <= 0 }
 // free returns what is free on a node at a later time by the estimates.
 func (a *agenda) free(s *sched.State, n sched.NodeID, at sched.Time) amount {
 	room, now := s.Room(), s.Now()
-	sum := amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)}
+	sum := amountFree(room, n)
 	for i := range a.runs[n] {
 		r := &a.runs[n][i]
 		if r.end > at && r.end > now {

@@ -165,8 +165,8 @@ func (q *ranks) view(s *sched.State, n sched.NodeID) view {
 	if q.moves != nil {
 		q.sink(s, n)
 	}
-	room := s.Room()
-	return view{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n), n, q.nodes[n]}
+	cpu, mem, gpus := s.Room().Free(n)
+	return view{cpu, mem, gpus, n, q.nodes[n]}
 }
 
 // closing works out the closing of a node for a task of a demand: what is not over the bar is not stopped.
@@ -206,7 +206,7 @@ func (q *ranks) closingOf(s *sched.State, d sched.DemandID, v *view, b *bar) clo
 // leavingOn is closing by what is stopping anyway.
 func (q *ranks) leavingOn(s *sched.State, d sched.DemandID, n sched.NodeID) closing {
 	room := s.Room()
-	g := gap{q.wants[d].minus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})}
+	g := gap{q.wants[d].minus(amountFree(room, n))}
 	how := leaving
 	if g.closed() {
 		how = fits

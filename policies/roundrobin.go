@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -23,7 +24,7 @@ type RoundRobin struct {
 	Place   Place         // nil: first fit
 
 	line    turnLine
-	aside   []sched.TaskID // a quota refused them in this decision
+	aside   []heap.Item // a quota refused them in this decision
 	running stints
 	stop    stopping
 	full    []int        // by demand: the last decision that found no room for it. What is started and claimed since leaves no more
@@ -64,8 +65,9 @@ func (p *RoundRobin) Observe(s *sched.State, e sched.Event) {
 // Decide starts tasks in the order of the line as long as there is room, or can be made.
 func (p *RoundRobin) Decide(r *sched.Round) {
 	p.round++
-	for len(p.line.tasks) > p.line.head {
-		t := p.line.tasks[p.line.head]
+	for len(p.line.items) > p.line.head {
+		it := p.line.items[p.line.head]
+		t := it.Task
 		if !p.try(r, t) {
 			r.Skip(t, sched.NoRoom)
 			if at, ok := p.running.nextSlice(r.State, p.Quantum); ok {
@@ -75,7 +77,7 @@ func (p *RoundRobin) Decide(r *sched.Round) {
 		}
 		p.line.pop()
 		if r.Phase(t) == sched.Ready { // a quota refused it: the line moves on without it
-			p.aside = append(p.aside, t)
+			p.aside = append(p.aside, it)
 		}
 	}
 	if len(p.aside) > 0 {
@@ -234,48 +236,44 @@ func (p *RoundRobin) byPlan(r *sched.Round, t sched.TaskID) bool {
 // turnLine is the line: ready tasks by the time of readiness, ties to the lower TaskID. That is the order in which they come, so that
 // most of them go to its end.
 type turnLine struct {
-	tasks []sched.TaskID
+	items []heap.Item // the key is since when it has been ready
 	head  int
 }
 
 func (l *turnLine) insert(s *sched.State, t sched.TaskID) {
-	if l.head > 1024 && l.head > len(l.tasks)/2 {
-		l.tasks = l.tasks[:copy(l.tasks, l.tasks[l.head:])]
+	if l.head > 1024 && l.head > len(l.items)/2 {
+		l.items = l.items[:copy(l.items, l.items[l.head:])]
 		l.head = 0
 	}
-	since := s.ReadySince(t)
-	l.tasks = append(l.tasks, t)
-	i := len(l.tasks) - 1
-	for ; i > l.head; i-- {
-		u := l.tasks[i-1]
-		if at := s.ReadySince(u); at < since || at == since && u < t {
-			break
-		}
-		l.tasks[i] = u
+	it := heap.Item{Key: int64(s.ReadySince(t)), Task: t}
+	l.items = append(l.items, it)
+	i := len(l.items) - 1
+	for ; i > l.head && it.Before(l.items[i-1]); i-- {
+		l.items[i] = l.items[i-1]
 	}
-	l.tasks[i] = t
+	l.items[i] = it
 }
 
 func (l *turnLine) pop() {
-	if l.head++; l.head == len(l.tasks) {
-		l.tasks, l.head = l.tasks[:0], 0
+	if l.head++; l.head == len(l.items) {
+		l.items, l.head = l.items[:0], 0
 	}
 }
 
-// unpop puts tasks that were popped since the last insert back to the front.
-func (l *turnLine) unpop(tasks []sched.TaskID) {
-	if l.head < len(tasks) { // the line ran empty
-		l.tasks = append(l.tasks[:0], tasks...)
+// unpop puts what was popped since the last insert back to the front.
+func (l *turnLine) unpop(items []heap.Item) {
+	if l.head < len(items) { // the line ran empty
+		l.items = append(l.items[:0], items...)
 		return
 	}
-	l.head -= len(tasks)
-	copy(l.tasks[l.head:], tasks)
+	l.head -= len(items)
+	copy(l.items[l.head:], items)
 }
 
 // remove takes a task out wherever it stands; linear time, for the rare cases.
 func (l *turnLine) remove(t sched.TaskID) {
-	if i := slices.Index(l.tasks[l.head:], t); i >= 0 {
-		l.tasks = slices.Delete(l.tasks, l.head+i, l.head+i+1)
+	if i := slices.IndexFunc(l.items[l.head:], func(it heap.Item) bool { return it.Task == t }); i >= 0 {
+		l.items = slices.Delete(l.items, l.head+i, l.head+i+1)
 	}
 }
 

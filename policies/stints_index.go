@@ -51,8 +51,7 @@ func (q *stints) level(s *sched.State, n sched.NodeID) {
 
 // spare returns what would be free on a node if all that may be stopped there had stopped.
 func (q *stints) spare(s *sched.State, n sched.NodeID) amount {
-	room := s.Room()
-	return q.nodes[n].freed.plus(amount{room.FreeCPU(n), room.FreeMem(n), room.FreeGPUs(n)})
+	return q.nodes[n].freed.plus(amountFree(s.Room(), n))
 }
 
 // index returns where to look for nodes for the demand.
@@ -231,7 +230,8 @@ func (q *stints) ending(s *sched.State, d sched.DemandID, n sched.NodeID) int32 
 		return 0
 	}
 	room, want := s.Room(), &q.wants[d]
-	gpus, cpu, mem := want.gpus-room.FreeGPUs(n), want.cpu-room.FreeCPU(n), want.mem-room.FreeMem(n)
+	cpu, mem, gpus := room.Free(n)
+	cpu, mem, gpus = want.cpu-cpu, want.mem-mem, want.gpus-gpus // what is lacking
 	if gpus > nd.freed.gpus || cpu > nd.freed.cpu || mem > nd.freed.mem || !room.Up(n) || !room.Allowed(d, n) {
 		return 0
 	}

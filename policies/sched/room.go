@@ -252,6 +252,12 @@ func (r *Room) FreeMem(n NodeID) int64 { return r.nodes[n].mem }
 // FreeGPUs returns the number of wholly free GPUs of a node.
 func (r *Room) FreeGPUs(n NodeID) int32 { return r.nodes[n].gpus }
 
+// Free returns the free milli-CPU, bytes of RAM and wholly free GPUs of a node.
+func (r *Room) Free(n NodeID) (cpu, mem int64, gpus int32) {
+	nd := &r.nodes[n]
+	return nd.cpu, nd.mem, nd.gpus
+}
+
 // WholeDevices returns the wholly free GPUs of a node (none on a pool of more than MaxDevices).
 func (r *Room) WholeDevices(n NodeID) Devices { return r.nodes[n].whole }
 

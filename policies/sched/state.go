@@ -24,8 +24,7 @@ type State struct {
 	ring    []link          // of the slots, in the order of start; that of slot 0 is the anchor
 	gangs   [][]Placement   // of those that have several placements, or none yet; the first is of nobody
 	kept    []time.Duration // work kept from earlier attempts, per task; nil while that is what they held
-	held    []time.Duration // time that ended attempts held room, per task; see row
-	again   []Time          // since when tasks with flagAgain have been ready; see row
+	past    []past          // per task; see row
 	extra   edges           // dependencies added after their tasks arrived
 
 	updated map[TaskID]time.Duration // estimates that facts have replaced; nil until one has. The table is shared and never written
@@ -45,9 +44,9 @@ type State struct {
 }
 
 // row is a task's state. There is one for each task of the trace, so it is small (40 bytes): at and since mean one thing or another by phase,
-// and what few tasks have stands elsewhere. Invariants: State.held has an entry of the task exactly with flagHeld. Most tasks have one attempt,
-// which ends them: those held room from first to since. Most are ready once: those have been so since ready, the others, with flagAgain, since the
-// entry of State.again.
+// and what few tasks have stands elsewhere. Invariants: State.past says what a task has held exactly with flagHeld. Most tasks have one attempt,
+// which ends them: those held room from first to since. Most are ready once: those have been so since ready, the others, with flagAgain, since when
+// State.past says.
 type row struct {
 	phase   Phase
 	cause   Cause
@@ -66,12 +65,26 @@ const (
 	flagHold                     // a user holds it: Held instead of Ready
 	flagEvict                    // stopping because of the policy
 	flagLost                     // its node was lost
-	flagHeld                     // State.held has what ended attempts held
-	flagAgain                    // State.again has since when it has been ready
+	flagHeld                     // State.past has what ended attempts held
+	flagAgain                    // State.past has since when it has been ready
 )
 
 // holds reports whether a task of this phase has a slot.
 func (p Phase) holds() bool { return p >= Claiming && p <= Stopping }
+
+// past is what is known besides of a task that has had several attempts, or came late.
+type past struct {
+	held  time.Duration // that ended attempts held room
+	ready Time          // since when it has been ready, this time
+}
+
+// pastOf returns what is known of the past of a task, for the caller to write.
+func (s *State) pastOf(t TaskID) *past {
+	if int(t) >= len(s.past) {
+		s.past = append(s.past, make([]past, max(len(s.tb.Tasks), int(t)+1)-len(s.past))...)
+	}
+	return &s.past[t]
+}
 
 // run is a task that holds room: 64 bytes, a line of the processor's cache.
 type run struct {
@@ -282,7 +295,7 @@ func (s *State) Attained(t TaskID) time.Duration {
 func (s *State) heldOf(t TaskID, rw *row) time.Duration {
 	switch {
 	case rw.flags&flagHeld != 0:
-		return s.held[t]
+		return s.past[t].held
 	case rw.phase.Over() && rw.attempt > 0:
 		return rw.since.Sub(rw.first)
 	}
@@ -291,10 +304,7 @@ func (s *State) heldOf(t TaskID, rw *row) time.Duration {
 
 // addHeld adds to what the ended attempts of t held.
 func (s *State) addHeld(t TaskID, rw *row, d time.Duration) {
-	if int(t) >= len(s.held) {
-		s.held = append(s.held, make([]time.Duration, max(len(s.tb.Tasks), int(t)+1)-len(s.held))...)
-	}
-	s.held[t] += d
+	s.pastOf(t).held += d
 	rw.flags |= flagHeld
 }
 
@@ -360,7 +370,7 @@ func (s *State) keptOf(t TaskID) time.Duration {
 	switch {
 	case s.kept == nil:
 		if uint32(t) < uint32(len(s.rows)) && s.rows[t].flags&flagHeld != 0 {
-			return s.held[t]
+			return s.past[t].held
 		}
 	case int(t) < len(s.kept):
 		return s.kept[t]
@@ -376,7 +386,7 @@ func (s *State) ReadySince(t TaskID) Time {
 	case rw.phase != Ready:
 		return rw.since
 	case rw.flags&flagAgain != 0:
-		return s.again[t]
+		return s.past[t].ready
 	}
 	return rw.ready
 }
@@ -387,10 +397,7 @@ func (s *State) setReadySince(t TaskID, rw *row, at Time) {
 		rw.flags &^= flagAgain
 		return
 	}
-	if int(t) >= len(s.again) {
-		s.again = append(s.again, make([]Time, max(len(s.tb.Tasks), int(t)+1)-len(s.again))...)
-	}
-	s.again[t] = at
+	s.pastOf(t).ready = at
 	rw.flags |= flagAgain
 }
 
