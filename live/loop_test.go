@@ -21,7 +21,7 @@ func table(n int) *sched.Table {
 		Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: 1,
 	}
 	for i := range n {
-		tb.Tasks = append(tb.Tasks, sched.Task{Deadline: sched.Never})
+		tb.Tasks = append(tb.Tasks, sched.Task{})
 		tb.Estimates = append(tb.Estimates, time.Duration(i+1)*time.Second)
 	}
 	return tb

@@ -38,7 +38,7 @@ func newBelt(tb testing.TB, p sched.Policy, tasks int) *belt {
 		table.Classes = append(table.Classes, sched.Class{Demand: sched.DemandID(d)})
 	}
 	for i := range tasks {
-		table.Tasks = append(table.Tasks, sched.Task{Submit: sched.Time(i) * 1e9, Deadline: sched.Never, Job: sched.JobID(i), Class: sched.ClassID((i * 7 / 3) % 4)})
+		table.Tasks = append(table.Tasks, sched.Task{Submit: sched.Time(i) * 1e9, Job: sched.JobID(i), Class: sched.ClassID((i * 7 / 3) % 4)})
 		table.Estimates = append(table.Estimates, time.Duration(1+i*i%41)*time.Second)
 	}
 	var nodes []sched.NodeSpec
@@ -118,7 +118,7 @@ func TestPreemptionAllocatesNothing(t *testing.T) {
 			const warm, measured, runs = 8000, 500, 10
 			b := newBelt(t, build(t, name)(), warm+(runs+1)*measured)
 			for i := range b.tb.Tasks {
-				b.tb.Tasks[i].Deadline = b.tb.Tasks[i].Submit + sched.Time(i*i%97)*1e9
+				b.tb.SetDeadline(sched.TaskID(i), b.tb.Tasks[i].Submit+sched.Time(i*i%97)*1e9)
 			}
 			for i := range b.tb.Demands { // whole GPUs only, so that whom to stop is found by node
 				if d := &b.tb.Demands[i]; d.Need.GPUs > 0 {

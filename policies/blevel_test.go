@@ -148,7 +148,6 @@ func layers(n int) *traces.Workload {
 	for from, end, before := 0, 0, 0; from < n; before, from = from, end {
 		end = min(n, from+1+rng.IntN(20000))
 		for t := from; t < end; t++ {
-			tb.Tasks[t].Deadline = sched.Never
 			w.Run[t] = time.Second + time.Duration(rng.Int64N(99e9))
 			tb.Estimates[t] = w.Run[t]
 			stride := 1 + rng.IntN(7)

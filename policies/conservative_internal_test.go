@@ -393,7 +393,7 @@ func TestConservativeRecallsOnlyPromisesThatCanBe(t *testing.T) {
 	tb := &sched.Table{Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: 1, Classes: []sched.Class{{}}}
 	tb.Demands = []sched.Demand{{Gang: 1, Need: sched.Need{CPU: 1000}}}
 	for range 4 {
-		tb.Tasks, tb.Estimates = append(tb.Tasks, sched.Task{Deadline: sched.Never}), append(tb.Estimates, time.Second)
+		tb.Tasks, tb.Estimates = append(tb.Tasks, sched.Task{}), append(tb.Estimates, time.Second)
 	}
 	nodes := []sched.NodeSpec{{Name: "a", CPU: 1000, Mem: sched.Unlimited, VRAM: sched.Unlimited}}
 	start := func(p sched.Policy) *sched.Kernel {

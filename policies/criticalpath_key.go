@@ -101,10 +101,10 @@ func newAsks(s *sched.State, d sched.DemandID) asks {
 
 // key returns the part of the priority that does not depend on the moment, as a key: smallest first.
 func (p *CriticalPath) key(s *sched.State, t sched.TaskID) int64 {
-	task, cl := s.Task(t), s.Class(t)
+	cl := s.Class(t)
 	rank := p.rankTerm(s, t)
 	latency := cl.Criticality
-	if dl := task.Deadline; dl != sched.Never {
+	if dl := s.Deadline(t); dl != sched.Never {
 		left := dl.Sub(s.FirstReady(t))
 		if longest := p.rankOf(s, t); int64(left) <= longest {
 			latency = 1

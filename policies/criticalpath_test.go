@@ -297,7 +297,7 @@ func TestTheNodeScoreByHand(t *testing.T) {
 	tb := &sched.Table{
 		Demands: []sched.Demand{{Gang: 1, Need: sched.Need{CPU: 8000, Mem: 64 * gib, GPUs: 1, GPUMilli: sched.Whole}}, {Gang: 1, Need: sched.Need{CPU: 8000, Mem: 64 * gib}}},
 		Classes: []sched.Class{{Demand: 0}, {Demand: 1}}, Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: 2,
-		Tasks:     []sched.Task{{Deadline: sched.Never}, {Deadline: sched.Never, Job: 1, Class: 1}},
+		Tasks:     []sched.Task{{}, {Job: 1, Class: 1}},
 		Estimates: []time.Duration{time.Hour, time.Hour},
 	}
 	specs := []sched.NodeSpec{

@@ -58,7 +58,7 @@ func late(res *sim.Result, w *traces.Workload) (late, rejected []sched.TaskID) {
 		switch o := res.Outcome(t); {
 		case o.Phase == sched.Rejected:
 			rejected = append(rejected, t)
-		case o.End > w.Tasks[t].Deadline:
+		case o.End > w.DeadlineOf(sched.TaskID(t)):
 			late = append(late, t)
 		}
 	}
@@ -296,8 +296,8 @@ func TestWhatAPartitionAcceptsIsInTime(t *testing.T) {
 			if on[i] < 0 {
 				continue
 			}
-			if o.End > w.Tasks[id].Deadline {
-				rt.Fatalf("%d nodes, %+v: %s ends at %v, due %v", m, s, w.TaskNames.At(int(id)), o.End, w.Tasks[id].Deadline)
+			if o.End > w.DeadlineOf(id) {
+				rt.Fatalf("%d nodes, %+v: %s ends at %v, due %v", m, s, w.TaskNames.At(int(id)), o.End, w.DeadlineOf(id))
 			}
 			if int(o.Node) != on[i] {
 				rt.Fatalf("%d nodes, %+v: %s ran on node %d, its partition is %d", m, s, w.TaskNames.At(int(id)), o.Node, on[i])

@@ -46,7 +46,7 @@ func rigidJobs(n int, pool int64) *traces.Workload {
 			tb.Classes = append(tb.Classes, sched.Class{Demand: d})
 		}
 		run := time.Duration(600e9*math.Exp(1.5*rng.NormFloat64())) + 1
-		tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(at * 1e9), Deadline: sched.Never, Job: sched.JobID(t), Class: sched.ClassID(d)})
+		tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(at * 1e9), Job: sched.JobID(t), Class: sched.ClassID(d)})
 		w.Run[t] = run
 		tb.Estimates = append(tb.Estimates, time.Duration(float64(run)*math.Exp(rng.Float64())))
 	}

@@ -34,12 +34,12 @@ func (a *admission) Observe(s *sched.State, e sched.Event) {
 	case sched.JobArrived:
 		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 			// Those that stand here already were admitted before the kernel was restored.
-			if ph := s.Phase(t); s.Task(t).Deadline != sched.Never && !ph.Over() && (ph == sched.Ready || ph == sched.Claiming || s.Attempt(t) > 0) {
+			if ph := s.Phase(t); s.Deadline(t) != sched.Never && !ph.Over() && (ph == sched.Ready || ph == sched.Claiming || s.Attempt(t) > 0) {
 				a.admit(s, t)
 			}
 		}
 	case sched.TaskReady:
-		if s.Task(e.Task).Deadline != sched.Never && s.Attempt(e.Task) == 0 && !slices.Contains(a.members, e.Task) {
+		if s.Deadline(e.Task) != sched.Never && s.Attempt(e.Task) == 0 && !slices.Contains(a.members, e.Task) {
 			a.fresh = append(a.fresh, e.Task)
 		}
 	case sched.TaskBlocked:
@@ -53,12 +53,12 @@ func (a *admission) Observe(s *sched.State, e sched.Event) {
 }
 
 func (a *admission) admit(s *sched.State, t sched.TaskID) {
-	d := s.Task(t).Deadline
+	d := s.Deadline(t)
 	i := len(a.members)
 	a.members = append(a.members, t)
 	for ; i > 0; i-- {
 		u := a.members[i-1]
-		if at := s.Task(u).Deadline; at < d || at == d && u < t {
+		if at := s.Deadline(u); at < d || at == d && u < t {
 			break
 		}
 		a.members[i] = u
@@ -90,7 +90,7 @@ func (a *admission) Decide(r *sched.Round) {
 func (a *admission) meets(s *sched.State) bool {
 	end := s.Now()
 	for _, t := range a.members {
-		if end = end.Add(s.Remaining(t)); end > s.Task(t).Deadline {
+		if end = end.Add(s.Remaining(t)); end > s.Deadline(t) {
 			return false
 		}
 	}
@@ -104,7 +104,7 @@ const full = 1 << 32
 func (a *admission) dense(s *sched.State) bool {
 	var sum, largest, m int64
 	for _, t := range a.members {
-		left, work := s.Task(t).Deadline.Sub(s.Now()), s.Remaining(t)
+		left, work := s.Deadline(t).Sub(s.Now()), s.Remaining(t)
 		if left < work {
 			return false
 		}

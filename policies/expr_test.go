@@ -168,7 +168,7 @@ func TestAJobThatGrowsMovesItsTasks(t *testing.T) {
 		Demands: []sched.Demand{{Gang: 1, Need: sched.Need{CPU: 1000}}}, Classes: []sched.Class{{}},
 	}
 	for _, job := range []sched.JobID{0, 1, 2, 2, 2} {
-		table.Tasks = append(table.Tasks, sched.Task{Deadline: sched.Never, Job: job})
+		table.Tasks = append(table.Tasks, sched.Task{Job: job})
 		table.Estimates = append(table.Estimates, time.Second)
 	}
 	p, err := policies.NewExpression("job_tasks", nil, true)

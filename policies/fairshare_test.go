@@ -204,7 +204,7 @@ func TestATenantThatAsksForMuchLeavesTheOtherItsHalf(t *testing.T) {
 
 func TestARestoredFairShareForgetsWhatIsLongPast(t *testing.T) {
 	tb := &sched.Table{
-		Tasks:     []sched.Task{{Deadline: sched.Never}, {Submit: second(100), Deadline: sched.Never, Job: 1}},
+		Tasks:     []sched.Task{{}, {Submit: second(100), Job: 1}},
 		Estimates: []time.Duration{time.Second, time.Second}, Jobs: 2,
 		Classes: []sched.Class{{Tenant: 1}}, Demands: []sched.Demand{{Gang: 1, Need: sched.Need{CPU: 1000}}},
 		Tenants: []string{"", "red"}, Queues: []string{""}, Kinds: []string{""},

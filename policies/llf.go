@@ -26,7 +26,7 @@ func NewLLF(place Place, skip bool, quantum time.Duration) *Preemptive {
 // LatestStart is the key of least laxity among waiting tasks: the deadline less the estimated work left, the laxity but for the present
 // time, which is the same for all. It does not change while a task waits.
 func LatestStart(s *sched.State, t sched.TaskID) int64 {
-	d := s.Task(t).Deadline
+	d := s.Deadline(t)
 	if d == sched.Never {
 		return never
 	}
@@ -35,7 +35,7 @@ func LatestStart(s *sched.State, t sched.TaskID) int64 {
 
 // laxityRunning is the laxity of a running task; never where it has no deadline.
 func laxityRunning(s *sched.State, t sched.TaskID) int64 {
-	d := s.Task(t).Deadline
+	d := s.Deadline(t)
 	if d == sched.Never {
 		return never
 	}

@@ -35,7 +35,7 @@ func ByRelativeDeadline(s *sched.State, t sched.TaskID) int64 {
 }
 
 // ByDeadline is the key of earliest-deadline-first (Liu & Layland 1973, section 7): the earliest absolute deadline first, tasks without one last.
-func ByDeadline(s *sched.State, t sched.TaskID) int64 { return int64(s.Task(t).Deadline) }
+func ByDeadline(s *sched.State, t sched.TaskID) int64 { return int64(s.Deadline(t)) }
 
 // ByPriority is the key of static priorities: the larger Class.Priority first.
 func ByPriority(s *sched.State, t sched.TaskID) int64 { return -int64(s.Class(t).Priority) }

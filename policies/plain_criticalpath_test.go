@@ -356,7 +356,7 @@ func (p *PlainCriticalPath) key(s *sched.State, t sched.TaskID) int64 {
 		rank *= rank
 	}
 	latency := s.Class(t).Criticality
-	if dl := s.Task(t).Deadline; dl != sched.Never {
+	if dl := s.Deadline(t); dl != sched.Never {
 		left := dl.Sub(s.FirstReady(t))
 		if left <= time.Duration(p.ranks[t]) {
 			latency = 1

@@ -20,7 +20,7 @@ func TestThePredictorBacksOffFromKindToTenantToAll(t *testing.T) {
 		Classes: []sched.Class{{Tenant: 1, Kind: 1}, {Tenant: 1, Kind: 2}, {Tenant: 2, Kind: 1}},
 	}
 	for i := range 3 {
-		tb.Tasks = append(tb.Tasks, sched.Task{Deadline: sched.Never, Job: sched.JobID(i), Class: sched.ClassID(i)})
+		tb.Tasks = append(tb.Tasks, sched.Task{Job: sched.JobID(i), Class: sched.ClassID(i)})
 		tb.Estimates = append(tb.Estimates, time.Hour)
 	}
 	k, err := sched.New(sched.Config{Table: tb, Nodes: []sched.NodeSpec{{Name: "n", CPU: 1000}}, Policy: silent{}})

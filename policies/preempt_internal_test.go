@@ -86,7 +86,7 @@ func TestRoundRobinMakesRoomForAGangOfSharesAsThePlainList(t *testing.T) {
 			if i > 0 {
 				submit += tb.Tasks[i-1].Submit
 			}
-			tb.Tasks = append(tb.Tasks, sched.Task{Submit: submit, Deadline: sched.Never, Job: sched.JobID(i), Class: sched.ClassID(i / 2)})
+			tb.Tasks = append(tb.Tasks, sched.Task{Submit: submit, Job: sched.JobID(i), Class: sched.ClassID(i / 2)})
 			tb.Estimates, c.Run = append(tb.Estimates, run), append(c.Run, run)
 		}
 		sameBatches(policytest.TB(t, rt), rt, c, &RoundRobin{Quantum: 2 * time.Second}, plainRoundRobin(2*time.Second))
@@ -144,7 +144,8 @@ func stampede(rt *rapid.T) policytest.Case {
 		if next(3) > 0 {
 			deadline = at.Add(time.Duration(next(100)) * time.Second)
 		}
-		tb.Tasks = append(tb.Tasks, sched.Task{Submit: at, Deadline: deadline, Job: sched.JobID(t), Class: sched.ClassID(next(kinds))})
+		tb.Tasks = append(tb.Tasks, sched.Task{Submit: at, Job: sched.JobID(t), Class: sched.ClassID(next(kinds))})
+		tb.SetDeadline(sched.TaskID(t), deadline)
 		est := run
 		switch next(6) {
 		case 0:

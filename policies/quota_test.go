@@ -11,11 +11,9 @@ import (
 // it: x runs, y found no room and may not stop it, z may.
 func TestATaskBehindOneThatAQuotaRefusesStillStopsWhatItMay(t *testing.T) {
 	const r, x, y, z = 0, 1, 2, 3
-	task := func(submit, deadline sched.Time, class sched.ClassID) sched.Task {
-		return sched.Task{Submit: submit, Deadline: deadline, Class: class}
-	}
 	tb := &sched.Table{
-		Tasks:     []sched.Task{task(0, 5e9, 0), task(0, sched.Never, 1), task(0, sched.Never, 2), task(1e9, 10e9, 2)},
+		Tasks:     []sched.Task{{}, {Class: 1}, {Class: 2}, {Submit: 1e9, Class: 2}},
+		Deadlines: []sched.Time{5e9, sched.Never, sched.Never, 10e9},
 		Estimates: []time.Duration{9e9, 9e9, 9e9, 9e9},
 		Classes:   []sched.Class{{Demand: 0, Tenant: 1}, {Demand: 1}, {Demand: 0}},
 		Demands:   []sched.Demand{{Gang: 1, Need: sched.Need{CPU: 2000}}, {Gang: 1, Need: sched.Need{CPU: 1000}}},

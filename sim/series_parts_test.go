@@ -23,7 +23,7 @@ func TestTheSeriesIsTheSameHoweverLongItsIntegersServe(t *testing.T) {
 	nodes := []sched.NodeSpec{{Name: "a", CPU: 16000, GPUs: 8}}
 	rapid.Check(t, func(rt *rapid.T) {
 		for i := range tb.Tasks {
-			tb.Tasks[i] = sched.Task{Deadline: sched.Never, Job: sched.JobID(i), Class: sched.ClassID(rapid.IntRange(0, 1).Draw(rt, "class"))}
+			tb.Tasks[i] = sched.Task{Job: sched.JobID(i), Class: sched.ClassID(rapid.IntRange(0, 1).Draw(rt, "class"))}
 		}
 		k, err := sched.New(sched.Config{Table: tb, Nodes: nodes, Policy: &policies.List{Skip: true}})
 		if err != nil {

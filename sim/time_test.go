@@ -285,8 +285,8 @@ func TestTheReferencePeriodicSetUnderRMSHasItsPublishedResponses(t *testing.T) {
 		seen := 0
 		for i := range w.Tasks {
 			o, id := res.Outcome(sched.TaskID(i)), w.TaskNames.At(i)
-			if o.Phase != sched.Done || o.End > w.Tasks[i].Deadline {
-				t.Errorf("%s: release %s: %v at %v, deadline %v", c.policy, id, o.Phase, o.End.Seconds(), w.Tasks[i].Deadline.Seconds())
+			if o.Phase != sched.Done || o.End > w.DeadlineOf(sched.TaskID(i)) {
+				t.Errorf("%s: release %s: %v at %v, deadline %v", c.policy, id, o.Phase, o.End.Seconds(), w.DeadlineOf(sched.TaskID(i)).Seconds())
 			}
 			if want, ok := c.want[id]; ok {
 				seen++

@@ -249,10 +249,6 @@ func (b *Builder) push(submit sched.Time, run, estimate time.Duration, class sch
 		estimate = run
 		b.missing++
 	}
-	deadline := sched.Never
-	if d := b.classes[class].RelDeadline; d > 0 {
-		deadline = submit.Add(d)
-	}
 	var number int32
 	switch {
 	case len(job) == 0:
@@ -277,20 +273,20 @@ func (b *Builder) push(submit sched.Time, run, estimate time.Duration, class sch
 	if !b.ids.addID(id) {
 		return b.Errorf(line, "more than 4 GiB of ids")
 	}
-	b.tasks = append(b.tasks, sched.Task{Submit: submit, Deadline: deadline, Job: sched.JobID(number), Class: class})
+	b.tasks = append(b.tasks, sched.Task{Submit: submit, Job: sched.JobID(number), Class: class})
 	b.run = append(b.run, run)
 	b.est = append(b.est, estimate)
 	return nil
 }
 
-// pushNext is push for a row that is a job of its own, has no deadline and is called by the number of its place, where all before it are so; times
+// pushNext is push for a row that is a job of its own and is called by the number of its place, where all before it are so; times
 // are in range and there are fewer than maxTasks rows.
 func (b *Builder) pushNext(submit sched.Time, run, estimate time.Duration, class sched.ClassID) {
 	if estimate < 0 || estimate == 0 && run > 0 {
 		estimate = run
 		b.missing++
 	}
-	b.tasks = append(b.tasks, sched.Task{Submit: submit, Deadline: sched.Never, Job: sched.JobID(b.nJobs), Class: class})
+	b.tasks = append(b.tasks, sched.Task{Submit: submit, Job: sched.JobID(b.nJobs), Class: class})
 	b.run = append(b.run, run)
 	b.est = append(b.est, estimate)
 	b.nJobs++
@@ -316,18 +312,11 @@ func (b *Builder) pushAll(submit, run, estimate, id []int64, class []sched.Class
 			return false // push says why
 		}
 	}
-	deadlines := slices.ContainsFunc(b.classes, func(c sched.Class) bool { return c.RelDeadline > 0 })
 	b.tasks, b.run, b.est = slices.Grow(b.tasks, n), slices.Grow(b.run, n), slices.Grow(b.est, n)
 	at := len(b.tasks)
 	tasks, runs, ests := b.tasks[at:at+n], b.run[at:at+n], b.est[at:at+n]
 	for i, v := range submit {
-		deadline := sched.Never
-		if deadlines {
-			if d := b.classes[class[i]].RelDeadline; d > 0 {
-				deadline = sched.Time(v).Add(d)
-			}
-		}
-		tasks[i] = sched.Task{Submit: sched.Time(v), Deadline: deadline, Job: sched.JobID(int(b.nJobs) + i), Class: class[i]}
+		tasks[i] = sched.Task{Submit: sched.Time(v), Job: sched.JobID(int(b.nJobs) + i), Class: class[i]}
 	}
 	for i, r := range run {
 		est := int64(-1)
@@ -559,6 +548,14 @@ func (b *Builder) Build() (*Workload, error) {
 	tb := &sched.Table{
 		Tasks: b.tasks, Estimates: b.est, Classes: b.classes, Demands: b.demands, Speeds: b.speeds,
 		Tenants: b.tenants.all(), Queues: b.queues.all(), Kinds: b.kinds.all(), Jobs: b.nJobs,
+	}
+	// Deadlines follow from class and submit time, so they are set on the tasks in their final order, and nothing is kept of them before.
+	if slices.ContainsFunc(tb.Classes, func(c sched.Class) bool { return c.RelDeadline > 0 }) {
+		for t := range tb.Tasks {
+			if d := tb.Classes[tb.Tasks[t].Class].RelDeadline; d > 0 {
+				tb.SetDeadline(sched.TaskID(t), tb.Tasks[t].Submit.Add(d))
+			}
+		}
 	}
 	w := &Workload{
 		Table: tb, Run: b.run, Source: b.source, Format: b.format, Recorded: true, Cluster: b.cluster, Notes: b.notes,

@@ -35,8 +35,8 @@ func TestPeriodicTasksAreReleasedForTwoHyperperiods(t *testing.T) {
 		if series == "T2" {
 			want = 20 * time.Millisecond
 		}
-		if task.Deadline.Sub(task.Submit) != want {
-			t.Errorf("%s: deadline after %v", name, task.Deadline.Sub(task.Submit))
+		if after := x.DeadlineOf(sched.TaskID(i)).Sub(task.Submit); after != want {
+			t.Errorf("%s: deadline after %v", name, after)
 		}
 	}
 	if fmt.Sprint(count) != "map[T1:10 T2:4 T3:2 once:1]" {
@@ -169,8 +169,8 @@ func TestScaleLoadMakesTheOfferedLoadAndKeepsRelativeDeadlines(t *testing.T) {
 	if load, _ := x.Load(nodes); math.Abs(load-0.75) > 1e-9 {
 		t.Error(load)
 	}
-	if x.Tasks[0].Submit != -5e9 || x.Tasks[0].Deadline != 45e9 || x.Tasks[1].Deadline != sched.Never || w.Tasks[0].Submit != -10e9 {
-		t.Errorf("%+v", x.Tasks)
+	if x.Tasks[0].Submit != -5e9 || x.DeadlineOf(0) != 45e9 || x.DeadlineOf(1) != sched.Never || w.Tasks[0].Submit != -10e9 || w.DeadlineOf(0) != 40e9 {
+		t.Errorf("%+v, %v", x.Tasks, x.Deadlines)
 	}
 	nodes[0].CPU = 1000 // now CPUs are the busier
 	if load, _ := w.Load(nodes); load != 2 {

@@ -110,7 +110,7 @@ func (w *Workload) Info(nodes []sched.NodeSpec) *Info {
 		if c.Period > 0 && !w.Expanded {
 			in.Periodic++
 		}
-		if w.Tasks[t].Deadline != sched.Never {
+		if w.DeadlineOf(sched.TaskID(t)) != sched.Never {
 			in.Deadlines++
 		}
 		for _, share := range []*Share{&tenants[c.Tenant], &queues[c.Queue], &kinds[c.Kind]} {

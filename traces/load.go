@@ -3,6 +3,7 @@ package traces
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -90,13 +91,14 @@ func (w *Workload) ScaleLoad(nodes []sched.NodeSpec, load float64) (*Workload, e
 	out, tb := *w, *w.Table
 	out.Table = &tb
 	tb.Tasks = make([]sched.Task, len(w.Tasks))
+	tb.Deadlines = slices.Clone(w.Deadlines) // nil stays nil
 	for t, task := range w.Tasks {
 		at := math.Round(float64(task.Submit) / factor)
 		if math.Abs(at) > float64(maxDuration) {
 			return nil, fmt.Errorf("%s: load %v: the submit times would pass 73 years", w.Source, load)
 		}
-		if task.Deadline != sched.Never {
-			task.Deadline = sched.Time(at).Add(task.Deadline.Sub(task.Submit))
+		if due := w.DeadlineOf(sched.TaskID(t)); due != sched.Never {
+			tb.Deadlines[t] = sched.Time(at).Add(due.Sub(task.Submit))
 		}
 		task.Submit = sched.Time(at)
 		tb.Tasks[t] = task

@@ -68,6 +68,9 @@ func checkWorkload(t failer, w *Workload) {
 	if len(w.Estimates) != n || len(w.Run) != n || w.Input != nil && len(w.Input) != n {
 		t.Fatalf("lengths differ: %d tasks, %d estimates, %d run times, %d inputs", n, len(w.Estimates), len(w.Run), len(w.Input))
 	}
+	if w.Deadlines != nil && (len(w.Deadlines) != n || !slices.ContainsFunc(w.Deadlines, func(at sched.Time) bool { return at != sched.Never })) {
+		t.Fatalf("%d tasks, and deadlines %v: they are nil where no task has one", n, w.Deadlines)
+	}
 	firstJob := sched.JobID(0)
 	for i, task := range w.Tasks {
 		if i > 0 && task.Submit < w.Tasks[i-1].Submit {
@@ -128,6 +131,7 @@ func diff(a, b *Workload) string {
 	}
 	for _, d := range []string{
 		eq("tasks", a.Tasks, b.Tasks),
+		eq("deadlines", a.Deadlines, b.Deadlines),
 		eq("estimates", a.Estimates, b.Estimates),
 		eq("run", a.Run, b.Run),
 		eq("run on", a.RunOn, b.RunOn),

@@ -354,7 +354,7 @@ func Fingerprint(w *traces.Workload) string {
 	for t := range w.Tasks {
 		task := &w.Tasks[t]
 		number(int64(task.Submit))
-		number(int64(task.Deadline))
+		number(int64(w.DeadlineOf(sched.TaskID(t))))
 		number(int64(task.Job)<<32 | int64(task.Class))
 		number(int64(w.Run[t]))
 		number(int64(w.Estimates[t]))

@@ -357,7 +357,7 @@ func TestTheFingerprintIsOfAllThatCanChangeARun(t *testing.T) {
 		"run":      func(w *traces.Workload) { w.Run[7]++ },
 		"estimate": func(w *traces.Workload) { w.Estimates[7]++ },
 		"submit":   func(w *traces.Workload) { w.Tasks[len(w.Tasks)-1].Submit++ },
-		"deadline": func(w *traces.Workload) { w.Tasks[7].Deadline-- },
+		"deadline": func(w *traces.Workload) { w.SetDeadline(7, w.DeadlineOf(7)-1) },
 		"class":    func(w *traces.Workload) { w.Classes[0].Priority++ },
 		"demand":   func(w *traces.Workload) { w.Demands[0].Need.CPU++ },
 		"types":    func(w *traces.Workload) { w.Demands[0].GPUTypes = []string{"H100"} },

@@ -47,7 +47,7 @@ func diurnal(n int) *traces.Workload {
 			class++
 		}
 		run := time.Duration(600e9*math.Exp(1.5*sizes.NormFloat64())) + 1
-		tb.Tasks[t] = sched.Task{Submit: sched.Time(at * 1e9), Deadline: sched.Never, Job: sched.JobID(t), Class: sched.ClassID(class)}
+		tb.Tasks[t] = sched.Task{Submit: sched.Time(at * 1e9), Job: sched.JobID(t), Class: sched.ClassID(class)}
 		w.Run[t], tb.Estimates[t] = run, time.Duration(float64(run)*math.Exp(sizes.Float64()))
 	}
 	return w
@@ -80,7 +80,6 @@ func layered(n int) *traces.Workload {
 	for from, end, before := 0, 0, 0; from < n; before, from = from, end {
 		end = min(n, from+narrow+rng.IntN(narrow))
 		for t := from; t < end; t++ {
-			tb.Tasks[t].Deadline = sched.Never
 			w.Run[t] = time.Second + time.Duration(rng.Int64N(99e9))
 			if from > 0 {
 				tb.Pred = someOf(tb.Pred, rng, before, from, 1+rng.IntN(5))

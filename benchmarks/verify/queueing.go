@@ -223,7 +223,7 @@ func (w *queueWorker) draw(sys queue, jobs, rep int) {
 	rate, at := sys.rho*float64(sys.servers), 0.0
 	for i := range w.run {
 		at += rng.ExpFloat64() / rate
-		tb.Tasks[i] = sched.Task{Submit: sched.Time(math.Round(at * 1e9)), Deadline: sched.Never, Job: sched.JobID(i)}
+		tb.Tasks[i] = sched.Task{Submit: sched.Time(math.Round(at * 1e9)), Job: sched.JobID(i)}
 		w.run[i] = time.Duration(math.Round(sys.law.draw(rng) * 1e9))
 	}
 }
@@ -244,7 +244,7 @@ func (w *queueWorker) drawMix(rng *rand.Rand, m mix) {
 			which++
 		}
 		c := m.classes[which]
-		tb.Tasks[i] = sched.Task{Submit: sched.Time(math.Round(at * 1e9)), Deadline: sched.Never, Job: sched.JobID(i), Class: sched.ClassID(which)}
+		tb.Tasks[i] = sched.Task{Submit: sched.Time(math.Round(at * 1e9)), Job: sched.JobID(i), Class: sched.ClassID(which)}
 		w.run[i] = time.Duration(math.Round(c.mean * c.law.draw(rng) * 1e9))
 	}
 }

@@ -150,7 +150,7 @@ func releases(name string, set realtime.Set) (*traces.Workload, error) {
 func late(w *traces.Workload, res *sim.Result) int {
 	n := 0
 	for t := range w.Tasks {
-		if res.Outcome(sched.TaskID(t)).End > w.Tasks[t].Deadline {
+		if res.Outcome(sched.TaskID(t)).End > w.DeadlineOf(sched.TaskID(t)) {
 			n++
 		}
 	}

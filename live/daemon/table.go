@@ -77,7 +77,8 @@ func (b *book) add(j *job.Job, submit sched.Time) (sched.JobID, sched.TaskID, er
 		if rel := tb.Classes[classes[i]].RelDeadline; rel > 0 {
 			deadline = submit.Add(rel)
 		}
-		tb.Tasks = append(tb.Tasks, sched.Task{Submit: submit, Deadline: deadline, Job: id, Class: classes[i]})
+		tb.Tasks = append(tb.Tasks, sched.Task{Submit: submit, Job: id, Class: classes[i]})
+		tb.SetDeadline(first+sched.TaskID(i), deadline)
 		tb.Estimates = append(tb.Estimates, estimate(t))
 		for _, name := range t.After {
 			p, ours := at[name]

@@ -713,8 +713,8 @@ func (p *refCritical) key(t int) int64 {
 		rank *= rank // its eighth power
 	}
 	latency := p.class(t).Criticality
-	if task.Deadline != sched.Never {
-		if slack := int64(task.Deadline - p.tasks[t].Ready); slack <= p.ranks[t] {
+	if due := p.c.Table.DeadlineOf(sched.TaskID(t)); due != sched.Never {
+		if slack := int64(due - p.tasks[t].Ready); slack <= p.ranks[t] {
 			latency = 1
 		} else {
 			latency = max(latency, float64(p.ranks[t])/float64(slack))

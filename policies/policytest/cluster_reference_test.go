@@ -43,7 +43,7 @@ func TestTheClusterReferenceOnOnePoolIsTheReferenceOfRigidJobs(t *testing.T) {
 				for i, j := range jobs {
 					tb.Demands = append(tb.Demands, sched.Demand{Need: sched.Need{CPU: j.Procs * 1000}, Gang: 1})
 					tb.Classes = append(tb.Classes, sched.Class{Demand: sched.DemandID(i)})
-					tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(j.Submit) * 1e9, Deadline: sched.Never, Class: sched.ClassID(i)})
+					tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(j.Submit) * 1e9, Class: sched.ClassID(i)})
 					tb.Estimates = append(tb.Estimates, time.Duration(j.Estimate)*time.Second)
 					one.Run = append(one.Run, time.Duration(j.Run)*time.Second)
 				}

@@ -356,7 +356,8 @@ func fill(c *Case, drafts []draft, jobs int) {
 		if rel := table.Classes[d.class].RelDeadline; rel > 0 {
 			deadline = d.submit.Add(rel)
 		}
-		table.Tasks = append(table.Tasks, sched.Task{Submit: d.submit, Deadline: deadline, Job: jobID[d.job], Class: sched.ClassID(d.class)})
+		table.Tasks = append(table.Tasks, sched.Task{Submit: d.submit, Job: jobID[d.job], Class: sched.ClassID(d.class)})
+		table.SetDeadline(sched.TaskID(i), deadline)
 		table.Estimates = append(table.Estimates, d.est)
 		c.Run = append(c.Run, d.run)
 		if d.runOn != nil {

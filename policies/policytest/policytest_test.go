@@ -180,7 +180,7 @@ func TestCasesHaveEverythingTheyPromise(t *testing.T) {
 			has["types"] = has["types"] || d.GPUTypes != nil
 			has["zero run"] = has["zero run"] || c.Run[i] == 0
 			has["inexact"] = has["inexact"] || c.Run[i] != c.Table.Estimates[i]
-			has["deadline"] = has["deadline"] || task.Deadline != sched.Never
+			has["deadline"] = has["deadline"] || c.Table.DeadlineOf(sched.TaskID(i)) != sched.Never
 			has["period"] = has["period"] || cl.Period > 0
 			has["tenant"] = has["tenant"] || cl.Tenant > 0
 			has["together"] = has["together"] || (i > 0 && task.Submit == c.Table.Tasks[i-1].Submit)

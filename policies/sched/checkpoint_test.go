@@ -41,7 +41,7 @@ func TestTheCheckpointIntervalIsWhereTheExpectedTimeIsShortest(t *testing.T) {
 
 // One task on a node of half the speed: it restores for 2 s, works 10 s, saves for 1 s, works again.
 func TestWhatIsAtRiskIsTheWorkSinceTheLastCheckpoint(t *testing.T) {
-	tb := &Table{Tasks: []Task{{Deadline: Never}}, Estimates: []time.Duration{time.Hour}, Demands: []Demand{{Gang: 1}}, Classes: make([]Class, 1), Jobs: 1}
+	tb := &Table{Tasks: []Task{{}}, Estimates: []time.Duration{time.Hour}, Demands: []Demand{{Gang: 1}}, Classes: make([]Class, 1), Jobs: 1}
 	c := Config{Table: tb, Policy: greedy{}, Nodes: []NodeSpec{{CPU: 1000, SpeedMilli: 500}}}
 	k, err := New(c)
 	if err != nil {

@@ -17,13 +17,11 @@ func TestWaitsForCountsAnyNumberOfPredecessors(t *testing.T) {
 		tb.Estimates = make([]time.Duration, preds+1)
 		tb.PredOff, tb.SuccOff = make([]int32, preds+2), make([]int32, preds+2)
 		for p := range TaskID(preds) {
-			tb.Tasks[p].Deadline = Never
 			if int(p) >= late {
 				tb.Pred, tb.Succ = append(tb.Pred, p), append(tb.Succ, last)
 			}
 			tb.SuccOff[p+1] = int32(len(tb.Succ))
 		}
-		tb.Tasks[last].Deadline = Never
 		tb.SuccOff[last+1], tb.PredOff[last+1] = int32(len(tb.Succ)), int32(len(tb.Pred))
 		k, err := New(Config{Table: tb, Nodes: []NodeSpec{{Name: "n", CPU: Unlimited, Mem: Unlimited}}, Policy: startAll{}})
 		if err != nil {

@@ -27,6 +27,9 @@ func TestNewRefusesATableThatWouldBreakItLater(t *testing.T) {
 		"no demand 7":   func(tb *Table) { tb.Classes[0].Demand = 7 },
 		"no class -1":   func(tb *Table) { tb.Tasks[1].Class = -1 },
 		"estimates":     func(tb *Table) { tb.Estimates = tb.Estimates[:1] },
+		"1 deadlines":   func(tb *Table) { tb.Deadlines = []Time{Never} },
+		"3 deadlines":   func(tb *Table) { tb.Deadlines = []Time{Never, 5, 6} },
+		"0 deadlines":   func(tb *Table) { tb.Deadlines = []Time{} },
 		"or edges":      func(tb *Table) { tb.SuccOff, tb.PredOff = []int32{0, 0}, []int32{0, 0} },
 		"cycle: 2 -> 2": func(tb *Table) {
 			tb.SuccOff, tb.PredOff, tb.Succ, tb.Pred = []int32{0, 0, 1}, []int32{0, 0, 1}, []TaskID{1}, []TaskID{1}
@@ -55,7 +58,7 @@ func TestAJobAppendedWithACycleOrHalfIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	add := func(preds, succs []TaskID) {
-		tb.Tasks, tb.Estimates = append(tb.Tasks, Task{Job: JobID(tb.Jobs), Deadline: Never}), append(tb.Estimates, time.Second)
+		tb.Tasks, tb.Estimates = append(tb.Tasks, Task{Job: JobID(tb.Jobs)}), append(tb.Estimates, time.Second)
 		tb.Pred, tb.Succ = append(tb.Pred, preds...), append(tb.Succ, succs...)
 		tb.PredOff, tb.SuccOff = append(tb.PredOff, int32(len(tb.Pred))), append(tb.SuccOff, int32(len(tb.Succ)))
 	}

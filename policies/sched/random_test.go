@@ -61,12 +61,12 @@ func newWorld(t *rapid.T) *world {
 				}
 			}
 		}
-		tb.Tasks = append(tb.Tasks, Task{Submit: Time(n("submit", 0, 5)) * 1e9, Deadline: Never, Job: job, Class: ClassID(i)})
+		tb.Tasks = append(tb.Tasks, Task{Submit: Time(n("submit", 0, 5)) * 1e9, Job: job, Class: ClassID(i)})
 		tb.Estimates = append(tb.Estimates, time.Duration(n("estimate", 0, 9))*time.Second)
 		tb.Classes, tb.Demands, tb.Jobs = append(tb.Classes, cl), append(tb.Demands, d), int32(job)+1
 	}
 	// One task more, which others may wait for or come before.
-	tb.Tasks = append(tb.Tasks, Task{Submit: 1e9, Deadline: Never, Job: JobID(tb.Jobs), Class: ClassID(tasks)})
+	tb.Tasks = append(tb.Tasks, Task{Submit: 1e9, Job: JobID(tb.Jobs), Class: ClassID(tasks)})
 	tb.Classes = append(tb.Classes, Class{})
 	tb.Estimates = append(tb.Estimates, 0)
 	tb.Jobs++

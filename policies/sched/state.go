@@ -142,6 +142,9 @@ func (s *State) Room() *Room { return s.room }
 // Task returns the record of t.
 func (s *State) Task(t TaskID) *Task { return &s.tb.Tasks[t] }
 
+// Deadline returns when t is due; Never where it has no deadline.
+func (s *State) Deadline(t TaskID) Time { return s.tb.DeadlineOf(t) }
+
 // Class returns the class of t.
 func (s *State) Class(t TaskID) *Class { return &s.tb.Classes[s.classOf(t)] }
 

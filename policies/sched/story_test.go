@@ -284,7 +284,7 @@ func (s *story) setup(input []string) []string {
 		if t != len(tb.Tasks) {
 			s.fail("task %d out of order", t)
 		}
-		task := Task{Deadline: Never, Job: JobID(t), Class: ClassID(t)}
+		task := Task{Job: JobID(t), Class: ClassID(t)}
 		cl, d := Class{Demand: DemandID(t)}, Demand{Gang: 1}
 		est := 10 * time.Second
 		preds = append(preds, nil)

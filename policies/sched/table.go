@@ -13,6 +13,7 @@ import (
 type Table struct {
 	Tasks     []Task
 	Estimates []time.Duration // estimated run time on a node of reference speed, per task
+	Deadlines []Time          // absolute, per task, Never where a task has none; nil where no task has one. See SetDeadline
 
 	// Succ[SuccOff[t]:SuccOff[t+1]] are the successors of t, ascending, and Pred likewise; all four are nil where there are no edges.
 	SuccOff, PredOff []int32
@@ -119,6 +120,29 @@ func (tb *Table) Sends(p, t TaskID) int64 {
 		return tb.EdgeBytes[int(tb.SuccOff[p])+i]
 	}
 	return 0
+}
+
+// DeadlineOf returns when t is due; Never where it has no deadline.
+func (tb *Table) DeadlineOf(t TaskID) Time {
+	if uint(t) < uint(len(tb.Deadlines)) { // a negative one is a large one
+		return tb.Deadlines[t]
+	}
+	return Never
+}
+
+// SetDeadline says when t, a task of the table, is due; Never says that it has no deadline. Deadlines is made for the first task that has one.
+// Whoever appends a task to a table that may have deadlines must call it, with Never too: the slice must be as long as Tasks.
+func (tb *Table) SetDeadline(t TaskID, at Time) {
+	if tb.Deadlines == nil {
+		if at == Never {
+			return
+		}
+		tb.Deadlines = make([]Time, 0, len(tb.Tasks))
+	}
+	for len(tb.Deadlines) < len(tb.Tasks) {
+		tb.Deadlines = append(tb.Deadlines, Never)
+	}
+	tb.Deadlines[t] = at
 }
 
 // ClassOf returns the class of t. Do not modify.

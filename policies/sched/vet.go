@@ -42,6 +42,9 @@ func (k *Kernel) vet(from, end int) error {
 	if len(tb.Estimates) < end || tb.SuccOff != nil && (len(tb.SuccOff) <= end || len(tb.PredOff) <= end) || tb.EdgeBytes != nil && len(tb.EdgeBytes) < len(tb.Succ) {
 		return fmt.Errorf("the table has %d tasks, but fewer estimates or edges", end)
 	}
+	if tb.Deadlines != nil && len(tb.Deadlines) != len(tb.Tasks) {
+		return fmt.Errorf("the table has %d tasks and %d deadlines: a task without one has Never, and no deadlines are nil", len(tb.Tasks), len(tb.Deadlines))
+	}
 	tasks, classes := tb.Tasks[from:end], uint(len(tb.Classes))
 	for i := range tasks {
 		if c := tasks[i].Class; uint(c) >= classes { // a negative one is a large one

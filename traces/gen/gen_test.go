@@ -586,7 +586,7 @@ func TestExampleIsWhatItSays(t *testing.T) {
 			if !sched.CouldEverFit(nodes, d) {
 				t.Fatalf("seed %d: task %s fits no node: %+v", seed, w.TaskNames.At(i), d)
 			}
-			if w.Tasks[i].Deadline != sched.Never {
+			if w.DeadlineOf(sched.TaskID(i)) != sched.Never {
 				late++
 			}
 			if w.Estimates[i] < w.Run[i] {

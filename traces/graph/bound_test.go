@@ -45,7 +45,7 @@ func TestTheBoundByWorkIsTheLargestOverAllReleases(t *testing.T) {
 		runs := make([]time.Duration, n)
 		for i := range n {
 			class := sched.ClassID(rng.Int64N(cpus))
-			tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(submits[i]), Deadline: sched.Never, Job: sched.JobID(i), Class: class})
+			tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(submits[i]), Job: sched.JobID(i), Class: class})
 			runs[i] = time.Duration(run[i])
 		}
 		nodes := []sched.NodeSpec{{Name: "n", CPU: cpus * 1000, Mem: sched.Unlimited}}

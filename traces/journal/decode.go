@@ -403,12 +403,9 @@ func (b *tableBuilder) task(t *taskJSON, job sched.JobID, now sched.Time) error 
 	if !b.in[t.Class] {
 		return fmt.Errorf("task %d: class %d is not written out in this frame", id, t.Class)
 	}
-	task := sched.Task{Submit: now, Deadline: sched.Never, Job: job, Class: sched.ClassID(t.Class)}
+	task := sched.Task{Submit: now, Job: job, Class: sched.ClassID(t.Class)}
 	if t.Submit != nil {
 		task.Submit = *t.Submit
-	}
-	if t.Deadline != nil {
-		task.Deadline = *t.Deadline
 	}
 	if t.Name != nil {
 		if tb.TaskNames.Len() != int(id) {
@@ -420,7 +417,12 @@ func (b *tableBuilder) task(t *taskJSON, job sched.JobID, now sched.Time) error 
 	} else if tb.TaskNames.Len() > 0 {
 		return fmt.Errorf("task %d has no name and earlier ones have", id)
 	}
+	deadline := sched.Never
+	if t.Deadline != nil {
+		deadline = *t.Deadline
+	}
 	tb.Tasks = append(tb.Tasks, task)
+	tb.SetDeadline(id, deadline)
 	tb.Estimates = append(tb.Estimates, t.Est)
 	for _, p := range t.After {
 		if p < 0 || p == int32(id) {

@@ -193,7 +193,7 @@ func (jw *Writer) common(b *[slack]byte, e *sched.Event) int {
 		return 0
 	}
 	task, estimate := &tb.Tasks[e.Task], uint64(tb.Estimates[e.Task])
-	if task.Job != jw.job+1 || task.Submit != jw.now || task.Deadline != sched.Never || uint(task.Class) >= uint(len(jw.defined)) || jw.defined[task.Class] != jw.count ||
+	if task.Job != jw.job+1 || task.Submit != jw.now || tb.DeadlineOf(e.Task) != sched.Never || uint(task.Class) >= uint(len(jw.defined)) || jw.defined[task.Class] != jw.count ||
 		task.Class >= in2>>taskFlags || estimate >= in7 || tb.TaskNames.Len() > 0 || tb.JobName.Len() > 0 || tb.PredOff != nil || tb.EstimateOn != nil || tb.Data != nil {
 		return 0
 	}
@@ -320,7 +320,8 @@ func (jw *Writer) arrival(e *sched.Event) {
 		if task.Submit != jw.now {
 			flags |= taskSubmit
 		}
-		if task.Deadline != sched.Never {
+		due := tb.DeadlineOf(t)
+		if due != sched.Never {
 			flags |= taskDeadline
 		}
 		var more []byte
@@ -338,7 +339,7 @@ func (jw *Writer) arrival(e *sched.Event) {
 			n = put(b, n, zigzag(int64(task.Submit)))
 		}
 		if flags&taskDeadline != 0 {
-			n = put(b, n, zigzag(int64(task.Deadline)))
+			n = put(b, n, zigzag(int64(due)))
 		}
 		jw.n = n
 		if named {

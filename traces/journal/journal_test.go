@@ -148,10 +148,10 @@ func journals(t *rapid.T) *recorded {
 			first := len(tb.Tasks)
 			n := rapid.IntRange(1, 4).Draw(t, "tasks")
 			for k := range n {
-				task := sched.Task{Submit: now, Deadline: sched.Never, Job: sched.JobID(job), Class: sched.ClassID(rapid.IntRange(0, classes-1).Draw(t, "class"))}
+				task, due := sched.Task{Submit: now, Job: sched.JobID(job), Class: sched.ClassID(rapid.IntRange(0, classes-1).Draw(t, "class"))}, sched.Never
 				if rapid.Bool().Draw(t, "odd") {
 					task.Submit--
-					task.Deadline = now + 99
+					due = now + 99
 					if tb.Data == nil {
 						tb.Data, tb.EstimateOn = map[sched.TaskID]sched.Data{}, map[sched.TaskID][]sched.CostOn{}
 					}
@@ -159,6 +159,7 @@ func journals(t *rapid.T) *recorded {
 					tb.EstimateOn[sched.TaskID(first+k)] = []sched.CostOn{{On: "A100", Run: 5}, {On: text().Draw(t, "on"), Run: 0}}
 				}
 				tb.Tasks = append(tb.Tasks, task)
+				tb.SetDeadline(sched.TaskID(first+k), due)
 				tb.Estimates = append(tb.Estimates, time.Duration(rapid.Int64Range(0, 1e15).Draw(t, "estimate")))
 				if withNames {
 					tb.TaskNames.Append(text().Draw(t, "name"))
@@ -319,6 +320,9 @@ func same(t *rapid.T, got, want *sched.Table) {
 	if len(got.Tasks) != len(want.Tasks) || got.Jobs != want.Jobs {
 		t.Fatalf("%d tasks of %d jobs, want %d of %d", len(got.Tasks), got.Jobs, len(want.Tasks), want.Jobs)
 	}
+	if !slices.Equal(got.Deadlines, want.Deadlines) || (got.Deadlines == nil) != (want.Deadlines == nil) {
+		t.Fatalf("deadlines %v, want %v", got.Deadlines, want.Deadlines)
+	}
 	for i := range want.Tasks {
 		id := sched.TaskID(i)
 		g, w := got.ClassOf(id), want.ClassOf(id)
@@ -354,7 +358,7 @@ func plain(n int) *recorded {
 	j := &recorded{table: tb, header: Header{Policy: "fifo", Nodes: []sched.NodeSpec{{Name: "node-001", CPU: 64000, Mem: sched.Unlimited, VRAM: sched.Unlimited, GPUs: 8}}}}
 	for i := range n {
 		now := sched.Time(i) * 1e9
-		tb.Tasks = append(tb.Tasks, sched.Task{Submit: now, Deadline: sched.Never, Job: sched.JobID(i)})
+		tb.Tasks = append(tb.Tasks, sched.Task{Submit: now, Job: sched.JobID(i)})
 		tb.Estimates = append(tb.Estimates, time.Duration(i)*time.Millisecond)
 		tb.Jobs++
 		j.batches = append(j.batches, Batch{
@@ -493,7 +497,7 @@ func TestAGiantJobAndAGiantBatchReadBack(t *testing.T) {
 	tb.Tasks, tb.Estimates, tb.Jobs = nil, nil, 0
 	var in []sched.Event
 	for i := range n {
-		tb.Tasks = append(tb.Tasks, sched.Task{Deadline: sched.Never, Submit: sched.Time(i % 3)})
+		tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(i % 3)})
 		tb.Estimates = append(tb.Estimates, time.Duration(i))
 		in = append(in, sched.Event{Kind: sched.Finished, Task: sched.TaskID(i), Attempt: 1})
 		if !tb.TaskNames.Append(strings.Repeat("x", 40)) {

@@ -277,8 +277,8 @@ func appendTask(b []byte, tb *sched.Table, t sched.TaskID, now sched.Time) []byt
 		b = append(strconv.AppendInt(append(b, `"submit":`...), int64(task.Submit), 10), ',')
 	}
 	b = appendInt(b, `"est":`, int64(tb.Estimates[t]))
-	if task.Deadline != sched.Never {
-		b = append(strconv.AppendInt(append(b, `"deadline":`...), int64(task.Deadline), 10), ',')
+	if due := tb.DeadlineOf(t); due != sched.Never {
+		b = append(strconv.AppendInt(append(b, `"deadline":`...), int64(due), 10), ',')
 	}
 	if preds := tb.Preds(t); len(preds) > 0 {
 		b = append(b, `"after":[`...)

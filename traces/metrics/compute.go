@@ -294,10 +294,14 @@ func (y *tally) ran(from sched.TaskID, all []sched.Ran) bool {
 	first, last := y.first, y.last
 	for i := range tasks {
 		first, last = min(first, tasks[i].Submit), max(last, all[i].End)
-		if d := tasks[i].Deadline; d != sched.Never {
-			y.deadlines++
-			if all[i].End > d {
-				y.late++
+	}
+	if wl.Deadlines != nil {
+		for i, d := range wl.Deadlines[from:][:len(all)] {
+			if d != sched.Never {
+				y.deadlines++
+				if all[i].End > d {
+					y.late++
+				}
 			}
 		}
 	}
@@ -376,8 +380,8 @@ func (y *tally) take(from sched.TaskID, outcomes []sched.Outcome) {
 			last = max(last, y.undone(o))
 		}
 		keep := y.in.measured(task.Submit)
-		if task.Deadline != sched.Never && keep {
-			y.judge(task.Deadline, o)
+		if due := wl.DeadlineOf(from + sched.TaskID(i)); due != sched.Never && keep {
+			y.judge(due, o)
 		}
 		if keep = keep && done; keep {
 			d := o.Wait()

@@ -33,7 +33,8 @@ func newWorld() *world {
 
 func (w *world) add(job int32, submit, run sched.Time, o sched.Outcome) sched.TaskID {
 	t := sched.TaskID(len(w.wl.Tasks))
-	w.wl.Tasks = append(w.wl.Tasks, sched.Task{Submit: submit, Deadline: sched.Never, Job: sched.JobID(job)})
+	w.wl.Tasks = append(w.wl.Tasks, sched.Task{Submit: submit, Job: sched.JobID(job)})
+	w.wl.SetDeadline(t, sched.Never)
 	w.wl.Run = append(w.wl.Run, time.Duration(run))
 	w.wl.Estimates = append(w.wl.Estimates, time.Duration(run))
 	w.wl.Jobs = max(w.wl.Jobs, job+1)
@@ -168,7 +169,7 @@ func TestLateIsDoneAfterTheDeadlineOrNeverDone(t *testing.T) {
 	} {
 		w.add(int32(i), 0, 10*second, o)
 		if i < 4 {
-			w.wl.Tasks[i].Deadline = 10 * second
+			w.wl.SetDeadline(sched.TaskID(i), 10*second)
 		}
 	}
 	in := w.input()

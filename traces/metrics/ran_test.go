@@ -59,7 +59,7 @@ func TestTasksDoneInOneAttemptCountTogetherAsEachAlone(t *testing.T) {
 			id := w.add(int32(i/together), submit, end-start, o)
 			w.wl.Tasks[id].Class = sched.ClassID(rng.IntN(len(w.wl.Classes)))
 			if rng.IntN(3) == 0 {
-				w.wl.Tasks[id].Deadline = submit + sched.Time(rng.Int64N(80)*scale)
+				w.wl.SetDeadline(id, submit+sched.Time(rng.Int64N(80)*scale))
 			}
 		}
 		in := w.input()

@@ -27,7 +27,7 @@ func varied(tasks int) *Record {
 		})
 	}
 	for i := range tasks {
-		tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(i/4) * 1e9, Deadline: sched.Never, Job: sched.JobID(i / 3), Class: sched.ClassID(rng.IntN(4))})
+		tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(i/4) * 1e9, Job: sched.JobID(i / 3), Class: sched.ClassID(rng.IntN(4))})
 		tb.Estimates = append(tb.Estimates, time.Second)
 		tb.TaskNames.Append(fmt.Sprintf("%s-%d", []string{"Train", "eval", "prep"}[rng.IntN(3)], rng.IntN(20)))
 		if i%3 == 0 {

@@ -182,7 +182,7 @@ func (y *tally) apply(r *Record, e *entry) {
 		y.done++
 		y.wait += float64(r.tasks[e.task].wait)
 	}
-	if d := r.tb.Tasks[e.task].Deadline; d != sched.Never {
+	if d := r.tb.DeadlineOf(e.task); d != sched.Never {
 		y.deadlines++
 		if e.kind != entFinish || e.at > d {
 			y.late++

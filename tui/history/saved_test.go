@@ -17,7 +17,7 @@ func many(tasks int) *Record {
 		Tenants: []string{"", "ana"}, Queues: []string{""}, Kinds: []string{""}, Jobs: int32(tasks),
 	}
 	for i := range tasks {
-		tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(i), Deadline: sched.Never, Job: sched.JobID(i), Class: sched.ClassID(i % 2)})
+		tb.Tasks = append(tb.Tasks, sched.Task{Submit: sched.Time(i), Job: sched.JobID(i), Class: sched.ClassID(i % 2)})
 		tb.Estimates = append(tb.Estimates, time.Second)
 	}
 	nodes := make([]sched.NodeSpec, 40)

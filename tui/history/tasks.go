@@ -91,7 +91,7 @@ func (r *Record) row(t sched.TaskID, now sched.Time) TaskRow {
 	row := TaskRow{
 		ID: t, Name: r.name(t), Job: r.tb.JobName.At(int(x.Job)), Tenant: r.tb.Tenants[c.Tenant], Queue: r.tb.Queues[c.Queue],
 		Kind: r.tb.Kinds[c.Kind], State: sched.Phase(r.cur.phase[t]), Evicted: r.evicted(t), Submit: x.Submit, Wait: r.waitBy(t, now), Run: r.heldBy(t, now),
-		Start: sched.Never, End: sched.Never, Deadline: x.Deadline, GPUs: r.tb.Demands[c.Demand].GPUTotal(), Attempts: r.attemptsBy(t),
+		Start: sched.Never, End: sched.Never, Deadline: r.tb.DeadlineOf(t), GPUs: r.tb.Demands[c.Demand].GPUTotal(), Attempts: r.attemptsBy(t),
 		JobID: int32(x.Job), Group: int32(c.Tenant),
 	}
 	if int(t) < len(r.tb.Estimates) {

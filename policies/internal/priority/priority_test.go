@@ -31,10 +31,10 @@ func state(tb interface{ Fatal(...any) }) *sched.State {
 		},
 	}
 	for i := range 4 {
-		table.Tasks = append(table.Tasks, sched.Task{Submit: sched.Time(i) * 10e9, Deadline: sched.Time(i) * 200e9, Job: sched.JobID(i), Class: sched.ClassID(i % 2)})
+		table.Tasks = append(table.Tasks, sched.Task{Submit: sched.Time(i) * 10e9, Job: sched.JobID(i), Class: sched.ClassID(i % 2)})
 		table.Estimates = append(table.Estimates, time.Duration(30+i)*time.Second)
 	}
-	table.Tasks[3].Deadline = sched.Never
+	table.Deadlines = []sched.Time{0, 200e9, 400e9, sched.Never}
 	w := &watcher{}
 	k, err := sched.New(sched.Config{Table: table, Policy: w, Nodes: []sched.NodeSpec{{CPU: 4000, Mem: 64 << 30, GPUs: 2, GPUType: "A", VRAM: 8 << 30}}})
 	if err != nil {

@@ -61,7 +61,7 @@ var Variables = []Variable{
 		return seconds(int64(c.Now.Sub(c.State.Task(c.Task).Submit)))
 	}},
 	{Name: "slack", About: "s to its deadline, less remaining; +Inf without a deadline", Change: Clock, slope: -1, num: func(c *Scope) float64 {
-		d := c.State.Task(c.Task).Deadline
+		d := c.State.Deadline(c.Task)
 		if d == sched.Never {
 			return math.Inf(1)
 		}
@@ -74,7 +74,7 @@ var Variables = []Variable{
 	{Name: "attempts", About: "how often it was started", num: func(c *Scope) float64 { return float64(c.State.Attempt(c.Task)) }},
 	{Name: "submit", About: "s on the trace's axis", num: func(c *Scope) float64 { return seconds(int64(c.State.Task(c.Task).Submit)) }},
 	{Name: "ready", About: "s on the trace's axis, when it was first ready", num: func(c *Scope) float64 { return instant(c.State.FirstReady(c.Task)) }},
-	{Name: "deadline", About: "s on the trace's axis; +Inf if none", num: func(c *Scope) float64 { return instant(c.State.Task(c.Task).Deadline) }},
+	{Name: "deadline", About: "s on the trace's axis; +Inf if none", num: func(c *Scope) float64 { return instant(c.State.Deadline(c.Task)) }},
 	{Name: "period", About: "s; 0 if none", num: func(c *Scope) float64 { return seconds(int64(c.State.Class(c.Task).Period)) }},
 	{Name: "criticality", About: "0..1, latency sensitivity as the trace says", num: criticality},
 	{Name: "critical", About: "the same as criticality", num: criticality},

@@ -179,8 +179,8 @@ func (c Case) GoString() string {
 		if len(d.GPUTypes)+len(d.Labels)+len(d.NotLabels)+len(d.Tolerations) > 0 {
 			fmt.Fprintf(&b, " types=%v labels=%v %v tolerates=%v", d.GPUTypes, d.Labels, d.NotLabels, d.Tolerations)
 		}
-		if task.Deadline != sched.Never {
-			fmt.Fprintf(&b, " deadline=%s", stamp(task.Deadline))
+		if due := c.Table.DeadlineOf(id); due != sched.Never {
+			fmt.Fprintf(&b, " deadline=%s", stamp(due))
 		}
 		if cl.Period > 0 || cl.Retries > 0 || cl.Backoff > 0 {
 			fmt.Fprintf(&b, " period=%s retries=%d backoff=%s", cl.Period, cl.Retries, cl.Backoff)

@@ -44,7 +44,6 @@ func sample() (Case, []Span, []sched.Outcome) {
 		Overhead: time.Second,
 	}
 	for i := range c.Table.Tasks {
-		c.Table.Tasks[i].Deadline = sched.Never
 		c.Table.Estimates[i] = c.Run[i]
 	}
 	spans := []Span{
