@@ -263,10 +263,21 @@ func (p *Pile) empty(turn uint, slot uint64, h *Heap) {
 	p.unused(turn, slot)
 	for i != 0 {
 		b := &p.bags[i-1]
+		if len(*h)+int(b.n) > cap(*h) { // once for all of them
+			*h = slices.Grow(*h, p.follow(i))
+		}
 		*h = append(*h, b.items[:b.n]...)
 		p.n -= int(b.n)
 		i, b.n, b.next, p.free = b.next, 0, p.free, i
 	}
+}
+
+// follow returns how many items are in a bag and those behind it.
+func (p *Pile) follow(i int32) (n int) {
+	for ; i != 0; i = p.bags[i-1].next {
+		n += int(p.bags[i-1].n)
+	}
+	return n
 }
 
 // unused notes that a slot has become empty.
