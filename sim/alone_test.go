@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -14,6 +15,22 @@ import (
 
 // toldAll hides what a policy says that it need not be told.
 type toldAll struct{ sched.Policy }
+
+// recorder writes down what it is told alone as facts are written down.
+type recorder struct{ told *strings.Builder }
+
+func (r recorder) Batch(now sched.Time, in []sched.Event, out []sched.Command) error {
+	fmt.Fprintln(r.told, now, in, out)
+	return nil
+}
+
+func (r recorder) Finished(now sched.Time, t sched.TaskID, attempt int32, done time.Duration, out []sched.Command) error {
+	return r.Batch(now, []sched.Event{{Kind: sched.Finished, Task: t, Node: sched.NoNode, Attempt: attempt, Done: done}}, out)
+}
+
+func (r recorder) Arrived(now sched.Time, t sched.TaskID, out []sched.Command) error {
+	return r.Batch(now, []sched.Event{{Kind: sched.JobArrived, Task: t, N: 1, Node: sched.NoNode}}, out)
+}
 
 func TestFactsThatAreNotWrittenDownDoAsThoseThatAre(t *testing.T) {
 	for _, name := range []string{"fifo", "fjf", "sjf", "easy", "rr{quantum=2s}", "srtf", "conservative", "critical-path", "fair-share"} {
@@ -30,12 +47,14 @@ func TestFactsThatAreNotWrittenDownDoAsThoseThatAre(t *testing.T) {
 				for i := range c.Table.Classes {
 					c.Table.Classes[i].Speeds = 0
 				}
-				var res [3]*sim.Result
-				var books [3]string
-				var told [3]strings.Builder
+				var res [4]*sim.Result
+				var books [4]string
+				var told [4]strings.Builder
 				for i := range res {
 					cfg := caseConfig(c, named(rt, name))
-					if i > 0 {
+					if i == 3 {
+						cfg.Recorder = recorder{&told[i]}
+					} else if i > 0 {
 						cfg.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
 							fmt.Fprintln(&told[i], now, in, out)
 							return nil
@@ -53,7 +72,7 @@ func TestFactsThatAreNotWrittenDownDoAsThoseThatAre(t *testing.T) {
 					r.Outcome, r.Outcomes, r.Ran, r.Wall = nil, nil, nil, 0
 					books[i] = fmt.Sprintf("%+v", r)
 				}
-				for i := range 2 {
+				for _, i := range []int{0, 1, 3} {
 					for id := range sched.TaskID(len(c.Run)) {
 						if x, y := res[i].Outcome(id), res[2].Outcome(id); x != y {
 							rt.Errorf("task %d: %+v, with all facts written down %+v", id, x, y)
@@ -63,8 +82,10 @@ func TestFactsThatAreNotWrittenDownDoAsThoseThatAre(t *testing.T) {
 						rt.Errorf("%s\nwith all facts written down\n%s", books[i], books[2])
 					}
 				}
-				if told[1].String() != told[2].String() {
-					rt.Errorf("told:\n%s\nwith all facts written down\n%s", &told[1], &told[2])
+				for _, i := range []int{1, 3} {
+					if told[i].String() != told[2].String() {
+						rt.Errorf("told (%d):\n%s\nwith all facts written down\n%s", i, &told[i], &told[2])
+					}
 				}
 			})
 		})

@@ -167,12 +167,10 @@ func (a allowance) on(est time.Duration) time.Duration {
 // ended writes the fact of a scheduled end.
 func (r *run) ended(e end, ev *sched.Event) {
 	t := e.task
+	ev.Set(sched.Finished, t, 0, e.attempt, r.worked(e))
 	if r.plain && e.attempt == 1 {
-		// Nothing but the run has passed since its start, and that is at hand, where the table of run times is not.
-		ev.Set(sched.Finished, t, 0, 1, e.at.Sub(r.k.StartedAt(t)))
 		return
 	}
-	ev.Set(sched.Finished, t, 0, e.attempt, r.Workload.Run[t])
 	saver := (*saver)(nil)
 	if r.m != nil {
 		saver = r.m.saver
@@ -200,6 +198,14 @@ func (r *run) ended(e end, ev *sched.Event) {
 	} else if e.attempt > 1 {
 		r.lose(t, r.wasted(t, held))
 	}
+}
+
+// worked returns the work of a task that is done.
+func (r *run) worked(e end) time.Duration {
+	if r.plain && e.attempt == 1 { // nothing but the run has passed since its start, and that is at hand, where the table of run times is not
+		return e.at.Sub(r.k.StartedAt(e.task))
+	}
+	return r.Workload.Run[e.task]
 }
 
 // workDone returns the true work of a running task done by now, at reference speed, all kept attempts included.

@@ -65,6 +65,11 @@ func (r *run) calm() error {
 				return err
 			}
 		}
+		if r.Recorder != nil {
+			if err := r.record(at, alone, out); err != nil {
+				return err
+			}
+		}
 		if len(out) > 0 {
 			r.carryOut(at, out)
 		}
@@ -94,6 +99,8 @@ func (r *run) alone(at sched.Time) bool {
 		}
 		if r.Tap != nil {
 			r.ended(e, r.fact())
+		} else if r.Recorder != nil {
+			r.lone = lone{e.task, e.attempt, r.worked(e)}
 		}
 		r.k.StepFinished(at, e.task, e.attempt)
 		return true
@@ -108,9 +115,30 @@ func (r *run) alone(at sched.Time) bool {
 	r.next, r.arrival = t+1, next
 	if r.Tap != nil {
 		r.fact().Set(sched.JobArrived, sched.TaskID(t), 1, 0, 0)
+	} else if r.Recorder != nil {
+		r.lone = lone{task: sched.TaskID(t)}
 	}
 	r.k.StepArrived(at, sched.TaskID(t))
 	return true
+}
+
+// lone is a fact that was told alone: that an attempt of a task is done, after so much work; attempt 0: that the task is submitted.
+type lone struct {
+	task    sched.TaskID
+	attempt int32
+	done    time.Duration
+}
+
+// record tells the recorder of a batch.
+func (r *run) record(at sched.Time, alone bool, out []sched.Command) error {
+	switch f := &r.lone; {
+	case !alone || r.Tap != nil: // the facts are written down
+		return r.Recorder.Batch(at, r.in, out)
+	case f.attempt == 0:
+		return r.Recorder.Arrived(at, f.task, out)
+	default:
+		return r.Recorder.Finished(at, f.task, f.attempt, f.done, out)
+	}
 }
 
 // foresee lets the kernel look at what the next ends are about.

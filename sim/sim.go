@@ -42,11 +42,20 @@ type Config struct {
 	NodePrice      float64         // of a node-hour: nothing in a run depends on it
 	// Tap sees every batch after its decision: the facts and the orders. The slices are valid during the call.
 	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
+	// Recorder sees the same, after Tap. Most batches have one fact, which it is told without a slice of facts.
+	Recorder Recorder
 	// WaitParts sees the stretches of waiting that ended in a batch, before Tap does. The slice is valid during the call.
 	WaitParts func(parts []sched.WaitPart)
 	Waits     bool                  // keep the wait profile
 	FragMix   *metrics.FragMix      // measure fragmentation against this mix; nil: not measured
 	Progress  func(done, total int) // called now and then with tasks that are over
+}
+
+// Recorder is told of every batch, once, by one of these. Each is a batch with its orders, which are valid during the call; an error ends the run.
+type Recorder interface {
+	Batch(now sched.Time, in []sched.Event, out []sched.Command) error
+	Finished(now sched.Time, t sched.TaskID, attempt int32, done time.Duration, out []sched.Command) error // the fact alone that an attempt is done, after so much work
+	Arrived(now sched.Time, t sched.TaskID, out []sched.Command) error                                     // the fact alone that a job of one task is submitted
 }
 
 // Fault is a scripted failure: a node that goes down or comes back at a time, or a task whose attempt fails after holding so long.
@@ -122,6 +131,7 @@ type run struct {
 	ooms     []bool // tasks that run out of memory; nil: none
 	elastic  *elastic
 	window   *window
+	lone     lone // the fact that was told alone in the last batch; with Recorder
 }
 
 // Run simulates until nothing is left to happen, the horizon, or the context's end. Errors: a task that no node could ever hold, a
@@ -420,6 +430,11 @@ func (r *run) loop(ctx context.Context) error {
 		}
 		if r.Tap != nil {
 			if err := r.Tap(now, r.in, out); err != nil {
+				return err
+			}
+		}
+		if r.Recorder != nil {
+			if err := r.Recorder.Batch(now, r.in, out); err != nil {
 				return err
 			}
 		}

@@ -163,8 +163,8 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	}
 	var res *sim.Result
 	if o.journal != "" {
-		res, err = o.journaled(w, c, spec, seed, func(tap func(sched.Time, []sched.Event, []sched.Command) error) (*sim.Result, error) {
-			taps = append(taps, tap)
+		res, err = o.journaled(w, c, spec, seed, func(jw sim.Recorder) (*sim.Result, error) {
+			c.Recorder = jw
 			return simulate()
 		})
 	} else {
@@ -219,7 +219,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 
 // journaled simulates with a journal that takes its place when it is whole.
 func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.Spec, seed int64,
-	simulate func(tap func(sched.Time, []sched.Event, []sched.Command) error) (*sim.Result, error),
+	simulate func(sim.Recorder) (*sim.Result, error),
 ) (res *sim.Result, err error) {
 	tb := c.Table()
 	settings, err := journalConfig(c)
@@ -231,7 +231,7 @@ func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.S
 		if err != nil {
 			return err
 		}
-		if res, err = simulate(jw.Batch); err != nil {
+		if res, err = simulate(jw); err != nil {
 			_ = jw.Close()
 			return err
 		}

@@ -183,26 +183,51 @@ func (jw *Writer) common(b *[slack]byte, e *sched.Event) int {
 		if e.Attempt != 1 || e.N != 0 || back >= in3 || done >= in7 {
 			return 0
 		}
-		b[0] = recReport | reportDone
-		put3((*[4]byte)(b[1:]), back)
-		put7((*[8]byte)(b[4:]), done)
-		return 11
+		putDone(b, back, done)
+		return doneLen
 	}
-	tb := jw.tb
-	if e.Kind != sched.JobArrived || e.N != 1 || e.Attempt != 0 || e.Done != 0 || e.Task != jw.next || tb == nil || uint(e.Task) >= uint(len(tb.Tasks)) {
+	if e.Kind != sched.JobArrived || e.N != 1 || e.Attempt != 0 || e.Done != 0 {
 		return 0
 	}
-	task, estimate := &tb.Tasks[e.Task], uint64(tb.Estimates[e.Task])
-	if task.Job != jw.job+1 || task.Submit != jw.now || tb.DeadlineOf(e.Task) != sched.Never || uint(task.Class) >= uint(len(jw.defined)) || jw.defined[task.Class] != jw.count ||
-		task.Class >= in2>>taskFlags || estimate >= in7 || tb.TaskNames.Len() > 0 || tb.JobName.Len() > 0 || tb.PredOff != nil || tb.EstimateOn != nil || tb.Data != nil {
+	class, estimate, ok := jw.usual(jw.now, e.Task)
+	if !ok {
 		return 0
 	}
 	jw.next++
 	jw.job++
+	putArrival(b, class, estimate)
+	return arrivalLen
+}
+
+// usual returns what is written of a task that arrives alone at a time, and false where it is not one of those with nothing special, next in turn.
+func (jw *Writer) usual(now sched.Time, t sched.TaskID) (class sched.ClassID, estimate uint64, ok bool) {
+	tb := jw.tb
+	if t != jw.next || tb == nil || uint(t) >= uint(len(tb.Tasks)) {
+		return 0, 0, false
+	}
+	task, estimate := &tb.Tasks[t], uint64(tb.Estimates[t])
+	ok = task.Job == jw.job+1 && task.Submit == now && uint(task.Class) < uint(len(jw.defined)) && jw.defined[task.Class] == jw.count &&
+		task.Class < in2>>taskFlags && estimate < in7 && tb.TaskNames.Len()|tb.JobName.Len() == 0 && tb.DeadlineOf(t) == sched.Never &&
+		tb.PredOff == nil && tb.EstimateOn == nil && tb.Data == nil
+	return task.Class, estimate, ok
+}
+
+// The bytes of these two: the end of a first attempt, and a job of one task with nothing special.
+const (
+	doneLen    = 11
+	arrivalLen = 10
+)
+
+func putDone(b *[slack]byte, back, done uint64) {
+	b[0] = recReport | reportDone
+	put3((*[4]byte)(b[1:]), back)
+	put7((*[8]byte)(b[4:]), done)
+}
+
+func putArrival(b *[slack]byte, class sched.ClassID, estimate uint64) {
 	b[0] = recArrival | arrivalOne
-	put2((*[2]byte)(b[1:]), uint64(task.Class)<<taskFlags)
+	put2((*[2]byte)(b[1:]), uint64(class)<<taskFlags)
 	put7((*[8]byte)(b[3:]), estimate)
-	return 10
 }
 
 // commonStart is common for orders: the start of a first attempt on one placement.

@@ -762,6 +762,72 @@ func TestTheWriterAllocatesNothingInSteadyState(t *testing.T) {
 	}
 }
 
+func TestAFactThatIsToldAloneIsWrittenAsInABatch(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		const tasks = 40
+		j := plain(tasks)
+		odd := func(what string) bool { return rapid.IntRange(0, 9).Draw(rt, what) == 0 }
+		if odd("names") {
+			for t := range tasks {
+				j.table.TaskNames.Append(fmt.Sprint(t))
+			}
+		}
+		if odd("deadlines") {
+			j.table.SetDeadline(sched.TaskID(rapid.IntRange(0, len(j.table.Tasks)-1).Draw(rt, "due")), 7)
+		}
+		var one, other bytes.Buffer
+		w, _ := NewWriter(&one, j.header, j.table)
+		v, err := NewWriter(&other, j.header, j.table)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		now, next := sched.Time(0), sched.TaskID(0)
+		for range rapid.IntRange(1, 60).Draw(rt, "batches") {
+			if now += sched.Time(rapid.Int64Range(0, 2).Draw(rt, "step")); odd("jump") {
+				now += in6
+			}
+			if odd("back") && now > 0 {
+				now--
+			}
+			var out []sched.Command
+			for range rapid.SampledFrom([]int{0, 0, 1, 1, 1, 2}).Draw(rt, "orders") {
+				out = append(out, sched.Command{Kind: sched.Start, Task: next, Attempt: rapid.SampledFrom([]int32{1, 1, 2}).Draw(rt, "try"), On: []sched.Placement{{
+					Node: sched.NodeID(rapid.IntRange(0, 1<<14).Draw(rt, "node")), Replicas: rapid.Int32Range(1, 2).Draw(rt, "replicas"), GPUs: sched.Devices(rapid.Uint64Range(0, 1<<15).Draw(rt, "gpus")),
+				}}})
+			}
+			var a, b error
+			if rapid.Bool().Draw(rt, "arrives") && int(next) < len(j.table.Tasks) {
+				if odd("later") {
+					next = min(next+1, sched.TaskID(len(j.table.Tasks)-1))
+				}
+				if rapid.Bool().Draw(rt, "submitted now") {
+					j.table.Tasks[next].Submit = now
+				}
+				a = w.Batch(now, []sched.Event{{Kind: sched.JobArrived, Task: next, N: 1, Node: sched.NoNode}}, out)
+				b = v.Arrived(now, next, out)
+				next++
+			} else {
+				done, id := time.Duration(rapid.SampledFrom([]int64{0, 1, 1e9, in7 - 1, in7, -1}).Draw(rt, "done")), sched.TaskID(rapid.SampledFrom([]int{0, 5, 1 << 24}).Draw(rt, "task"))
+				attempt := rapid.SampledFrom([]int32{1, 1, 1, 2}).Draw(rt, "attempt")
+				a = w.Batch(now, []sched.Event{{Kind: sched.Finished, Task: id, Node: sched.NoNode, Attempt: attempt, Done: done}}, out)
+				b = v.Finished(now, id, attempt, done, out)
+			}
+			if fmt.Sprint(a) != fmt.Sprint(b) {
+				rt.Fatalf("%v, alone %v", a, b)
+			}
+			if odd("flush") && (fmt.Sprint(w.Flush()) != fmt.Sprint(v.Flush())) {
+				rt.Fatal("they flush otherwise")
+			}
+		}
+		if fmt.Sprint(w.Close()) != fmt.Sprint(v.Close()) {
+			rt.Fatal("they close otherwise")
+		}
+		if !bytes.Equal(one.Bytes(), other.Bytes()) {
+			rt.Fatalf("%d bytes, alone %d, or others", one.Len(), other.Len())
+		}
+	})
+}
+
 func BenchmarkBatch(b *testing.B) {
 	const n = 1 << 16
 	j := plain(n)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -97,6 +98,62 @@ func (jw *Writer) Batch(now sched.Time, in []sched.Event, out []sched.Command) e
 		jw.send()
 	}
 	return nil
+}
+
+// Finished is Batch for one fact alone: that an attempt of t is done, after so much work.
+func (jw *Writer) Finished(now sched.Time, t sched.TaskID, attempt int32, done time.Duration, out []sched.Command) error {
+	back, since := zigzag(int64(jw.next)-int64(t)), uint64(now)-uint64(jw.now)
+	if attempt == 1 && back < in3 && uint64(done) < in7 && jw.takes(now, since, out) {
+		b := (*[3 * slack]byte)(jw.buf[jw.n:])
+		put6((*[8]byte)(b[:]), since)
+		putDone((*[slack]byte)(b[6:]), back, uint64(done))
+		if jw.finish(b, 6+doneLen, now, out) {
+			return nil
+		}
+	}
+	return jw.Batch(now, []sched.Event{{Kind: sched.Finished, Task: t, Node: sched.NoNode, Attempt: attempt, Done: done}}, out)
+}
+
+// Arrived is Batch for one fact alone: that a job of one task has arrived.
+func (jw *Writer) Arrived(now sched.Time, t sched.TaskID, out []sched.Command) error {
+	if since := uint64(now) - uint64(jw.now); jw.takes(now, since, out) {
+		if class, estimate, ok := jw.usual(now, t); ok {
+			b := (*[3 * slack]byte)(jw.buf[jw.n:])
+			put6((*[8]byte)(b[:]), since)
+			putArrival((*[slack]byte)(b[6:]), class, estimate)
+			jw.next, jw.job = jw.next+1, jw.job+1
+			if jw.finish(b, 6+arrivalLen, now, out) {
+				return nil
+			}
+			jw.next, jw.job = jw.next-1, jw.job-1
+		}
+	}
+	return jw.Batch(now, []sched.Event{{Kind: sched.JobArrived, Task: t, N: 1, Node: sched.NoNode}}, out)
+}
+
+// takes reports whether a batch of one fact, so long after the one before, can be written as most are: it is not the frame's first.
+func (jw *Writer) takes(now sched.Time, since uint64, out []sched.Command) bool {
+	return !jw.shut && jw.frame.batches > 0 && now >= jw.now && since < in6 && len(out) <= 1 && len(jw.buf)-jw.n >= 3*slack
+}
+
+// finish ends a batch of which n bytes are written with its orders, one at most; false, and nothing is written, where there is one that is not common.
+func (jw *Writer) finish(b *[3 * slack]byte, n int, now sched.Time, out []sched.Command) bool {
+	if len(out) > 0 {
+		k := jw.commonStart((*[slack]byte)(b[n:]), &out[0])
+		if k == 0 {
+			return false
+		}
+		n += k
+	}
+	b[n] = recEnd
+	jw.n += n + 1
+	jw.now, jw.frame.last = now, now
+	jw.frame.batches++
+	jw.no++
+	if jw.n >= frameTarget {
+		jw.send()
+	}
+	return true
 }
 
 // refuse says why a batch is not taken.
