@@ -39,3 +39,16 @@ func (g *gangs) take(t sched.TaskID) []sched.NodeID {
 	}
 	return nodes
 }
+
+// ganged finds out whether a task may stand on several nodes.
+type ganged struct {
+	seen int  // demands of the table that have been looked at
+	is   bool // one of them is a gang
+}
+
+func (g *ganged) any(s *sched.State) bool {
+	for demands := s.Table().Demands; g.seen < len(demands); g.seen++ {
+		g.is = g.is || demands[g.seen].Gang > 1
+	}
+	return g.is
+}

@@ -19,6 +19,7 @@ type HRRN struct {
 	fresh []sched.TaskID
 	aside []sched.TaskID
 	buf   []sched.Placement
+	gangs ganged
 }
 
 // responseRatio is (wait + estimate) / estimate of a ready task. One that is estimated to take no time counts as if it took 1 ns.
@@ -44,6 +45,13 @@ func (p *HRRN) Observe(s *sched.State, e sched.Event) {
 		}
 		p.reopen()
 	case sched.JobArrived, sched.Started, sched.CheckpointDone:
+	case sched.Finished:
+		if p.Place != nil || p.gangs.any(s) {
+			p.reopen()
+			return
+		}
+		p.stuck = 0
+		p.ready.reopenOn(s, s.LastNode(e.Task)) // what was on one node has made room there only
 	default:
 		p.reopen()
 	}

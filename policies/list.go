@@ -38,8 +38,7 @@ type List struct {
 	buf   []sched.Placement
 	stop  stopping
 
-	seen   int  // demands of the table that have been looked at
-	ganged bool // one of them is a gang
+	gangs ganged
 }
 
 // ReadyTime is the key of FIFO: the time of first readiness, so that a task which failed or was preempted keeps its turn.
@@ -75,7 +74,7 @@ func (l *List) Observe(s *sched.State, e sched.Event) {
 // freed takes in that a task has ended: what was on one node has made room there only.
 func (l *List) freed(s *sched.State, t sched.TaskID) {
 	switch {
-	case l.Place != nil || l.Evict != nil || l.gangs(s):
+	case l.Place != nil || l.Evict != nil || l.gangs.any(s):
 		l.reopen()
 	case l.Skip:
 		l.lines.ReopenOn(s, s.LastNode(t))
@@ -83,14 +82,6 @@ func (l *List) freed(s *sched.State, t sched.TaskID) {
 		room, n := s.Room(), s.LastNode(t)
 		l.stuck = room.FreeGPUs(n) < l.lacks.GPUs || room.FreeCPU(n) < l.lacks.CPU
 	}
-}
-
-// gangs reports whether a task may stand on several nodes.
-func (l *List) gangs(s *sched.State) bool {
-	for demands := s.Table().Demands; l.seen < len(demands); l.seen++ {
-		l.ganged = l.ganged || demands[l.seen].Gang > 1
-	}
-	return l.ganged
 }
 
 // reopen takes in that there may be room for what found none.

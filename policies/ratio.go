@@ -2,6 +2,7 @@ package policies
 
 import (
 	"github.com/schedlab/schedlab/policies/internal/kinetic"
+	"github.com/schedlab/schedlab/policies/internal/lines"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -15,8 +16,10 @@ type ratios struct {
 
 type ratioLine struct {
 	kinetic.Line
-	shut bool
-	at   int32 // in open; -1
+	shut  bool
+	known bool       // least is there
+	at    int32      // in open; -1
+	least sched.Need // lines.LeastFree
 }
 
 func (q *ratios) push(s *sched.State, it kinetic.Item) {
@@ -79,6 +82,25 @@ func (q *ratios) reopen() {
 		if l := &q.lines[d]; l.shut {
 			l.shut = false
 			q.list(sched.DemandID(d))
+		}
+	}
+}
+
+// reopenOn opens the lines of which a replica fits on a node, where some room came free.
+func (q *ratios) reopenOn(s *sched.State, n sched.NodeID) {
+	room := s.Room()
+	cpu, _, gpus := room.Free(n)
+	for d := range q.lines {
+		l := &q.lines[d]
+		if !l.shut {
+			continue
+		}
+		if !l.known {
+			l.least, l.known = lines.LeastFree(&s.Table().Demands[d]), true
+		}
+		if id := sched.DemandID(d); gpus >= l.least.GPUs && cpu >= l.least.CPU && room.FitsOn(id, n, 1) > 0 {
+			l.shut = false
+			q.list(id)
 		}
 	}
 }
