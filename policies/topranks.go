@@ -26,8 +26,11 @@ func (x *topRanks) insert(it ranking.Item) {
 	if !x.stays() || !x.whole && it.Before(x.items[0]) {
 		return
 	}
-	i := ranking.Place(x.items, it)
-	x.items = slices.Insert(x.items, i, it)
+	if n := len(x.items); n == 0 || x.items[n-1].Before(it) { // as where ranks are few: the last to come is the last
+		x.items = append(x.items, it)
+	} else {
+		x.items = slices.Insert(x.items, ranking.Place(x.items, it), it)
+	}
 	if len(x.items) > 2*keptTops {
 		x.items, x.whole = x.items[:copy(x.items, x.items[len(x.items)-keptTops:])], false
 	}
