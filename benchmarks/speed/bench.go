@@ -26,11 +26,9 @@ const slack = 1.25
 // retries is how often the short form measures a row again that breaks its budget.
 const retries = 2
 
-// A row that has taken so long is not run again: its median is of fewer runs. In the short form it is not tried again either. There are many policies, and
-// 10 minutes for all.
+// A row that has taken so long is not run again: its median is of fewer runs. In the short form it is not tried again either.
 const (
 	aRow      = 40 * time.Second
-	aPolicy   = 6 * time.Second
 	aShortRow = 8 * time.Second
 )
 
@@ -100,9 +98,6 @@ func (b *bench) row(h *house, r row, n int) (s sample, runs int, err error) {
 	most, long := b.runs, aRow
 	if b.short {
 		most, long = min(most, 3), aShortRow/2
-	}
-	if r.in == inFifo {
-		most, long = min(most, 3), min(long, aPolicy)
 	}
 	if r.once || r.in == inMS {
 		most = 1
