@@ -42,6 +42,12 @@ func (b *bench) run(h *house) (broken int, err error) {
 	fmt.Fprintf(b.out, "%s\n%s; %s\n\n", where(), time.Now().UTC().Format(time.DateOnly), form)
 	fmt.Fprintf(b.out, "%-39s %8s %5s %9s %9s %9s  %-28s %s\n", "workload", "tasks", "runs", "ns/task", "ratio", "B/task", "budget", "verdict")
 	b.lines.WriteString(goBenchHead())
+	turns := map[string][]sample{}
+	if !b.short {
+		if turns, err = b.inTurns(h); err != nil {
+			return 0, err
+		}
+	}
 	seen := map[string]sample{}
 	for _, r := range table {
 		n := r.tasks
@@ -56,8 +62,14 @@ func (b *bench) run(h *house) (broken int, err error) {
 		var verdict string
 		started := time.Now()
 		for try := 0; ; try++ {
-			if s, runs, err = b.row(h, r, n); err != nil {
-				return broken, fmt.Errorf("%s: %w", r.name, err)
+			all := turns[r.name]
+			if b.short {
+				if all, err = b.row(h, r, n); err != nil {
+					return broken, err
+				}
+			}
+			if s, runs = medians(all), len(all); s.skip != "" {
+				runs = 0
 			}
 			verdict = judge(r, s, seen, b.slack())
 			if !b.short || try == retries || time.Since(started) > aShortRow || !strings.HasPrefix(verdict, fails) {
@@ -93,23 +105,59 @@ func (b *bench) slack() float64 {
 	return 1
 }
 
-// row measures one row and returns its medians.
-func (b *bench) row(h *house, r row, n int) (s sample, runs int, err error) {
-	most, long := b.runs, aRow
-	if b.short {
-		most, long = min(most, 3), aShortRow/2
+// inTurns measures all rows once, then again, and so on, so that what else the machine does for half a minute spoils one run of a row and not all.
+func (b *bench) inTurns(h *house) (map[string][]sample, error) {
+	turns, spent := map[string][]sample{}, map[string]time.Duration{}
+	for turn := range b.runs {
+		fmt.Fprintf(os.Stderr, "turn %d of %d\n", turn+1, b.runs)
+		for _, r := range table {
+			if r.tasks == 0 || !strings.Contains(r.name, b.match) || turn > 0 && (r.once || r.in == inMS || spent[r.name] >= aRow || turns[r.name][0].skip != "") {
+				continue
+			}
+			began := time.Now()
+			s, err := b.one(h, r, r.tasks)
+			if err != nil {
+				return nil, err
+			}
+			turns[r.name] = append(turns[r.name], s)
+			spent[r.name] += time.Since(began)
+		}
 	}
+	return turns, nil
+}
+
+// row measures one row several times.
+func (b *bench) row(h *house, r row, n int) (all []sample, err error) {
+	most := min(b.runs, 3)
 	if r.once || r.in == inMS {
 		most = 1
 	}
-	var all []sample
-	for began := time.Now(); len(all) < most && (len(all) == 0 || time.Since(began) < long); {
-		one, err := r.measure(h, n)
-		if err != nil || one.skip != "" {
-			return one, 0, err
+	for began := time.Now(); len(all) < most && (len(all) == 0 || all[0].skip == "" && time.Since(began) < aShortRow/2); {
+		s, err := b.one(h, r, n)
+		if err != nil {
+			return nil, err
 		}
-		all = append(all, one)
-		b.lines.WriteString(goBenchLine(r, n, one))
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// one measures a row once.
+func (b *bench) one(h *house, r row, n int) (sample, error) {
+	s, err := r.measure(h, n)
+	if err != nil {
+		return s, fmt.Errorf("%s: %w", r.name, err)
+	}
+	if s.skip == "" {
+		b.lines.WriteString(goBenchLine(r, n, s))
+	}
+	return s, nil
+}
+
+// medians returns the medians of a row's runs.
+func medians(all []sample) sample {
+	if all[0].skip != "" {
+		return all[0]
 	}
 	of := func(f func(sample) float64) float64 {
 		var x []float64
@@ -122,7 +170,7 @@ func (b *bench) row(h *house, r row, n int) (s sample, runs int, err error) {
 		ns: of(func(s sample) float64 { return s.ns }), ratio: of(func(s sample) float64 { return s.ratio }),
 		bytes: of(func(s sample) float64 { return s.bytes }),
 		wall:  of(func(s sample) float64 { return s.wall }), starts: of(func(s sample) float64 { return s.starts }), busy: slices.ContainsFunc(all, func(s sample) bool { return s.busy }),
-	}, len(all), nil
+	}
 }
 
 const fails = "FAIL"
