@@ -28,8 +28,9 @@ check: deps ## format, vet, staticcheck, tidy modules, import floors, the README
 	$(GO) mod verify
 	$(GO) test -run 'Imports|Floor|Readme' ./cmd/schedlab
 
-test: ## all tests, the kernel counting its books again after every step
+test: ## all tests, the kernel counting its books again after every step, and without that those that count allocations
 	$(GO) test -tags invariants ./...
+	$(GO) test -run AllocatesNothing ./policies
 
 race: ## all tests under the race detector
 	$(GO) test -race ./...
