@@ -46,7 +46,7 @@ func (p *HRRN) Observe(s *sched.State, e sched.Event) {
 		p.reopen()
 	case sched.JobArrived, sched.Started, sched.CheckpointDone:
 	case sched.Finished:
-		if p.Place != nil || p.gangs.any(s) {
+		if p.Place != nil || s.Quotas() || p.gangs.any(s) { // what a quota held back waits for room now, and is told so
 			p.reopen()
 			return
 		}

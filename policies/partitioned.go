@@ -121,6 +121,9 @@ func (p *Partitioned) Decide(r *sched.Round) {
 		p.partition(r.State)
 	}
 	last := len(p.waits) - 1
+	if last < 0 {
+		return // it has been told of nothing yet
+	}
 	for n := range p.waits[:last] {
 		p.onNode = sched.NodeID(n)
 		p.serve(r, &p.waits[n], p.tryOnNode)

@@ -135,7 +135,7 @@ type run struct {
 }
 
 // Run simulates until nothing is left to happen, the horizon, or the context's end. Errors: a task that no node could ever hold, a
-// dependency cycle, a policy that keeps giving orders without time moving on, an error of Tap.
+// dependency cycle, a policy that keeps giving orders without time moving on, an error of Tap or Recorder.
 func Run(ctx context.Context, c Config) (*Result, error) {
 	began := time.Now() // wall time of the simulation itself, not of what is simulated
 	w := c.Workload

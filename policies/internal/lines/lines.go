@@ -12,7 +12,7 @@ import (
 
 // Lines is a set of lines, one a demand. The zero value is empty.
 //
-// A line is shut when its first task found no room; it stays shut until Reopen. Tasks that left the line by other ways (held, dropped) are
+// A line is shut when its first task found no room; it stays shut until it is opened again. Tasks that left the line by other ways (held, dropped) are
 // removed with Remove.
 type Lines struct {
 	indexed bool
