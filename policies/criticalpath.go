@@ -54,8 +54,7 @@ type CriticalPath struct {
 	aside   []heap.Item
 	crowded []sched.DemandID // lines given up in this decision
 	shifted bool             // the first of a shut line may be another than when it was shut
-	seen    int              // demands of the table that have been looked at
-	ganged  bool             // one of them is a gang
+	gangs   ganged
 	bias    []int64
 	oldest  heap.Queue  // tasks that a decision left ready, by first readiness; those that left are skipped
 	calm    sched.Time  // nobody in it is overdue before
@@ -156,10 +155,7 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 // freed takes in that a task has ended: what was on one node has made room there only. Where another has become the first of a line since it was shut, who has not
 // been told why it waits, all lines are looked at.
 func (p *CriticalPath) freed(s *sched.State, t sched.TaskID) {
-	for demands := s.Table().Demands; p.seen < len(demands); p.seen++ {
-		p.ganged = p.ganged || demands[p.seen].Gang > 1
-	}
-	if p.ganged || p.shifted {
+	if p.gangs.any(s) || p.shifted {
 		p.shifted = false
 		p.lines.Reopen()
 		return

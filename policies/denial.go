@@ -183,7 +183,7 @@ func (p *Preemptive) reopen(s *sched.State) {
 	q := &p.running
 	from, end := q.gains.end(), q.gains.end()
 	p.asked = p.asked[:0]
-	for i := len(p.lines.Shuts()) - 1; i >= 0; i-- {
+	for i := len(p.lines.Shuts()) - 1; i >= 0; i-- { // none is open for one node: nobody calls ReopenOn here
 		d := p.lines.Shuts()[i]
 		it, waits := p.lines.Head(d)
 		if waits && int(d) < len(p.denials) && p.byNodeServes(d) && p.orders(it.Key) {

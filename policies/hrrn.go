@@ -89,12 +89,7 @@ func (p *HRRN) Decide(r *sched.Round) {
 		p.ready.push(r.State, responseRatio(r.State, t))
 	}
 	p.aside = p.aside[:0]
-	for _, t := range p.fresh {
-		if r.Phase(t) == sched.Ready && p.ready.isShut(r.DemandID(t)) {
-			r.Skip(t, sched.NoRoom)
-		}
-	}
-	p.fresh = p.fresh[:0]
+	p.fresh = tellFresh(r, p.fresh, &p.ready)
 }
 
 // try starts t. It reports false where there is no room; true, with the task still ready, where there was room and the kernel refused.

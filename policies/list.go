@@ -186,14 +186,17 @@ func (l *List) decideSkip(r *sched.Round) {
 		}
 		l.aside = l.aside[:0]
 	}
-	if len(l.fresh) > 0 {
-		for _, t := range l.fresh {
-			if r.Phase(t) == sched.Ready && l.lines.IsShut(r.DemandID(t)) {
-				r.Skip(t, sched.NoRoom)
-			}
+	l.fresh = tellFresh(r, l.fresh, &l.lines)
+}
+
+// tellFresh says of tasks that have become ready since the last decision that there is no room for them, where their line is shut. It returns the empty list.
+func tellFresh(r *sched.Round, fresh []sched.TaskID, lines interface{ IsShut(sched.DemandID) bool }) []sched.TaskID {
+	for _, t := range fresh {
+		if r.Phase(t) == sched.Ready && lines.IsShut(r.DemandID(t)) {
+			r.Skip(t, sched.NoRoom)
 		}
-		l.fresh = l.fresh[:0]
 	}
+	return fresh[:0]
 }
 
 // start is try for a task of which may be known that there is room on one node at most.

@@ -190,14 +190,7 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		}
 		p.aside = p.aside[:0]
 	}
-	if len(p.fresh) > 0 {
-		for _, t := range p.fresh {
-			if r.Phase(t) == sched.Ready && p.lines.IsShut(r.DemandID(t)) {
-				r.Skip(t, sched.NoRoom)
-			}
-		}
-		p.fresh = p.fresh[:0]
-	}
+	p.fresh = tellFresh(r, p.fresh, &p.lines)
 }
 
 // try starts a task, which it is given with its key, or claims room for it. It reports false where there is no room; true, with the task still ready, where

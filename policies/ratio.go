@@ -74,7 +74,8 @@ func (q *ratios) shut(d sched.DemandID) {
 	q.unlist(d)
 }
 
-func (q *ratios) isShut(d sched.DemandID) bool { return int(d) < len(q.lines) && q.lines[d].shut }
+// IsShut reports whether a line is shut.
+func (q *ratios) IsShut(d sched.DemandID) bool { return int(d) < len(q.lines) && q.lines[d].shut }
 
 // reopen opens all lines.
 func (q *ratios) reopen() {

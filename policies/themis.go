@@ -165,12 +165,7 @@ func (p *Themis) Decide(r *sched.Round) {
 		p.ready.push(r.State, finishTimeFairness(r.State, t))
 	}
 	p.aside = p.aside[:0]
-	for _, t := range p.fresh {
-		if r.Phase(t) == sched.Ready && p.ready.isShut(r.DemandID(t)) {
-			r.Skip(t, sched.NoRoom)
-		}
-	}
-	p.fresh = p.fresh[:0]
+	p.fresh = tellFresh(r, p.fresh, &p.ready)
 	if r.Queued() > 0 && r.Running() > 0 {
 		into := r.Now() % sched.Time(p.Lease)
 		if into < 0 {

@@ -3,6 +3,7 @@ package policies
 import (
 	"slices"
 	"testing"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -60,4 +61,10 @@ func TestTheTopsAreTheLastOfAll(t *testing.T) {
 			}
 		}
 	})
+}
+
+func TestARunningTaskOnItsNodeIsALineOfTheCache(t *testing.T) {
+	if n := unsafe.Sizeof(ranked{}); n != 64 {
+		t.Errorf("%d bytes", n)
+	}
 }
