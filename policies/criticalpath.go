@@ -54,6 +54,7 @@ type CriticalPath struct {
 	aside   []heap.Item
 	crowded []sched.DemandID // lines given up in this decision
 	shifted bool             // the first of a shut line may be another than when it was shut
+	ended   bool             // a task has ended since the last decision
 	gangs   ganged
 	bias    []int64
 	oldest  heap.Queue  // tasks that a decision left ready, by first readiness; those that left are skipped
@@ -152,17 +153,26 @@ func (p *CriticalPath) Observe(s *sched.State, e sched.Event) {
 	}
 }
 
-// freed takes in that a task has ended: what was on one node has made room there only. Where another has become the first of a line since it was shut, who has not
-// been told why it waits, all lines are looked at.
+// freed takes in that a task has ended: what was on one node has made room there only.
 func (p *CriticalPath) freed(s *sched.State, t sched.TaskID) {
-	if p.gangs.any(s) || p.shifted {
-		p.shifted = false
+	p.ended = true
+	switch {
+	case p.lines.Len() == 0: // no line is shut
+	case p.gangs.any(s):
 		p.lines.Reopen()
-		return
-	}
-	if p.lines.Len() > 0 { // else no line is shut
+	default:
 		p.lines.ReopenOn(s, s.LastNode(t))
 	}
+}
+
+// reopenShifted opens all lines where a task has ended since the last decision and another may have become the first of one since it was shut, who has not been
+// told why it waits.
+func (p *CriticalPath) reopenShifted() {
+	if p.ended && (p.shifted || p.stale) {
+		p.shifted = false
+		p.lines.Reopen()
+	}
+	p.ended = false
 }
 
 // doneBefore looks again at the predecessors that the successors of t still wait for.
@@ -306,6 +316,7 @@ func (p *CriticalPath) patience() time.Duration {
 
 // Decide starts ready tasks in the order of their priority, past what does not fit, beside the reservation of the oldest overdue task.
 func (p *CriticalPath) Decide(r *sched.Round) {
+	p.reopenShifted()
 	p.scores.tops = p.Score <= 0
 	if p.Finish && p.matches(r.State) {
 		p.decideMatched(r)

@@ -121,6 +121,35 @@ func TestAnEdgeOfTheSameInstantTakesTheTurnOfATaskBack(t *testing.T) {
 	}
 }
 
+// TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom: tasks 4 and 5 would delay the reservation of task 3 until task 6 starts and leaves them no room, of
+// which only the first of them is told, task 5. As task 0 ends at 10 s, task 4 is what is left of its job's longest path and comes first; there is still no room.
+func TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom(t *testing.T) {
+	row := func(job string, at, estimate float64, milli int64) traces.Row {
+		return with(cores(at, estimate, 1), func(r *traces.Row) { r.Job, r.ID, r.Need.CPU = job, fmt.Sprint(job, at), milli })
+	}
+	w := workload(t, row("a", 0, 3000, 300), row("b", 0, 1000, 1000), row("c", 0, 1000, 100), row("d", 1, 400, 3600),
+		row("a", 2, 1500, 2000), row("b", 2, 1500, 2000), row("e", 3, 500, 1100), row("f", 4, 1, 3600))
+	told := func(p sched.Policy) [sched.NumCauses]float64 {
+		k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(1, 4, 0), Policy: p})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for at, in := range [][]sched.Event{
+			{arrival(0), arrival(1), arrival(2)}, {arrival(3)}, {arrival(4), arrival(5)}, {arrival(6)}, {arrival(7)},
+			5: {report(sched.Finished, 2, 1, 5*time.Second)}, 10: {report(sched.Finished, 0, 1, 10*time.Second)}, 20: {report(sched.Finished, 6, 1, 17*time.Second)},
+		} {
+			if in != nil {
+				k.Step(second(float64(at)), in)
+			}
+		}
+		return k.Books().CauseSeconds
+	}
+	fast, plain := pair(ways()["at once"])
+	if a, b := told(fast), told(plain); a != b {
+		t.Errorf("causes %v, of the plain form %v", a, b)
+	}
+}
+
 // crowd is a workload for a busy cluster: jobs of one task and of several, some of them workflows, some tasks with deadlines, gangs and
 // shares of GPUs, on nodes of three kinds. dags and gangs false leave the workflows and the gangs out.
 func crowd(t testing.TB, rng *rand.Rand, n int, dags, gangs bool) (*traces.Workload, []sched.NodeSpec) {
