@@ -20,7 +20,7 @@ type Gen struct {
 	NoRestart     bool
 	NoKill        bool
 	NoOverhead    bool
-	SmallOverhead bool // at most a fortieth of the mean estimate
+	SmallOverhead bool // at most a fortieth of the mean estimate and 1.5 s: under longer ones time slices of 2 s leave no time for work
 	NoRunOn       bool // no run times by node
 	Sends         bool // edges carry data over links: the plain simulators of this package know nothing of it
 	MaxTasks      int  // 0: 40
@@ -218,7 +218,7 @@ func drawCase(t *rapid.T, g Gen) Case {
 			for _, e := range table.Estimates {
 				sum += e
 			}
-			c.Overhead = min(c.Overhead, sum/time.Duration(len(table.Tasks))/40)
+			c.Overhead = min(c.Overhead, sum/time.Duration(len(table.Tasks))/40, 1500*time.Millisecond)
 		}
 	}
 	return c
