@@ -135,7 +135,11 @@ func TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom(t *testing.T) {
 			t.Fatal(err)
 		}
 		for at, in := range [][]sched.Event{
-			{arrival(0), arrival(1), arrival(2)}, {arrival(3)}, {arrival(4), arrival(5)}, {arrival(6)}, {arrival(7)},
+			{arrival(0), arrival(1), arrival(2)},
+			{arrival(3)},
+			{arrival(4), arrival(5)},
+			{arrival(6)},
+			{arrival(7)},
 			5: {report(sched.Finished, 2, 1, 5*time.Second)}, 10: {report(sched.Finished, 0, 1, 10*time.Second)}, 20: {report(sched.Finished, 6, 1, 17*time.Second)},
 		} {
 			if in != nil {
