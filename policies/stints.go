@@ -20,6 +20,10 @@ type stints struct {
 	claims  claims
 	log     nodeLog    // nodes that have changed
 	trees   []*endings // by demand; nil = never asked for
+	inStep  []*endings // those of them that are asked for often
+	told    int        // entries of the log that these have taken in
+	asks    int        // questions to a tree
+	width   int        // leaves of a tree, a power of two
 	leaves  int        // of all trees
 	wants   []amount   // by demand, as of ranks
 	seen    int        // entries of the log that byGPU and byCPU have taken in
@@ -89,27 +93,25 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 	case i < 0:
 		q.takeClaim(s, int(-i-1))
 	}
-	first := int32(0)
 	q.seq++
-	need, at := &s.Demand(t).Need, s.WorkBegins(t)
-	for _, p := range s.Placements(t) {
-		i := q.on(first, t, p.Node)
-		if i == 0 {
-			i = q.add(t, p.Node)
-			if first == 0 {
-				first = i
+	need, at, on := &s.Demand(t).Need, s.WorkBegins(t), s.Placements(t)
+	first := q.add(t, on[0].Node, at, need.GPUMilli >= sched.Whole)
+	for k := range on {
+		p, i := &on[k], first
+		if k > 0 {
+			if i = q.on(first, t, p.Node); i == 0 {
+				i = q.add(t, p.Node, at, need.GPUMilli >= sched.Whole)
 			}
-			q.runs[i].start, q.runs[i].seq, q.runs[i].whole = at, q.seq, need.GPUMilli >= sched.Whole
 		}
 		r := &q.runs[i]
 		r.freed, r.devices = r.freed.plus(amountOf(need, p.Replicas)), r.devices|p.GPUs
 	}
 	q.slot.set(t, first)
 	for i := first; q.runs[i].task == t; i = q.runs[i].next {
-		if s.Room().Shared(q.runs[i].node) { // a restored kernel tells of claims first: they, or others, may have booked its devices
-			q.rebook(s, q.runs[i].node)
+		if n := q.runs[i].node; s.Room().Shared(n) { // a restored kernel tells of claims first: they, or others, may have booked its devices
+			q.rebook(s, n)
 		} else {
-			q.touch(q.runs[i].node)
+			q.touch(n)
 		}
 	}
 }
@@ -126,7 +128,7 @@ func (q *stints) on(i int32, t sched.TaskID, n sched.NodeID) int32 {
 }
 
 // add puts a task at the end of the ring and of its node.
-func (q *stints) add(t sched.TaskID, n sched.NodeID) int32 {
+func (q *stints) add(t sched.TaskID, n sched.NodeID, start sched.Time, whole bool) int32 {
 	var i int32
 	if last := len(q.free) - 1; last >= 0 {
 		i, q.free = q.free[last], q.free[:last]
@@ -135,7 +137,9 @@ func (q *stints) add(t sched.TaskID, n sched.NodeID) int32 {
 		i = int32(len(q.runs) - 1)
 	}
 	nd, end := &q.nodes[n], q.runs[0].prev
-	q.runs[i] = stint{task: t, node: n, prev: end, earlier: nd.last}
+	r := &q.runs[i]
+	*r = stint{}
+	r.task, r.node, r.prev, r.earlier, r.start, r.seq, r.whole = t, n, end, nd.last, start, q.seq, whole
 	q.runs[end].next, q.runs[0].prev = i, i
 	if nd.last != 0 {
 		q.runs[nd.last].later = i
@@ -154,11 +158,13 @@ func (q *stints) add(t sched.TaskID, n sched.NodeID) int32 {
 
 // end takes in that a task runs no more.
 func (q *stints) end(t sched.TaskID) {
-	i := q.slot.at(t)
+	i := q.slot.drop(t)
 	if i <= 0 {
+		if i < 0 { // it claims room
+			q.slot.set(t, i)
+		}
 		return
 	}
-	q.slot.drop(t)
 	for q.runs[i].task == t {
 		r := &q.runs[i]
 		nd, next := &q.nodes[r.node], r.next

@@ -3,12 +3,11 @@ package policies
 import (
 	"math"
 	"math/bits"
-	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// Where stopping tasks whose slices are over would make room: nodes by what would be free on them, and for each demand a tree of when.
+// Where stopping tasks whose slices are over would make room: nodes by what would be free on them. For each demand a tree tells when: see endings.
 
 // touch takes in that the room of a node has changed, or what may be stopped there.
 func (q *stints) touch(n sched.NodeID) {
@@ -107,12 +106,8 @@ func (q *stints) soonest(s *sched.State, d sched.DemandID) int32 {
 	if len(q.nodes) == 1 {
 		return q.ending(s, d, 0)
 	}
-	if int(d) < len(q.trees) && q.trees[d] != nil || q.leaves < maxLeaves {
-		n := q.first(s, d)
-		if n == sched.NoNode {
-			return 0
-		}
-		return q.ending(s, d, n)
+	if q.treeServes(d) {
+		return q.first(s, d)
 	}
 	if !q.couldHold(s, d) {
 		return 0
@@ -155,101 +150,6 @@ func (q *stints) gap(s *sched.State, d sched.DemandID, n sched.NodeID) gap {
 		return gap{amount{cpu: math.MaxInt64 / 2}}
 	}
 	return gapOn(s, d, n)
-}
-
-// endings keeps, for one demand of one replica, with which stint, in the order of start, there is room on a node: a tournament tree of their seq, never where
-// not even all that may be stopped are enough.
-type endings struct {
-	seen int     // entries of the log that are taken in, dropped ones included
-	size int     // leaves of tree, a power of two
-	tree []int64 // the first of each subtree; leaf i at size+i
-}
-
-// first returns the node on which there is room first, or NoNode.
-func (q *stints) first(s *sched.State, d sched.DemandID) sched.NodeID {
-	for len(q.trees) <= int(d) {
-		q.trees = append(q.trees, nil)
-	}
-	w, nodes := q.trees[d], len(q.nodes)
-	switch {
-	case w == nil || w.size < nodes:
-		size := 1
-		for size < nodes {
-			size *= 2
-		}
-		if w != nil {
-			q.leaves -= w.size
-		}
-		q.leaves += size
-		w = &endings{size: size, tree: slices.Repeat([]int64{never}, 2*size)}
-		q.trees[d] = w
-		fallthrough
-	case w.seen < q.log.begun || q.log.end()-w.seen > nodes:
-		for n := range nodes {
-			w.tree[w.size+n] = q.seqOf(q.ending(s, d, sched.NodeID(n)))
-		}
-		for i := w.size - 1; i > 0; i-- {
-			w.tree[i] = min(w.tree[2*i], w.tree[2*i+1])
-		}
-	default:
-		for i := w.seen; i < q.log.end(); i++ {
-			n, ok := q.log.at(i)
-			if !ok {
-				continue // it comes up again
-			}
-			seq := int64(never)
-			if q.nodes[n].passed > 0 {
-				seq = q.seqOf(q.ending(s, d, n))
-			}
-			for k := w.size + int(n); w.tree[k] != seq; k /= 2 {
-				w.tree[k] = seq
-				seq = min(seq, w.tree[k^1])
-				if k == 1 {
-					break
-				}
-			}
-		}
-	}
-	w.seen = q.log.mark()
-	if w.tree[1] == never {
-		return sched.NoNode
-	}
-	k := 1
-	for k < w.size {
-		if k *= 2; w.tree[k] != w.tree[1] {
-			k++
-		}
-	}
-	return sched.NodeID(k - w.size)
-}
-
-// ending returns the slot of the stint with which there is room on a node for all of the demand, or 0.
-func (q *stints) ending(s *sched.State, d sched.DemandID, n sched.NodeID) int32 {
-	nd := &q.nodes[n]
-	if nd.passed == 0 {
-		return 0
-	}
-	room, want := s.Room(), &q.wants[d]
-	cpu, mem, gpus := room.Free(n)
-	cpu, mem, gpus = want.cpu-cpu, want.mem-mem, want.gpus-gpus // what is lacking
-	if gpus > nd.freed.gpus || cpu > nd.freed.cpu || mem > nd.freed.mem || !room.Up(n) || !room.Allowed(d, n) {
-		return 0
-	}
-	for i := nd.first; i != 0; i = q.runs[i].later {
-		r := &q.runs[i]
-		if gpus, cpu, mem = gpus-r.freed.gpus, cpu-r.freed.cpu, mem-r.freed.mem; gpus <= 0 && cpu <= 0 && mem <= 0 {
-			return i
-		}
-	}
-	return 0
-}
-
-// seqOf returns the seq of a slot, never of none.
-func (q *stints) seqOf(i int32) int64 {
-	if i == 0 {
-		return never
-	}
-	return q.runs[i].seq
 }
 
 // nodeLevels keeps for each level the set of nodes that are at least on it.

@@ -54,18 +54,19 @@ func (x *taskIndex) set(t sched.TaskID, v int32) {
 	x.n++
 }
 
-// drop takes the number of a task away, if it has one.
-func (x *taskIndex) drop(t sched.TaskID) {
+// drop takes the number of a task away and returns it, 0 where it has none.
+func (x *taskIndex) drop(t sched.TaskID) int32 {
 	if x.n == 0 {
-		return
+		return 0
 	}
 	mask := len(x.slots) - 1
 	i := x.home(t)
 	for ; x.slots[i].task != t || x.slots[i].v == 0; i = (i + 1) & mask {
 		if x.slots[i].v == 0 {
-			return
+			return 0
 		}
 	}
+	v := x.slots[i].v
 	for j := (i + 1) & mask; x.slots[j].v != 0; j = (j + 1) & mask { // those behind move up, unless they stand before their home then
 		if h := x.home(x.slots[j].task); (j-h)&mask >= (j-i)&mask {
 			x.slots[i] = x.slots[j]
@@ -74,4 +75,5 @@ func (x *taskIndex) drop(t sched.TaskID) {
 	}
 	x.slots[i] = taskNumber{}
 	x.n--
+	return v
 }

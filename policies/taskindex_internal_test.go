@@ -17,7 +17,9 @@ func TestATaskIndexIsAMap(t *testing.T) {
 			task := sched.TaskID(rapid.Int32Range(0, span).Draw(rt, "task") * 1597)
 			switch v := rapid.Int32Range(-3, 9).Draw(rt, "number"); v {
 			case 0, 1, 2, 3:
-				x.drop(task)
+				if v := x.drop(task); v != plain[task] {
+					rt.Fatalf("task %d had %d, not %d", task, v, plain[task])
+				}
 				delete(plain, task)
 			default:
 				x.set(task, v)
