@@ -21,7 +21,8 @@ type endings struct {
 // itself when it is asked.
 const (
 	mostInStep = 8
-	oftenAsked = 16 // questions between two of a demand that is asked for often
+	oftenAsked = 16 // questions between two of a demand that is asked for often, at most
+	leftAlone  = 64 // questions after which a demand that was not in them is asked for often no more
 )
 
 // slotBits is how many bits of an entry of a tree are the slot. With more running tasks no tree is asked.
@@ -71,9 +72,9 @@ func (q *stints) treeOf(d sched.DemandID) *endings {
 
 // follow lets the trees in step take in what has changed, and falls out of step with those that were not asked for a while.
 func (q *stints) follow(s *sched.State) {
-	if q.asks%(2*oftenAsked) == 0 {
+	if q.asks%leftAlone == 0 {
 		q.inStep = slices.DeleteFunc(q.inStep, func(w *endings) bool {
-			if q.asks-w.asked > 2*oftenAsked {
+			if q.asks-w.asked > leftAlone {
 				w.inStep, w.seen = false, q.told
 			}
 			return !w.inStep

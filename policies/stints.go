@@ -236,8 +236,12 @@ func (q *stints) claimed(s *sched.State, n sched.NodeID) {
 	changed := nd.twice ^ twice
 	nd.twice = twice
 	for i := nd.first; i != 0 && changed != 0; i = q.runs[i].later {
-		if r := &q.runs[i]; r.devices&changed != 0 {
-			q.rebookOne(r, nd)
+		r := &q.runs[i]
+		if r.devices&changed == 0 {
+			continue
+		}
+		if q.rebookOne(r, nd); r.whole {
+			changed &^= r.devices // nobody else's
 		}
 	}
 	q.touch(n)
