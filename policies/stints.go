@@ -95,24 +95,35 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 	}
 	q.seq++
 	need, at, on := &s.Demand(t).Need, s.WorkBegins(t), s.Placements(t)
-	first := q.add(t, on[0].Node, at, need.GPUMilli >= sched.Whole)
-	for k := range on {
-		p, i := &on[k], first
-		if k > 0 {
-			if i = q.on(first, t, p.Node); i == 0 {
-				i = q.add(t, p.Node, at, need.GPUMilli >= sched.Whole)
-			}
+	whole := need.GPUMilli >= sched.Whole
+	first := q.add(t, on[0].Node, at, whole)
+	r := &q.runs[first]
+	r.freed, r.devices = amountOf(need, on[0].Replicas), on[0].GPUs
+	q.slot.set(t, first)
+	if len(on) == 1 {
+		q.settle(s, on[0].Node)
+		return
+	}
+	for k := range on[1:] {
+		p := &on[1+k]
+		i := q.on(first, t, p.Node)
+		if i == 0 {
+			i = q.add(t, p.Node, at, whole)
 		}
 		r := &q.runs[i]
 		r.freed, r.devices = r.freed.plus(amountOf(need, p.Replicas)), r.devices|p.GPUs
 	}
-	q.slot.set(t, first)
 	for i := first; q.runs[i].task == t; i = q.runs[i].next {
-		if n := q.runs[i].node; s.Room().Shared(n) { // a restored kernel tells of claims first: they, or others, may have booked its devices
-			q.rebook(s, n)
-		} else {
-			q.touch(n)
-		}
+		q.settle(s, q.runs[i].node)
+	}
+}
+
+// settle takes in that a task has started on a node. A restored kernel tells of claims first: they, or others, may have booked its devices.
+func (q *stints) settle(s *sched.State, n sched.NodeID) {
+	if s.Room().Shared(n) {
+		q.rebook(s, n)
+	} else {
+		q.touch(n)
 	}
 }
 
