@@ -82,6 +82,7 @@ type CriticalPath struct {
 	scored  []scoredNode
 	reserve reservation
 	holder  sched.TaskID // whose reservation stands in this decision
+	held    sched.TaskID // in the one before, plus 1; 0 where there was none
 	match   matching
 }
 
@@ -172,7 +173,21 @@ func (p *CriticalPath) reopenShifted() {
 		p.shifted = false
 		p.lines.Reopen()
 	}
-	p.ended = false
+}
+
+// passOver takes in whose reservation stands. Who stands behind a new one in its line is the first there now and has not been told why it waits: it is with the next
+// look at the line after a task has ended.
+func (p *CriticalPath) passOver(s *sched.State) {
+	if p.holder != sched.Nobody && p.holder+1 != p.held {
+		switch d := s.DemandID(p.holder); {
+		case !p.lines.IsShut(d):
+		case p.ended:
+			p.lines.Unshut(d)
+		default:
+			p.shifted = true
+		}
+	}
+	p.held, p.ended = p.holder+1, false
 }
 
 // doneBefore looks again at the predecessors that the successors of t still wait for.
@@ -319,11 +334,12 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 	p.reopenShifted()
 	p.scores.tops = p.Score <= 0
 	if p.Finish && p.matches(r.State) {
+		p.ended = false
 		p.decideMatched(r)
 		return
 	}
 	if len(p.fresh)+len(p.lines.Open()) <= 1 && !p.stale && (r.Now() < p.calm || !p.overdue(r.State)) && p.decideOne(r) {
-		p.fresh = p.fresh[:0]
+		p.fresh, p.held, p.ended = p.fresh[:0], 0, false
 		return
 	}
 	p.enter(r.State)
@@ -331,6 +347,7 @@ func (p *CriticalPath) Decide(r *sched.Round) {
 		p.refresh(r.State)
 	}
 	p.reserveForOldest(r)
+	p.passOver(r.State)
 	var bias []int64
 	if open := p.lines.Open(); p.W.Heat > 0 && len(open) > 1 { // one line needs no comparison, and none opens in a decision
 		for len(p.bias) < len(r.Table().Demands) {

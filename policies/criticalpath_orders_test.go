@@ -3,6 +3,7 @@ package policies_test
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -121,30 +122,27 @@ func TestAnEdgeOfTheSameInstantTakesTheTurnOfATaskBack(t *testing.T) {
 	}
 }
 
-// TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom: tasks 4 and 5 would delay the reservation of task 3 until task 6 starts and leaves them no room, of
-// which only the first of them is told, task 5. As task 0 ends at 10 s, task 4 is what is left of its job's longest path and comes first; there is still no room.
-func TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom(t *testing.T) {
-	row := func(job string, at, estimate float64, milli int64) traces.Row {
-		return with(cores(at, estimate, 1), func(r *traces.Row) { r.Job, r.ID, r.Need.CPU = job, fmt.Sprint(job, at), milli })
-	}
-	w := workload(t, row("a", 0, 3000, 300), row("b", 0, 1000, 1000), row("c", 0, 1000, 100), row("d", 1, 400, 3600),
-		row("a", 2, 1500, 2000), row("b", 2, 1500, 2000), row("e", 3, 500, 1100), row("f", 4, 1, 3600))
+// milli is a row of a job that asks for so many milli-CPU, on a node of zone a if that is said.
+func milli(job string, at, estimate float64, cpu int64, zone bool) traces.Row {
+	return with(cores(at, estimate, 1), func(r *traces.Row) {
+		r.Job, r.ID, r.Need.CPU = job, fmt.Sprint(job, at), cpu
+		if zone {
+			r.Labels = []sched.Label{{Key: "zone", Value: "a"}}
+		}
+	})
+}
+
+// toldAlike steps a kernel under critical-path with the facts of some seconds and compares why tasks waited with what its plain form says.
+func toldAlike(t *testing.T, nodes []sched.NodeSpec, facts map[int][]sched.Event, rows ...traces.Row) {
+	t.Helper()
+	w := workload(t, rows...)
 	told := func(p sched.Policy) [sched.NumCauses]float64 {
-		k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(1, 4, 0), Policy: p})
+		k, err := sched.New(sched.Config{Table: w.Table, Nodes: nodes, Policy: p})
 		if err != nil {
 			t.Fatal(err)
 		}
-		for at, in := range [][]sched.Event{
-			{arrival(0), arrival(1), arrival(2)},
-			{arrival(3)},
-			{arrival(4), arrival(5)},
-			{arrival(6)},
-			{arrival(7)},
-			5: {report(sched.Finished, 2, 1, 5*time.Second)}, 10: {report(sched.Finished, 0, 1, 10*time.Second)}, 20: {report(sched.Finished, 6, 1, 17*time.Second)},
-		} {
-			if in != nil {
-				k.Step(second(float64(at)), in)
-			}
+		for _, at := range slices.Sorted(maps.Keys(facts)) {
+			k.Step(second(float64(at)), facts[at])
 		}
 		return k.Books().CauseSeconds
 	}
@@ -152,6 +150,42 @@ func TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom(t *testing.T) {
 	if a, b := told(fast), told(plain); a != b {
 		t.Errorf("causes %v, of the plain form %v", a, b)
 	}
+}
+
+// TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom: tasks 4 and 5 would delay the reservation of task 3 until task 6 starts and leaves them no room, of
+// which only the first of them is told, task 5. As task 0 ends at 10 s, task 4 is what is left of its job's longest path and comes first; there is still no room.
+func TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom(t *testing.T) {
+	toldAlike(t, machines(1, 4, 0), map[int][]sched.Event{
+		0:  {arrival(0), arrival(1), arrival(2)},
+		1:  {arrival(3)},
+		2:  {arrival(4), arrival(5)},
+		3:  {arrival(6)},
+		4:  {arrival(7)},
+		5:  {report(sched.Finished, 2, 1, 5*time.Second)},
+		10: {report(sched.Finished, 0, 1, 10*time.Second)},
+		20: {report(sched.Finished, 6, 1, 17*time.Second)},
+	}, milli("a", 0, 3000, 300, false), milli("b", 0, 1000, 1000, false), milli("c", 0, 1000, 100, false), milli("d", 1, 400, 3600, false),
+		milli("a", 2, 1500, 2000, false), milli("b", 2, 1500, 2000, false), milli("e", 3, 500, 1100, false), milli("f", 4, 1, 3600, false))
+}
+
+// TestWhoStandsBehindTheNextWithAReservationIsToldThatThereIsNoRoom: tasks 4 and 5, which may run on node 0 only, would delay the reservation of task 3 there until
+// task 6 starts and leaves them no room, of which only task 4 is told. As task 2 ends at 20 s, task 3 starts on node 1. Task 4 has the reservation now, so that
+// task 5 is the first of their line.
+func TestWhoStandsBehindTheNextWithAReservationIsToldThatThereIsNoRoom(t *testing.T) {
+	nodes := machines(2, 4, 0)
+	nodes[0].Labels = []sched.Label{{Key: "zone", Value: "a"}}
+	toldAlike(t, nodes, map[int][]sched.Event{
+		0:   {arrival(0), arrival(1), arrival(2)},
+		1:   {arrival(3)},
+		2:   {arrival(4), arrival(5)},
+		3:   {arrival(6)},
+		4:   {arrival(7)},
+		5:   {report(sched.Finished, 1, 1, 5*time.Second)},
+		20:  {report(sched.Finished, 2, 1, 20*time.Second)},
+		30:  {report(sched.Finished, 6, 1, 27*time.Second)},
+		100: {report(sched.Finished, 0, 1, 100*time.Second)},
+	}, milli("a", 0, 500, 1900, true), milli("b", 0, 1000, 100, true), milli("c", 0, 1000, 4000, false), milli("d", 1, 400, 3600, false),
+		milli("e", 2, 1500, 2000, true), milli("f", 2, 1500, 2000, true), milli("g", 3, 100, 300, true), milli("h", 4, 1, 3600, false))
 }
 
 // crowd is a workload for a busy cluster: jobs of one task and of several, some of them workflows, some tasks with deadlines, gangs and
