@@ -746,7 +746,10 @@ func (r *Room) giveGPUs(k int32, p *Placement) bool {
 	return true
 }
 
-// holds reports whether all replicas of a demand fit on one node now.
+// Holds reports whether all replicas of the demand fit on the node now.
+func (r *Room) Holds(d DemandID, n NodeID) bool { return r.holds(&(*r.demands)[d], r.plan(d), n) }
+
+// holds is Holds by the plan of the demand.
 func (r *Room) holds(d *Demand, p *plan, id NodeID) bool {
 	n := &r.nodes[id]
 	if !n.up || !p.kinds.has(int(id)) {

@@ -188,7 +188,7 @@ func (l *Lines) ReopenOn(s *sched.State, n sched.NodeID) {
 	for i := len(l.gates) - 1; i >= 0; i-- { // the last takes the place of one that is taken out
 		d := l.gates[i]
 		least := &l.least[d]
-		if !least.gang && (gpus < least.gpus || cpu < least.cpu || room.FitsOn(d, n, 1) == 0) {
+		if !least.gang && (gpus < least.gpus || cpu < least.cpu || !room.Holds(d, n)) {
 			continue
 		}
 		x := &l.lines[d]
