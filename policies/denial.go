@@ -178,9 +178,10 @@ func (p *Preemptive) look(s *sched.State) {
 	p.near = p.Place == nil && p.Loss == nil && p.stop.near.sees(s)
 }
 
-// reopen opens the lines whose first tasks may find room, or room may be made for them, since something has changed.
-func (p *Preemptive) reopen(s *sched.State) {
-	q := &p.running
+// reopen opens the lines whose first tasks may find room, or room may be made for them, since something has changed. Where one node has gained and nothing else is
+// to be looked at, it starts there what fits.
+func (p *Preemptive) reopen(r *sched.Round) {
+	s, q := r.State, &p.running
 	from, end := q.gains.end(), q.gains.end()
 	p.asked = p.asked[:0]
 	for i := len(p.lines.Shuts()) - 1; i >= 0; i-- { // none is open for one node: nobody calls ReopenOn here
@@ -200,11 +201,13 @@ func (p *Preemptive) reopen(s *sched.State) {
 		}
 		p.lines.Unshut(d)
 	}
+	gained, last := 0, sched.NoNode
 	for i := from; i < end; i++ {
 		n, ok := q.gains.at(i)
 		if !ok {
 			continue
 		}
+		gained, last = gained+1, n
 		v := q.view(s, n)
 		for _, d := range p.asked {
 			if k := &p.denials[d]; i >= k.upTo {
@@ -214,6 +217,7 @@ func (p *Preemptive) reopen(s *sched.State) {
 			}
 		}
 	}
+	some := 0 // of those that are asked, which may start
 	for _, d := range p.asked {
 		switch k := &p.denials[d]; k.first.how {
 		case noRoom:
@@ -221,10 +225,57 @@ func (p *Preemptive) reopen(s *sched.State) {
 		case leaving: // of it some may be left over
 		default:
 			k.when, k.changes = s.Now(), q.changes
-			p.lines.Unshut(d)
+			p.asked[some] = d
+			some++
 		}
 	}
+	p.asked = p.asked[:some]
 	p.stirred, p.looked = false, q.gains.mark()
+	if gained == 1 && len(p.lines.Open()) == 0 && !p.Falls && p.laxity == 0 && q.moves == nil {
+		p.startOn(r, last)
+	}
+	for _, d := range p.asked {
+		p.lines.Unshut(d)
+	}
+}
+
+// startOn starts what fits on the only node that has gained, as decideSkip would if it opened the lines for it, and takes from those that are asked the lines that it
+// is done with. Whoever stops others is left to decideSkip.
+func (p *Preemptive) startOn(r *sched.Round, n sched.NodeID) {
+	q := &p.running
+	for len(p.asked) > 0 {
+		next := 0
+		for i := 1; i < len(p.asked); i++ {
+			if p.denials[p.asked[i]].head.Before(p.denials[p.asked[next]].head) {
+				next = i
+			}
+		}
+		d := p.asked[next]
+		k := &p.denials[d]
+		if k.changes != q.changes {
+			k.first, k.changes = q.closing(r.State, d, n, &k.bar), q.changes
+		}
+		if k.first.how == atStop {
+			return
+		}
+		if k.first.how == fits && r.StartFirst(k.head.Task) {
+			p.tried(r, k.head.Task)
+			p.lines.Pop(d)
+			if it, waits := p.lines.Head(d); waits {
+				k.head, k.bar, k.changes = it, p.bar(r.State, it), -1
+				continue
+			}
+			p.lines.Unshut(d) // it is empty
+		} else {
+			if k.first.how == noRoom {
+				p.deny(d, k.head)
+			}
+			r.Skip(k.head.Task, sched.NoRoom)
+			p.lines.Shut(d)
+		}
+		p.asked[next] = p.asked[len(p.asked)-1]
+		p.asked = p.asked[:len(p.asked)-1]
+	}
 }
 
 // raise takes in that the rank of a running task has risen: that may let the first of a line stop it, of those lines that are not looked at anyway since its

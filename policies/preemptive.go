@@ -163,7 +163,7 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		p.passed = p.passed[:0]
 	}
 	if p.stirred || p.looked != p.running.gains.end() {
-		p.reopen(r.State)
+		p.reopen(r)
 	}
 	for len(p.lines.Open()) > 0 {
 		d, first, _ := p.lines.Next()

@@ -165,6 +165,11 @@ func (q *ranks) start(s *sched.State, r *ranked, on []sched.Placement) {
 	if !r.leaving {
 		q.list(s, r, on)
 	}
+	if len(on) == 1 { // as most
+		r.devices = on[0].GPUs
+		q.enter(s, need, on[0].Node, on[0].Replicas, r)
+		return
+	}
 	for i := range on {
 		n := on[i].Node
 		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == n }) {
@@ -177,13 +182,18 @@ func (q *ranks) start(s *sched.State, r *ranked, on []sched.Placement) {
 				replicas, r.devices = replicas+o.Replicas, r.devices|o.GPUs
 			}
 		}
-		all := amountOf(need, replicas)
-		r.cpu, r.mem, r.gpus = all.cpu, all.mem, all.gpus
-		q.insert(n, r)
-		q.changed(n)
-		if s.Room().Shared(n) { // a restored kernel tells of claims first: they, or others, may have booked its devices
-			q.rebook(s, n)
-		}
+		q.enter(s, need, n, replicas, r)
+	}
+}
+
+// enter puts a task that runs so many replicas on a node among those that do there.
+func (q *ranks) enter(s *sched.State, need *sched.Need, n sched.NodeID, replicas int32, r *ranked) {
+	all := amountOf(need, replicas)
+	r.cpu, r.mem, r.gpus = all.cpu, all.mem, all.gpus
+	q.insert(n, r)
+	q.changed(n)
+	if s.Room().Shared(n) { // a restored kernel tells of claims first: they, or others, may have booked its devices
+		q.rebook(s, n)
 	}
 }
 

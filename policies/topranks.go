@@ -17,7 +17,7 @@ type topRanks struct {
 }
 
 const (
-	keptTops = 256      // so many are looked for; twice as many are kept at most
+	keptTops = 96       // so many are looked for; twice as many are kept at most
 	idleTops = 4 * 1024 // tasks that come and leave before nothing is kept any more
 )
 
