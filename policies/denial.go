@@ -231,7 +231,7 @@ func (p *Preemptive) reopen(r *sched.Round) {
 	}
 	p.asked = p.asked[:some]
 	p.stirred, p.looked = false, q.gains.mark()
-	if gained == 1 && len(p.lines.Open()) == 0 && !p.Falls && p.laxity == 0 && q.moves == nil {
+	if gained == 1 && len(p.lines.Open()) == 0 {
 		p.startOn(r, last)
 	}
 	for _, d := range p.asked {
@@ -252,6 +252,9 @@ func (p *Preemptive) startOn(r *sched.Round, n sched.NodeID) {
 		}
 		d := p.asked[next]
 		k := &p.denials[d]
+		if !p.byNodeServes(d) || !p.orders(k.head.Key) {
+			return // since one has started
+		}
 		if k.changes != q.changes {
 			k.first, k.changes = q.closing(r.State, d, n, &k.bar), q.changes
 		}
