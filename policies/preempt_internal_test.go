@@ -112,6 +112,9 @@ func stampede(rt *rapid.T) policytest.Case {
 		{CPU: 1000},
 		{CPU: 3000, Mem: 5 << 30},
 		{Mem: 2 << 30},
+		{GPUs: 1, GPUMilli: sched.Whole, CPU: 4000}, // from here on more demands than the trees of rr in step
+		{GPUs: 2, GPUMilli: sched.Whole},
+		{CPU: 2000},
 	} {
 		tb.Demands = append(tb.Demands, sched.Demand{Gang: 1, Need: need})
 		tb.Classes = append(tb.Classes, sched.Class{Demand: sched.DemandID(i), Period: time.Duration(i%3) * time.Second})
