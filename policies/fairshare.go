@@ -25,7 +25,9 @@ type FairShare struct {
 	weights  weights
 	halfLife time.Duration // 0: nothing is forgotten
 
-	epoch   int64    // half-life in which the last fact fell
+	epoch   int64 // half-life in which the last fact fell: from since to before until
+	since   sched.Time
+	until   sched.Time
 	oldest  int64    // no use is older
 	began   bool     // epoch is set
 	used    []ledger // by TenantID
@@ -91,6 +93,9 @@ func (p *FairShare) halfLifeOf(t sched.Time) int64 {
 	if p.halfLife == 0 {
 		return 0
 	}
+	if p.since <= t && t < p.until {
+		return p.epoch
+	}
 	n := int64(t) / int64(p.halfLife)
 	if int64(t) < n*int64(p.halfLife) {
 		n--
@@ -110,11 +115,16 @@ func (p *FairShare) grown(t sched.Time) float64 {
 // passTime begins a new half-life.
 func (p *FairShare) passTime(s *sched.State) {
 	now := p.halfLifeOf(s.Now())
-	if !p.began {
-		p.began, p.epoch, p.oldest, p.caps = true, now, now, capacity(s.Room())
+	if now == p.epoch && p.began {
 		return
 	}
-	if now == p.epoch {
+	p.since, p.until = 0, 0
+	if p.halfLife > 0 {
+		p.since = sched.Time(now * int64(p.halfLife))
+		p.until = p.since.Add(p.halfLife)
+	}
+	if !p.began {
+		p.began, p.epoch, p.oldest, p.caps = true, now, now, capacity(s.Room())
 		return
 	}
 	for e := max(p.epoch+1, now-epochs+1); e <= now; e++ {

@@ -29,6 +29,8 @@ type tenants struct {
 	open    []sched.DemandID  // demands that somebody waits for and that are not shut, in no special order
 	ranks   []tenantRank      // by TenantID
 	stuck   sched.TaskID      // strict: it was next, there was no room, and nothing has happened since that could make any
+	ended   bool              // skip: a task has ended since the last decision, which has made room on one node
+	gangs   ganged
 	fresh   []sched.TaskID    // skip: new since the last decision
 	aside   []sched.TaskID    // scratch
 	buf     []sched.Placement // scratch
@@ -48,9 +50,10 @@ type tenantPair struct {
 }
 
 type demandPairs struct {
-	heap []int32 // pairs whose line is not empty
-	shut bool    // its first task found no room
-	at   int32   // in open; -1
+	heap []int32      // pairs whose line is not empty
+	shut bool         // its first task found no room
+	at   int32        // in open; -1
+	told sched.TaskID // the last that was told so
 }
 
 type tenantRank struct {
@@ -74,8 +77,41 @@ func (q *tenants) observe(s *sched.State, e sched.Event) {
 			q.reopen()
 		}
 	case sched.JobArrived, sched.Started, sched.CheckpointDone:
+	case sched.Finished:
+		if q.place != nil || !q.skip || q.gangs.any(s) {
+			q.reopen()
+		} else {
+			q.reopenOn(s, s.LastNode(e.Task))
+		}
 	default:
 		q.reopen()
+	}
+}
+
+// reopenOn takes in that there is more room on a node.
+func (q *tenants) reopenOn(s *sched.State, n sched.NodeID) {
+	q.ended = true
+	for d := range q.demands {
+		if h := &q.demands[d]; h.shut && s.Room().Holds(sched.DemandID(d), n) {
+			h.shut = false
+			q.list(sched.DemandID(d))
+		}
+	}
+}
+
+// tell says of those who have become the first of a demand for which there is still no room why they wait: ranks change as tasks end.
+func (q *tenants) tell(r *sched.Round) {
+	if !q.ended {
+		return
+	}
+	q.ended = false
+	for d := range q.demands {
+		if h := &q.demands[d]; h.shut && len(h.heap) > 0 {
+			if t := q.pairs[h.heap[0]].line.Top().Task; t != h.told {
+				r.Skip(t, sched.NoRoom)
+				h.told = t
+			}
+		}
 	}
 }
 
@@ -127,7 +163,7 @@ func (q *tenants) pair(s *sched.State, t sched.TaskID) int32 {
 		q.ids[key] = p
 		q.pairs = append(q.pairs, tenantPair{pairKey: key, at: -1})
 		for len(q.demands) <= int(c.Demand) {
-			q.demands = append(q.demands, demandPairs{at: -1})
+			q.demands = append(q.demands, demandPairs{at: -1, told: sched.Nobody})
 		}
 		q.grow(c.Tenant)
 	}
@@ -282,7 +318,7 @@ func (q *tenants) decide(r *sched.Round) {
 				q.stuck = t
 				break
 			}
-			q.demands[d].shut = true
+			q.demands[d].shut, q.demands[d].told = true, t
 			q.unlist(d)
 			continue
 		}
@@ -298,6 +334,7 @@ func (q *tenants) decide(r *sched.Round) {
 		q.push(r.State, t)
 	}
 	q.aside = q.aside[:0]
+	q.tell(r)
 	for _, t := range q.fresh {
 		if r.Phase(t) == sched.Ready && q.demands[r.DemandID(t)].shut {
 			r.Skip(t, sched.NoRoom)
