@@ -99,7 +99,7 @@ func (q *ratios) reopenOn(s *sched.State, n sched.NodeID) {
 		if !l.known {
 			l.least, l.known = lines.LeastFree(&s.Table().Demands[d]), true
 		}
-		if id := sched.DemandID(d); gpus >= l.least.GPUs && cpu >= l.least.CPU && room.FitsOn(id, n, 1) > 0 {
+		if id := sched.DemandID(d); gpus >= l.least.GPUs && cpu >= l.least.CPU && room.Holds(id, n) {
 			l.shut = false
 			q.list(id)
 		}
