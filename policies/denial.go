@@ -29,7 +29,7 @@ const fewChanged = 24
 
 // deny takes in that a task found no room on any node.
 func (p *Preemptive) deny(d sched.DemandID, it heap.Item) {
-	if p.laxity == 0 && !p.grows { // else tasks may be stopped later that may not be now
+	if (p.laxity == 0 || it.Key == never) && !p.grows { // else tasks may be stopped later that may not be now
 		k := &p.denials[d]
 		k.it, k.upTo, k.ok, k.changes = it, p.running.gains.mark(), true, -1
 	}

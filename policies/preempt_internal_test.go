@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -223,4 +224,52 @@ func TestPreemptiveOrdersAreThoseOfThePlainListInAStampede(t *testing.T) {
 		fast, plain := keyedPair(rt)
 		sameBatches(policytest.TB(t, rt), rt, c, fast, plain)
 	})
+}
+
+// withOrders leaves out the batches without orders: the fast policy may be woken for fewer.
+func withOrders(batches []string) []string {
+	return slices.DeleteFunc(batches, func(b string) bool { return !strings.Contains(b, " ") })
+}
+
+func TestLeastLaxityOrdersAreThoseOfThePlainListInAStampede(t *testing.T) {
+	gen := rapid.Custom(stampede)
+	stops := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		c := gen.Draw(rt, "case")
+		if rapid.Bool().Draw(rt, "no deadlines") {
+			c.Table.Deadlines = nil
+		}
+		skip, quantum := rapid.Bool().Draw(rt, "skip"), rapid.SampledFrom([]time.Duration{5e8, 1e9, 4e9}).Draw(rt, "quantum")
+		rule := NewLLF(nil, skip, quantum)
+		plain := &plainList{
+			Key: LatestStart, Skip: skip,
+			Evict: func(s *sched.State, running, t sched.TaskID) (int64, bool) {
+				rank := laxityRunning(s, running)
+				return rank, rule.mayYield(s, rank, LatestStart(s, t))
+			},
+			Wake: func(r *sched.Round, t sched.TaskID) {
+				for v := range r.RunningTasks() {
+					if at := rule.yields(laxityRunning(r.State, v), LatestStart(r.State, t)); at > r.Now() && r.Phase(v) == sched.Running {
+						r.WakeAt(at)
+					}
+				}
+			},
+		}
+		tb := policytest.TB(t, rt)
+		a, b := withOrders(batches(tb, c, NewLLF(nil, skip, quantum))), withOrders(batches(tb, c, plain))
+		for i := range min(len(a), len(b)) {
+			if strings.Contains(a[i], sched.Stop.String()) {
+				stops++
+			}
+			if a[i] != b[i] {
+				rt.Fatalf("batch %d: %q, the plain list %q", i, a[i], b[i])
+			}
+		}
+		if len(a) != len(b) {
+			rt.Fatalf("%d batches, the plain list %d", len(a), len(b))
+		}
+	})
+	if stops == 0 {
+		t.Error("nobody was stopped")
+	}
 }
