@@ -2,6 +2,7 @@ package policies
 
 import (
 	"math/bits"
+	"slices"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -9,12 +10,12 @@ import (
 
 // stints are the running tasks in the order of their start, and what those of them that may be stopped hold on every node.
 type stints struct {
-	runs    []stint   // slot 0 is the anchor of the ring
-	free    []int32   // unused slots
-	slot    taskIndex // of a task its first slot; negative: it claims room, see claims
-	open    int32     // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
-	due     int32     // the first whose slice is not over; 0 = none
-	ripe    int       // stints that may be stopped, or are stopping
+	runs    []stint // slot 0 is the anchor of the ring
+	free    []int32 // unused slots
+	slot    []int32 // by TaskID: its first slot, 0 = it has none; negative: it claims room, see claims
+	open    int32   // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
+	due     int32   // the first whose slice is not over; 0 = none
+	ripe    int     // stints that may be stopped, or are stopping
 	seq     int64
 	nodes   []stintsOn
 	claims  claims
@@ -78,6 +79,9 @@ func (q *stints) grow(s *sched.State) {
 // arrive takes in that tasks are known. A restored kernel tells it of tasks that claim room too.
 func (q *stints) arrive(s *sched.State, e sched.Event) {
 	q.grow(s)
+	if end := int(e.Task) + int(e.N); end > len(q.slot) {
+		q.slot = slices.Grow(q.slot, max(len(s.Table().Tasks), end)-len(q.slot))[:end]
+	}
 	for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 		if s.Phase(t) == sched.Claiming {
 			q.claim(s, t)
@@ -87,7 +91,7 @@ func (q *stints) arrive(s *sched.State, e sched.Event) {
 
 // start takes in that a task runs, once.
 func (q *stints) start(s *sched.State, t sched.TaskID) {
-	switch i := q.slot.at(t); {
+	switch i := q.slot[t]; {
 	case i > 0:
 		return
 	case i < 0:
@@ -99,7 +103,7 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 	first := q.add(t, on[0].Node, at, whole)
 	r := &q.runs[first]
 	r.freed, r.devices = amountOf(need, on[0].Replicas), on[0].GPUs
-	q.slot.set(t, first)
+	q.slot[t] = first
 	if len(on) == 1 {
 		q.settle(s, on[0].Node)
 		return
@@ -169,13 +173,11 @@ func (q *stints) add(t sched.TaskID, n sched.NodeID, start sched.Time, whole boo
 
 // end takes in that a task runs no more.
 func (q *stints) end(t sched.TaskID) {
-	i := q.slot.drop(t)
+	i := q.slot[t]
 	if i <= 0 {
-		if i < 0 { // it claims room
-			q.slot.set(t, i)
-		}
 		return
 	}
+	q.slot[t] = 0
 	for q.runs[i].task == t {
 		r := &q.runs[i]
 		nd, next := &q.nodes[r.node], r.next
@@ -213,7 +215,7 @@ func (q *stints) end(t sched.TaskID) {
 // claim takes in that a task claims room.
 func (q *stints) claim(s *sched.State, t sched.TaskID) {
 	nodes := q.claims.add(s, t)
-	q.slot.set(t, -int32(len(q.claims)))
+	q.slot[t] = -int32(len(q.claims))
 	for _, n := range nodes {
 		q.claimed(s, n)
 	}
@@ -224,8 +226,8 @@ func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
 	if len(q.claims) == 0 {
 		return
 	}
-	if i := q.slot.at(t); i < 0 {
-		q.slot.drop(t)
+	if i := q.slot[t]; i < 0 {
+		q.slot[t] = 0
 		q.takeClaim(s, int(-i-1))
 	}
 }
@@ -234,7 +236,7 @@ func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
 func (q *stints) takeClaim(s *sched.State, k int) {
 	nodes := q.claims.take(k)
 	if k < len(q.claims) {
-		q.slot.set(q.claims[k].task, -int32(k+1))
+		q.slot[q.claims[k].task] = -int32(k + 1)
 	}
 	for _, n := range nodes {
 		q.claimed(s, n)
