@@ -132,8 +132,14 @@ func milli(job string, at, estimate float64, cpu int64, zone bool) traces.Row {
 	})
 }
 
-// toldAlike steps a kernel under critical-path with the facts of some seconds and compares why tasks waited with what its plain form says.
-func toldAlike(t *testing.T, nodes []sched.NodeSpec, facts map[int][]sched.Event, rows ...traces.Row) {
+// end is a task that ends at a second.
+type end struct {
+	at   float64
+	task sched.TaskID
+}
+
+// toldAlike submits tasks and ends some under critical-path, and compares why tasks waited with what its plain form says.
+func toldAlike(t *testing.T, nodes []sched.NodeSpec, rows []traces.Row, ends ...end) {
 	t.Helper()
 	w := workload(t, rows...)
 	told := func(p sched.Policy) [sched.NumCauses]float64 {
@@ -141,8 +147,19 @@ func toldAlike(t *testing.T, nodes []sched.NodeSpec, facts map[int][]sched.Event
 		if err != nil {
 			t.Fatal(err)
 		}
+		facts := map[sched.Time][]sched.Event{}
+		for id := range w.Tasks {
+			at := w.Tasks[id].Submit
+			facts[at] = append(facts[at], arrival(sched.TaskID(id)))
+		}
+		for _, e := range ends {
+			facts[second(e.at)] = append(facts[second(e.at)], report(sched.Finished, e.task, 1, 0))
+		}
 		for _, at := range slices.Sorted(maps.Keys(facts)) {
-			k.Step(second(float64(at)), facts[at])
+			k.Step(at, facts[at])
+		}
+		if k.Over() != len(ends) {
+			t.Fatalf("%d tasks are over, not %d: one had not started", k.Over(), len(ends))
 		}
 		return k.Books().CauseSeconds
 	}
@@ -155,17 +172,10 @@ func toldAlike(t *testing.T, nodes []sched.NodeSpec, facts map[int][]sched.Event
 // TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom: tasks 4 and 5 would delay the reservation of task 3 until task 6 starts and leaves them no room, of
 // which only the first of them is told, task 5. As task 0 ends at 10 s, task 4 is what is left of its job's longest path and comes first; there is still no room.
 func TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom(t *testing.T) {
-	toldAlike(t, machines(1, 4, 0), map[int][]sched.Event{
-		0:  {arrival(0), arrival(1), arrival(2)},
-		1:  {arrival(3)},
-		2:  {arrival(4), arrival(5)},
-		3:  {arrival(6)},
-		4:  {arrival(7)},
-		5:  {report(sched.Finished, 2, 1, 5*time.Second)},
-		10: {report(sched.Finished, 0, 1, 10*time.Second)},
-		20: {report(sched.Finished, 6, 1, 17*time.Second)},
-	}, milli("a", 0, 3000, 300, false), milli("b", 0, 1000, 1000, false), milli("c", 0, 1000, 100, false), milli("d", 1, 400, 3600, false),
-		milli("a", 2, 1500, 2000, false), milli("b", 2, 1500, 2000, false), milli("e", 3, 500, 1100, false), milli("f", 4, 1, 3600, false))
+	toldAlike(t, machines(1, 4, 0), []traces.Row{
+		milli("a", 0, 3000, 300, false), milli("b", 0, 1000, 1000, false), milli("c", 0, 1000, 100, false), milli("d", 1, 400, 3600, false),
+		milli("a", 2, 1500, 2000, false), milli("b", 2, 1500, 2000, false), milli("e", 3, 500, 1100, false), milli("f", 4, 1, 3600, false),
+	}, end{5, 2}, end{10, 0}, end{20, 6})
 }
 
 // TestWhoStandsBehindTheNextWithAReservationIsToldThatThereIsNoRoom: tasks 4 and 5, which may run on node 0 only, would delay the reservation of task 3 there until
@@ -174,18 +184,10 @@ func TestWhoComesFirstByTheEndOfATaskIsToldThatThereIsNoRoom(t *testing.T) {
 func TestWhoStandsBehindTheNextWithAReservationIsToldThatThereIsNoRoom(t *testing.T) {
 	nodes := machines(2, 4, 0)
 	nodes[0].Labels = []sched.Label{{Key: "zone", Value: "a"}}
-	toldAlike(t, nodes, map[int][]sched.Event{
-		0:   {arrival(0), arrival(1), arrival(2)},
-		1:   {arrival(3)},
-		2:   {arrival(4), arrival(5)},
-		3:   {arrival(6)},
-		4:   {arrival(7)},
-		5:   {report(sched.Finished, 1, 1, 5*time.Second)},
-		20:  {report(sched.Finished, 2, 1, 20*time.Second)},
-		30:  {report(sched.Finished, 6, 1, 27*time.Second)},
-		100: {report(sched.Finished, 0, 1, 100*time.Second)},
-	}, milli("a", 0, 500, 1900, true), milli("b", 0, 1000, 100, true), milli("c", 0, 1000, 4000, false), milli("d", 1, 400, 3600, false),
-		milli("e", 2, 1500, 2000, true), milli("f", 2, 1500, 2000, true), milli("g", 3, 100, 300, true), milli("h", 4, 1, 3600, false))
+	toldAlike(t, nodes, []traces.Row{
+		milli("a", 0, 500, 1900, true), milli("b", 0, 1000, 100, true), milli("c", 0, 1000, 4000, false), milli("d", 1, 400, 3600, false),
+		milli("e", 2, 1500, 2000, true), milli("f", 2, 1500, 2000, true), milli("g", 3, 100, 300, true), milli("h", 4, 1, 3600, false),
+	}, end{5, 1}, end{20, 2}, end{30, 6}, end{100, 0})
 }
 
 // crowd is a workload for a busy cluster: jobs of one task and of several, some of them workflows, some tasks with deadlines, gangs and
