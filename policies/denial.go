@@ -178,10 +178,10 @@ func (p *Preemptive) look(s *sched.State) {
 	p.near = p.Place == nil && p.Loss == nil && p.stop.near.sees(s)
 }
 
-// reopen opens the lines whose first tasks may find room, or room may be made for them, since something has changed. Where one node has gained and nothing else is
-// to be looked at, it starts there what fits.
-func (p *Preemptive) reopen(r *sched.Round) {
-	s, q := r.State, &p.running
+// ask finds out which lines may be opened since something has changed. It opens those of which nothing is known, and lists the others whose first tasks find room, or
+// for whom room can be made, on the nodes that have gained. It returns the node if that is one and no line is open, else NoNode.
+func (p *Preemptive) ask(s *sched.State) sched.NodeID {
+	q := &p.running
 	from, end := q.gains.end(), q.gains.end()
 	p.asked = p.asked[:0]
 	for i := len(p.lines.Shuts()) - 1; i >= 0; i-- { // none is open for one node: nobody calls ReopenOn here
@@ -231,12 +231,10 @@ func (p *Preemptive) reopen(r *sched.Round) {
 	}
 	p.asked = p.asked[:some]
 	p.stirred, p.looked = false, q.gains.mark()
-	if gained == 1 && len(p.lines.Open()) == 0 {
-		p.startOn(r, last)
+	if gained != 1 || len(p.lines.Open()) > 0 {
+		return sched.NoNode
 	}
-	for _, d := range p.asked {
-		p.lines.Unshut(d)
-	}
+	return last
 }
 
 // startOn starts what fits on the only node that has gained, as decideSkip would if it opened the lines for it, and takes from those that are asked the lines that it

@@ -38,7 +38,7 @@ type Preemptive struct {
 	stop    stopping
 	running ranks
 	denials []denial         // by demand
-	asked   []sched.DemandID // of reopen
+	asked   []sched.DemandID // by ask: lines that may be opened
 	evict   Evictable        // of search
 }
 
@@ -163,7 +163,12 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		p.passed = p.passed[:0]
 	}
 	if p.stirred || p.looked != p.running.gains.end() {
-		p.reopen(r)
+		if n := p.ask(r.State); n != sched.NoNode {
+			p.startOn(r, n)
+		}
+		for _, d := range p.asked {
+			p.lines.Unshut(d)
+		}
 	}
 	for len(p.lines.Open()) > 0 {
 		d, first, _ := p.lines.Next()

@@ -248,9 +248,6 @@ func (l *turnLine) insert(s *sched.State, t sched.TaskID) {
 	it := heap.Item{Key: int64(s.ReadySince(t)), Task: t}
 	l.items = append(l.items, it)
 	i := len(l.items) - 1
-	if i == l.head || !it.Before(l.items[i-1]) {
-		return
-	}
 	for ; i > l.head && it.Before(l.items[i-1]); i-- {
 		l.items[i] = l.items[i-1]
 	}
