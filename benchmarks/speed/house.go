@@ -28,7 +28,20 @@ type house struct {
 	quick    bool            // shorter floors
 	made     map[string]bool // files that are there
 	ew, e    []float64       // the floors measured so far
+	floored  unit            // the floor that was measured last,
+	at       time.Time       // and when
+	fifo     fifoRun
 }
+
+// fifoRun is the last run of fifo, and when it ended.
+type fifoRun struct {
+	tasks  int
+	userNS float64
+	at     time.Time
+}
+
+// soon is how long a measurement may be old to stand for this moment.
+const soon = 50 * time.Millisecond
 
 // open builds schedlab and starts the floors. close takes the folder away again.
 func open(quick bool) (h *house, err error) {
@@ -55,6 +68,10 @@ func (h *house) close() error { return errors.Join(h.floors.stop(), os.RemoveAll
 
 // floor measures a floor at this moment.
 func (h *house) floor(u unit) (float64, error) {
+	all := h.measured(u)
+	if h.floored == u && time.Since(h.at) < soon {
+		return (*all)[len(*all)-1], nil
+	}
 	n := 2_000_000
 	if h.quick {
 		n = 500_000
@@ -63,25 +80,64 @@ func (h *house) floor(u unit) (float64, error) {
 		n /= 2
 	}
 	ns, err := h.floors.measure(string(u), n)
-	if u == inE {
-		h.e = append(h.e, ns)
-	} else {
-		h.ew = append(h.ew, ns)
-	}
+	*all = append(*all, ns)
+	h.floored, h.at = u, time.Now()
 	return ns, err
 }
 
-// around runs do between two measurements of the floor and returns their mean: the machine's speed swings, but not so fast.
-func (h *house) around(u unit, do func() error) (float64, error) {
+// measured are the floors measured so far.
+func (h *house) measured(u unit) *[]float64 {
+	if u == inE {
+		return &h.e
+	}
+	return &h.ew
+}
+
+// floorPair is a floor before and after something.
+type floorPair struct {
+	unit   unit
+	mean   float64 // the machine's speed swings, but not so fast
+	larger float64
+}
+
+// around runs do between two measurements of a floor.
+func (h *house) around(u unit, do func() error) (floorPair, error) {
 	before, err := h.floor(u)
 	if err != nil {
-		return 0, err
+		return floorPair{}, err
 	}
 	if err := do(); err != nil {
-		return 0, err
+		return floorPair{}, err
 	}
 	after, err := h.floor(u)
-	return (before + after) / 2, err
+	return floorPair{u, (before + after) / 2, max(before, after)}, err
+}
+
+// quiet is by how much the floors around a run may exceed those of the machine's fastest tenth of the time for the run to count. What others do on the same machine
+// slows a simulator by more than its floor, which mostly waits, so a ratio that is measured beside them says how busy the machine was. The choice is made by
+// the floors alone.
+const quiet = 1.1
+
+// quietRuns returns how many of the runs were at quiet times, as far as is known by now.
+func (h *house) quietRuns(all []sample) (n int) {
+	for _, s := range all {
+		floors := slices.Sorted(slices.Values(*h.measured(s.floors.unit)))
+		if s.floors.larger <= quiet*floors[len(floors)/10] {
+			n++
+		}
+	}
+	return n
+}
+
+// counted returns the runs that count: those at quiet times; where these are fewer than wanted, the quietest.
+func (h *house) counted(all []sample, wanted int) []sample {
+	if all[0].skip != "" {
+		return all
+	}
+	n := min(max(h.quietRuns(all), wanted), len(all))
+	all = slices.Clone(all)
+	slices.SortStableFunc(all, func(a, b sample) int { return cmp.Compare(a.floors.larger, b.floors.larger) })
+	return all[:n]
 }
 
 // process is what a child cost.
@@ -129,10 +185,10 @@ func (h *house) file(format string, named bool, n int) (string, error) {
 	return path, err
 }
 
-// sampleOf is what a process of n tasks cost, in a floor.
-func sampleOf(p process, n int, floor float64) sample {
+// sampleOf is what a process of n tasks cost; without floors, its ratio is for the caller to say.
+func sampleOf(p process, n int, floors floorPair) sample {
 	ns := p.told.UserNS / float64(n)
-	return sample{ns: ns, ratio: ns / floor, bytes: p.peakMB * (1 << 20) / float64(n), wall: math.NaN()}
+	return sample{ns: ns, ratio: ns / floors.mean, bytes: p.peakMB * (1 << 20) / float64(n), wall: math.NaN(), floors: floors}
 }
 
 func (h *house) simulate(policy, load string, n int) (sample, error) {
@@ -145,45 +201,46 @@ func (h *house) simulateTimes(policy, load string, n, times int) (sample, error)
 		return nothing(fmt.Sprintf("there is no policy %s", spec.Name)), nil
 	}
 	var p process
-	floor, err := h.around(inEw, func() (err error) {
+	floors, err := h.around(inEw, func() (err error) {
 		p, err = h.child("simulate", n, "-policy", policy, "-load", load, "-times", fmt.Sprint(times))
 		return err
 	})
-	return sampleOf(p, n, floor), err
+	return sampleOf(p, n, floors), err
 }
 
 // overFifo simulates the same tasks under fifo, the policy and fifo again; the ratio is of what a start costs, for a task that was stopped is started again.
-// Few tasks are simulated several times under fifo, whose run is shorter than the clock's tick. What does not take long is done three times, and the median
-// counts.
+// Few tasks are simulated several times under fifo, whose run is shorter than the clock's tick.
 func (h *house) overFifo(policy string, n int) (sample, error) {
 	run := func(policy string, times int) (process, error) {
 		return h.child("simulate", n, "-policy", policy, "-load", "gpus", "-times", fmt.Sprint(times))
 	}
-	often := max(1, 200_000/n)
-	before, err := run("fifo", often)
+	fifo := func() (float64, error) {
+		if h.fifo.tasks != n || time.Since(h.fifo.at) > time.Second { // else only a floor was measured in between
+			p, err := run("fifo", max(1, 200_000/n))
+			if err != nil {
+				return 0, err
+			}
+			h.fifo = fifoRun{n, p.told.UserNS, time.Now()}
+		}
+		return h.fifo.userNS, nil
+	}
+	before, err := fifo()
 	if err != nil {
 		return sample{}, err
 	}
-	var all []sample
-	for range 3 {
-		p, err := run(policy, 1)
-		if err != nil {
-			return sample{}, err
-		}
-		after, err := run("fifo", often)
-		if err != nil {
-			return sample{}, err
-		}
-		s := sampleOf(p, n, 1)
-		s.starts = p.told.Starts
-		s.ratio = 2 * p.told.UserNS / (before.told.UserNS + after.told.UserNS) / s.starts
-		if all = append(all, s); p.told.UserNS > float64(4*time.Second) {
-			break
-		}
-		before = after
+	p, err := run(policy, 1)
+	if err != nil {
+		return sample{}, err
 	}
-	slices.SortFunc(all, func(a, b sample) int { return cmp.Compare(a.ratio, b.ratio) })
-	return all[len(all)/2], nil
+	h.fifo = fifoRun{}
+	after, err := fifo()
+	if err != nil {
+		return sample{}, err
+	}
+	s := sampleOf(p, n, floorPair{})
+	s.starts = p.told.Starts
+	s.ratio = 2 * p.told.UserNS / (before + after) / s.starts
+	return s, nil
 }
 
 func (h *house) read(format string, named bool, n int) (sample, error) {
@@ -192,11 +249,11 @@ func (h *house) read(format string, named bool, n int) (sample, error) {
 		return sample{}, err
 	}
 	var p process
-	floor, err := h.around(inE, func() (err error) {
+	floors, err := h.around(inE, func() (err error) {
 		p, err = h.child("read", n, "-file", file)
 		return err
 	})
-	return sampleOf(p, n, floor), err
+	return sampleOf(p, n, floors), err
 }
 
 const diurnalCluster = "1000x8xV100"
@@ -226,7 +283,7 @@ func (h *house) onTop(n int, flag, name string) (sample, error) {
 		return sample{}, err
 	}
 	read := reading.told.UserNS / 1e9
-	s := sampleOf(with, n, 1)
+	s := sampleOf(with, n, floorPair{})
 	s.ns = (with.user - read) / float64(n) * 1e9
 	s.ratio = (with.user - read) / ((plain.user+after.user)/2 - read)
 	return s, os.Remove(out)
@@ -235,7 +292,7 @@ func (h *house) onTop(n int, flag, name string) (sample, error) {
 // progress is the share of a run that is spent in the progress bar.
 func (h *house) progress(n int) (sample, error) {
 	p, err := h.child("simulate", n, "-policy", "fifo", "-load", "gpus", "-progress")
-	s := sampleOf(p, n, 1)
+	s := sampleOf(p, n, floorPair{})
 	s.ratio = 1 + p.told.ProgressNS/p.told.UserNS
 	return s, err
 }
@@ -265,7 +322,7 @@ func (h *house) compare(n int) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	s := sampleOf(both, n, 1)
+	s := sampleOf(both, n, floorPair{})
 	s.ns = both.user / float64(n) * 1e9
 	s.ratio, s.wall = both.user/(a.user+b.user), both.wall/(a.wall+b.wall)
 	s.busy = !still || !idle()
@@ -327,7 +384,7 @@ func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	if err != nil {
 		return sample{}, err
 	}
-	s := sampleOf(p, n, 1)
+	s := sampleOf(p, n, floorPair{})
 	s.ns = p.user / float64(n) * 1e9
 	s.ratio = p.user / ((before.user + after.user) / 2)
 	return s, nil

@@ -31,7 +31,7 @@ func run() (err error) {
 	flag.BoolVar(&a.progress, "progress", false, "draw a progress bar")
 	b := bench{out: os.Stdout}
 	flag.BoolVar(&b.short, "short", false, "fewer tasks, and only ratios beyond 1.25 x of a budget fail")
-	flag.IntVar(&b.runs, "runs", 5, "runs a row; the median counts")
+	flag.IntVar(&b.runs, "runs", 5, "runs a row that are to count; their median does")
 	flag.StringVar(&b.match, "match", "", "only the rows whose name holds this text")
 	flag.StringVar(&b.gobench, "gobench", "", "write every run to the file too, as Go's benchmarks print them, for benchstat")
 	readme := flag.String("readme", "", "put the table in its place in this file too")

@@ -97,7 +97,7 @@ func (h *house) modelsOff(n int) (sample, error) {
 			last = p
 		}
 	}
-	s := sampleOf(last, n, 1)
+	s := sampleOf(last, n, floorPair{})
 	s.ns = cost[1] / float64(n)
 	s.ratio = cost[1] / cost[0]
 	return s, nil

@@ -12,7 +12,7 @@ type row struct {
 	name    string
 	tasks   int
 	short   int  // tasks in the short form; 0: it is not in it
-	once    bool // it takes too long to be repeated
+	once    bool // it takes too long to be repeated without need
 	in      unit
 	bounds  bounds
 	note    string // said beside the verdict
@@ -46,11 +46,12 @@ type bounds struct {
 type sample struct {
 	ns     float64 // user CPU a task
 	ratio  float64
-	bytes  float64 // peak memory of the process / tasks
-	wall   float64 // ratio of wall times
-	busy   bool    // the machine had other work: wall says nothing
-	starts float64 // a task; 0: not told
-	skip   string  // why nothing was measured
+	bytes  float64   // peak memory of the process / tasks
+	wall   float64   // ratio of wall times
+	busy   bool      // the machine had other work: wall says nothing
+	starts float64   // a task; 0: not told
+	floors floorPair // around it
+	skip   string    // why nothing was measured
 }
 
 func nothing(why string) sample {
@@ -175,7 +176,7 @@ func everyPolicy() []row {
 			}
 		}
 		rows = append(rows, row{
-			name: "policy " + e.Name, tasks: n, in: inFifo, bounds: b, once: true, note: note,
+			name: "policy " + e.Name, tasks: n, in: inFifo, bounds: b, note: note,
 			measure: func(h *house, n int) (sample, error) { return h.overFifo(e.Name, n) },
 		})
 	}

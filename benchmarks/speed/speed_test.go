@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +41,38 @@ func TestABrokenBudgetIsNamed(t *testing.T) {
 	}
 	if got := judge(row{in: inEw}, good, seen, 1); got != "" {
 		t.Errorf("a row without a budget: %q", got)
+	}
+}
+
+// Which runs count is chosen by the floors around them, never by what the runs say.
+func TestTheRunsThatCountAreThoseAtQuietTimes(t *testing.T) {
+	h := &house{ew: []float64{150, 100, 104, 140, 101, 160, 102, 103, 180, 170}, e: []float64{300, 330, 400}}
+	at := func(u unit, larger, ratio float64) sample {
+		return sample{ratio: ratio, floors: floorPair{unit: u, larger: larger}}
+	}
+	all := []sample{at(inEw, 150, 1), at(inEw, 112, 9), at(inEw, 100, 8), at(inEw, 140, 2), at(inEw, 111, 7)}
+	for _, c := range []struct {
+		all    []sample
+		wanted int
+		quiet  int
+		want   []float64 // the ratios of those that count
+	}{
+		{all, 1, 2, []float64{8, 7}},
+		{all, 3, 2, []float64{8, 7, 9}},
+		{all, 9, 2, []float64{8, 7, 9, 2, 1}},
+		{[]sample{at(inE, 331, 3), at(inE, 330, 4)}, 1, 1, []float64{4}},
+		{[]sample{nothing("no compiler")}, 5, 0, []float64{math.NaN()}},
+	} {
+		var got []float64
+		for _, s := range h.counted(c.all, c.wanted) {
+			got = append(got, s.ratio)
+		}
+		if !slices.EqualFunc(got, c.want, func(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }) {
+			t.Errorf("of %d wanted count %v, not %v", c.wanted, got, c.want)
+		}
+		if c.all[0].skip == "" && h.quietRuns(c.all) != c.quiet {
+			t.Errorf("%d runs at quiet times, not %d", h.quietRuns(c.all), c.quiet)
+		}
 	}
 }
 
