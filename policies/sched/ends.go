@@ -29,7 +29,9 @@ func (k *Kernel) leave(rw *row, r *run, plan *plan, node NodeID) {
 	if k.holders != nil {
 		k.removeHolder(r)
 	}
-	if plan.whole == 0 || !k.room.giveGPUs(plan.whole, &r.one[0]) {
+	if plan.cores > 0 && r.gang == 0 {
+		k.room.takeCores(r.one[0].Node, -plan.cores)
+	} else if plan.whole == 0 || !k.room.giveGPUs(plan.whole, &r.one[0]) {
 		k.give(r)
 	}
 	k.unlink(rw.at)

@@ -114,6 +114,8 @@ func (k *Kernel) checkInvariants() {
 	}
 	if k.room.byCores {
 		fresh.indexCores()
+		fresh.settleCores()
+		k.room.settleCores()
 	}
 	for i := range fresh.nodes {
 		fresh.nodes[i].unsettled = k.room.nodes[i].unsettled

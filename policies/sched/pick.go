@@ -33,9 +33,9 @@ func (r *Room) front(d DemandID, limit int) []NodeID {
 		return r.found
 	}
 	// Who is on the level has the GPUs.
-	l, cpu, mem := &r.cpuIdx, least(need.CPU), least(need.Mem)
-	if p.gpu {
-		l = &r.gpuIdx
+	l, cpu, mem := &r.gpuIdx, least(need.CPU), least(need.Mem)
+	if !p.gpu {
+		l = r.byCPU()
 	}
 	if limit <= 0 || limit > len(r.nodes) {
 		limit = len(r.nodes)
@@ -44,10 +44,10 @@ func (r *Room) front(d DemandID, limit int) []NodeID {
 	found, nodes, kinds, n := r.found, r.nodes, p.kinds, 0
 	level, wide := p.level, l.top+1-p.level
 	w := 0
-	for i := level; i < len(l.sums); i += l.n {
-		for rest := union(l.sums[i:], wide); rest != 0; rest &= rest - 1 {
+	for i := range l.sums {
+		for rest := l.sums[i].union(level, wide); rest != 0; rest &= rest - 1 {
 			x := w + bits.TrailingZeros64(rest)
-			for cand := union(l.flat[x*l.n+level:], wide) & kinds[x]; cand != 0; cand &= cand - 1 {
+			for cand := l.flat[x].union(level, wide) & kinds[x]; cand != 0; cand &= cand - 1 {
 				id := x<<6 + bits.TrailingZeros64(cand)
 				if nd := &nodes[id]; nd.cpu < cpu || nd.mem < mem {
 					continue
@@ -89,10 +89,10 @@ func (r *Room) PickAny(d DemandID, score, top []int64) NodeID {
 
 // words says which of the 64 words from one on may have nodes; from is a multiple of 64.
 func (s *nodeSet) words(from, words int) uint64 {
-	if s.sums == nil {
+	if s.plain != nil {
 		return ^uint64(0) >> max(64-(words-from), 0)
 	}
-	return union(s.sums[from>>6*s.n+s.from:], s.wide)
+	return s.sums[from>>6].union(s.from, s.wide)
 }
 
 // Rating is the score of a node as it was when it was rated. Each change of a node's room, also of a copy, gives it a stamp that no other state of

@@ -12,7 +12,8 @@ import (
 // may keep copies to plan on (CopyFrom, then Take and Give). It is not safe for concurrent use.
 //
 // Invariants: (1) a device is in whole of its node exactly when nothing is booked on it; (2) a node is in the index, up to the level of its
-// free GPUs and, if anybody asks for cores alone, of its free CPU, exactly when it is up (an only node is on the highest of CPU); (3) free amounts fall below zero only for a
+// free GPUs and, if anybody asks for cores alone, of its free CPU, exactly when it is up (an only node is on the highest of CPU, and one that has just changed may be
+// on that of before); (3) free amounts fall below zero only for a
 // Claim whose victims have not stopped yet.
 type Room struct {
 	demands *[]Demand
@@ -23,6 +24,7 @@ type Room struct {
 	gpuIdx  levels  // by number of wholly free GPUs
 	cpuIdx  levels  // by bits.Len of whole free cores; empty until byCores
 	byCores bool    // a demand without GPUs was asked for
+	strays  NodeID  // the node that may be on another level of cpuIdx than its free CPU is; NoNode: none is
 	shares  bitset  // nodes that have a device with a part to spare (up, and told apart)
 	allowed map[string]bitset
 	plans   []plan // per demand
@@ -78,10 +80,10 @@ type plan struct {
 
 // NewRoom returns the empty ledger of the nodes. Demands are looked up in *demands, which may grow.
 func NewRoom(specs []NodeSpec, demands *[]Demand) *Room {
-	r := &Room{demands: demands, allowed: map[string]bitset{}, clock: new(clock)}
+	r := &Room{demands: demands, allowed: map[string]bitset{}, clock: new(clock), strays: NoNode}
 	r.words = max(1, (len(specs)+63)/64)
-	r.gpuIdx.init(gpuLevels, r.words)
-	r.cpuIdx.init(cpuLevels, r.words)
+	r.gpuIdx.init(r.words)
+	r.cpuIdx.init(r.words)
 	r.shares = make(bitset, r.words)
 	for _, s := range specs {
 		r.add(s)
@@ -182,6 +184,29 @@ func (r *Room) markCores(id NodeID, n *nodeRoom) {
 	}
 }
 
+// noteCores takes in that the free CPU of a node has changed. On which level that leaves it is found out when somebody asks, or another node changes: where tasks wait, what
+// one gives back the next one takes.
+func (r *Room) noteCores(id NodeID) {
+	if id != r.strays && r.byCores {
+		r.settleCores()
+		r.strays = id
+	}
+}
+
+// settleCores brings the index by cores up to date.
+func (r *Room) settleCores() {
+	if id := r.strays; id >= 0 {
+		r.strays = NoNode
+		r.markCores(id, &r.nodes[id])
+	}
+}
+
+// byCPU returns the index by cores.
+func (r *Room) byCPU() *levels {
+	r.settleCores()
+	return &r.cpuIdx
+}
+
 // indexCores puts the nodes into the index by cores: where all demands are for GPUs it would be kept for nobody.
 func (r *Room) indexCores() {
 	if r.byCores {
@@ -226,7 +251,7 @@ func (r *Room) CopyFrom(src *Room) {
 	r.words, r.clock, r.mixed = src.words, src.clock, src.mixed
 	r.gpuIdx.copyFrom(&src.gpuIdx)
 	r.cpuIdx.copyFrom(&src.cpuIdx)
-	r.byCores = src.byCores
+	r.byCores, r.strays = src.byCores, src.strays
 	r.shares = append(r.shares[:0], src.shares...)
 	r.types, r.capGPU = src.types, src.capGPU
 	r.usedGPU = append(r.usedGPU[:0], src.usedGPU...)
@@ -397,11 +422,11 @@ func (r *Room) planOf(dem *Demand) plan {
 func (r *Room) roomy(p *plan) nodeSet {
 	switch {
 	case p.share:
-		return nodeSet{flat: r.shares}
+		return nodeSet{plain: r.shares}
 	case p.gpu:
 		return r.gpuIdx.from(p.level)
 	}
-	return r.cpuIdx.from(p.level)
+	return r.byCPU().from(p.level)
 }
 
 // kindKey is equal for demands that the same kinds of nodes satisfy.
@@ -774,7 +799,7 @@ func (r *Room) takeCores(id NodeID, milli int64) {
 	if n.capped {
 		r.usedCPU += milli
 	}
-	r.markCores(id, n)
+	r.noteCores(id)
 }
 
 // takeRest books what is asked for besides GPUs; negative amounts give it back.
@@ -784,7 +809,7 @@ func (r *Room) takeRest(id NodeID, n *nodeRoom, cpu, mem int64) {
 		r.usedCPU += cpu
 	}
 	if cpu != 0 {
-		r.markCores(id, n)
+		r.noteCores(id)
 	}
 	n.mem -= mem
 	if n.memory {
@@ -833,7 +858,7 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 		if n.capped {
 			r.usedCPU += k * need.CPU
 		}
-		r.markCores(p.Node, n)
+		r.noteCores(p.Node)
 	}
 	if need.Mem != 0 {
 		n.mem -= k * need.Mem
@@ -932,7 +957,7 @@ func (r *Room) occupy(id NodeID, cpu, mem int64) {
 	r.touch(id)
 	n.cpu -= cpu
 	n.mem -= mem
-	r.markCores(id, n)
+	r.noteCores(id)
 }
 
 // all returns the devices of the node that are told apart.

@@ -226,7 +226,8 @@ func checkFirstFit(rt *rapid.T, slow *slowRoom, room *Room, d DemandID) []Placem
 				left -= k
 			}
 		}
-		room.plan(d) // the first demand for cores alone makes their index
+		room.plan(d)       // the first demand for cores alone makes their index,
+		room.settleCores() // which a search brings up to date
 		before := booked(room)
 		front := []Placement{{Node: 77}}
 		got, ok := room.FirstFitWhere(d, front, limit)
@@ -466,7 +467,7 @@ func TestAnOnlyNodeIsFoundAsAmongOthers(t *testing.T) {
 		}
 		one.add(full)
 		one.setUp(1, false)
-		if !slices.Equal(one.cpuIdx.flat, two.cpuIdx.flat) {
+		if !slices.Equal(one.byCPU().flat, two.byCPU().flat) {
 			t.Fatal("the index differs when there is a second node")
 		}
 	})

@@ -182,18 +182,17 @@ func (l *Lines) ReopenOn(s *sched.State, n sched.NodeID) {
 	for len(l.least) < len(demands) {
 		d := &demands[len(l.least)]
 		need := LeastFree(d)
-		l.least = append(l.least, leastFree{need.CPU, need.GPUs, d.Gang > 1})
+		l.least = append(l.least, leastFree{need.CPU, need.GPUs, d.Gang > 1, isPlain(d)})
 	}
-	gpus, cpu := room.FreeGPUs(n), room.FreeCPU(n)
 	for i := len(l.gates) - 1; i >= 0; i-- { // the last takes the place of one that is taken out
 		d := l.gates[i]
-		least := &l.least[d]
-		if !least.gang && (gpus < least.gpus || cpu < least.cpu || !room.Holds(d, n)) {
+		gang := l.least[d].gang
+		if !gang && l.Lacks(room, d, n) {
 			continue
 		}
 		x := &l.lines[d]
 		switch {
-		case least.gang:
+		case gang:
 			x.shut = false
 			l.ungate(x)
 		case x.shut:
@@ -207,9 +206,29 @@ func (l *Lines) ReopenOn(s *sched.State, n sched.NodeID) {
 }
 
 type leastFree struct {
-	cpu  int64
-	gpus int32
-	gang bool
+	cpu   int64
+	gpus  int32
+	gang  bool
+	plain bool // who has so much free most probably has room
+}
+
+// isPlain reports whether a demand is for CPU and whole GPUs alone, of any kind.
+func isPlain(d *sched.Demand) bool {
+	need := &d.Need
+	return need.Mem == 0 && need.VRAM == 0 && (need.GPUs == 0 || need.GPUMilli >= sched.Whole) && len(d.GPUTypes)+len(d.Labels)+len(d.NotLabels) == 0
+}
+
+// Lacks reports whether there is no room on a node for a task of a demand, of one replica, that ReopenOn has met. It may say that there is where the node's kind
+// keeps the task out: a try shows that.
+func (l *Lines) Lacks(room *sched.Room, d sched.DemandID, n sched.NodeID) bool {
+	least := &l.least[d]
+	if room.FreeCPU(n) < least.cpu || room.FreeGPUs(n) < least.gpus {
+		return true
+	}
+	if least.plain {
+		return !room.Up(n)
+	}
+	return !room.Holds(d, n)
 }
 
 // LeastFree returns GPUs and CPU that must be free on a node before anybody looks whether a replica of the demand fits there. Of what it does not ask for there may be
