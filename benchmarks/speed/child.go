@@ -25,6 +25,7 @@ type asked struct {
 	policy, load, file string
 	tasks, times       int
 	named, progress    bool
+	paused             bool // say when the workload is there, and go on when told to
 }
 
 // told is what a child reports, as JSON.
@@ -63,6 +64,12 @@ func (a *asked) simulate() (told, error) {
 	}
 	var m told
 	m.BuildNS = userNS() - began
+	if a.paused {
+		fmt.Println("ready")
+		if _, err := os.Stdin.Read(make([]byte, 1)); err != nil {
+			return told{}, err
+		}
+	}
 	before := userNS()
 	for range max(a.times, 1) {
 		if err := a.once(w, spec, experiment.Options{Nodes: nodes, Estimates: experiment.Estimates{Kind: "trace"}}, &m); err != nil {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -156,22 +157,63 @@ func (h *house) run(processors int, listen bool, name string, args ...string) (p
 	if err != nil {
 		return process{}, fmt.Errorf("%s: %w", cmd, err)
 	}
-	p := process{user: cmd.ProcessState.UserTime().Seconds(), wall: time.Since(began).Seconds(), peakMB: math.NaN()}
-	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		p.peakMB = float64(u.Maxrss) / 1024
-		if runtime.GOOS == "darwin" { // bytes there
-			p.peakMB /= 1024
-		}
-	}
+	p := ended(cmd, time.Since(began))
 	if listen {
 		err = json.Unmarshal(out, &p.told)
 	}
 	return p, err
 }
 
+// ended is what a process cost that has come to its end.
+func ended(cmd *exec.Cmd, wall time.Duration) process {
+	p := process{user: cmd.ProcessState.UserTime().Seconds(), wall: wall.Seconds(), peakMB: math.NaN()}
+	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+		p.peakMB = float64(u.Maxrss) / 1024
+		if runtime.GOOS == "darwin" { // bytes there
+			p.peakMB /= 1024
+		}
+	}
+	return p
+}
+
 // child runs this program.
 func (h *house) child(what string, n int, args ...string) (process, error) {
 	return h.run(1, what != "make", h.self, append([]string{"-child", what, "-tasks", fmt.Sprint(n)}, args...)...)
+}
+
+// timed runs this program to simulate, between two floors that are measured right before and right after it does, not before it makes the workload.
+func (h *house) timed(n int, args ...string) (p process, floors floorPair, err error) {
+	cmd := exec.Command(h.self, append([]string{"-child", "simulate", "-paused", "-tasks", fmt.Sprint(n)}, args...)...)
+	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return p, floors, err
+	}
+	pipe, err := cmd.StdoutPipe()
+	if err != nil {
+		return p, floors, err
+	}
+	began := time.Now()
+	if err := cmd.Start(); err != nil {
+		return p, floors, err
+	}
+	out := bufio.NewReader(pipe)
+	if _, err = out.ReadString('\n'); err == nil { // it is ready
+		floors, err = h.around(inEw, func() error {
+			if _, err := io.WriteString(in, "\n"); err != nil {
+				return err
+			}
+			return json.NewDecoder(out).Decode(&p.told)
+		})
+	}
+	if err := errors.Join(err, in.Close(), cmd.Wait()); err != nil {
+		return p, floors, fmt.Errorf("%s: %w", cmd, err)
+	}
+	told := p.told
+	p = ended(cmd, time.Since(began))
+	p.told = told
+	return p, floors, nil
 }
 
 // file returns a trace file of n tasks, made once.
@@ -200,11 +242,7 @@ func (h *house) simulateTimes(policy, load string, n, times int) (sample, error)
 	if spec, err := policies.Parse(policy); err != nil {
 		return nothing(fmt.Sprintf("there is no policy %s", spec.Name)), nil
 	}
-	var p process
-	floors, err := h.around(inEw, func() (err error) {
-		p, err = h.child("simulate", n, "-policy", policy, "-load", load, "-times", fmt.Sprint(times))
-		return err
-	})
+	p, floors, err := h.timed(n, "-policy", policy, "-load", load, "-times", fmt.Sprint(times))
 	return sampleOf(p, n, floors), err
 }
 

@@ -29,6 +29,7 @@ func run() (err error) {
 	flag.StringVar(&a.file, "file", "", "trace that the child reads or makes")
 	flag.BoolVar(&a.named, "named", false, "give the tasks of the trace names")
 	flag.BoolVar(&a.progress, "progress", false, "draw a progress bar")
+	flag.BoolVar(&a.paused, "paused", false, "let the child say when its workload is there, and wait for a byte")
 	b := bench{out: os.Stdout}
 	flag.BoolVar(&b.short, "short", false, "fewer tasks, and only ratios beyond 1.25 x of a budget fail")
 	flag.IntVar(&b.runs, "runs", 5, "runs a row that are to count; their median does")
