@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -131,44 +132,27 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	c.Waits = o.waits != ""
 	bar := newBar(os.Stderr)
 	c.Progress = func(done, total int) { bar.At(float64(done), float64(total)) }
-	var taps []func(sched.Time, []sched.Event, []sched.Command) error
 	rec := experiment.NewChecker(c)
 	if opt.Check {
-		taps = append(taps, func(now sched.Time, in []sched.Event, out []sched.Command) error {
+		c.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
 			rec.Tap(now, in, out)
 			return nil
-		})
+		}
 	}
 	var last lastPlacements
-	if o.tasks != "" {
-		last.one = make([]sched.Placement, len(w.Tasks))
-		taps = append(taps, last.tap)
-	}
-	simulate := func() (*sim.Result, error) {
-		switch len(taps) {
-		case 0:
-		case 1:
-			c.Tap = taps[0]
-		default:
-			c.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
-				for _, tap := range taps {
-					if err := tap(now, in, out); err != nil {
-						return err
-					}
-				}
-				return nil
-			}
+	simulate := func(journal sim.Recorder) (*sim.Result, error) {
+		c.Recorder = journal
+		if o.tasks != "" {
+			last = lastPlacements{one: make([]sched.Placement, len(w.Tasks)), next: journal}
+			c.Recorder = &last
 		}
 		return sim.Run(cmd.Context(), c)
 	}
 	var res *sim.Result
 	if o.journal != "" {
-		res, err = o.journaled(w, c, spec, seed, func(jw sim.Recorder) (*sim.Result, error) {
-			c.Recorder = jw
-			return simulate()
-		})
+		res, err = o.journaled(w, c, spec, seed, simulate)
 	} else {
-		res, err = simulate()
+		res, err = simulate(nil)
 	}
 	bar.Clear()
 	if err != nil {
@@ -240,13 +224,14 @@ func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.S
 	return res, err
 }
 
-// lastPlacements keeps where the last attempt of each task ran. One placement a task is the usual case.
+// lastPlacements is a recorder that keeps where the last attempt of each task ran, and tells the next one, if any. One placement a task is the usual case.
 type lastPlacements struct {
 	one  []sched.Placement // by task; no replicas: it never ran
 	more map[sched.TaskID][]sched.Placement
+	next sim.Recorder
 }
 
-func (l *lastPlacements) tap(_ sched.Time, _ []sched.Event, out []sched.Command) error {
+func (l *lastPlacements) note(out []sched.Command) {
 	for i := range out {
 		c := &out[i]
 		if c.Kind != sched.Start {
@@ -262,7 +247,30 @@ func (l *lastPlacements) tap(_ sched.Time, _ []sched.Event, out []sched.Command)
 			delete(l.more, c.Task)
 		}
 	}
-	return nil
+}
+
+// Batch is of sim.Recorder.
+func (l *lastPlacements) Batch(now sched.Time, in []sched.Event, out []sched.Command) error {
+	if l.note(out); l.next == nil {
+		return nil
+	}
+	return l.next.Batch(now, in, out)
+}
+
+// Finished is of sim.Recorder.
+func (l *lastPlacements) Finished(now sched.Time, t sched.TaskID, attempt int32, done time.Duration, out []sched.Command) error {
+	if l.note(out); l.next == nil {
+		return nil
+	}
+	return l.next.Finished(now, t, attempt, done, out)
+}
+
+// Arrived is of sim.Recorder.
+func (l *lastPlacements) Arrived(now sched.Time, t sched.TaskID, out []sched.Command) error {
+	if l.note(out); l.next == nil {
+		return nil
+	}
+	return l.next.Arrived(now, t, out)
 }
 
 func (l *lastPlacements) of(t sched.TaskID) []sched.Placement {

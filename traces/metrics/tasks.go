@@ -112,7 +112,11 @@ func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcom
 			buf = append(appendNodes(b[:n], nodes, on), ',')
 			buf = append(appendGPUs(buf, nodes, on, need), ',')
 		}
-		buf = append(strconv.AppendInt(buf, int64(o.Attempts), 10), '\n')
+		if few := o.Attempts; few >= 0 && few < 10 { // as most
+			buf = append(buf, '0'+byte(few), '\n')
+		} else {
+			buf = append(strconv.AppendInt(buf, int64(few), 10), '\n')
+		}
 	}
 	_, err := w.Write(buf)
 	return err
