@@ -178,7 +178,7 @@ func (l *List) decideSkip(r *sched.Round) {
 		}
 		if r.Phase(t) == sched.Ready {
 			l.aside = append(l.aside, first)
-		} else if open := l.lines.Open(); only != sched.NoNode && len(open) == 1 && open[0] == d && l.lines.Lacks(r.Room(), d, only) { // the next of it need not be tried
+		} else if open := l.lines.Open(); only != sched.NoNode && len(open) == 1 && open[0] == d && l.lines.NoRoomOn(r.Room(), d, only) { // the next of it need not be tried
 			r.Skip(l.lines.First(d).Task, sched.NoRoom)
 			l.lines.Shut(d)
 		}

@@ -71,3 +71,39 @@ func TestWhoComesNextAfterTheLastThatFitsIsToldThatThereIsNoRoom(t *testing.T) {
 		t.Errorf("task 5 is %v, 3 waits for %v", k.Phase(5), k.CauseOf(3))
 	}
 }
+
+// TestWhoATaintKeepsOutIsToldNothingOfTheRoomThere: that a node with a taint has room again says nothing to those that it keeps out.
+func TestWhoATaintKeepsOutIsToldNothingOfTheRoomThere(t *testing.T) {
+	taint := sched.Taint{Key: "own", Value: "x", Effect: "NoSchedule"}
+	two := sched.Need{CPU: 2000}
+	tb := &sched.Table{
+		Tenants: []string{"", "a", "b"}, Queues: []string{""}, Kinds: []string{""},
+		Demands: []sched.Demand{{Need: two, Gang: 1}, {Need: two, Gang: 1, Tolerations: []sched.Toleration{{Key: "own", Exists: true}}}},
+		Classes: []sched.Class{{Demand: 0, Tenant: 1}, {Demand: 0, Tenant: 2}, {Demand: 1, Tenant: 2}},
+		Jobs:    6, Estimates: make([]time.Duration, 6),
+	}
+	for i, class := range []sched.ClassID{2, 0, 0, 1, 1, 1} { // one on the node with the taint; two of a; then three of b, of which two find room
+		tb.Tasks = append(tb.Tasks, sched.Task{Job: sched.JobID(i), Class: class, Submit: sched.Time(min(i, 4))})
+	}
+	nodes := []sched.NodeSpec{
+		{Name: "own", CPU: 2000, Mem: sched.Unlimited, VRAM: sched.Unlimited, Taints: []sched.Taint{taint}},
+		{Name: "n", CPU: 6000, Mem: sched.Unlimited, VRAM: sched.Unlimited},
+	}
+	k, err := sched.New(sched.Config{Table: tb, Nodes: nodes, Policy: build(t, "fjf")()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	quota := sched.Event{Kind: sched.QuotaSet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Quota: &sched.Quota{Tenant: "a", CPU: 2000, GPUMilli: -1}}}
+	k.Step(0, []sched.Event{quota, arrival(0)})
+	for i := range 3 {
+		k.Step(sched.Time(1+i), []sched.Event{arrival(sched.TaskID(1 + i))})
+	}
+	k.Step(4, []sched.Event{arrival(4), arrival(5)})
+	if k.Phase(4) != sched.Running || k.CauseOf(2) != sched.Order || k.CauseOf(5) != sched.NoRoom {
+		t.Fatalf("task 4 is %v, 2 waits for %v and 5 for %v", k.Phase(4), k.CauseOf(2), k.CauseOf(5))
+	}
+	k.Step(9, []sched.Event{report(sched.Finished, 0, 1, 9)})
+	if c := k.CauseOf(2); c != sched.Order {
+		t.Errorf("it waits for %v", c)
+	}
+}

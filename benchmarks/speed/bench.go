@@ -32,8 +32,11 @@ const (
 	aShortRow = 8 * time.Second
 )
 
-// aTable is how long runs are repeated because others were not at quiet times.
-const aTable = 9 * time.Minute
+// So long after the first run no run is repeated any more because others were not at quiet times; sooner where a few rows alone are wanted.
+const (
+	aTable   = 9 * time.Minute
+	aFewRows = time.Minute
+)
 
 // run prints the table and returns how many budgets are broken.
 func (b *bench) run(h *house) (broken int, err error) {
@@ -43,7 +46,7 @@ func (b *bench) run(h *house) (broken int, err error) {
 		form = fmt.Sprintf("short form: fewer tasks, a ratio breaks its budget beyond %g x", slack)
 	}
 	fmt.Fprintf(b.out, "%s\n%s; %s\n\n", where(), time.Now().UTC().Format(time.DateOnly), form)
-	fmt.Fprintf(b.out, "%-39s %8s %5s %9s %9s %9s  %-28s %s\n", "workload", "tasks", "runs", "ns/task", "ratio", "B/task", "budget", "verdict")
+	fmt.Fprintf(b.out, "%-39s %8s %6s %9s %9s %9s  %-28s %s\n", "workload", "tasks", "runs", "ns/task", "ratio", "B/task", "budget", "verdict")
 	b.lines.WriteString(goBenchHead())
 	turns := map[string][]sample{}
 	if !b.short {
@@ -51,7 +54,7 @@ func (b *bench) run(h *house) (broken int, err error) {
 			return 0, err
 		}
 	}
-	seen := map[string]sample{}
+	seen, busy := map[string]sample{}, false
 	for _, r := range table {
 		n := r.tasks
 		if b.short {
@@ -61,6 +64,7 @@ func (b *bench) run(h *house) (broken int, err error) {
 			continue
 		}
 		var s sample
+		var counted []sample
 		var runs, verdict string
 		started := time.Now()
 		for try := 0; ; try++ {
@@ -70,25 +74,39 @@ func (b *bench) run(h *house) (broken int, err error) {
 					return broken, err
 				}
 			}
-			counted := all
+			counted = all
 			if !b.short {
 				counted = h.counted(all, b.wanted(r))
 			}
-			if s, runs = medians(counted), fmt.Sprintf("%d/%d", len(counted), len(all)); s.skip != "" {
+			s, runs = medians(counted), fmt.Sprint(len(counted))
+			switch {
+			case s.skip != "":
 				runs = "0"
+			case !b.short:
+				if runs += fmt.Sprintf("/%d", len(all)); h.quietRuns(all) < len(counted) {
+					runs, busy = runs+"*", true
+				}
 			}
 			verdict = judge(r, s, seen, b.slack())
 			if !b.short || try == retries || time.Since(started) > aShortRow || !strings.HasPrefix(verdict, fails) {
 				break
 			}
 		}
+		if s.skip == "" {
+			for _, s := range counted {
+				b.lines.WriteString(goBenchLine(r, n, s))
+			}
+		}
 		seen[r.name] = s
 		if strings.HasPrefix(verdict, fails) {
 			broken++
 		}
-		fmt.Fprintf(b.out, "%-39s %8s %5s %9s %9s %9s  %-28s %s\n", r.name, count(n), runs, number(s.ns, 0), ratio(s.ratio, r.in), number(s.bytes, 0), r.bounds.text(r.in), verdict)
+		fmt.Fprintf(b.out, "%-39s %8s %6s %9s %9s %9s  %-28s %s\n", r.name, count(n), runs, number(s.ns, 0), ratio(s.ratio, r.in), number(s.bytes, 0), r.bounds.text(r.in), verdict)
 	}
 	fmt.Fprintln(b.out)
+	if busy {
+		fmt.Fprintln(b.out, "* not all of these were at quiet times, but no others were quieter")
+	}
 	for _, f := range []struct {
 		in unit
 		ns []float64
@@ -126,6 +144,10 @@ func (b *bench) wanted(r row) int {
 // long as there is time once more where there is a budget and too few runs were at quiet times.
 func (b *bench) inTurns(h *house) (map[string][]sample, error) {
 	turns, spent := map[string][]sample{}, map[string]time.Duration{}
+	regular, most := map[string]int{}, aTable
+	if b.match != "" {
+		most = aFewRows
+	}
 	for turn, again, began := 0, true, time.Now(); again; turn++ {
 		fmt.Fprintf(os.Stderr, "turn %d\n", turn+1)
 		again = false
@@ -133,18 +155,19 @@ func (b *bench) inTurns(h *house) (map[string][]sample, error) {
 			if !strings.Contains(r.name, b.match) {
 				continue
 			}
-			if all := turns[r.name]; turn > 0 {
-				regular := turn < b.wanted(r) && spent[r.name] < aRow
-				if all[0].skip != "" || !regular && (r.bounds.ratio == 0 || r.in == inMS || h.quietRuns(all) >= b.wanted(r) || time.Since(began) > aTable) {
-					continue
-				}
+			all := turns[r.name]
+			switch {
+			case turn == 0 || all[0].skip == "" && turn < b.wanted(r) && spent[r.name] < aRow:
+				regular[r.name]++
+			case all[0].skip != "" || r.in == inMS || r.bounds.ratio == 0 || h.quietRuns(all) >= regular[r.name] || time.Since(began) > most:
+				continue
 			}
 			at := time.Now()
 			s, err := b.between(h, r)
 			if err != nil {
 				return nil, err
 			}
-			turns[r.name] = append(turns[r.name], s)
+			turns[r.name] = append(all, s)
 			spent[r.name] += time.Since(at)
 			again = true
 		}
@@ -186,9 +209,6 @@ func (b *bench) one(h *house, r row, n int) (sample, error) {
 	s, err := r.measure(h, n)
 	if err != nil {
 		return s, fmt.Errorf("%s: %w", r.name, err)
-	}
-	if s.skip == "" {
-		b.lines.WriteString(goBenchLine(r, n, s))
 	}
 	return s, nil
 }

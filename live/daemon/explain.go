@@ -22,8 +22,8 @@ const shownNames = 5
 
 // Explain says of each task why it waits, runs or ended.
 func (d *Daemon) Explain(tasks []sched.TaskID) []Explanation {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
+	d.mu.Lock() // who looks for room writes down what he finds
+	defer d.mu.Unlock()
 	out := make([]Explanation, 0, len(tasks))
 	for _, t := range tasks {
 		if int(t) < d.kernel.Known() {

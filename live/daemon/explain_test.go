@@ -3,6 +3,7 @@ package daemon
 import (
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -91,4 +92,29 @@ func (r *running) cancel(selector string) {
 func (r *running) holdOne(selector string) error {
 	_, err := r.Act(r.t.Context(), Who{0}, Hold, []sched.TaskID{mustSelect(r.t, r, selector)[0]})
 	return err
+}
+
+// TestWhyIsAskedBySeveralAtATime: with -race. Whoever looks for room may write down what he finds, and half a GPU is counted for views and metrics.
+func TestWhyIsAskedBySeveralAtATime(t *testing.T) {
+	d := serve(t, t.TempDir())
+	for _, ask := range []string{`"cpu":1,"gpus":0.5`, `"cpu":1,"gpus":1`, `"cpu":2`, `"cpu":2`, `"cpu":2`} {
+		d.submit(`{"tasks":[{"id":"t","command":"exec sleep 1000","grace_s":0,` + ask + `}]}`)
+	}
+	waitState(t, d, "3", "running")
+	waits := mustSelect(t, d, "5")
+	var all sync.WaitGroup
+	begin := make(chan struct{})
+	for range 4 {
+		all.Go(func() {
+			<-begin
+			if len(d.Status().Nodes) == 0 {
+				t.Error("no node is seen")
+			}
+			if len(d.Explain(waits)[0].Why) == 0 {
+				t.Error("nothing is said")
+			}
+		})
+	}
+	close(begin)
+	all.Wait()
 }

@@ -114,8 +114,11 @@ func (k *Kernel) checkInvariants() {
 	}
 	if k.room.byCores {
 		fresh.indexCores()
-		fresh.settleCores()
-		k.room.settleCores()
+		if id := k.room.stray; id != NoNode && k.room.Up(id) { // it is where it was
+			n := &fresh.nodes[id]
+			fresh.cpuIdx.move(int(id), int(n.cores), int(k.room.nodes[id].cores))
+			n.cores = k.room.nodes[id].cores
+		}
 	}
 	for i := range fresh.nodes {
 		fresh.nodes[i].unsettled = k.room.nodes[i].unsettled
@@ -130,7 +133,7 @@ func (k *Kernel) checkInvariants() {
 		what        string
 		fresh, kept *levels
 	}{{"GPU", &fresh.gpuIdx, &k.room.gpuIdx}, {"CPU", &fresh.cpuIdx, &k.room.cpuIdx}} {
-		if !slices.Equal(x.fresh.flat, x.kept.flat) || !slices.Equal(x.fresh.sums, x.kept.sums) || x.fresh.top > x.kept.top {
+		if !slices.Equal(x.fresh.flat, x.kept.flat) || !slices.Equal(x.fresh.sums, x.kept.sums) || x.fresh.highest() > x.kept.top {
 			panic(fmt.Sprintf("the index by free %ss differs from a recount", x.what))
 		}
 	}

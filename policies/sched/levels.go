@@ -67,6 +67,19 @@ func (l *levels) move(node, from, to int) {
 	}
 }
 
+// highest returns the highest level that a node is on, -1 where there is none.
+func (l *levels) highest() int {
+	highest := -1
+	for i := range l.sums {
+		for level, sum := range l.sums[i] {
+			if sum != 0 {
+				highest = max(highest, level)
+			}
+		}
+	}
+	return highest
+}
+
 // from returns the nodes that are at least on a level.
 func (l *levels) from(level int) nodeSet {
 	return nodeSet{nil, l.flat, l.sums, level, l.top + 1 - level}

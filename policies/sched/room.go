@@ -24,7 +24,7 @@ type Room struct {
 	gpuIdx  levels  // by number of wholly free GPUs
 	cpuIdx  levels  // by bits.Len of whole free cores; empty until byCores
 	byCores bool    // a demand without GPUs was asked for
-	strays  NodeID  // the node that may be on another level of cpuIdx than its free CPU is; NoNode: none is
+	stray   NodeID  // the node whose free CPU may be of another level than that on which it is in cpuIdx; NoNode: none is
 	shares  bitset  // nodes that have a device with a part to spare (up, and told apart)
 	allowed map[string]bitset
 	plans   []plan // per demand
@@ -57,7 +57,7 @@ type nodeRoom struct {
 	kind      int32   // GPU type: index in Room.types, -1 without GPUs
 	devices   uint8   // told-apart devices
 	up        bool
-	cores     int8 // the level of its free CPU; -1 while it is down
+	cores     int8 // its level in cpuIdx; -1 while it is in none
 	pool      bool // more than MaxDevices GPUs: counted
 	capped    bool // states a CPU capacity
 	memory    bool // states a capacity of RAM
@@ -80,7 +80,7 @@ type plan struct {
 
 // NewRoom returns the empty ledger of the nodes. Demands are looked up in *demands, which may grow.
 func NewRoom(specs []NodeSpec, demands *[]Demand) *Room {
-	r := &Room{demands: demands, allowed: map[string]bitset{}, clock: new(clock), strays: NoNode}
+	r := &Room{demands: demands, allowed: map[string]bitset{}, clock: new(clock), stray: NoNode}
 	r.words = max(1, (len(specs)+63)/64)
 	r.gpuIdx.init(r.words)
 	r.cpuIdx.init(r.words)
@@ -187,16 +187,16 @@ func (r *Room) markCores(id NodeID, n *nodeRoom) {
 // noteCores takes in that the free CPU of a node has changed. On which level that leaves it is found out when somebody asks, or another node changes: where tasks wait, what
 // one gives back the next one takes.
 func (r *Room) noteCores(id NodeID) {
-	if id != r.strays && r.byCores {
+	if id != r.stray && r.byCores {
 		r.settleCores()
-		r.strays = id
+		r.stray = id
 	}
 }
 
 // settleCores brings the index by cores up to date.
 func (r *Room) settleCores() {
-	if id := r.strays; id >= 0 {
-		r.strays = NoNode
+	if id := r.stray; id >= 0 {
+		r.stray = NoNode
 		r.markCores(id, &r.nodes[id])
 	}
 }
@@ -251,7 +251,7 @@ func (r *Room) CopyFrom(src *Room) {
 	r.words, r.clock, r.mixed = src.words, src.clock, src.mixed
 	r.gpuIdx.copyFrom(&src.gpuIdx)
 	r.cpuIdx.copyFrom(&src.cpuIdx)
-	r.byCores, r.strays = src.byCores, src.strays
+	r.byCores, r.stray = src.byCores, src.stray
 	r.shares = append(r.shares[:0], src.shares...)
 	r.types, r.capGPU = src.types, src.capGPU
 	r.usedGPU = append(r.usedGPU[:0], src.usedGPU...)
@@ -335,12 +335,13 @@ func (r *Room) Shared(n NodeID) bool { return r.nodes[n].odd != 0 }
 
 // FreeGPUMilli returns the free GPU capacity of a node in 1/1000, parts included.
 func (r *Room) FreeGPUMilli(n NodeID) int64 {
-	if nd := &r.nodes[n]; nd.pool || nd.odd == 0 {
+	nd := &r.nodes[n]
+	if nd.pool || nd.odd == 0 {
 		return int64(nd.gpus) * Whole
 	}
-	free := int64(0)
-	for _, m := range r.BookedMilli(n) {
-		free += Whole - int64(m)
+	free := int64(nd.gpus-int32(bits.OnesCount64(uint64(nd.twice)))) * Whole
+	for odd := nd.odd &^ nd.twice; odd != 0; odd &= odd - 1 { // of these milli is always up to date
+		free += Whole - int64(r.milli[int(nd.dev)+bits.TrailingZeros64(uint64(odd))])
 	}
 	return free
 }

@@ -275,6 +275,7 @@ func checkFirstFit(rt *rapid.T, slow *slowRoom, room *Room, d DemandID) []Placem
 
 func checkRoom(rt *rapid.T, slow *slowRoom, room *Room, d DemandID, id NodeID) {
 	dem := &slow.demands[d]
+	gpus := room.FreeGPUMilli(id) // before anybody asks who writes down what is booked
 	for _, limit := range []int32{1, 2, 50} {
 		if got, want := room.FitsOn(d, id, limit), slow.fitsOn(d, id, limit); got != want {
 			rt.Fatalf("demand %v on node %d: FitsOn %d of %d, the scan %d", dem, id, got, limit, want)
@@ -299,8 +300,8 @@ func checkRoom(rt *rapid.T, slow *slowRoom, room *Room, d DemandID, id NodeID) {
 	for _, m := range milli {
 		free += m
 	}
-	if room.FreeCPU(id) != cpu || room.FreeMem(id) != mem || room.FreeGPUMilli(id) != free || room.Up(id) == slow.down[id] || room.Allowed(d, id) != slow.allowed(dem, &slow.specs[id]) {
-		rt.Fatalf("node %d: %d, %d and %d free, the scan %d, %d and %d", id, room.FreeCPU(id), room.FreeMem(id), room.FreeGPUMilli(id), cpu, mem, free)
+	if room.FreeCPU(id) != cpu || room.FreeMem(id) != mem || gpus != free || room.Up(id) == slow.down[id] || room.Allowed(d, id) != slow.allowed(dem, &slow.specs[id]) {
+		rt.Fatalf("node %d: %d, %d and %d free, the scan %d, %d and %d", id, room.FreeCPU(id), room.FreeMem(id), gpus, cpu, mem, free)
 	}
 	var usedGPU, usedCPU int64
 	for _, b := range slow.booked {

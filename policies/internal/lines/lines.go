@@ -21,6 +21,8 @@ type Lines struct {
 	open    []sched.DemandID // lines that are neither shut nor empty, in no special order
 	gates   []sched.DemandID // lines that are shut, or open for one node, in no special order
 	least   []leastFree      // by DemandID, of those that ReopenOn has met
+	nodes   int              // that ReopenOn has met,
+	tainted bool             // and whether one of them keeps tasks out by a taint
 	came    []heap.Item      // what the last Pop brought to the front
 	n       int
 }
@@ -184,10 +186,13 @@ func (l *Lines) ReopenOn(s *sched.State, n sched.NodeID) {
 		need := LeastFree(d)
 		l.least = append(l.least, leastFree{need.CPU, need.GPUs, d.Gang > 1, isPlain(d)})
 	}
+	for ; l.nodes < room.Len(); l.nodes++ {
+		l.tainted = l.tainted || len(room.Spec(sched.NodeID(l.nodes)).Taints) > 0
+	}
 	for i := len(l.gates) - 1; i >= 0; i-- { // the last takes the place of one that is taken out
 		d := l.gates[i]
 		gang := l.least[d].gang
-		if !gang && l.Lacks(room, d, n) {
+		if !gang && l.NoRoomOn(room, d, n) {
 			continue
 		}
 		x := &l.lines[d]
@@ -209,7 +214,7 @@ type leastFree struct {
 	cpu   int64
 	gpus  int32
 	gang  bool
-	plain bool // who has so much free most probably has room
+	plain bool // a node that is up, has so much free and no taints has room
 }
 
 // isPlain reports whether a demand is for CPU and whole GPUs alone, of any kind.
@@ -218,14 +223,13 @@ func isPlain(d *sched.Demand) bool {
 	return need.Mem == 0 && need.VRAM == 0 && (need.GPUs == 0 || need.GPUMilli >= sched.Whole) && len(d.GPUTypes)+len(d.Labels)+len(d.NotLabels) == 0
 }
 
-// Lacks reports whether there is no room on a node for a task of a demand, of one replica, that ReopenOn has met. It may say that there is where the node's kind
-// keeps the task out: a try shows that.
-func (l *Lines) Lacks(room *sched.Room, d sched.DemandID, n sched.NodeID) bool {
+// NoRoomOn reports whether no task of a demand fits on a node: of a demand of one replica that ReopenOn has met.
+func (l *Lines) NoRoomOn(room *sched.Room, d sched.DemandID, n sched.NodeID) bool {
 	least := &l.least[d]
 	if room.FreeCPU(n) < least.cpu || room.FreeGPUs(n) < least.gpus {
 		return true
 	}
-	if least.plain {
+	if least.plain && !l.tainted {
 		return !room.Up(n)
 	}
 	return !room.Holds(d, n)
