@@ -83,7 +83,7 @@ func (b *bench) run(h *house) (broken int, err error) {
 			case s.skip != "":
 				runs = "0"
 			case !b.short:
-				if runs += fmt.Sprintf("/%d", len(all)); h.quietRuns(all) < len(counted) {
+				if runs += fmt.Sprintf("/%d", len(all)); r.bounds.ratio > 0 && r.in != inMS && h.quietRuns(all) < len(counted) {
 					runs, busy = runs+"*", true
 				}
 			}
