@@ -93,12 +93,12 @@ func serve(t *testing.T, o Options) (c *Client, dir string) {
 		t.Fatal(err)
 	}
 	state := t.TempDir()
-	dir, err = os.MkdirTemp("", "schedlab-api") // short, and others may come to it
+	parent, err := os.MkdirTemp("", "schedlab-api") // short, and others may come to it
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o755); err != nil {
+	t.Cleanup(func() { _ = os.RemoveAll(parent) })
+	if err := os.Chmod(parent, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	d, err := daemon.Open(t.Context(), daemon.Config{
@@ -115,7 +115,7 @@ func serve(t *testing.T, o Options) (c *Client, dir string) {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 2)
-	dir = filepath.Join(dir, "run")
+	dir = filepath.Join(parent, "run")
 	go func() { done <- d.Run(ctx) }()
 	go func() { done <- Serve(ctx, d, dir, o) }()
 	c = NewClient(dir)
