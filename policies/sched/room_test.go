@@ -510,3 +510,42 @@ func TestWhatIsReadMostIsALineOfTheCache(t *testing.T) {
 		t.Errorf("the slot of a running task has %d bytes", n)
 	}
 }
+
+// The free GPUs of a node are those that its booked shares leave, claims that book what others still hold included; and to count them writes nothing down, for several may
+// do so at a time.
+func TestFreeGPUsAreCountedWithoutWritingDown(t *testing.T) {
+	whole, half := Need{GPUs: 1, GPUMilli: Whole}, Need{GPUs: 1, GPUMilli: Whole / 2}
+	var twice bool
+	rapid.Check(t, func(t *rapid.T) {
+		demands := []Demand{{Need: whole, Gang: 1}, {Need: half, Gang: 1}}
+		r := NewRoom([]NodeSpec{{Name: "n", CPU: Unlimited, Mem: Unlimited, GPUs: 4, VRAM: Unlimited}}, &demands)
+		var booked [4]int32
+		for range rapid.IntRange(1, 12).Draw(t, "steps") {
+			i := rapid.IntRange(0, 3).Draw(t, "device")
+			need := &whole
+			if rapid.Bool().Draw(t, "half") {
+				need = &half
+			}
+			p := Placement{Replicas: 1, GPUs: 1 << i}
+			switch share := need.GPUMilli; {
+			case booked[i]%Whole != 0 && share == Whole, booked[i] == 2*Whole, booked[i] == Whole && share < Whole:
+				continue // nobody books that
+			default:
+				r.Take(need, p)
+				booked[i] += share
+			}
+			free := int64(0)
+			for _, b := range booked {
+				free += int64(Whole - b)
+				twice = twice || b == 2*Whole
+			}
+			before := r.nodes[0]
+			if got := r.FreeGPUMilli(0); got != free || r.nodes[0] != before {
+				t.Fatalf("%d free of %v, want %d; %+v before, %+v after", got, booked, free, before, r.nodes[0])
+			}
+		}
+	})
+	if !twice {
+		t.Error("no GPU was booked twice: nothing was checked")
+	}
+}
