@@ -157,23 +157,23 @@ func (h *house) run(processors int, listen bool, name string, args ...string) (p
 	if err != nil {
 		return process{}, fmt.Errorf("%s: %w", cmd, err)
 	}
-	p := ended(cmd, time.Since(began))
+	p := process{wall: time.Since(began).Seconds()}
+	p.ended(cmd)
 	if listen {
 		err = json.Unmarshal(out, &p.told)
 	}
 	return p, err
 }
 
-// ended is what a process cost that has come to its end.
-func ended(cmd *exec.Cmd, wall time.Duration) process {
-	p := process{user: cmd.ProcessState.UserTime().Seconds(), wall: wall.Seconds(), peakMB: math.NaN()}
+// ended takes in what a process cost that has come to its end.
+func (p *process) ended(cmd *exec.Cmd) {
+	p.user, p.peakMB = cmd.ProcessState.UserTime().Seconds(), math.NaN()
 	if u, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 		p.peakMB = float64(u.Maxrss) / 1024
 		if runtime.GOOS == "darwin" { // bytes there
 			p.peakMB /= 1024
 		}
 	}
-	return p
 }
 
 // child runs this program.
@@ -181,7 +181,8 @@ func (h *house) child(what string, n int, args ...string) (process, error) {
 	return h.run(1, what != "make", h.self, append([]string{"-child", what, "-tasks", fmt.Sprint(n)}, args...)...)
 }
 
-// timed runs this program to simulate, between two floors that are measured right before and right after it does, not before it makes the workload.
+// timed runs this program to simulate, between two floors that are measured right before and right after it does, not before it makes the workload. How long
+// that took by the clock is not told.
 func (h *house) timed(n int, args ...string) (p process, floors floorPair, err error) {
 	cmd := exec.Command(h.self, append([]string{"-child", "simulate", "-paused", "-tasks", fmt.Sprint(n)}, args...)...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
@@ -194,7 +195,6 @@ func (h *house) timed(n int, args ...string) (p process, floors floorPair, err e
 	if err != nil {
 		return p, floors, err
 	}
-	began := time.Now()
 	if err := cmd.Start(); err != nil {
 		return p, floors, err
 	}
@@ -210,9 +210,7 @@ func (h *house) timed(n int, args ...string) (p process, floors floorPair, err e
 	if err := errors.Join(err, in.Close(), cmd.Wait()); err != nil {
 		return p, floors, fmt.Errorf("%s: %w", cmd, err)
 	}
-	told := p.told
-	p = ended(cmd, time.Since(began))
-	p.told = told
+	p.ended(cmd)
 	return p, floors, nil
 }
 
