@@ -14,10 +14,10 @@ import (
 // the slot of that digit. When the heap has run empty the next slot is put into it. So an item is moved two or three times, each time in
 // constant time, where a heap of all compares it with a dozen others.
 //
-// As long as items are pushed in order, as those of equal keys are, the heap is a plain line, which is a heap too: the first is taken off its front. The zero value is
-// empty.
+// As long as items are pushed in order, as those of equal keys are, the heap is a plain line, which is a heap too: the first is taken off its front. What comes out of
+// the pile is put in order, for it is seldom that anything comes before it later. The zero value is empty.
 type Pile struct {
-	mixed bool // the heap is not in order
+	mixed bool // the heap is not in order, as far as is known
 	store Heap // while it is: its array from the beginning on, empty,
 	gone  int  // from which so many have been taken
 
@@ -109,14 +109,15 @@ func (p *Pile) mix(h *Heap) {
 func (p *Pile) Pop(h *Heap) (it Item, came bool) {
 	if !p.mixed {
 		q := *h
+		it = q[0]
 		p.gone++
 		if *h = q[1:]; len(q) == 1 {
 			*h, p.gone = p.store, 0
+			came = p.emptied(h)
 		}
-		return q[0], false
+		return it, came
 	}
-	it = h.Pop()
-	if len(*h) == 0 {
+	if it = h.Pop(); len(*h) == 0 {
 		came = p.emptied(h)
 	}
 	return it, came
@@ -299,7 +300,7 @@ func (p *Pile) refill(h *Heap) {
 		p.base = p.base&^(1<<(low+pileBits)-1) | slot<<low
 		if turn == 0 && (len(*h) <= fullSlot || !p.narrow(h)) {
 			p.bound = p.base + 1<<low // 0 after the last slot of all: the pile is empty then
-			h.Init()
+			p.front(h)
 			p.most = max(2*len(*h), p.n/4)
 			return
 		}
@@ -352,4 +353,21 @@ func (p *Pile) spill(h *Heap) {
 		h.Init()
 	}
 	p.most = max(2*n, p.n/4)
+}
+
+// front makes a line of the items of a slot, which are all in front; of very many, a heap.
+func (p *Pile) front(h *Heap) {
+	if p.mixed = len(*h) > fullSlot; p.mixed {
+		h.Init()
+		return
+	}
+	q := *h
+	for i := 1; i < len(q); i++ {
+		it, j := q[i], i
+		for ; j > 0 && it.Before(q[j-1]); j-- {
+			q[j] = q[j-1]
+		}
+		q[j] = it
+	}
+	p.store, p.gone = q[:0], 0
 }
