@@ -51,6 +51,7 @@ const (
 	pileSlots = 1 << pileBits
 	bagSize   = 7
 	frontMost = 128 // items in the heap
+	nearEnd   = 16  // items of a line that make way for one that comes late
 	fullSlot  = 64  // items: beyond, the slots are too wide
 	aimedSlot = 16  // about so many items are to stand in a slot
 )
@@ -77,6 +78,9 @@ func (p *Pile) Push(h *Heap, it Item) {
 			*h = append(q, it)
 			return
 		}
+		if p.insert(h, it) {
+			return
+		}
 		p.mix(h)
 	}
 	if h.Push(it); len(*h) > max(p.most, frontMost) {
@@ -86,14 +90,46 @@ func (p *Pile) Push(h *Heap, it Item) {
 
 // room makes room for one more item at the end of a line.
 func (p *Pile) room(line Heap) Heap {
-	if n := len(line); p.gone > n/2 {
-		line = p.store[:copy(p.store[:n], line)]
+	if n := len(line); p.gone > n/2+nearEnd { // some room is left in front
+		line = p.store[:nearEnd+copy(p.store[nearEnd:nearEnd+n], line)][nearEnd:]
+		p.gone = nearEnd
 	} else {
 		line = slices.Grow(line, n+8)
-		p.store = line[:0]
+		p.store, p.gone = line[:0], 0
 	}
-	p.gone = 0
 	return line
+}
+
+// insert puts an item into its place in the line, if that is near to one of its ends: who was stopped is mostly the first when it comes back. It reports false where
+// it is not.
+func (p *Pile) insert(h *Heap, it Item) bool {
+	q := *h
+	n := len(q)
+	if first := q[min(nearEnd, n-1)]; p.gone > 0 && it.Before(first) {
+		q = p.store[:p.gone+n][p.gone-1:]
+		p.gone--
+		i := 0
+		for ; !it.Before(q[i+1]); i++ {
+			q[i] = q[i+1]
+		}
+		q[i] = it
+		*h = q
+		return true
+	}
+	if n > nearEnd && it.Before(q[n-nearEnd]) {
+		return false
+	}
+	if n == cap(q) {
+		q = p.room(q)
+	}
+	q = append(q, it)
+	i := n
+	for ; i > 0 && it.Before(q[i-1]); i-- {
+		q[i] = q[i-1]
+	}
+	q[i] = it
+	*h = q
+	return true
 }
 
 // mix makes a heap of the line, which is one already, at the beginning of its array.

@@ -31,11 +31,19 @@ func TestAPileGivesTheSmallestWhateverTheOrderOfPushes(t *testing.T) {
 			spread := rapid.SampledFrom([]int64{1, 3, 1000, 1 << 40, 1 << 62}).Draw(rt, "spread of keys")
 			drift := rapid.SampledFrom([]int64{-1 << 30, -3, 0, 3, 1 << 30}).Draw(rt, "drift of keys")
 			pops := rapid.SampledFrom([]int{0, 40, 60, 100}).Draw(rt, "pops in a hundred")
+			back := rapid.SampledFrom([]int{0, 10, 90}).Draw(rt, "of a hundred popped, those that come back")
+			var out []Item
 			for range n {
 				if rng.IntN(100) < pops && len(plain) > 0 {
 					if got, want := pop(), plain.Pop(); got != want {
 						rt.Fatalf("popped %v, wanted %v", got, want)
+					} else if rng.IntN(100) < back {
+						out = append(out, got)
 					}
+				} else if n := len(out); n > 0 && rng.IntN(3) == 0 {
+					p.Push(&h, out[n-1])
+					plain.Push(out[n-1])
+					out = out[:n-1]
 				} else {
 					it := Item{Key: rng.Int64N(spread) + drift*int64(next), Task: next}
 					next++
