@@ -90,9 +90,10 @@ func (p *Pile) Push(h *Heap, it Item) {
 
 // room makes room for one more item at the end of a line.
 func (p *Pile) room(line Heap) Heap {
-	if n := len(line); p.gone > n/2+nearEnd { // some room is left in front
-		line = p.store[:nearEnd+copy(p.store[nearEnd:nearEnd+n], line)][nearEnd:]
-		p.gone = nearEnd
+	if n := len(line); p.gone > n/2 {
+		front := min(p.gone/2, nearEnd) // some room is left there
+		line = p.store[:front+copy(p.store[front:front+n], line)][front:]
+		p.gone = front
 	} else {
 		line = slices.Grow(line, n+8)
 		p.store, p.gone = line[:0], 0
