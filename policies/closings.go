@@ -152,47 +152,30 @@ func (w *closings) play(i int) bool {
 	return true
 }
 
-// view is a node as it is now: what is free on it, and who runs there.
-type view struct {
-	cpu, mem int64
-	gpus     int32
-	node     sched.NodeID
-	list     []ranked
-}
-
-// view looks at a node.
-func (q *ranks) view(s *sched.State, n sched.NodeID) view {
+// closing works out the closing of a node for a task of a demand: what is not over the bar is not stopped.
+func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID, b *bar) closing {
 	if q.moves != nil {
 		q.sink(s, n)
 	}
-	cpu, mem, gpus := s.Room().Free(n)
-	return view{cpu, mem, gpus, n, q.nodes[n]}
-}
-
-// closing works out the closing of a node for a task of a demand: what is not over the bar is not stopped.
-func (q *ranks) closing(s *sched.State, d sched.DemandID, n sched.NodeID, b *bar) closing {
-	v := q.view(s, n)
-	return q.closingOf(s, d, &v, b)
-}
-
-func (q *ranks) closingOf(s *sched.State, d sched.DemandID, v *view, b *bar) closing {
-	w := &q.wants[d]
-	cpu, mem, gpus := w.cpu-v.cpu, w.mem-v.mem, w.gpus-v.gpus // what it lacks
+	room, w := s.Room(), &q.wants[d]
+	cpu, mem, gpus := room.Free(n)
+	cpu, mem, gpus = w.cpu-cpu, w.mem-mem, w.gpus-gpus // what it lacks
 	if gpus <= 0 && cpu <= 0 && mem <= 0 {
-		if !q.couldHold(s.Room(), d, v.node) {
+		if !q.couldHold(room, d, n) {
 			return closing{}
 		}
 		return closing{how: fits}
 	}
-	for i := range v.list {
-		r := &v.list[i]
+	list := q.nodes[n]
+	for i := len(list) - 1; i >= 0; i-- {
+		r := &list[i]
 		if !r.leaving && !b.over(r.rank, r.task) {
 			break
 		}
 		if gpus, cpu, mem = gpus-r.gpus, cpu-r.cpu, mem-r.mem; gpus > 0 || cpu > 0 || mem > 0 {
 			continue
 		}
-		if !q.couldHold(s.Room(), d, v.node) {
+		if !q.couldHold(room, d, n) {
 			break
 		}
 		if r.leaving {
@@ -211,8 +194,7 @@ func (q *ranks) leavingOn(s *sched.State, d sched.DemandID, n sched.NodeID) clos
 	if g.closed() {
 		how = fits
 	}
-	for i := range q.nodes[n] {
-		r := &q.nodes[n][i]
+	for _, r := range slices.Backward(q.nodes[n]) {
 		if !r.leaving {
 			break
 		}
@@ -229,7 +211,7 @@ func (q *ranks) gather(r *sched.Round, x *stopping, d sched.DemandID, last sched
 	x.victims, x.leaving = x.victims[:0], x.leaving[:0]
 	for _, p := range r.Placements(last) {
 		q.sink(r.State, p.Node)
-		for _, v := range q.nodes[p.Node] {
+		for _, v := range slices.Backward(q.nodes[p.Node]) {
 			if v.leaving {
 				x.leaving = append(x.leaving, v.task)
 				continue

@@ -140,16 +140,20 @@ func (p *Preemptive) amongGained(s *sched.State, d sched.DemandID, it heap.Item)
 		return k.first, true
 	}
 	b := p.bar(s, it)
+	return p.firstGained(s, d, k, &b), true
+}
+
+// firstGained returns the first closing among the nodes that have gained since a denial.
+func (p *Preemptive) firstGained(s *sched.State, d sched.DemandID, k *denial, b *bar) (first closing) {
+	q := &p.running
 	for i := k.upTo; i < q.gains.end(); i++ {
-		n, ok := q.gains.at(i)
-		if !ok {
-			continue // it comes up again
-		}
-		if c := q.closing(s, d, n, &b); c.before(&first) {
-			first = c
+		if n, ok := q.gains.at(i); ok { // else it comes up again
+			if c := q.closing(s, d, n, b); c.before(&first) {
+				first = c
+			}
 		}
 	}
-	return first, true
+	return first
 }
 
 // fitsNowhere reports whether it is known that no node has room for a task of the demand.
@@ -182,7 +186,7 @@ func (p *Preemptive) look(s *sched.State) {
 // for whom room can be made, on the nodes that have gained. It returns the node if that is one and no line is open, else NoNode.
 func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 	q := &p.running
-	from, end := q.gains.end(), q.gains.end()
+	from, end, now := q.gains.end(), q.gains.end(), s.Now()
 	p.asked = p.asked[:0]
 	for i := len(p.lines.Shuts()) - 1; i >= 0; i-- { // none is open for one node: nobody calls ReopenOn here
 		d := p.lines.Shuts()[i]
@@ -190,10 +194,17 @@ func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 		if waits && int(d) < len(p.denials) && p.byNodeServes(d) && p.orders(it.Key) {
 			if k := &p.denials[d]; p.knows(k, it) {
 				from = min(from, k.upTo)
-				if k.first = (closing{}); !k.asked || k.head != it || p.Falls || p.laxity > 0 { // else the bar does not move
+				if !k.asked || k.head != it || p.Falls || p.laxity > 0 { // else the bar does not move
 					k.head, k.bar, k.asked = it, p.bar(s, it), true
 				}
-				p.asked = append(p.asked, d)
+				switch k.first = p.firstGained(s, d, k, &k.bar); k.first.how {
+				case noRoom:
+					p.deny(d, it)
+				case leaving: // of it some may be left over
+				default:
+					k.when, k.changes = now, q.changes
+					p.asked = append(p.asked, d)
+				}
 				continue
 			}
 		} else if !p.stirred {
@@ -201,40 +212,17 @@ func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 		}
 		p.lines.Unshut(d)
 	}
-	gained, last := 0, sched.NoNode
-	for i := from; i < end; i++ {
-		n, ok := q.gains.at(i)
-		if !ok {
-			continue
-		}
-		gained, last = gained+1, n
-		v := q.view(s, n)
-		for _, d := range p.asked {
-			if k := &p.denials[d]; i >= k.upTo {
-				if c := q.closingOf(s, d, &v, &k.bar); c.before(&k.first) {
-					k.first = c
-				}
-			}
-		}
-	}
-	some := 0 // of those that are asked, which may start
-	for _, d := range p.asked {
-		switch k := &p.denials[d]; k.first.how {
-		case noRoom:
-			p.deny(d, k.head)
-		case leaving: // of it some may be left over
-		default:
-			k.when, k.changes = s.Now(), q.changes
-			p.asked[some] = d
-			some++
-		}
-	}
-	p.asked = p.asked[:some]
 	p.stirred, p.looked = false, q.gains.mark()
-	if gained != 1 || len(p.lines.Open()) > 0 {
+	if from == end || len(p.lines.Open()) > 0 {
 		return sched.NoNode
 	}
-	return last
+	for i := from; i < end-1; i++ {
+		if _, ok := q.gains.at(i); ok {
+			return sched.NoNode
+		}
+	}
+	n, _ := q.gains.at(end - 1)
+	return n
 }
 
 // startOn starts what fits on the only node that has gained, as decideSkip would if it opened the lines for it, and takes from those that are asked the lines that it

@@ -91,7 +91,7 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 	}
 	list, next := q.nodes[n], sched.Never
 	for i := range list {
-		if s.Now() < list[i].until && (i == 0 || !list[i].before(&list[i-1])) {
+		if s.Now() < list[i].until && (i == 0 || !list[i-1].before(&list[i])) {
 			next = min(next, list[i].until)
 			continue
 		}
@@ -101,7 +101,7 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 		}
 		next = min(next, r.until)
 		j := i
-		for ; j > 0 && r.before(&list[j-1]); j-- {
+		for ; j > 0 && list[j-1].before(&r); j-- {
 			list[j] = list[j-1]
 		}
 		list[j] = r
@@ -248,7 +248,7 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 	}
 	for _, n := range q.left {
 		g := q.gap(s, w, n)
-		for i := 0; i < len(q.nodes[n]) && q.nodes[n][i].leaving; i++ {
+		for i := len(q.nodes[n]) - 1; i >= 0 && q.nodes[n][i].leaving; i-- {
 			g.less(q.nodes[n][i].freed())
 		}
 	}

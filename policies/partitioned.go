@@ -226,27 +226,18 @@ func (p *Partitioned) stopOnNode(r *sched.Round, t sched.TaskID) bool {
 	if !r.Room().Up(p.onNode) {
 		return false
 	}
-	g, n := gapOn(r.State, r.DemandID(t), p.onNode), 0
-	for ; n < len(list) && !g.closed(); n++ {
-		v := &list[n]
+	g, last := gapOn(r.State, r.DemandID(t), p.onNode), len(list)
+	for ; last > 0 && !g.closed(); last-- {
+		v := &list[last-1]
 		if !v.leaving && (v.rank < mine || v.rank == mine && v.task < t) {
 			return false // a task that must not be stopped would have to be
 		}
 		g.less(v.freed())
 	}
-	x.ids = x.ids[:0]
 	if !g.closed() {
 		return false
 	}
-	for i := n - 1; i >= 0 && !list[i].leaving; i-- {
-		spared := g
-		if spared.more(list[i].freed()); spared.closed() {
-			g = spared
-		} else {
-			x.ids = append(x.ids, list[i].task)
-		}
-	}
-	if len(x.ids) == 0 {
+	if x.spareOn(list[last:], g); len(x.ids) == 0 {
 		return false
 	}
 	x.buf = append(x.buf[:0], sched.Placement{Node: p.onNode, Replicas: 1}) // the kernel chooses the devices

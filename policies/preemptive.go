@@ -42,6 +42,9 @@ type Preemptive struct {
 	evict   Evictable        // of search
 }
 
+// IgnoresArrivals says that a Preemptive does not need to be told of arrivals, unless it is embedded in a policy that may.
+func (p *Preemptive) IgnoresArrivals(q sched.Policy) bool { return q == sched.Policy(p) }
+
 // Observe keeps the lines and the running tasks.
 func (p *Preemptive) Observe(s *sched.State, e sched.Event) {
 	p.observe(s, e)
@@ -309,19 +312,12 @@ func (p *Preemptive) byNode(r *sched.Round, t sched.TaskID, c closing) bool {
 		node := on[0].Node
 		q.sink(r.State, node)
 		list := q.nodes[node]
-		g, last := gapOn(r.State, d, node), slices.IndexFunc(list, func(r ranked) bool { return r.task == c.task })
-		for i := range list[:last+1] {
+		list = list[slices.IndexFunc(list, func(r ranked) bool { return r.task == c.task }):]
+		g := gapOn(r.State, d, node)
+		for i := range list {
 			g.less(list[i].freed())
 		}
-		x.ids = x.ids[:0]
-		for i := last; i >= 0 && !list[i].leaving; i-- {
-			spared := g
-			if spared.more(list[i].freed()); spared.closed() {
-				g = spared
-			} else {
-				x.ids = append(x.ids, list[i].task)
-			}
-		}
+		x.spareOn(list, g)
 		x.buf = append(x.buf[:0], sched.Placement{Node: node, Replicas: 1}) // the kernel chooses the devices
 	}
 	if len(x.ids) == 0 {

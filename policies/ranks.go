@@ -12,7 +12,7 @@ import (
 
 // ranks are the running tasks by node, in the order in which they would be stopped.
 type ranks struct {
-	nodes   [][]ranked // those that are stopping, then the others: the largest rank first, then the larger TaskID
+	nodes   [][]ranked // from the end on: those that are stopping, then the others, the largest rank first, then the larger TaskID. Who comes last is often the first to go
 	gangs   gangs
 	claims  claims
 	odd     int            // entries of running tasks whose place in the order changes as time goes by
@@ -28,6 +28,7 @@ type ranks struct {
 	right   []int          // by demand: so many nodes, from the first on, are known to be of the right kind
 	wants   []want         // by demand
 	moves   *movers        // if not nil: ranks move, and are worked out when looked at
+	out     ranked         // of remove
 }
 
 // want is what all replicas of a demand together ask for; what they do not is far below 0.
@@ -52,6 +53,20 @@ type ranked struct {
 
 // freed is what its end makes free on the node. Devices that a claim has booked as well go to the claim.
 func (r *ranked) freed() amount { return amount{r.cpu, r.mem, r.gpus} }
+
+// spareOn leaves in ids who has to be stopped of the last tasks of a node, without which a gap is closed: it spares, from the last that would be stopped on, those
+// without whom it is closed as well.
+func (x *stopping) spareOn(list []ranked, g gap) {
+	x.ids = x.ids[:0]
+	for i := 0; i < len(list) && !list[i].leaving; i++ {
+		spared := g
+		if spared.more(list[i].freed()); spared.closed() {
+			g = spared
+		} else {
+			x.ids = append(x.ids, list[i].task)
+		}
+	}
+}
 
 func (r *ranked) before(u *ranked) bool {
 	switch {
@@ -227,7 +242,7 @@ func (q *ranks) unlist(r *ranked) {
 func (q *ranks) insert(n sched.NodeID, r *ranked) {
 	list := append(q.nodes[n], *r)
 	i := len(list) - 1
-	for ; i > 0 && r.before(&list[i-1]); i-- {
+	for ; i > 0 && list[i-1].before(r); i-- {
 		list[i] = list[i-1]
 	}
 	if i < len(list)-1 {
@@ -254,29 +269,29 @@ func (q *ranks) end(s *sched.State, t sched.TaskID) {
 			if slices.Contains(nodes[:i], n) { // it has one entry a node
 				continue
 			}
-			if r, ok := q.remove(n, t); ok && i == 0 {
-				q.unlist(&r)
+			if q.remove(n, t) && i == 0 {
+				q.unlist(&q.out)
 			}
 		}
 		return
 	}
-	if n := s.LastNode(t); n != sched.NoNode {
-		if r, ok := q.remove(n, t); ok {
-			q.unlist(&r)
-		}
+	if n := s.LastNode(t); n != sched.NoNode && q.remove(n, t) {
+		q.unlist(&q.out)
 	}
 }
 
-func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
+// remove takes a task off a node and leaves in out what was known of it. It reports whether it was there.
+func (q *ranks) remove(n sched.NodeID, t sched.TaskID) bool {
 	list := q.nodes[n]
 	i := 0
 	for i < len(list) && list[i].task != t {
 		i++
 	}
 	if i == len(list) {
-		return r, false
+		return false
 	}
-	if r = list[i]; r.odd {
+	r := &q.out
+	if *r = list[i]; r.odd {
 		q.odd--
 	}
 	if r.leaving {
@@ -288,7 +303,7 @@ func (q *ranks) remove(n sched.NodeID, t sched.TaskID) (r ranked, ok bool) {
 	}
 	q.nodes[n] = list[:i+copy(list[i:], list[i+1:])]
 	q.touch(n)
-	return r, true
+	return true
 }
 
 // rerank takes in that the rank of a running task has changed, and returns what it was.
@@ -298,7 +313,8 @@ func (q *ranks) rerank(s *sched.State, t sched.TaskID, rank int64) (old int64) {
 		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == p.Node }) {
 			continue
 		}
-		if r, ok := q.remove(p.Node, t); ok {
+		if q.remove(p.Node, t) {
+			r := q.out
 			if i == 0 {
 				q.unlist(&r)
 			}
@@ -318,7 +334,8 @@ func (q *ranks) leave(s *sched.State, t sched.TaskID) {
 		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == p.Node }) {
 			continue
 		}
-		if r, ok := q.remove(p.Node, t); ok {
+		if q.remove(p.Node, t) {
+			r := q.out
 			if i == 0 {
 				q.unlist(&r)
 			}

@@ -29,7 +29,10 @@ func (x *topRanks) insert(it ranking.Item) {
 	if n := len(x.items); n == 0 || x.items[n-1].Before(it) { // as where ranks are few: the last to come is the last
 		x.items = append(x.items, it)
 	} else {
-		x.items = slices.Insert(x.items, ranking.Place(x.items, it), it)
+		i := ranking.Place(x.items, it)
+		x.items = append(x.items, it)
+		copy(x.items[i+1:], x.items[i:])
+		x.items[i] = it
 	}
 	if len(x.items) > 2*keptTops {
 		x.items, x.whole = x.items[:copy(x.items, x.items[len(x.items)-keptTops:])], false
@@ -43,7 +46,7 @@ func (x *topRanks) remove(rank int64, t sched.TaskID) {
 		return
 	}
 	if i := ranking.Place(x.items, it); i < len(x.items) && x.items[i].Rank == rank && x.items[i].Task == t {
-		x.items = slices.Delete(x.items, i, i+1)
+		x.items = x.items[:i+copy(x.items[i:], x.items[i+1:])]
 		x.valid = x.whole || len(x.items) > 0
 	}
 }
