@@ -186,7 +186,10 @@ func (p *Preemptive) look(s *sched.State) {
 // for whom room can be made, on the nodes that have gained. It returns the node if that is one and no line is open, else NoNode.
 func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 	q := &p.running
-	from, end, now := q.gains.end(), q.gains.end(), s.Now()
+	from, end, now, last := q.gains.end(), q.gains.end(), s.Now(), sched.NoNode
+	if end > q.gains.begun {
+		last, _ = q.gains.at(end - 1)
+	}
 	p.asked = p.asked[:0]
 	for i := len(p.lines.Shuts()) - 1; i >= 0; i-- { // none is open for one node: nobody calls ReopenOn here
 		d := p.lines.Shuts()[i]
@@ -197,7 +200,12 @@ func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 				if !k.asked || k.head != it || p.Falls || p.laxity > 0 { // else the bar does not move
 					k.head, k.bar, k.asked = it, p.bar(s, it), true
 				}
-				switch k.first = p.firstGained(s, d, k, &k.bar); k.first.how {
+				if k.upTo == end-1 { // as mostly
+					k.first = q.closing(s, d, last, &k.bar)
+				} else {
+					k.first = p.firstGained(s, d, k, &k.bar)
+				}
+				switch k.first.how {
 				case noRoom:
 					p.deny(d, it)
 				case leaving: // of it some may be left over
@@ -221,8 +229,7 @@ func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 			return sched.NoNode
 		}
 	}
-	n, _ := q.gains.at(end - 1)
-	return n
+	return last
 }
 
 // startOn starts what fits on the only node that has gained, as decideSkip would if it opened the lines for it, and takes from those that are asked the lines that it
@@ -247,8 +254,8 @@ func (p *Preemptive) startOn(r *sched.Round, n sched.NodeID) {
 		if k.first.how == atStop {
 			return
 		}
-		if k.first.how == fits && r.StartFirst(k.head.Task) {
-			p.tried(r, k.head.Task)
+		if k.first.how == fits && r.StartOn(k.head.Task, n) {
+			p.started(r.State, k.head.Task)
 			p.lines.Pop(d)
 			if it, waits := p.lines.Head(d); waits {
 				k.head, k.bar, k.changes = it, p.bar(r.State, it), -1

@@ -36,7 +36,9 @@ func NewOPA(place Place, skip bool) *OPA {
 
 // Observe keeps the periodic tasks, the lines and the running tasks.
 func (p *OPA) Observe(s *sched.State, e sched.Event) {
-	p.known.observe(s, e)
+	if e.Kind == sched.JobArrived || e.Kind == sched.Updated {
+		p.known.observe(s, e)
+	}
 	p.Preemptive.Observe(s, e)
 }
 

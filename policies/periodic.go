@@ -12,7 +12,7 @@ import (
 type templates struct {
 	set     realtime.Set
 	one     []sched.TaskID // a release of each: the lowest of those that have arrived
-	of      []int32        // by TaskID: index in set, -1 = of no template
+	of      []int32        // by TaskID, up to the last of a template: index in set, -1 = of no template
 	at      map[template]int32
 	changed bool // since somebody put it back to false
 }
@@ -52,12 +52,12 @@ func (p *templates) rebuild(s *sched.State) {
 }
 
 func (p *templates) add(s *sched.State, t sched.TaskID) {
-	for len(p.of) <= int(t) {
-		p.of = append(p.of, -1)
-	}
 	c := s.Class(t)
 	if c.Period <= 0 {
 		return
+	}
+	for len(p.of) <= int(t) {
+		p.of = append(p.of, -1)
 	}
 	key := template{s.Table().TaskNames.At(int(t)), s.Task(t).Class}
 	if i := strings.LastIndexByte(key.name, '#'); i >= 0 {

@@ -115,7 +115,9 @@ func (p *Preemptive) remove(s *sched.State, t sched.TaskID) bool {
 
 // Decide starts tasks in the order of their keys as long as there is room, or can be made.
 func (p *Preemptive) Decide(r *sched.Round) {
-	p.ordered(r)
+	if len(r.Ordered()) > 0 {
+		p.ordered(r)
+	}
 	p.look(r.State)
 	p.decide(r)
 }

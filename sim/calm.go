@@ -27,12 +27,13 @@ func (r *run) calm() error {
 			}
 			sched.SortBatch(r.in)
 		} else {
-			for r.cut && !r.ends.empty() && !r.runs(r.ends.top()) {
-				r.ends.pop()
-			}
 			at = min(r.ends.next(), r.arrival)
 			if wake, ok := r.k.NextWake(); ok {
 				at = min(at, wake)
+			}
+			if r.cut && at == r.ends.next() && at != sched.Never && !r.runs(r.ends.top()) {
+				r.ends.pop()
+				continue
 			}
 			if at <= r.now || at > r.last || r.batches&1023 == 0 || r.next == total && r.k.Open() == 0 {
 				return nil
@@ -145,10 +146,8 @@ func (r *run) record(at sched.Time, alone bool, out []sched.Command) error {
 func (r *run) foresee() {
 	r.ends.pulled = false
 	ends, soon := r.ends.soon(), r.soon[:0]
-	for i := range ends {
-		if !r.cut || r.runs(ends[i]) {
-			soon = append(soon, ends[i].task)
-		}
+	for i := range ends { // some have been stopped: nothing comes of it
+		soon = append(soon, ends[i].task)
 	}
 	r.soon = soon
 	r.seen = r.k.Foresee(soon)

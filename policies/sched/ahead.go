@@ -4,7 +4,7 @@ package sched
 
 import "slices"
 
-// Foresee looks at what the reports will need that these tasks, which run, are done, and returns nothing of meaning. What is known of tasks that have run for
+// Foresee looks at what the reports will need that these tasks are done, which run or have run, and returns nothing of meaning. What is known of tasks that have run for
 // long, and of their successors, is not at hand: a driver that knows which ends are next lets the misses of the cache happen together here, and not one after
 // the other, each behind a decision.
 func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
@@ -55,7 +55,11 @@ func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
 
 // lookAt reads what a report on a running task asks first.
 func (k *Kernel) lookAt(t TaskID) int64 {
-	r := &k.runs[k.rows[t].at]
+	at := k.rows[t].at
+	if uint32(at) >= uint32(len(k.runs)) {
+		return 0 // it does not run any more
+	}
+	r := &k.runs[at]
 	return int64(r.start) + int64(r.one[0].Node)
 }
 

@@ -15,39 +15,34 @@ type Item struct {
 	Task sched.TaskID
 }
 
-// over returns x.ratio > y.ratio at a time, exactly; ties go to the lower TaskID.
-func (x *Item) over(y *Item, now sched.Time) bool {
+// ahead reports whether x comes before y at a time, exactly; ties go to the lower TaskID. high and low are by how much, times the Per of both: 128 bits.
+func (x *Item) ahead(y *Item, now sched.Time) (ahead bool, high, low uint64) {
 	xh, xl := bits.Mul64(uint64(now-x.From), uint64(y.Per))
 	yh, yl := bits.Mul64(uint64(now-y.From), uint64(x.Per))
-	switch {
-	case xh != yh:
-		return xh > yh
-	case xl != yl:
-		return xl > yl
+	low, behind := bits.Sub64(xl, yl, 0)
+	high, behind = bits.Sub64(xh, yh, behind)
+	if behind == 0 {
+		return high|low != 0 || x.Task < y.Task, high, low
 	}
-	return x.Task < y.Task
+	low, behind = bits.Sub64(0, low, 0)
+	high, _ = bits.Sub64(0, high, behind)
+	return false, high, low
 }
 
-// overtaken returns when y comes before x, which now comes before y: never, or the first instant at which it does.
-func (x *Item) overtaken(y *Item, now sched.Time) sched.Time {
+// overtaken returns when y comes before x, which now comes before y by so much: the first instant at which it does, but not after a last one.
+func (x *Item) overtaken(y *Item, now sched.Time, high, low uint64, last sched.Time) sched.Time {
 	if y.Per >= x.Per {
-		return sched.Never // it falls behind, or keeps its distance
+		return last // it falls behind, or keeps its distance
 	}
-	// (now + d - y.From) x.Per >= (now + d - x.From) y.Per, or > where y loses ties.
-	xh, xl := bits.Mul64(uint64(now-x.From), uint64(y.Per))
-	yh, yl := bits.Mul64(uint64(now-y.From), uint64(x.Per))
-	low, borrow := bits.Sub64(xl, yl, 0)
-	high, _ := bits.Sub64(xh, yh, borrow)
+	// (now + d - y.From) x.Per >= (now + d - x.From) y.Per, or > where y loses ties: d is at least the distance by the pace. A product tells sooner than a quotient
+	// that this is too late. (now may be negative: the difference wraps to the right number.)
 	pace := uint64(x.Per - y.Per)
-	if high >= pace {
-		return sched.Never
+	if h, l := bits.Mul64(uint64(last-now), pace); high > h || high == h && low >= l {
+		return last
 	}
 	d, rest := bits.Div64(high, low, pace)
 	if rest > 0 || x.Task < y.Task {
 		d++
-	}
-	if d >= uint64(sched.Never-now) { // now may be negative: the difference wraps to the right number
-		return sched.Never
 	}
 	return now + sched.Time(d)
 }
@@ -56,13 +51,13 @@ func (x *Item) overtaken(y *Item, now sched.Time) sched.Time {
 // knows the winner of its leaves and until when it is the winner; when that time comes, only the matches below it that may turn out
 // differently are played again. The zero value is empty. Time must not go back.
 type Line struct {
-	items []Item  // by leaf; Task is Nobody where it is empty
+	items []Item  // by leaf
 	free  []int32 // empty leaves
-	tree  []match // tree[1] is the final; leaf i hangs below match (len(items)+i)/2
+	tree  []match // tree[1] is the final; behind the matches stand the leaves
 	n     int
 }
 
-// match is a node of the tree.
+// match is a node of the tree; a leaf is one without a match, of which its task is the winner.
 type match struct {
 	leaf  int32      // of the winner; -1 if there is none
 	until sched.Time // before it, the winner is the same
@@ -79,6 +74,7 @@ func (l *Line) Push(now sched.Time, it Item) int32 {
 	leaf := l.free[len(l.free)-1]
 	l.free = l.free[:len(l.free)-1]
 	l.items[leaf] = it
+	l.tree[len(l.items)+int(leaf)].leaf = leaf
 	l.n++
 	l.replay(now, leaf)
 	return leaf
@@ -86,7 +82,7 @@ func (l *Line) Push(now sched.Time, it Item) int32 {
 
 // Remove takes the task on a leaf out.
 func (l *Line) Remove(now sched.Time, leaf int32) {
-	l.items[leaf].Task = sched.Nobody
+	l.tree[len(l.items)+int(leaf)].leaf = -1
 	l.free = append(l.free, leaf)
 	l.n--
 	l.replay(now, leaf)
@@ -94,16 +90,16 @@ func (l *Line) Remove(now sched.Time, leaf int32) {
 
 // First returns the first task at a time and its leaf; there must be one.
 func (l *Line) First(now sched.Time) (Item, int32) {
-	if len(l.items) == 1 {
-		return l.items[0], 0
-	}
 	l.pass(now, 1)
 	leaf := l.tree[1].leaf
 	return l.items[leaf], leaf
 }
 
 // Over reports whether x comes before y at a time.
-func Over(x, y Item, now sched.Time) bool { return x.over(&y, now) }
+func Over(x, y Item, now sched.Time) bool {
+	ahead, _, _ := x.ahead(&y, now)
+	return ahead
+}
 
 // grow doubles the leaves.
 func (l *Line) grow(now sched.Time) {
@@ -111,57 +107,51 @@ func (l *Line) grow(now sched.Time) {
 	for i := size - 1; i >= len(l.items); i-- {
 		l.free = append(l.free, int32(i))
 	}
-	for len(l.items) < size {
-		l.items = append(l.items, Item{Task: sched.Nobody})
+	known := l.tree[len(l.items):]
+	tree := make([]match, 2*size)
+	copy(tree[size:], known)
+	for i := size + len(l.items); i < 2*size; i++ {
+		tree[i] = match{-1, sched.Never}
 	}
-	l.tree = append(l.tree[:0], make([]match, size)...)
+	l.items, l.tree = append(l.items, make([]Item, size-len(l.items))...), tree
 	for i := size - 1; i > 0; i-- {
 		l.play(now, i)
 	}
 }
 
-// side returns the winner of a child of a match, a leaf or another match.
-func (l *Line) side(child int) match {
-	if leaf := child - len(l.items); leaf >= 0 {
-		if l.items[leaf].Task == sched.Nobody {
-			return match{-1, sched.Never}
-		}
-		return match{int32(leaf), sched.Never}
-	}
-	return l.tree[child]
-}
-
 // play works out a match whose sides are right.
-func (l *Line) play(now sched.Time, i int) {
-	a, b := l.side(2*i), l.side(2*i+1)
+func (l *Line) play(now sched.Time, i int) match {
+	a, b := &l.tree[2*i], &l.tree[2*i+1]
 	m := match{a.leaf, min(a.until, b.until)}
 	switch {
 	case a.leaf < 0:
 		m.leaf = b.leaf
 	case b.leaf >= 0:
 		x, y := &l.items[a.leaf], &l.items[b.leaf]
-		if y.over(x, now) {
+		ahead, high, low := x.ahead(y, now)
+		if !ahead {
 			m.leaf, x, y = b.leaf, y, x
 		}
-		m.until = min(m.until, x.overtaken(y, now))
+		m.until = x.overtaken(y, now, high, low, m.until)
 	}
 	l.tree[i] = m
+	return m
 }
 
-// replay plays the matches of a leaf again, of which those that time has changed besides.
+// replay plays the matches of a leaf again, of which those that time has changed besides, up to one that turns out as before.
 func (l *Line) replay(now sched.Time, leaf int32) {
-	if len(l.items) == 1 {
-		return
-	}
 	l.pass(now, 1)
 	for i := (len(l.items) + int(leaf)) / 2; i > 0; i /= 2 {
-		l.play(now, i)
+		old := l.tree[i]
+		if m := l.play(now, i); m == old && m.leaf != leaf {
+			return
+		}
 	}
 }
 
 // pass takes in that time has passed below a match.
 func (l *Line) pass(now sched.Time, i int) {
-	if i >= len(l.tree) || l.tree[i].until > now {
+	if l.tree[i].until > now { // as of a leaf
 		return
 	}
 	l.pass(now, 2*i)
