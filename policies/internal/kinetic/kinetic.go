@@ -4,6 +4,7 @@ package kinetic
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -16,13 +17,13 @@ type Item struct {
 }
 
 // ahead reports whether x comes before y at a time, exactly; ties go to the lower TaskID. high and low are by how much, times the Per of both: 128 bits.
-func (x *Item) ahead(y *Item, now sched.Time) (ahead bool, high, low uint64) {
-	xh, xl := bits.Mul64(uint64(now-x.From), uint64(y.Per))
-	yh, yl := bits.Mul64(uint64(now-y.From), uint64(x.Per))
+func (x *match) ahead(y *match, now sched.Time) (ahead bool, high, low uint64) {
+	xh, xl := bits.Mul64(uint64(now-x.from), uint64(y.per))
+	yh, yl := bits.Mul64(uint64(now-y.from), uint64(x.per))
 	low, behind := bits.Sub64(xl, yl, 0)
 	high, behind = bits.Sub64(xh, yh, behind)
 	if behind == 0 {
-		return high|low != 0 || x.Task < y.Task, high, low
+		return high|low != 0 || x.task < y.task, high, low
 	}
 	low, behind = bits.Sub64(0, low, 0)
 	high, _ = bits.Sub64(0, high, behind)
@@ -30,18 +31,18 @@ func (x *Item) ahead(y *Item, now sched.Time) (ahead bool, high, low uint64) {
 }
 
 // overtaken returns when y comes before x, which now comes before y by so much: the first instant at which it does, but not after a last one.
-func (x *Item) overtaken(y *Item, now sched.Time, high, low uint64, last sched.Time) sched.Time {
-	if y.Per >= x.Per {
+func (x *match) overtaken(y *match, now sched.Time, high, low uint64, last sched.Time) sched.Time {
+	if y.per >= x.per {
 		return last // it falls behind, or keeps its distance
 	}
-	// (now + d - y.From) x.Per >= (now + d - x.From) y.Per, or > where y loses ties: d is at least the distance by the pace. A product tells sooner than a quotient
+	// (now + d - y.from) x.per >= (now + d - x.from) y.per, or > where y loses ties: d is at least the distance by the pace. A product tells sooner than a quotient
 	// that this is too late. (now may be negative: the difference wraps to the right number.)
-	pace := uint64(x.Per - y.Per)
+	pace := uint64(x.per - y.per)
 	if h, l := bits.Mul64(uint64(last-now), pace); high > h || high == h && low >= l {
 		return last
 	}
 	d, rest := bits.Div64(high, low, pace)
-	if rest > 0 || x.Task < y.Task {
+	if rest > 0 || x.task < y.task {
 		d++
 	}
 	return now + sched.Time(d)
@@ -51,17 +52,22 @@ func (x *Item) overtaken(y *Item, now sched.Time, high, low uint64, last sched.T
 // knows the winner of its leaves and until when it is the winner; when that time comes, only the matches below it that may turn out
 // differently are played again. The zero value is empty. Time must not go back.
 type Line struct {
-	items []Item  // by leaf
-	free  []int32 // empty leaves
-	tree  []match // tree[1] is the final; behind the matches stand the leaves
-	n     int
+	free []int32 // empty leaves
+	tree []match // tree[1] is the final; in the second half are the leaves
+	n    int
 }
 
-// match is a node of the tree; a leaf is one without a match, of which its task is the winner.
+// match is a node of the tree, 32 bytes, with its winner: the two sides of a match are one line of the processor's cache. A leaf is a match without sides.
 type match struct {
+	from  sched.Time // of the winner, see Item
+	per   int64
+	task  sched.TaskID
 	leaf  int32      // of the winner; -1 if there is none
 	until sched.Time // before it, the winner is the same
 }
+
+// nobody is an empty leaf.
+var nobody = match{leaf: -1, until: sched.Never}
 
 // Len returns the number of tasks.
 func (l *Line) Len() int { return l.n }
@@ -73,8 +79,7 @@ func (l *Line) Push(now sched.Time, it Item) int32 {
 	}
 	leaf := l.free[len(l.free)-1]
 	l.free = l.free[:len(l.free)-1]
-	l.items[leaf] = it
-	l.tree[len(l.items)+int(leaf)].leaf = leaf
+	l.tree[len(l.tree)/2+int(leaf)] = match{it.From, it.Per, it.Task, leaf, sched.Never}
 	l.n++
 	l.replay(now, leaf)
 	return leaf
@@ -82,68 +87,72 @@ func (l *Line) Push(now sched.Time, it Item) int32 {
 
 // Remove takes the task on a leaf out.
 func (l *Line) Remove(now sched.Time, leaf int32) {
-	l.tree[len(l.items)+int(leaf)].leaf = -1
+	if l.n--; l.n == 0 { // the next tasks may be few: their tree is small
+		l.free, l.tree = l.free[:0], l.tree[:0]
+		return
+	}
+	l.tree[len(l.tree)/2+int(leaf)] = nobody
 	l.free = append(l.free, leaf)
-	l.n--
 	l.replay(now, leaf)
 }
 
 // First returns the first task at a time and its leaf; there must be one.
 func (l *Line) First(now sched.Time) (Item, int32) {
 	l.pass(now, 1)
-	leaf := l.tree[1].leaf
-	return l.items[leaf], leaf
+	w := &l.tree[1]
+	return Item{w.from, w.per, w.task}, w.leaf
 }
 
 // Over reports whether x comes before y at a time.
 func Over(x, y Item, now sched.Time) bool {
-	ahead, _, _ := x.ahead(&y, now)
+	a, b := match{from: x.From, per: x.Per, task: x.Task}, match{from: y.From, per: y.Per, task: y.Task}
+	ahead, _, _ := a.ahead(&b, now)
 	return ahead
 }
 
 // grow doubles the leaves.
 func (l *Line) grow(now sched.Time) {
-	size := max(1, 2*len(l.items))
-	for i := size - 1; i >= len(l.items); i-- {
+	old := len(l.tree) / 2
+	size := max(1, 2*old)
+	for i := size - 1; i >= old; i-- {
 		l.free = append(l.free, int32(i))
 	}
-	known := l.tree[len(l.items):]
-	tree := make([]match, 2*size)
-	copy(tree[size:], known)
-	for i := size + len(l.items); i < 2*size; i++ {
-		tree[i] = match{-1, sched.Never}
+	l.tree = slices.Grow(l.tree, 2*(size-old))[:2*size]
+	copy(l.tree[size:], l.tree[old:2*old])
+	for i := size + old; i < 2*size; i++ {
+		l.tree[i] = nobody
 	}
-	l.items, l.tree = append(l.items, make([]Item, size-len(l.items))...), tree
 	for i := size - 1; i > 0; i-- {
 		l.play(now, i)
 	}
 }
 
-// play works out a match whose sides are right.
-func (l *Line) play(now sched.Time, i int) match {
-	a, b := &l.tree[2*i], &l.tree[2*i+1]
-	m := match{a.leaf, min(a.until, b.until)}
+// play works out a match whose sides are right. It reports whether another leaf wins than before, or until another time.
+func (l *Line) play(now sched.Time, i int) bool {
+	m, sides := &l.tree[i], (*[2]match)(l.tree[2*i:])
+	x, y := &sides[0], &sides[1]
+	until := min(x.until, y.until)
 	switch {
-	case a.leaf < 0:
-		m.leaf = b.leaf
-	case b.leaf >= 0:
-		x, y := &l.items[a.leaf], &l.items[b.leaf]
+	case x.leaf < 0:
+		x = y
+	case y.leaf >= 0:
 		ahead, high, low := x.ahead(y, now)
 		if !ahead {
-			m.leaf, x, y = b.leaf, y, x
+			x, y = y, x
 		}
-		m.until = x.overtaken(y, now, high, low, m.until)
+		until = x.overtaken(y, now, high, low, until)
 	}
-	l.tree[i] = m
-	return m
+	other := m.leaf != x.leaf || m.until != until
+	*m = *x
+	m.until = until
+	return other
 }
 
 // replay plays the matches of a leaf again, of which those that time has changed besides, up to one that turns out as before.
 func (l *Line) replay(now sched.Time, leaf int32) {
 	l.pass(now, 1)
-	for i := (len(l.items) + int(leaf)) / 2; i > 0; i /= 2 {
-		old := l.tree[i]
-		if m := l.play(now, i); m == old && m.leaf != leaf {
+	for i := (len(l.tree)/2 + int(leaf)) / 2; i > 0; i /= 2 {
+		if !l.play(now, i) && l.tree[i].leaf != leaf {
 			return
 		}
 	}
