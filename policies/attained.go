@@ -34,6 +34,9 @@ type Attained struct {
 // fewSteps running tasks are looked at one by one for whose step matters next; of more the first step counts.
 const fewSteps = 16
 
+// IgnoresArrivals says that an Attained does not need to be told of arrivals, unless it is embedded in a policy that may.
+func (p *Attained) IgnoresArrivals(q sched.Policy) bool { return q == sched.Policy(p) }
+
 // Observe keeps the lines and the running tasks.
 func (p *Attained) Observe(s *sched.State, e sched.Event) {
 	l := &p.list
@@ -54,17 +57,12 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 	case sched.Wake: // by itself it makes no room; see step
 		return
 	case sched.JobArrived:
-		if n := len(s.Table().Tasks); p.Promote > 0 {
-			l.lines.Index(n)
-			p.waits.grow(n)
-		}
-		if p.climb == nil {
-			p.runs.grow(len(s.Table().Tasks))
-		}
+		p.grow(s)
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped, sched.TaskBlocked, sched.TaskDropped:
 		p.runs.drop(e.Task)
 		p.waits.drop(e.Task)
 	case sched.TaskReady:
+		p.grow(s)
 		p.runs.drop(e.Task) // its last node was lost
 		if p.Promote > 0 {
 			p.waits.put(e.Task, p.standing(s, e.Task).next)
@@ -75,6 +73,18 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 		if d := s.DemandID(e.Task); l.lines.IsShut(d) {
 			l.lines.Unshut(d) // it may be the one that found no room
 		}
+	}
+}
+
+// grow makes room for the tasks of the table.
+func (p *Attained) grow(s *sched.State) {
+	n := len(s.Table().Tasks)
+	if p.Promote > 0 && len(p.waits.at) < n {
+		p.list.lines.Index(n)
+		p.waits.grow(n)
+	}
+	if p.climb == nil && len(p.runs.at) < n {
+		p.runs.grow(n)
 	}
 }
 
