@@ -129,7 +129,21 @@ func (x *stopping) spareAndClaim(r *sched.Round, t sched.TaskID, place Place, fi
 	return x.claim(r, t, on)
 }
 
-// nearly does the same by gaps, on the nodes of last, the last that was given to near: it leaves whom to stop in ids, and the placement in
+// spareOn leaves in ids who has to be stopped of the last tasks of a node, without which a gap is closed: it spares, from the last that would be stopped on, those
+// without whom it is closed as well.
+func (x *stopping) spareOn(list []ranked, g gap) {
+	x.ids = x.ids[:0]
+	for i := 0; i < len(list) && !list[i].leaving; i++ {
+		spared := g
+		if spared.more(list[i].freed()); spared.closed() {
+			g = spared
+		} else {
+			x.ids = append(x.ids, list[i].task)
+		}
+	}
+}
+
+// nearly spares by gaps, on the nodes of last, the last that was given to near: it leaves whom to stop in ids, and the placement in
 // buf. Nobody is to be stopped where there is room anyway, or none.
 func (x *stopping) nearly(r *sched.Round, last sched.TaskID) {
 	x.ids = x.ids[:0]

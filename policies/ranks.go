@@ -54,20 +54,6 @@ type ranked struct {
 // freed is what its end makes free on the node. Devices that a claim has booked as well go to the claim.
 func (r *ranked) freed() amount { return amount{r.cpu, r.mem, r.gpus} }
 
-// spareOn leaves in ids who has to be stopped of the last tasks of a node, without which a gap is closed: it spares, from the last that would be stopped on, those
-// without whom it is closed as well.
-func (x *stopping) spareOn(list []ranked, g gap) {
-	x.ids = x.ids[:0]
-	for i := 0; i < len(list) && !list[i].leaving; i++ {
-		spared := g
-		if spared.more(list[i].freed()); spared.closed() {
-			g = spared
-		} else {
-			x.ids = append(x.ids, list[i].task)
-		}
-	}
-}
-
 func (r *ranked) before(u *ranked) bool {
 	switch {
 	case r.leaving != u.leaving:

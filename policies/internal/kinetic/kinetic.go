@@ -98,8 +98,10 @@ func (l *Line) Remove(now sched.Time, leaf int32) {
 
 // First returns the first task at a time and its leaf; there must be one.
 func (l *Line) First(now sched.Time) (Item, int32) {
-	l.pass(now, 1)
 	w := &l.tree[1]
+	if w.until <= now {
+		l.pass(now, 1)
+	}
 	return Item{w.from, w.per, w.task}, w.leaf
 }
 
@@ -150,7 +152,9 @@ func (l *Line) play(now sched.Time, i int) bool {
 
 // replay plays the matches of a leaf again, of which those that time has changed besides, up to one that turns out as before.
 func (l *Line) replay(now sched.Time, leaf int32) {
-	l.pass(now, 1)
+	if l.tree[1].until <= now {
+		l.pass(now, 1)
+	}
 	for i := (len(l.tree)/2 + int(leaf)) / 2; i > 0; i /= 2 {
 		if !l.play(now, i) && l.tree[i].leaf != leaf {
 			return
@@ -158,12 +162,12 @@ func (l *Line) replay(now sched.Time, leaf int32) {
 	}
 }
 
-// pass takes in that time has passed below a match.
+// pass takes in that time has passed below a match that may turn out differently now.
 func (l *Line) pass(now sched.Time, i int) {
-	if l.tree[i].until > now { // as of a leaf
-		return
+	for side := 2 * i; side <= 2*i+1; side++ {
+		if l.tree[side].until <= now { // never of a leaf
+			l.pass(now, side)
+		}
 	}
-	l.pass(now, 2*i)
-	l.pass(now, 2*i+1)
 	l.play(now, i)
 }
