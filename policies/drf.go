@@ -61,6 +61,9 @@ func NewDRF(place Place, skip bool, w weights) *DRF {
 	return p
 }
 
+// IgnoresArrivals says that it need not be told of arrivals.
+func (p *DRF) IgnoresArrivals(q sched.Policy) bool { return q == sched.Policy(p) }
+
 // Observe keeps the lines and what the tenants hold.
 func (p *DRF) Observe(s *sched.State, e sched.Event) {
 	switch e.Kind {

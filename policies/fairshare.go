@@ -55,6 +55,9 @@ func NewFairShare(place Place, skip bool, w weights, halfLife time.Duration) *Fa
 	return p
 }
 
+// IgnoresArrivals says that it need not be told of arrivals.
+func (p *FairShare) IgnoresArrivals(q sched.Policy) bool { return q == sched.Policy(p) }
+
 // Observe keeps the lines and what the tenants have used.
 func (p *FairShare) Observe(s *sched.State, e sched.Event) {
 	p.passTime(s)

@@ -28,6 +28,9 @@ func responseRatio(s *sched.State, t sched.TaskID) kinetic.Item {
 	return kinetic.Item{From: s.FirstReady(t) - sched.Time(est), Per: int64(est), Task: t}
 }
 
+// IgnoresArrivals says that it need not be told of arrivals.
+func (p *HRRN) IgnoresArrivals(q sched.Policy) bool { return q == sched.Policy(p) }
+
 // Observe keeps the lines.
 func (p *HRRN) Observe(s *sched.State, e sched.Event) {
 	switch e.Kind {
