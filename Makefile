@@ -61,7 +61,7 @@ bench-baseline: ## make bench, kept as the baseline
 bench-readme: ## make bench, and its table into benchmarks/README.md
 	$(GO) run ./benchmarks/speed -readme benchmarks/README.md
 
-bench-growth: ## the cost of a task from 1e4 to 1e7 of them, drawn
+bench-growth: ## the cost of a task from 1e4 to 1e7 of them, drawn (5 minutes)
 	$(GO) run ./benchmarks/speed -growth benchmarks/pictures
 
 verify: build ## compare with published results (needs the references; 15 minutes)

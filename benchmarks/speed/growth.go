@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/schedlab/schedlab/benchmarks/plots"
 )
@@ -22,36 +23,49 @@ var grown = []struct{ row, name string }{
 // sizes are the numbers of tasks.
 var sizes = []int{10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000}
 
-// grow measures the cost of a task at each size and draws it. A point is the ratio to the floor around it, in ns by the median of all floors:
+// growthTurns is how often each size is measured, the largest once in three turns; growthRuns of them count, or more if they were at quiet times.
+const (
+	growthTurns = 6
+	growthRuns  = 3
+)
+
+// grow measures the cost of a task at each size, in turns, and draws it. A point is the ratio to the floor around it, in ns by the median of all floors:
 // the machine's own swings are not the simulator's.
 func grow(h *house, out io.Writer, folder string) error {
-	lines := make([]plots.Line, 0, len(grown))
-	for _, g := range grown {
-		var r row
-		for _, of := range table {
-			if of.name == g.row {
-				r = of
+	if err := os.MkdirAll(folder, 0o777); err != nil {
+		return err
+	}
+	all := make([][][]sample, len(grown))
+	for turn := range growthTurns {
+		fmt.Fprintf(os.Stderr, "turn %d\n", turn+1)
+		for i, g := range grown {
+			r := table[slices.IndexFunc(table, func(r row) bool { return r.name == g.row })]
+			if all[i] == nil {
+				all[i] = make([][]sample, len(sizes))
 			}
-		}
-		line := plots.Line{Name: g.name}
-		for _, n := range sizes {
-			var ratios []float64
-			for len(ratios) < 5 && (len(ratios) == 0 || n <= million) {
+			for k, n := range sizes {
+				if n > 3*million && turn%3 > 0 {
+					continue
+				}
 				s, err := h.simulateTimes(r.policy, r.load, n, max(1, 300_000/n))
 				if err != nil {
 					return fmt.Errorf("%s: %w", g.name, err)
 				}
-				if s.skip != "" {
-					fmt.Fprintf(out, "%s: %s\n", g.name, s.skip)
-					break
-				}
-				ratios = append(ratios, s.ratio)
+				all[i][k] = append(all[i][k], s)
 			}
-			if len(ratios) == 0 {
+		}
+	}
+	lines := make([]plots.Line, 0, len(grown))
+	for i, g := range grown {
+		line := plots.Line{Name: g.name}
+		for k, n := range sizes {
+			s := medians(h.counted(all[i][k], growthRuns))
+			if s.skip != "" {
+				fmt.Fprintf(out, "%s: %s\n", g.name, s.skip)
 				break
 			}
-			fmt.Fprintf(out, "%-40s %9s %6.2f Ew\n", g.name, count(n), median(ratios))
-			line.X, line.Y = append(line.X, float64(n)), append(line.Y, median(ratios))
+			fmt.Fprintf(out, "%-40s %9s %6.2f Ew\n", g.name, count(n), s.ratio)
+			line.X, line.Y = append(line.X, float64(n)), append(line.Y, s.ratio)
 		}
 		if len(line.X) > 0 {
 			lines = append(lines, line)
