@@ -156,7 +156,7 @@ func (l *Line) replay(now sched.Time, leaf int32) {
 		l.pass(now, 1)
 	}
 	for i := (len(l.tree)/2 + int(leaf)) / 2; i > 0; i /= 2 {
-		if !l.play(now, i) && l.tree[i].leaf != leaf {
+		if !l.play(now, i) {
 			return
 		}
 	}

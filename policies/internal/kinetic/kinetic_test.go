@@ -65,13 +65,34 @@ func TestAChangeOfTheFirstIsSeenAtItsInstantAndNotBefore(t *testing.T) {
 	var l Line
 	l.Push(100, Item{From: 0, Per: 10, Task: 1}) // 10 at 100, and a tenth more each ns
 	l.Push(100, Item{From: 91, Per: 2, Task: 2}) // 4.5 at 100; equal at 113.75
-	for now, want := range map[sched.Time]sched.TaskID{100: 1, 113: 1} {
-		if it, _ := l.First(now); it.Task != want {
-			t.Errorf("at %d first is %d", now, it.Task)
+	for _, c := range []struct {
+		now  sched.Time
+		want sched.TaskID
+	}{{100, 1}, {113, 1}, {114, 2}} { // time does not go back
+		if it, _ := l.First(c.now); it.Task != c.want {
+			t.Errorf("at %d first is %d", c.now, it.Task)
 		}
 	}
-	if it, _ := l.First(114); it.Task != 2 {
-		t.Errorf("at 114 first is %d", it.Task)
+}
+
+// TestWhoDrawsLevelIsFirstAtThatInstantIfItsNumberIsLower: the ratios are t/10 and (t-80)/2, both 10 at 100.
+func TestWhoDrawsLevelIsFirstAtThatInstantIfItsNumberIsLower(t *testing.T) {
+	for _, c := range []struct {
+		slow, fast sched.TaskID
+		change     sched.Time
+	}{{5, 3, 100}, {5, 7, 101}} {
+		var l Line
+		l.Push(90, Item{From: 0, Per: 10, Task: c.slow})
+		l.Push(90, Item{From: 80, Per: 2, Task: c.fast})
+		for now := sched.Time(90); now < 110; now++ {
+			want := c.slow
+			if now >= c.change {
+				want = c.fast
+			}
+			if it, _ := l.First(now); it.Task != want {
+				t.Errorf("of %d and %d first at %d is %d", c.slow, c.fast, now, it.Task)
+			}
+		}
 	}
 }
 
