@@ -36,9 +36,7 @@ func NewOPA(place Place, skip bool) *OPA {
 
 // Observe keeps the periodic tasks, the lines and the running tasks.
 func (p *OPA) Observe(s *sched.State, e sched.Event) {
-	if e.Kind == sched.JobArrived || e.Kind == sched.Updated {
-		p.known.observe(s, e)
-	}
+	p.known.observe(s, &e)
 	p.Preemptive.Observe(s, e)
 }
 

@@ -77,7 +77,7 @@ func (p *Partitioned) Observe(s *sched.State, e sched.Event) {
 	if len(p.waits) == 0 {
 		p.waits = make([][]heap.Item, 1)
 	}
-	p.known.observe(s, e)
+	p.known.observe(s, &e)
 	p.observe(s, e)
 	switch e.Kind {
 	case sched.TaskReady:

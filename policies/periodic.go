@@ -23,7 +23,7 @@ type template struct {
 }
 
 // observe takes in what arrives. The templates stand in the order of their first releases, whatever the order in which these arrive.
-func (p *templates) observe(s *sched.State, e sched.Event) {
+func (p *templates) observe(s *sched.State, e *sched.Event) {
 	switch e.Kind {
 	case sched.JobArrived:
 		if int(e.Task) < len(p.of) {
