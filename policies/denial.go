@@ -305,9 +305,10 @@ func (l *nodeLog) add(n sched.NodeID) {
 	if l.last[n] >= max(l.read, l.begun) {
 		return // nobody has read it yet
 	}
-	if len(l.nodes) > 4*len(l.last)+1024 { // who has not read for so long starts afresh
-		l.begun += len(l.nodes)
-		l.nodes = l.nodes[:0]
+	if len(l.nodes) > 4*len(l.last)+1024 { // who has not read for so long starts afresh; what nobody has read, each node once at most, stays
+		read := max(l.read-l.begun, 0)
+		l.begun += read
+		l.nodes = l.nodes[:copy(l.nodes, l.nodes[read:])]
 	}
 	l.last[n] = l.end()
 	l.nodes = append(l.nodes, n)

@@ -7,14 +7,16 @@ import (
 )
 
 // endings keeps, for one demand of one replica, with which stint, in the order of start, there is room on a node: a tournament tree over the nodes. An entry is
-// the seq of the stint and its slot behind it, never where not even all that may be stopped are enough.
+// the seq of the stint and the node behind it, never where not even all that may be stopped are enough. Entries may come too early, and never too late: what
+// takes room off a node is not told, and the first entry is looked at again when it is asked for.
 type endings struct {
 	demand sched.DemandID
 	want   amount
 	seen   int // entries of the log that are taken in, dropped ones included; those in step have read as far as all of them
 	asked  int // when it was asked last, counted in questions
 	inStep bool
-	tree   []int64 // the first of each subtree; the leaf of a node at width + node
+	right  int     // so many nodes, from the first on, are known to be of the right kind
+	tree   []int64 // the first of each subtree, of four smaller ones each: those of i at 4*i. The leaf of a node is at width + node
 }
 
 // The trees of the demands that are asked for often take in together what has changed on a node, which is read once for all of them. Of the others each reads the log for
@@ -25,12 +27,12 @@ const (
 	leftAlone  = 64 // questions after which a demand that was not in them is asked for often no more
 )
 
-// slotBits is how many bits of an entry of a tree are the slot. With more running tasks no tree is asked.
-const slotBits = 24
+// nodeBits is how many bits of an entry of a tree are the node. With more nodes no tree is asked.
+const nodeBits = 24
 
 // treeServes reports whether first can tell.
 func (q *stints) treeServes(d sched.DemandID) bool {
-	return len(q.runs) < 1<<slotBits && (q.leaves < maxLeaves || int(d) < len(q.trees) && q.trees[d] != nil)
+	return len(q.nodes) < 1<<nodeBits && (q.leaves < maxLeaves || int(d) < len(q.trees) && q.trees[d] != nil)
 }
 
 // first returns the slot of the first running task, in the order of start, with which there is room on a node for all of the demand, or 0.
@@ -46,17 +48,30 @@ func (q *stints) first(s *sched.State, d sched.DemandID) int32 {
 			w.inStep, q.inStep = true, append(q.inStep, w)
 		}
 	}
-	if w.tree[1] == never {
-		return 0
+	for w.tree[1] != never {
+		n := sched.NodeID(w.tree[1] & (1<<nodeBits - 1))
+		i := q.ending(s, w, n)
+		x := q.entry(i, n)
+		if x == w.tree[1] {
+			return i
+		}
+		w.put(uint(q.width)+uint(n), x)
 	}
-	return int32(w.tree[1] & (1<<slotBits - 1))
+	return 0
 }
 
 // treeOf returns the tree of a demand, which has taken in nothing where it is a new one. If there are more nodes than the trees have leaves, all are new.
 func (q *stints) treeOf(d sched.DemandID) *endings {
+	if q.width >= len(q.nodes) && uint(d) < uint(len(q.trees)) && q.trees[d] != nil {
+		return q.trees[d]
+	}
+	return q.newTree(d)
+}
+
+func (q *stints) newTree(d sched.DemandID) *endings {
 	if q.width < len(q.nodes) {
 		for q.width = max(q.width, 1); q.width < len(q.nodes); {
-			q.width *= 2
+			q.width *= 4
 		}
 		q.trees, q.inStep, q.leaves = nil, nil, 0
 	}
@@ -116,15 +131,20 @@ func (q *stints) catchUp(s *sched.State, w *endings) {
 }
 
 func (q *stints) rebuild(s *sched.State, w *endings) {
-	for n := range q.nodes {
-		w.tree[q.width+n] = q.entry(q.ending(s, w.demand, sched.NodeID(n)))
+	for w.right < len(q.nodes) && s.Room().Allowed(w.demand, sched.NodeID(w.right)) {
+		w.right++ // mostly all are
 	}
-	for i := q.width - 1; i > 0; i-- {
-		w.tree[i] = min(w.tree[2*i], w.tree[2*i+1])
+	for n := range q.nodes {
+		w.tree[q.width+n] = q.entry(q.ending(s, w, sched.NodeID(n)), sched.NodeID(n))
+	}
+	for size := q.width / 4; size > 0; size /= 4 { // of a level, whose first is at size
+		for i := size; i < 2*size; i++ {
+			w.tree[i] = least(w.tree[4*i:])
+		}
 	}
 }
 
-// refresh takes in for some trees that a node has changed.
+// refresh takes in for some trees that a node has gained room, or may.
 func (q *stints) refresh(s *sched.State, n sched.NodeID, trees []*endings) {
 	nd, leaf, room := &q.nodes[n], uint(q.width)+uint(n), s.Room()
 	if nd.passed == 0 || !room.Up(n) {
@@ -136,12 +156,9 @@ func (q *stints) refresh(s *sched.State, n sched.NodeID, trees []*endings) {
 		return
 	}
 	cpu, mem, gpus := room.Free(n)
+	free := amount{cpu, mem, gpus}
 	for _, w := range trees {
-		x := int64(never)
-		if lacks := (amount{w.want.cpu - cpu, w.want.mem - mem, w.want.gpus - gpus}); lacks.gpus <= nd.freed.gpus && lacks.cpu <= nd.freed.cpu && lacks.mem <= nd.freed.mem && room.Allowed(w.demand, n) {
-			x = q.entry(q.closes(nd, lacks))
-		}
-		if w.tree[leaf] != x {
+		if x := q.entry(q.endingOf(room, w, n, nd, free), n); w.tree[leaf] != x {
 			w.put(leaf, x)
 		}
 	}
@@ -155,39 +172,52 @@ func (w *endings) put(k uint, x int64) {
 		if k == 1 {
 			return
 		}
-		x = min(x, tree[k^1])
-		if k >>= 1; tree[k] == x {
+		x = least(tree[k&^3:])
+		if k >>= 2; tree[k] == x {
 			return
 		}
 	}
 }
 
-// ending returns the slot of the stint with which there is room on a node for all of the demand, or 0.
-func (q *stints) ending(s *sched.State, d sched.DemandID, n sched.NodeID) int32 {
-	nd, room, want := &q.nodes[n], s.Room(), &q.wants[d]
-	cpu, mem, gpus := room.Free(n)
-	lacks := amount{want.cpu - cpu, want.mem - mem, want.gpus - gpus}
-	if nd.passed == 0 || lacks.gpus > nd.freed.gpus || lacks.cpu > nd.freed.cpu || lacks.mem > nd.freed.mem || !room.Up(n) || !room.Allowed(d, n) {
-		return 0
-	}
-	return q.closes(nd, lacks)
+// least returns the least of the first four entries.
+func least(of []int64) int64 {
+	a := (*[4]int64)(of)
+	return min(min(a[0], a[1]), min(a[2], a[3]))
 }
 
-// closes returns the slot of the stint with which what is lacking on a node is there, or 0.
-func (q *stints) closes(nd *stintsOn, lacks amount) int32 {
+// ending returns the slot of the stint with which there is room on a node for all of the demand, or 0.
+func (q *stints) ending(s *sched.State, w *endings, n sched.NodeID) int32 {
+	nd, room := &q.nodes[n], s.Room()
+	if nd.passed == 0 || !room.Up(n) {
+		return 0
+	}
+	cpu, mem, gpus := room.Free(n)
+	return q.endingOf(room, w, n, nd, amount{cpu, mem, gpus})
+}
+
+// endingOf is ending on a node that is up, with what is free there.
+func (q *stints) endingOf(room *sched.Room, w *endings, n sched.NodeID, nd *stintsOn, free amount) int32 {
+	gpus := w.want.gpus - free.gpus // it lacks
+	if gpus > nd.freed.gpus {       // mostly it is they that are short
+		return 0
+	}
+	cpu, mem := w.want.cpu-free.cpu, w.want.mem-free.mem
+	if cpu > nd.freed.cpu || mem > nd.freed.mem || int(n) >= w.right && !room.Allowed(w.demand, n) {
+		return 0
+	}
 	for i := nd.first; i != 0; i = q.runs[i].later {
 		f := &q.runs[i].freed
-		if lacks.gpus, lacks.cpu, lacks.mem = lacks.gpus-f.gpus, lacks.cpu-f.cpu, lacks.mem-f.mem; lacks.gpus <= 0 && lacks.cpu <= 0 && lacks.mem <= 0 {
+		if gpus, cpu, mem = gpus-f.gpus, cpu-f.cpu, mem-f.mem; gpus <= 0 && cpu <= 0 && mem <= 0 {
 			return i
 		}
 	}
 	return 0
 }
 
-// entry is what a tree keeps of a slot; never of none.
-func (q *stints) entry(i int32) int64 {
+// entry is what a tree keeps of a slot on a node; never of none.
+func (q *stints) entry(i int32, n sched.NodeID) int64 {
 	if i == 0 {
 		return never
 	}
-	return q.runs[i].seq<<slotBits | int64(i)
+	return q.runs[i].seq<<nodeBits | int64(n)
 }

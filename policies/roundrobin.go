@@ -32,6 +32,7 @@ type RoundRobin struct {
 	stuck   sched.TaskID // the head that found no room, by these changes of room and this end of the prefix
 	changes int
 	open    int32
+	near    bool // tasks of one replica are placed by first fit, and nobody shares GPUs
 	plain   bool // work out whom to stop the slow way (tests compare)
 }
 
@@ -65,6 +66,7 @@ func (p *RoundRobin) Observe(s *sched.State, e sched.Event) {
 // Decide starts tasks in the order of the line as long as there is room, or can be made.
 func (p *RoundRobin) Decide(r *sched.Round) {
 	p.round++
+	p.near = p.Place == nil && p.stop.near.sees(r.State)
 	for len(p.line.items) > p.line.head {
 		it := p.line.items[p.line.head]
 		t := it.Task
@@ -120,7 +122,7 @@ func (p *RoundRobin) try(r *sched.Round, t sched.TaskID) bool {
 	case p.running.ripe == 0:
 	case p.plain:
 		done = p.byPlan(r, t)
-	case p.Place == nil && p.stop.near.serves(r.State, t):
+	case p.near && p.running.alone[d]:
 		done = p.byNode(r, t)
 	case p.running.couldHold(r.State, d):
 		done = p.byPlan(r, t)
@@ -246,12 +248,28 @@ func (l *turnLine) insert(s *sched.State, t sched.TaskID) {
 		l.head = 0
 	}
 	it := heap.Item{Key: int64(s.ReadySince(t)), Task: t}
-	l.items = append(l.items, it)
-	i := len(l.items) - 1
-	for ; i > l.head && it.Before(l.items[i-1]); i-- {
-		l.items[i] = l.items[i-1]
+	// Slices that began together end together: among many of the same instant its place is not at the end.
+	from, to := l.head, len(l.items)
+	for step := 1; from < to; step *= 2 {
+		m := max(to-step, from)
+		if !it.Before(l.items[m]) {
+			from = m + 1
+			break
+		}
+		to = m
 	}
-	l.items[i] = it
+	for from < to {
+		if m := int(uint(from+to) / 2); it.Before(l.items[m]) {
+			to = m
+		} else {
+			from = m + 1
+		}
+	}
+	l.items = append(l.items, it)
+	if behind := l.items[from:]; len(behind) > 1 {
+		copy(behind[1:], behind)
+		behind[0] = it
+	}
 }
 
 func (l *turnLine) pop() {

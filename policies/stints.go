@@ -19,7 +19,9 @@ type stints struct {
 	seq     int64
 	nodes   []stintsOn
 	claims  claims
-	log     nodeLog    // nodes that have changed
+	log     nodeLog    // nodes that have gained room, for the trees
+	all     nodeLog    // nodes that have changed, for the levels
+	indexed bool       // these have been asked for
 	trees   []*endings // by demand; nil = never asked for
 	inStep  []*endings // those of them that are asked for often
 	told    int        // entries of the log that these have taken in
@@ -27,7 +29,8 @@ type stints struct {
 	width   int        // leaves of a tree, a power of two
 	leaves  int        // of all trees
 	wants   []amount   // by demand, as of ranks
-	seen    int        // entries of the log that byGPU and byCPU have taken in
+	alone   []bool     // by demand: it is of one replica
+	seen    int        // entries of all that byGPU and byCPU have taken in
 	byGPU   nodeLevels // nodes by what is free or held by tasks that may be stopped
 	byCPU   nodeLevels
 	changes int // of room and of what may be stopped
@@ -69,10 +72,12 @@ func (q *stints) grow(s *sched.State) {
 		q.byGPU.grow(n + 1)
 		q.byCPU.grow(n + 1)
 		q.log.grow()
+		q.all.grow()
 		q.touch(sched.NodeID(n))
 	}
 	for all := s.Table().Demands; len(q.wants) < len(all); {
-		q.wants = append(q.wants, wanted(&all[len(q.wants)]))
+		d := &all[len(q.wants)]
+		q.wants, q.alone = append(q.wants, wanted(d)), append(q.alone, d.Gang == 1)
 	}
 }
 
@@ -95,7 +100,7 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 	case i > 0:
 		return
 	case i < 0:
-		q.takeClaim(s, int(-i-1))
+		q.takeClaim(s, int(-i-1), false)
 	}
 	q.seq++
 	need, at, on := &s.Demand(t).Need, s.WorkBegins(t), s.Placements(t)
@@ -127,7 +132,7 @@ func (q *stints) settle(s *sched.State, n sched.NodeID) {
 	if s.Room().Shared(n) {
 		q.rebook(s, n)
 	} else {
-		q.touch(n)
+		q.lose(n)
 	}
 }
 
@@ -207,7 +212,11 @@ func (q *stints) end(t sched.TaskID) {
 			q.due = next
 		}
 		q.free = append(q.free, i)
-		q.touch(r.node)
+		if f := &r.freed; f.gpus > 0 || f.cpu > 0 || f.mem > 0 {
+			q.touch(r.node)
+		} else {
+			q.lose(r.node) // all that it held goes to a claim
+		}
 		i = next
 	}
 }
@@ -218,6 +227,7 @@ func (q *stints) claim(s *sched.State, t sched.TaskID) {
 	q.slot[t] = -int32(len(q.claims))
 	for _, n := range nodes {
 		q.claimed(s, n)
+		q.lose(n)
 	}
 }
 
@@ -228,18 +238,22 @@ func (q *stints) endClaim(s *sched.State, t sched.TaskID) {
 	}
 	if i := q.slot[t]; i < 0 {
 		q.slot[t] = 0
-		q.takeClaim(s, int(-i-1))
+		q.takeClaim(s, int(-i-1), true)
 	}
 }
 
-// takeClaim takes a claim out.
-func (q *stints) takeClaim(s *sched.State, k int) {
+// takeClaim takes a claim out, which was given up, or starts.
+func (q *stints) takeClaim(s *sched.State, k int, givenUp bool) {
 	nodes := q.claims.take(k)
 	if k < len(q.claims) {
 		q.slot[q.claims[k].task] = -int32(k + 1)
 	}
 	for _, n := range nodes {
-		q.claimed(s, n)
+		if q.claimed(s, n); givenUp {
+			q.touch(n)
+		} else {
+			q.lose(n)
+		}
 	}
 }
 
@@ -257,7 +271,6 @@ func (q *stints) claimed(s *sched.State, n sched.NodeID) {
 			changed &^= r.devices // nobody else's
 		}
 	}
-	q.touch(n)
 }
 
 // rebook takes in that claims, or others by a profile, have booked or given back devices of a node.

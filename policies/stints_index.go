@@ -9,26 +9,35 @@ import (
 
 // Where stopping tasks whose slices are over would make room: nodes by what would be free on them. For each demand a tree tells when: see endings.
 
-// touch takes in that the room of a node has changed, or what may be stopped there.
+// touch takes in that a node may have gained room, or that more may be stopped there.
 func (q *stints) touch(n sched.NodeID) {
-	q.changes++
 	q.log.add(n)
+	q.lose(n)
+}
+
+// lose takes in that room of a node has been taken, or is counted otherwise: no task finds room there sooner than before.
+func (q *stints) lose(n sched.NodeID) {
+	q.changes++
+	if q.indexed {
+		q.all.add(n)
+	}
 }
 
 // levelled takes in what has changed since the levels of the nodes were asked for.
 func (q *stints) levelled(s *sched.State) {
-	if q.seen < q.log.begun {
+	if !q.indexed || q.seen < q.all.begun {
+		q.indexed = true
 		for n := range q.nodes {
 			q.level(s, sched.NodeID(n))
 		}
 	} else {
-		for i := q.seen; i < q.log.end(); i++ {
-			if n, ok := q.log.at(i); ok {
+		for i := q.seen; i < q.all.end(); i++ {
+			if n, ok := q.all.at(i); ok {
 				q.level(s, n)
 			}
 		}
 	}
-	q.seen = q.log.mark()
+	q.seen = q.all.mark()
 }
 
 func (q *stints) level(s *sched.State, n sched.NodeID) {
@@ -104,7 +113,7 @@ const fewNodes = 8
 // the demand, or 0 where all that may be stopped are not enough.
 func (q *stints) soonest(s *sched.State, d sched.DemandID) int32 {
 	if len(q.nodes) == 1 {
-		return q.ending(s, d, 0)
+		return q.ending(s, q.treeOf(d), 0)
 	}
 	if q.treeServes(d) {
 		return q.first(s, d)
