@@ -117,6 +117,12 @@ type victimWalk struct {
 	rank   int64  // of the group
 	parts  []part // of the group
 	some   []ranking.Item
+	order  []head // where few have the same rank: the classes by what comes next of each, the largest rank first
+}
+
+type head struct {
+	rank  int64
+	class int
 }
 
 // keyRange is between which keys the tasks of a class are.
@@ -157,22 +163,21 @@ func (m *movers) begin(s *sched.State) {
 	w.tops = w.tops[:0]
 	for c := range m.classes {
 		w.tops = append(w.tops, top{walk: m.classes[c].list.Down(), sinks: m.sinks(c)})
-		m.next(s, c)
+		m.next(s, &w.tops[c], c)
 	}
 }
 
-func (m *movers) next(s *sched.State, class int) {
-	t := &m.walk.tops[class]
+// next goes on to the next task of a class, and returns its rank.
+func (m *movers) next(s *sched.State, t *top, class int) int64 {
 	ok := false
 	if t.it, ok = t.walk.Next(); !ok {
 		t.rank = noTop
-		return
-	}
-	if left := t.it.Rank - int64(s.Now()); t.sinks > 0 && left >= 0 && left < 1<<52 {
+	} else if left := t.it.Rank - int64(s.Now()); t.sinks > 0 && left >= 0 && left < 1<<52 {
 		t.rank = left * t.sinks
 	} else {
 		t.rank, _ = m.rank(s, int32(class), t.it.Task, t.it.Rank)
 	}
+	return t.rank
 }
 
 // nextGroup finds the next group, and reports false where there is none, or only of tasks that may not be stopped.
@@ -219,7 +224,7 @@ func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 		n := len(w.some) - 1
 		w.parts = append(w.parts, part{w.some[n : n+1], c, t.it.Task})
 		w.take(&t.walk, c, m.since(s, int32(c), t.it.Task, t.it.Rank, first))
-		m.next(s, c)
+		m.next(s, t, c)
 	}
 	return true
 }
@@ -284,39 +289,44 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 	return best
 }
 
-// closestApart is closestMoving where few have the same rank: one is taken after the other, those of a class as long as they come before the first of all others.
+// closestApart is closestMoving where few have the same rank: one is taken after the other.
 func (q *ranks) closestApart(s *sched.State, d sched.DemandID, b *bar) (best closing) {
-	m, w := q.moves, &q.wants[d].amount
-	tops, room := m.walk.tops, s.Room()
-	var one [1]ranking.Item
-	for at, second := -1, int64(noTop); ; {
-		if at < 0 || tops[at].rank < second {
-			first := int64(noTop)
-			at, second = -1, noTop
-			for c := range tops {
-				if rank := tops[c].rank; rank > first {
-					first, second, at = rank, first, c
-				} else if rank > second {
-					second = rank
-				}
+	m, w, room := q.moves, &q.wants[d].amount, s.Room()
+	tops, order := m.walk.tops, m.walk.order[:0]
+	for c := range tops {
+		if rank := tops[c].rank; rank != noTop {
+			i := len(order)
+			order = append(order, head{})
+			for ; i > 0 && order[i-1].rank < rank; i-- {
+				order[i] = order[i-1]
 			}
-			if at < 0 {
-				return best
-			}
-		}
-		rank := tops[at].rank
-		if rank < b.rank || rank == noTop || best.how == atStop && rank < best.rank {
-			return best
-		}
-		one[0] = tops[at].it
-		m.next(s, at)
-		if rank == b.rank && one[0].Task <= b.task {
-			continue
-		}
-		if m.walk.rank = rank; q.takeOff(room, w, one[:], 0, sched.Nobody, &m.classes[at].most) == 0 {
-			best = q.closedBy(s, d, w, one[0], at, b, best)
+			order[i] = head{rank, c}
 		}
 	}
+	m.walk.order = order
+	for len(order) > 0 {
+		rank, c := order[0].rank, order[0].class
+		if rank < b.rank || best.how == atStop && rank < best.rank {
+			return best
+		}
+		t := &tops[c]
+		v := t.it
+		next, i := m.next(s, t, c), 1
+		for ; i < len(order) && order[i].rank > next; i++ {
+			order[i-1] = order[i]
+		}
+		if order[i-1] = (head{next, c}); next == noTop { // it is the last
+			order = order[:len(order)-1]
+		}
+		if rank == b.rank && v.Task <= b.task {
+			continue
+		}
+		if v.Node == sched.NoNode || q.takeOffOne(room, w, v.Node, &m.classes[c].most) {
+			m.walk.rank = rank
+			best = q.closedBy(s, d, w, v, c, b, best)
+		}
+	}
+	return best
 }
 
 // closedBy returns the first of a closing and what takeOff has stopped at.
@@ -375,6 +385,17 @@ func (q *ranks) takeOff(room *sched.Room, w *amount, tasks []ranking.Item, at in
 		}
 	}
 	return at
+}
+
+// takeOffOne takes what a task holds, at most, off the gap of its node, and reports whether it is closed.
+func (q *ranks) takeOffOne(room *sched.Room, w *amount, n sched.NodeID, holds *amount) bool {
+	g := &q.moves.gaps[n]
+	if g.search != q.moves.search {
+		cpu, mem, gpus := room.Free(n)
+		g.search, g.gpus, g.cpu, g.mem = q.moves.search, w.gpus-gpus, w.cpu-cpu, w.mem-mem
+	}
+	g.gpus, g.cpu, g.mem = g.gpus-holds.gpus, g.cpu-holds.cpu, g.mem-holds.mem
+	return g.gpus <= 0 && g.cpu <= 0 && g.mem <= 0
 }
 
 // gap returns what is lacking on a node, in this search.

@@ -140,24 +140,32 @@ func (l *List) Clear() {
 
 // Down is a walk from the last item to the first. It is valid until the list changes.
 type Down struct {
-	l        *List
-	block, i int
+	l     *List
+	block int
+	rest  []Item // of the block: those that have not been returned
 }
 
 // Down returns a walk that has not begun.
-func (l *List) Down() Down { return Down{l, len(l.blocks), 0} }
+func (l *List) Down() Down { return Down{l, len(l.blocks), nil} }
 
 // Next returns the item before the last one returned, and false behind the first of the list.
-func (d *Down) Next() (Item, bool) {
-	if d.i == 0 {
-		if d.block == 0 {
-			return Item{}, false
-		}
-		d.block--
-		d.i = len(d.l.blocks[d.block])
+func (d *Down) Next() (it Item, ok bool) {
+	if len(d.rest) == 0 && !d.further() {
+		return
 	}
-	d.i--
-	return d.l.blocks[d.block][d.i], true
+	n := len(d.rest) - 1
+	it, d.rest = d.rest[n], d.rest[:n]
+	return it, true
+}
+
+// further goes on to the next block and reports whether there is one.
+func (d *Down) further() bool {
+	if d.block == 0 {
+		return false
+	}
+	d.block--
+	d.rest = d.l.blocks[d.block]
+	return true
 }
 
 // DownFrom returns a walk that begins at the last item of a rank below high.
@@ -166,31 +174,26 @@ func (l *List) DownFrom(high int64) Down {
 		return l.Down()
 	}
 	k, i := l.find(Item{Rank: high, Task: -1})
-	return Down{l, k, i}
+	return Down{l, k, l.blocks[k][:i]}
 }
 
 // Part returns some of the items before the last one returned that have a rank of at least low, and a TaskID that none of theirs is above, the largest of them where that
 // is known; nothing where there are no more: Next goes on behind them. The items are valid until the list changes. Do not modify.
 func (d *Down) Part(low int64) ([]Item, sched.TaskID) {
-	if d.i == 0 {
-		if d.block == 0 {
-			return nil, -1
-		}
-		d.block--
-		d.i = len(d.l.blocks[d.block])
+	if len(d.rest) == 0 && !d.further() {
+		return nil, -1
 	}
-	b := d.l.blocks[d.block][:d.i]
+	b := d.rest
 	switch {
-	case b[d.i-1].Rank < low:
+	case b[len(b)-1].Rank < low:
 		return nil, -1
 	case b[0].Rank < low:
-		d.i = Place(b, Item{Rank: low, Task: -1})
-		b = b[d.i:]
-	default:
-		d.i = 0
-		return b, d.l.top(d.block)
+		i := Place(b, Item{Rank: low, Task: -1})
+		d.rest = b[:i]
+		return b[i:], math.MaxInt32
 	}
-	return b, math.MaxInt32
+	d.rest = nil
+	return b, d.l.top(d.block)
 }
 
 // top returns the largest TaskID of a block.
