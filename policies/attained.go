@@ -191,7 +191,10 @@ func scaled(d time.Duration, f float64) time.Duration {
 // Decide starts tasks in the order of their ranks as long as there is room, or can be made.
 func (p *Attained) Decide(r *sched.Round) {
 	l := &p.list
-	if l.ordered(r); l.lines.Len() == 0 {
+	if len(r.Ordered()) > 0 {
+		l.ordered(r)
+	}
+	if l.lines.Len() == 0 {
 		return
 	}
 	if p.climb != nil {
@@ -247,7 +250,7 @@ func (p *Attained) step(s *sched.State) {
 			l.running.rerank(s, t, p.key(s, t))
 		}
 	}
-	for {
+	for p.Promote > 0 {
 		t, ok := p.waits.due(s.Now())
 		if !ok {
 			break

@@ -295,20 +295,28 @@ func (q *ranks) remove(n sched.NodeID, t sched.TaskID) bool {
 // rerank takes in that the rank of a running task has changed, and returns what it was.
 func (q *ranks) rerank(s *sched.State, t sched.TaskID, rank int64) (old int64) {
 	on := s.Placements(t)
-	for i, p := range on {
-		if slices.ContainsFunc(on[:i], func(o sched.Placement) bool { return o.Node == p.Node }) {
+	for k, p := range on {
+		list := q.nodes[p.Node]
+		i := slices.IndexFunc(list, func(r ranked) bool { return r.task == t })
+		if i < 0 || slices.ContainsFunc(on[:k], func(o sched.Placement) bool { return o.Node == p.Node }) {
 			continue
 		}
-		if q.remove(p.Node, t) {
-			r := q.out
-			if i == 0 {
-				q.unlist(&r)
-			}
-			old, r.rank = r.rank, rank
-			if q.insert(p.Node, &r); i == 0 && !r.leaving {
-				q.list(s, &r, on)
-			}
+		r := list[i]
+		if k == 0 {
+			q.unlist(&r)
 		}
+		old, r.rank = r.rank, rank
+		if k == 0 && !r.leaving {
+			q.list(s, &r, on)
+		}
+		for ; i > 0 && list[i-1].before(&r); i-- {
+			list[i] = list[i-1]
+		}
+		for ; i+1 < len(list) && r.before(&list[i+1]); i++ {
+			list[i] = list[i+1]
+		}
+		list[i] = r
+		q.touch(p.Node)
 	}
 	return old
 }
