@@ -155,7 +155,6 @@ var slow = map[string]struct {
 	tasks int
 	why   string
 }{
-	"rr": {200_000, ""}, "las": {200_000, ""}, "gittins": {200_000, ""}, "srsf": {200_000, ""},
 	"themis":       {200_000, "an auction among all who wait at each lease's end"},
 	"conservative": {20_000, "a promise to every waiting task"},
 	"gavel":        {20_000, "linear programs"}, "allox": {10_000, "O(n^3) matchings"},
