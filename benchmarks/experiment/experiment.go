@@ -561,18 +561,18 @@ func Violations(rec *Checker, c sim.Config, r *sim.Result) error {
 	return errors.New(strings.Join(lines, "\n"))
 }
 
-// Measure computes the metrics of a run. bound is that of its workload; what it says of the makespan is not in the row of a run that was cut.
+// Measure computes the metrics of a run. bound is that of its workload; what it says of the makespan is only in the row of a run that did all the work of all tasks.
 func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound *graph.Bound) metrics.Row {
-	least := bound.Makespan.Seconds()
-	if r.Unfinished > 0 || r.OutOfMemory > 0 {
-		least = math.NaN() // it is one of the time for all tasks
-	}
-	return metrics.Compute(metrics.Input{
+	row := metrics.Compute(metrics.Input{
 		Workload: c.Workload, Nodes: c.Nodes, Outcome: r.Outcome, Outcomes: r.Outcomes, Ran: r.Ran, WarmUp: warm.before(c.Workload), Horizon: c.Horizon,
 		GPUSeconds: r.GPUSeconds, CPUSeconds: r.CPUSeconds, LostGPUSeconds: r.LostGPUSeconds, LostCPUSeconds: r.LostCPUSeconds,
 		Preemptions: r.Preemptions, Restarts: r.Restarts, CauseSeconds: r.CauseSeconds, FragmentationGPUs: r.FragmentationGPUs,
-		LowerBound: least, Paths: bound.Paths, Wall: r.Wall, Decisions: r.Batches, NodeHours: r.NodeHours, NodePrice: c.NodePrice,
+		LowerBound: bound.Makespan.Seconds(), Paths: bound.Paths, Wall: r.Wall, Decisions: r.Batches, NodeHours: r.NodeHours, NodePrice: c.NodePrice,
 	})
+	if row.Finished < row.Tasks || r.OutOfMemory > 0 {
+		row.LowerBound = math.NaN()
+	}
+	return row
 }
 
 // batchedWait returns the interval of the mean wait by batch means over the finished tasks in the order of submission, without those

@@ -37,12 +37,22 @@ func Simulate(ctx context.Context, c sim.Config, info tui.Info) *Run {
 		case res.Unfinished > 0:
 			return fmt.Errorf("%s: %w", info.Policy, experiment.Unfinished(res, len(c.Workload.Tasks)))
 		}
-		if res.Unfinished > 0 || res.OutOfMemory > 0 {
-			r.bound(0) // it is one of the time for all tasks
+		if res.OutOfMemory > 0 || !allDone(res, len(c.Workload.Tasks)) {
+			r.bound(0) // it is one of the time for all work
 		}
 		return nil
 	})
 	return r
+}
+
+// allDone reports whether all of n tasks were done: none failed for good, was cut, refused or left over.
+func allDone(res *sim.Result, n int) bool {
+	for t := range sched.TaskID(n) {
+		if res.Outcome(t).Phase != sched.Done {
+			return false
+		}
+	}
+	return true
 }
 
 // Bound works out the lower bound of the makespan in the background and tells it to the runs, which are of the same workload. The channel is closed when

@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -63,7 +64,7 @@ func record(t testing.TB, c sim.Config, policy string) *bytes.Reader {
 	t.Helper()
 	var b bytes.Buffer
 	start := c.Workload.Tasks[0].Submit
-	jw, err := journal.NewWriter(&b, journal.Header{Policy: policy, Nodes: c.Nodes, Config: fmt.Appendf(nil, `{"start_ns":%d}`, start)}, c.Workload.Table)
+	jw, err := journal.NewWriter(&b, journal.Header{Policy: policy, Nodes: c.Nodes, Config: fmt.Appendf(nil, `{"start_ns":%d}`, start)}, c.Table())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,6 +109,14 @@ var ways = []struct {
 	{"fixed window", func(c *sim.Config) { c.Window = &sim.Window{Min: 5 * time.Second, Max: 5 * time.Second} }},
 	{"adaptive window", func(c *sim.Config) {
 		c.Window = &sim.Window{Min: time.Second, Max: 30 * time.Second, Cost: 200 * time.Millisecond}
+	}},
+	{"runs cut at estimates", func(c *sim.Config) {
+		c.KillAtEstimate, c.Estimates = true, slices.Clone(c.Workload.Run)
+		for t := range c.Estimates {
+			if t%50 == 0 {
+				c.Estimates[t] /= 2
+			}
+		}
 	}},
 	{"window, cut", func(c *sim.Config) {
 		c.Window = &sim.Window{Min: 20 * time.Second, Max: 20 * time.Second}
