@@ -386,11 +386,19 @@ func (r *Result) batchMeans(waits []stats.Interval) {
 	}
 }
 
+// Releases makes the releases of what is periodic or recurs: so long after the first submit, or as many as by default where that is 0; see traces.Workload.Expand.
+func Releases(w *traces.Workload, horizon time.Duration) (*traces.Workload, error) {
+	if horizon <= 0 || len(w.Tasks) == 0 {
+		return w.Expand(0)
+	}
+	return w.Expand(w.Tasks[0].Submit.Add(horizon))
+}
+
 // prepare makes the workload of a load and seed.
 func (wk *work) prepare(o *Options) {
 	w, err := o.Source.Load(wk.seed)
 	if err == nil {
-		w, err = w.Expand(0)
+		w, err = Releases(w, o.Sim.Horizon)
 	}
 	if err == nil && !math.IsNaN(wk.load) {
 		w, err = w.ScaleLoad(o.Nodes, wk.load)

@@ -59,7 +59,7 @@ func (f *simFlags) addSimulation(cmd *cobra.Command) {
 	fl.BoolVar(&f.kill, "kill-at-estimate", false, "cut a run that exceeds its estimate")
 	fl.BoolVar(&f.restart, "restart", false, "a preempted task loses its work (default: it resumes)")
 	fl.DurationVar(&f.overhead, "overhead", 0, "time lost, while holding, at each start after a preemption")
-	fl.DurationVar(&f.horizon, "horizon", 0, "stop so long after the first submit (default: run to the end)")
+	fl.DurationVar(&f.horizon, "horizon", 0, "stop so long after the first submit (default: run to the end). What is periodic or recurs is released up to then (default: for two hyperperiods)")
 	fl.StringVar(&f.failures, "failures", "", "nodes and tasks that fail: mtbf=720h,repair=10m (schedlab help failures)")
 	fl.StringVar(&f.checkpoint, "checkpoint", "", "how tasks save their work: every=10m,cost=30s,restart=1m (schedlab help failures)")
 	fl.DurationVar(&f.profiles.Every, "profile-every", 0, "policies see a load of the nodes that is sampled so often (default: 1s with the other two, else none)")
@@ -123,8 +123,9 @@ func atMostOneTrace(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-// source opens the trace: a file, "-", gen:SPEC, or the embedded example where path is empty. It returns the first workload and the nodes too.
-func (f *simFlags) source(cmd *cobra.Command, path string, seed int64) (src experiment.Source, w *traces.Workload, nodes []sched.NodeSpec, clusterName string, err error) {
+// source opens the trace: a file, "-", gen:SPEC, or the embedded example where path is empty. It returns the first workload too, with its releases up to the
+// horizon, and the nodes.
+func (f *simFlags) source(cmd *cobra.Command, path string, seed int64, horizon time.Duration) (src experiment.Source, w *traces.Workload, nodes []sched.NodeSpec, clusterName string, err error) {
 	if f.cluster != "" {
 		if nodes, err = cluster.Parse(f.cluster); err != nil {
 			return src, nil, nil, "", asUsageUnlessFile(err, f.cluster)
@@ -185,15 +186,18 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64) (src expe
 	if w, err = src.Load(seed); err != nil {
 		return src, nil, nil, "", err
 	}
+	if len(w.Tasks) == 0 {
+		return src, nil, nil, "", fmt.Errorf("%s: there are no tasks in it", w.Source)
+	}
+	if w, err = experiment.Releases(w, horizon); err != nil {
+		return src, nil, nil, "", err
+	}
 	load := src.Load
 	src.Load = func(s int64) (*traces.Workload, error) {
-		if s == seed {
+		if s == seed || src.Fixed {
 			return w, nil // made once: a workload is read-only
 		}
 		return load(s)
-	}
-	if len(w.Tasks) == 0 {
-		return src, nil, nil, "", fmt.Errorf("%s: there are no tasks in it", w.Source)
 	}
 	if nodes == nil {
 		if nodes = w.Cluster; len(nodes) == 0 {
@@ -348,7 +352,7 @@ one by one.`,
 					return err
 				}
 			}
-			src, w, nodes, clusterName, err := f.source(cmd, path, o.Seeds[0])
+			src, w, nodes, clusterName, err := f.source(cmd, path, o.Seeds[0], o.Sim.Horizon)
 			if err != nil {
 				return err
 			}

@@ -66,11 +66,8 @@ it with
 			if err := checkOutputs([]string{path, f.cluster}, []string{o.tasks, o.journal, o.metrics, o.waits}); err != nil {
 				return err
 			}
-			_, w, nodes, clusterName, err := f.source(cmd, path, seed)
+			_, w, nodes, clusterName, err := f.source(cmd, path, seed, opt.Sim.Horizon)
 			if err != nil {
-				return err
-			}
-			if w, err = w.Expand(0); err != nil {
 				return err
 			}
 			if len(loads) == 1 {

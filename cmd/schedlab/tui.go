@@ -184,11 +184,8 @@ func (f *simFlags) simulations(ctx context.Context, cmd *cobra.Command, args []s
 	if len(args) == 1 {
 		path = args[0]
 	}
-	_, w, nodes, clusterName, err := f.source(cmd, path, seed)
+	_, w, nodes, clusterName, err := f.source(cmd, path, seed, opt.Sim.Horizon)
 	if err != nil {
-		return nil, nil, err
-	}
-	if w, err = w.Expand(0); err != nil {
 		return nil, nil, err
 	}
 	if len(loads) == 1 {
