@@ -28,6 +28,7 @@ type Attained struct {
 	waits agendaOfSteps  // with Promote: waiting tasks, by when they count as new
 	came  []sched.TaskID // with Queues: running tasks that came to their rank when the keys were last worked out
 	climb *climbing      // if not nil: instead of runs
+	round sched.Time     // with Round: for which multiple of it the last decision asked; Never = none
 	last  standing       // that key was made of last
 }
 
@@ -43,6 +44,7 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 	if l.Key == nil {
 		l.Key = p.key
 		l.Skip, l.Mild, l.Place, l.began = true, !p.Strict, p.Place, p.began
+		p.round = sched.Never
 		l.claims = p.waits.drop // it starts before anything else comes of it, or is told as ready again
 		if p.climb != nil {
 			p.climb.p = p
@@ -194,6 +196,8 @@ func (p *Attained) Decide(r *sched.Round) {
 	if len(r.Ordered()) > 0 {
 		l.ordered(r)
 	}
+	asked := p.round
+	p.round = sched.Never
 	if l.lines.Len() == 0 {
 		return
 	}
@@ -206,8 +210,8 @@ func (p *Attained) Decide(r *sched.Round) {
 		}
 		return
 	}
-	if on := p.grid(r.Now()); on != r.Now() {
-		r.WakeAt(on)
+	if on := p.grid(r.Now()); on != r.Now() && asked > r.Now() { // a driver that gathers facts comes later than it was asked to
+		p.wake(r, on)
 		return
 	}
 	p.step(r.State)
@@ -215,9 +219,14 @@ func (p *Attained) Decide(r *sched.Round) {
 	l.decide(r)
 	if l.lines.Len() > 0 {
 		if at := p.nextStep(r.State); at != sched.Never {
-			r.WakeAt(p.grid(at))
+			p.wake(r, p.grid(at))
 		}
 	}
+}
+
+func (p *Attained) wake(r *sched.Round, at sched.Time) {
+	p.round = at
+	r.WakeAt(at)
 }
 
 // grid returns the first time from at on at which decisions are made.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
 )
 
@@ -142,5 +143,21 @@ func TestARestoredKernelAwaitsNoStepForWhoStandsBehindOneThatAQuotaRefused(t *te
 	a, _ := k.NextWake()
 	if b, _ := again.NextWake(); a != b {
 		t.Errorf("wakes at %g s, the restored kernel at %g s", a.Seconds(), b.Seconds())
+	}
+}
+
+func TestARoundBeginsAtTheFirstDecisionBehindItWhereFactsAreGathered(t *testing.T) {
+	for window, want := range map[time.Duration][]float64{0: {0, 60}, 20 * time.Millisecond: {60.02, 120.02}} {
+		w := workload(t, cores(0, 5, 1), cores(0.5, 5, 1))
+		c := sim.Config{Workload: w, Nodes: machines(1, 1, 0), Policy: build(t, "2d-las{round=60s,queues=100}")()}
+		if window > 0 {
+			c.Window = &sim.Window{Min: window, Max: window}
+		}
+		r := simulate(t, c)
+		for task, at := range want {
+			if got := r.Outcome(sched.TaskID(task)).Start; got != second(at) {
+				t.Errorf("with a window of %v task %d starts at %g s, not %g s", window, task, got.Seconds(), at)
+			}
+		}
 	}
 }
