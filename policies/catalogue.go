@@ -259,8 +259,14 @@ func parse(text string) (Spec, error) {
 	if s.Placement != "" && !e.Placed {
 		return s, fmt.Errorf("policy %q: %s chooses its nodes itself and takes no +placement", text, e.Name)
 	}
-	s.Set, err = parseSettings(text, e.Name, e.Params, args, &s.Estimates)
-	return s, err
+	if s.Set, err = parseSettings(text, e.Name, e.Params, args, &s.Estimates); err != nil {
+		return s, err
+	}
+	// On nodes thought empty nobody runs; by who runs there now, tasks would change places for ever.
+	if repacks := slices.ContainsFunc(s.Set, func(kv Setting) bool { return kv.Key == repackParam.Name && kv.Value == "true" }); repacks && s.Placement != "" && FindPlacement(s.Placement).Company {
+		return s, fmt.Errorf("policy %q: %s goes by who runs on a node, and with repack=true all are placed anew", text, s.Placement)
+	}
+	return s, nil
 }
 
 // lastPlus returns where the last + outside brackets is, or -1.

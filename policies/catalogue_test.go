@@ -52,7 +52,11 @@ func drawSpec(t *rapid.T, e policies.Entry) (text string, set map[string]string,
 		text += "{" + strings.Join(pairs, ","+space.Draw(t, "space")) + "}"
 	}
 	if e.Placed && rapid.Bool().Draw(t, "placed") {
-		placement = rapid.SampledFrom(policies.PlacementNames()).Draw(t, "placement")
+		names := policies.PlacementNames()
+		if set["repack"] == "true" {
+			names = slices.DeleteFunc(names, func(name string) bool { return policies.FindPlacement(name).Company })
+		}
+		placement = rapid.SampledFrom(names).Draw(t, "placement")
 		text += space.Draw(t, "space") + "+" + space.Draw(t, "space") + placement
 		var given []string
 		for _, p := range policies.FindPlacement(placement).Params {
@@ -154,6 +158,8 @@ func TestErrorsOfParseSayWhatIsKnown(t *testing.T) {
 		"critical-path{rank=Inf}":            {"rank", "number"},
 		"critical-path{rank=much}":           {"rank", "number"},
 		"critical-path+seed":                 {"chooses its nodes itself"},
+		"srtf{repack=true}+pack-by-tenant":   {"goes by who runs on a node"},
+		"srsf{repack=true}+gpu-clustering":   {"goes by who runs on a node"},
 		"fifo+besst-fit":                     {`"besst-fit"`, "best-fit", "first-fit", "worst-fit", "seed"},
 		"fifo+":                              {"placement", "best-fit"},
 		"fifo{skip=true}":                    {`"skip"`},

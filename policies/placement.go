@@ -17,6 +17,8 @@ type PlacementEntry struct {
 	Source string // paper and section
 	Params []Param
 	New    func(a Args) Place // one for each policy: it may keep what it has worked out
+
+	Company bool // it goes by who runs on the nodes
 }
 
 // Placements lists the placements that can be named. An entry stands with its code.

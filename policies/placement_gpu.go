@@ -19,8 +19,9 @@ var gpuClusteringEntry = PlacementEntry{
 	Name: "gpu-clustering",
 	About: "first nodes on which only tasks of its kind run (a share of a GPU, or that many GPUs), then nodes where some do, then idle ones, then the others; among them the " +
 		"fewest free GPUs, in steps of 1/25 of the largest node's; the lowest-numbered of equals",
-	Source: "GpuClustering in Weng et al., USENIX ATC 2023, section 6; after Xiao et al. (Gandiva), OSDI 2018, section 3.3",
-	Params: []Param{scoreParam},
+	Source:  "GpuClustering in Weng et al., USENIX ATC 2023, section 6; after Xiao et al. (Gandiva), OSDI 2018, section 3.3",
+	Params:  []Param{scoreParam},
+	Company: true,
 	New: func(a Args) Place {
 		l := &largest{}
 		return (&byScore{rate: l.clustering, alike: byDemand, begin: l.begin, limit: limited(a)}).place

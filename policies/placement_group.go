@@ -11,8 +11,9 @@ var packByTenantEntry = PlacementEntry{
 	Name: "pack-by-tenant",
 	About: "the node where most replicas of its tenant run, of equals that where the fewest of others do, then the one with the least room left (GPUs, then whole cores), then the " +
 		"lowest-numbered",
-	Source: "No paper: preferred affinity to one's own pods and anti-affinity to others' as in Kubernetes (InterPodAffinity); cf. placement by virtual cluster, Jeon et al., USENIX ATC 2019, section 2.3",
-	Params: []Param{scoreParam},
+	Source:  "No paper: preferred affinity to one's own pods and anti-affinity to others' as in Kubernetes (InterPodAffinity); cf. placement by virtual cluster, Jeon et al., USENIX ATC 2019, section 2.3",
+	Params:  []Param{scoreParam},
+	Company: true,
 	New: func(a Args) Place {
 		return (&byScore{rate: ownTenant, alike: byTenant, limit: limited(a)}).place
 	},

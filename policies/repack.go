@@ -120,7 +120,7 @@ func (p *Repack) same(a, b []sched.Placement) bool {
 	return true
 }
 
-var repackParam = Param{Name: "repack", Default: "false", About: "place all tasks anew, in order, at every event, and move what runs elsewhere (free only where stops are); preempt and skip count as true"}
+var repackParam = Param{Name: "repack", Default: "false", About: "place all tasks anew, in order, at every event, and move what runs elsewhere (free only where stops are); preempt and skip count as true, and no placement goes by who runs on a node"}
 
 // repacking builds a Repack where the parameter asks for one.
 func repacking(key Key, plain func(Args) (sched.Policy, error)) func(Args) (sched.Policy, error) {
