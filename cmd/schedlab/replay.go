@@ -27,10 +27,24 @@ type journalSettings struct {
 	StartNS      int64  `json:"start_ns"`
 	MeanEstimate int64  `json:"mean_estimate_ns"` // policies may derive defaults from it
 	HorizonNS    int64  `json:"horizon_ns,omitempty"`
+
+	Typical []typicalTasks `json:"typical,omitempty"` // of the whole trace, for placements that go by it, where some of it was never told
 }
 
-func journalConfig(c sim.Config) (json.RawMessage, error) {
+// typicalTasks are the replicas of a trace that ask for the same.
+type typicalTasks struct {
+	CPU      int64    `json:"cpu"`
+	GPUs     int32    `json:"gpus,omitempty"`
+	GPUMilli int32    `json:"gpu_milli,omitempty"`
+	GPUTypes []string `json:"gpu_types,omitempty"`
+	Replicas int32    `json:"replicas"`
+}
+
+func journalConfig(c sim.Config, spec policies.Spec) (json.RawMessage, error) {
 	s := journalSettings{Driver: "sim", HorizonNS: int64(c.Horizon)}
+	if c.Horizon != 0 && spec.Placement == "fgd" {
+		s.Typical = typicalOf(c.Workload.Table)
+	}
 	est := c.Estimates
 	if est == nil {
 		est = c.Workload.Estimates
@@ -44,6 +58,36 @@ func journalConfig(c sim.Config) (json.RawMessage, error) {
 		s.StartNS = int64(c.Workload.Tasks[0].Submit)
 	}
 	return json.Marshal(s)
+}
+
+func typicalOf(tb *sched.Table) []typicalTasks {
+	replicas := make([]int64, len(tb.Demands))
+	for i := range tb.Tasks {
+		d := tb.Classes[tb.Tasks[i].Class].Demand
+		replicas[d] += int64(max(tb.Demands[d].Gang, 1))
+	}
+	var out []typicalTasks
+	for d, n := range replicas {
+		if dem := &tb.Demands[d]; n > 0 {
+			out = append(out, typicalTasks{dem.Need.CPU, dem.Need.GPUs, dem.Need.GPUMilli, dem.GPUTypes, int32(min(n, math.MaxInt32))})
+		}
+	}
+	return out
+}
+
+// typicalTable is a table with one gang for each of them.
+func typicalTable(all []typicalTasks) *sched.Table {
+	if len(all) == 0 {
+		return nil
+	}
+	tb := &sched.Table{}
+	for i, x := range all {
+		need := sched.Need{CPU: x.CPU, GPUs: x.GPUs, GPUMilli: x.GPUMilli}
+		tb.Demands = append(tb.Demands, sched.Demand{Need: need, GPUTypes: x.GPUTypes, Gang: x.Replicas})
+		tb.Classes = append(tb.Classes, sched.Class{Demand: sched.DemandID(i)})
+		tb.Tasks = append(tb.Tasks, sched.Task{Class: sched.ClassID(i)})
+	}
+	return tb
 }
 
 func replayCommand() *cobra.Command {
@@ -89,12 +133,13 @@ func journalled(h *journal.Header, name string) (s journalSettings, build func(s
 			return s, nil, fmt.Errorf("%s: header: %w", name, err)
 		}
 	}
+	typical := typicalTable(s.Typical)
 	return s, func(text string) (sched.Policy, error) {
 		spec, err := policies.Parse(text)
 		if err != nil {
 			return nil, err
 		}
-		return policies.Build(spec, policies.Hints{MeanEstimate: time.Duration(s.MeanEstimate)})
+		return policies.Build(spec, policies.Hints{MeanEstimate: time.Duration(s.MeanEstimate), Typical: typical})
 	}, nil
 }
 

@@ -203,7 +203,7 @@ func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.S
 	simulate func(sim.Recorder) (*sim.Result, error),
 ) (res *sim.Result, err error) {
 	tb := c.Table()
-	settings, err := journalConfig(c)
+	settings, err := journalConfig(c, spec)
 	if err != nil {
 		return nil, err
 	}
