@@ -151,7 +151,7 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64, horizon t
 		if nodes == nil && f.sc.Workload.Gen != "" {
 			return src, nil, nil, "", usagef("scenario %s names no cluster; give one with --cluster: %s", f.sc.Name, cluster.Usage)
 		}
-	case path == "":
+	case path == "" || path == genPrefix+exampleSpec:
 		if nodes == nil {
 			if nodes, err = cluster.Parse(gen.ExampleCluster); err != nil {
 				return src, nil, nil, "", err

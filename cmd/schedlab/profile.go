@@ -54,12 +54,13 @@ func (p *profiles) start(reads []string) error {
 		begun := make(chan struct{})
 		go func() {
 			f.done <- writeFile(one.path, func(w io.Writer) error {
-				if err := one.begin(w); err != nil {
+				told := &teller{w: w}
+				if err := one.begin(told); err != nil {
 					return err
 				}
 				close(begun)
 				<-f.stop
-				return one.stop(w)
+				return errors.Join(one.stop(told), told.err)
 			})
 		}()
 		select {
@@ -70,6 +71,20 @@ func (p *profiles) start(reads []string) error {
 		}
 	}
 	return nil
+}
+
+// teller remembers that a write failed, of which the runtime tells nobody.
+type teller struct {
+	w   io.Writer
+	err error
+}
+
+func (t *teller) Write(b []byte) (int, error) {
+	n, err := t.w.Write(b)
+	if t.err == nil {
+		t.err = err
+	}
+	return n, err
 }
 
 // stop ends what start began and returns when the files are whole.
