@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -364,25 +365,48 @@ func Run(ctx context.Context, o Options) (*Result, error) {
 // summarise makes the summary of a whole experiment.
 func (r *Result) summarise() {
 	r.Summary = report.Summarise(r.Runs)
-	if r.waits != nil {
+	switch {
+	case r.waits != nil:
 		r.batchMeans(r.waits)
+	case slices.ContainsFunc(r.Summary, func(s report.Summary) bool { return s.Runs == 1 }):
+		r.Notes = append(r.Notes, oneRunALoad)
 	}
 }
 
-// batchMeans gives the mean wait of a single run its interval by batch means.
+const oneRunALoad = "no intervals: each policy runs once at each load, and batch means are made only where there is one load"
+
+// batchMeans gives the mean wait of a single run its interval by batch means, or says why it has none.
 func (r *Result) batchMeans(waits []stats.Interval) {
 	known := false
+	var why []error
+	without := map[error][]string{} // policies
 	for i := range r.Summary {
-		if waits[i].Known() {
-			if r.Summary[i].CI == nil {
-				r.Summary[i].CI = map[string]stats.Interval{}
+		if !waits[i].Known() {
+			err := stats.ErrCorrelated
+			if waits[i].N < stats.FewestItems {
+				err = stats.ErrTooShort
 			}
-			r.Summary[i].CI["wait_mean_s"] = waits[i]
-			known = true
+			if without[err] == nil {
+				why = append(why, err)
+			}
+			without[err] = append(without[err], r.Summary[i].Policy)
+			continue
 		}
+		if r.Summary[i].CI == nil {
+			r.Summary[i].CI = map[string]stats.Interval{}
+		}
+		r.Summary[i].CI["wait_mean_s"] = waits[i]
+		known = true
 	}
 	if known {
 		r.Notes = append(r.Notes, "one run each: intervals of the mean wait are by batch means of tasks in the order of submission")
+	}
+	for _, err := range why {
+		of := ""
+		if names := without[err]; len(names) < len(r.Summary) {
+			of = " under " + strings.Join(names, ", ")
+		}
+		r.Notes = append(r.Notes, "no interval of the mean wait"+of+": "+err.Error())
 	}
 }
 
@@ -584,7 +608,7 @@ func Measure(c sim.Config, r *sim.Result, warm WarmUp, bound *graph.Bound) metri
 }
 
 // batchedWait returns the interval of the mean wait by batch means over the finished tasks in the order of submission, without those
-// that the mean leaves out.
+// that the mean leaves out. It has no bounds where there can be none.
 func batchedWait(w *traces.Workload, r *sim.Result, warm WarmUp) stats.Interval {
 	waits := make([]float64, 0, len(w.Tasks))
 	from := warm.before(w)
@@ -596,11 +620,8 @@ func batchedWait(w *traces.Workload, r *sim.Result, warm WarmUp) stats.Interval 
 			waits = append(waits, o.Wait().Seconds())
 		}
 	}
-	iv, err := stats.BatchMeans(waits, report.Level)
-	if err != nil {
-		return stats.Interval{Low: math.NaN(), High: math.NaN()}
-	}
-	iv.Low = max(iv.Low, 0) // nobody waits less
+	iv, _ := stats.BatchMeans(waits, report.Level) // why there is none can be told by N
+	iv.Low = max(iv.Low, 0)                        // nobody waits less; NaN stays
 	return iv
 }
 

@@ -6,7 +6,6 @@
 package stats
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -170,20 +169,20 @@ func Paired(a, b []float64, level float64, seed uint64) (Difference, error) {
 const (
 	MinBatches  = 20
 	MaxLag1     = 0.1
-	fewestItems = 2 * MinBatches // for one item a batch, twice over
+	FewestItems = 2 * MinBatches // for one item a batch, twice over
 )
 
 // ErrTooShort and ErrCorrelated say why there is no interval of batch means.
 var (
-	ErrTooShort   = errors.New("too few tasks for batch means")
-	ErrCorrelated = errors.New("the batches stay correlated: the trace is too short for an interval")
+	ErrTooShort   = fmt.Errorf("fewer than %d finished tasks are too few for batch means", FewestItems)
+	ErrCorrelated = fmt.Errorf("the means of %d batches of tasks are still correlated, so the trace is too short for one", MinBatches)
 )
 
 // BatchMeans returns the mean of a correlated series, in the order in which it arose, with an interval by non-overlapping batch means:
 // 40 batches, and 20 of twice the size where the lag-1 autocorrelation of the 40 means is 0.1 or more. Where that of the 20 is, too, the
 // interval is unknown and the error says so. Items at the front that fill no batch are left out of the interval and not out of the mean.
 func BatchMeans(x []float64, level float64) (Interval, error) {
-	if len(x) < fewestItems {
+	if len(x) < FewestItems {
 		return unknown(x, "batch means"), ErrTooShort
 	}
 	mean := stat.Mean(x, nil)
