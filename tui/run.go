@@ -100,7 +100,7 @@ func Run(ctx context.Context, o Options) error {
 
 // Plain writes one table of the sources' last state, for what is not a terminal.
 func Plain(w io.Writer, sources ...Source) error {
-	q := history.Query{Latest: true, Waits: true}
+	q := history.Query{Latest: true, Waits: true, Exact: true}
 	infos := make([]Info, len(sources))
 	frames := make([]history.Frame, len(sources))
 	for i, s := range sources {
@@ -120,7 +120,7 @@ func Plain(w io.Writer, sources ...Source) error {
 	for _, x := range measures {
 		l := []string{x.name}
 		for i := range frames {
-			l = append(l, x.show(x.value(&frames[i], &infos[i])))
+			l = append(l, x.text(&frames[i], &infos[i]))
 		}
 		if !strings.HasSuffix(x.name, " now") && x.name != "finished" {
 			lines = append(lines, l)

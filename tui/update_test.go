@@ -500,6 +500,29 @@ func TestWhatIsSeenIsSaved(t *testing.T) {
 	}
 }
 
+// A quantile that is not exact has a mark, wherever it is shown.
+func TestRoughQuantilesAreMarked(t *testing.T) {
+	m := newSession(t, Options{Sources: exampleSources(t)}, 120, 40).m
+	for _, rough := range []bool{false, true} {
+		sd := &side{frame: history.Frame{Metrics: history.Metrics{WaitMean: 50, WaitP50: 49, WaitP99: 49, WaitRough: rough}}}
+		want := map[string]string{"mean wait": "50s", "median wait": "49s", "p99 wait": "49s"}
+		if rough {
+			want["median wait"], want["p99 wait"] = "~49s", "~49s"
+		}
+		got := map[string]string{}
+		for _, x := range measures {
+			if _, ok := want[x.name]; ok {
+				got[x.name] = x.text(&sd.frame, &sd.info)
+			}
+		}
+		for _, l := range m.metricList(sd) {
+			if want[l[0]] != "" && (got[l[0]] != want[l[0]] || l[1] != want[l[0]]) {
+				t.Errorf("rough %v: %s is %s in the comparison and %s in the overview, want %s", rough, l[0], got[l[0]], l[1], want[l[0]])
+			}
+		}
+	}
+}
+
 // Going forth and back through everything while a run is being recorded must not wait for it.
 func TestAGrowingRunIsFollowed(t *testing.T) {
 	full := exampleSources(t)[0].(Recording).Record

@@ -18,8 +18,8 @@ type measure struct {
 
 var measures = []measure{
 	{"mean wait", func(f *history.Frame, _ *Info) float64 { return f.Metrics.WaitMean }, seconds, true, false},
-	{"median wait", func(f *history.Frame, _ *Info) float64 { return f.Metrics.WaitP50 }, seconds, true, false},
-	{"p99 wait", func(f *history.Frame, _ *Info) float64 { return f.Metrics.WaitP99 }, seconds, true, false},
+	{medianWait, func(f *history.Frame, _ *Info) float64 { return f.Metrics.WaitP50 }, seconds, true, false},
+	{p99Wait, func(f *history.Frame, _ *Info) float64 { return f.Metrics.WaitP99 }, seconds, true, false},
 	{"mean job wait", func(f *history.Frame, _ *Info) float64 { return f.Metrics.JobWaitMean }, seconds, true, false},
 	{"mean JCT", func(f *history.Frame, _ *Info) float64 { return f.Metrics.JCTMean }, seconds, true, false},
 	{"makespan", func(f *history.Frame, _ *Info) float64 { return f.Metrics.Makespan }, seconds, true, false},
@@ -31,6 +31,29 @@ var measures = []measure{
 	{"queued now", func(f *history.Frame, _ *Info) float64 { return float64(f.Counts.Queued()) }, short, true, false},
 	{"running now", func(f *history.Frame, _ *Info) float64 { return float64(f.Counts.Running()) }, short, false, true},
 	{"preemptions", func(f *history.Frame, _ *Info) float64 { return float64(f.Metrics.Preemptions) }, short, false, true},
+}
+
+// text is the value as it is shown. A quantile that is not exact is marked.
+func (x *measure) text(f *history.Frame, i *Info) string {
+	v := x.value(f, i)
+	if x.name == medianWait || x.name == p99Wait {
+		return quantile(&f.Metrics, v)
+	}
+	return x.show(v)
+}
+
+// The two that are quantiles.
+const (
+	medianWait = "median wait"
+	p99Wait    = "p99 wait"
+)
+
+// quantile prints one of m's, in s.
+func quantile(m *history.Metrics, v float64) string {
+	if m.WaitRough {
+		return "~" + seconds(v)
+	}
+	return seconds(v)
 }
 
 func excess(v float64) string {
@@ -93,7 +116,7 @@ func (m *model) drawMeasure(a area, y, cw int, x measure) {
 	var v [2]float64
 	for i := range m.sides {
 		v[i] = x.value(&m.sides[i].frame, &m.sides[i].info)
-		a.right(18+i*cw, y, cw-1, style{bold: true}, x.show(v[i]))
+		a.right(18+i*cw, y, cw-1, style{bold: true}, x.text(&m.sides[i].frame, &m.sides[i].info))
 	}
 	if len(m.sides) < 2 {
 		return

@@ -198,11 +198,11 @@ func (m *model) metricList(s *side) [][2]string {
 	x, f := &s.frame.Metrics, &s.frame
 	l := [][2]string{
 		{"mean wait", seconds(x.WaitMean)},
-		{"p99 wait", seconds(x.WaitP99)},
+		{p99Wait, quantile(x, x.WaitP99)},
 		{"GPU utilization", percent(x.Utilization)},
 		{"tasks/min", short(x.Throughput)},
 		{"mean JCT", seconds(x.JCTMean)},
-		{"median wait", seconds(x.WaitP50)},
+		{medianWait, quantile(x, x.WaitP50)},
 		{"CPU utilization", percent(x.UtilizationCPU)},
 		{"finished", count(x.Finished)},
 		{"preemptions", count(x.Preemptions)},

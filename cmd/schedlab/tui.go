@@ -89,6 +89,9 @@ runs. The simulation runs ahead in the background; the UI has a clock of its
 own, which stops, goes faster and goes back. --replay shows a journal instead,
 as schedlab run --journal and schedlab live journal write it, or two of them.
 "?" shows the keys, "q" leaves. "schedlab live ui" does the same for a daemon.
+Where more than 131,072 tasks have finished, the quantiles of their waits on the
+screen are within 3 % and marked, ~49s; all else, and what --once prints, is
+exact.
 
 Where the output is no terminal, it prints one table and is done; so it does
 with --once.`,

@@ -88,6 +88,8 @@ func TestARecordedRunEndsAsTheKernelSays(t *testing.T) {
 					got, want float64
 				}{
 					{"wait", m.WaitMean, want.WaitMean},
+					{"median wait", m.WaitP50, want.WaitP50},
+					{"p99 wait", m.WaitP99, want.WaitP99},
 					{"jct", m.JCTMean, want.JCTMean},
 					{"job wait", m.JobWaitMean, want.JobWaitMean},
 					{"utilization", m.Utilization, want.UtilizationGPU},
@@ -103,9 +105,6 @@ func TestARecordedRunEndsAsTheKernelSays(t *testing.T) {
 					if !(math.Abs(x.got-x.want) <= 1e-9*math.Max(1, math.Abs(x.want))) {
 						rt.Fatalf("%s: recorded %v, the metrics say %v", x.what, x.got, x.want)
 					}
-				}
-				if m.Finished > 0 && want.WaitP50 > 0.01 && math.Abs(m.WaitP50/want.WaitP50-1) > 0.05 {
-					rt.Fatalf("median wait %v, want %v", m.WaitP50, want.WaitP50)
 				}
 				jumpAbout(rt, rec, c, feed)
 			})

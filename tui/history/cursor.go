@@ -154,23 +154,70 @@ func bin(d time.Duration) int {
 // upper returns the upper edge of a bin in seconds.
 func upper(b int) float64 { return math.Exp2(float64(b)/binsPerDoubling) / 1e3 }
 
-// quantile returns the wait that at least a share q of the finished tasks did not exceed, within a bin's width; NaN if none has finished.
-func (c *cursor) quantile(q float64) float64 {
-	if c.done == 0 {
-		return math.NaN()
-	}
-	need := int32(math.Ceil(q * float64(c.done)))
-	sum := int32(0)
+// rank returns the bin in which the q-quantile of the waits of the finished tasks lies, by nearest rank, and how many of the bin are before it.
+func (c *cursor) rank(q float64) (b int, before int32) {
+	need := max(int32(math.Ceil(q*float64(c.done))), 1)
 	for b, n := range c.waits {
-		sum += n
-		if sum >= max(need, 1) {
-			if b == 0 {
-				return 0
-			}
-			return (upper(b) + upper(b-1)) / 2
+		if n >= need {
+			return b, need - 1
+		}
+		need -= n
+	}
+	return numBins - 1, 0
+}
+
+// middle stands for a bin, whose waits differ from it by less than 3 %; what lies below the first millisecond counts as nothing.
+func middle(b int) float64 {
+	if b == 0 {
+		return 0
+	}
+	return (upper(b) + upper(b-1)) / 2
+}
+
+// exactWaits is up to how many finished tasks a frame has exact quantiles of their waits: it looks at each of them.
+const exactWaits = 1 << 17
+
+// quantiles returns the median and the 99th percentile of the waits of the finished tasks, NaN if there is none. They are by nearest rank, as in
+// the tables; or rough, within 3 %, where there are too many tasks and it need not be exact.
+func (r *Record) quantiles(exact bool) (p50, p99 float64, rough bool) {
+	c := &r.cur
+	if c.done == 0 {
+		return math.NaN(), math.NaN(), false
+	}
+	low, beforeLow := c.rank(0.5)
+	high, beforeHigh := c.rank(0.99)
+	if c.done > exactWaits && !exact {
+		return middle(low), middle(high), true
+	}
+	in := &r.binned
+	in[0], in[1] = in[0][:0], in[1][:0]
+	// Few need a logarithm: these are the bins' edges in ns and some more. The first bin has none below.
+	least, most := upper(low-1)*1e9*0.999, upper(high)*1e9*1.001
+	if low == 0 {
+		least = 0
+	}
+	for t, p := range c.phase {
+		if sched.Phase(p) != sched.Done {
+			continue
+		}
+		d := r.tasks[t].wait
+		if x := float64(d); x < least || x > most {
+			continue
+		}
+		switch bin(d) {
+		case low:
+			in[0] = append(in[0], d)
+		case high:
+			in[1] = append(in[1], d)
 		}
 	}
-	return math.NaN()
+	slices.Sort(in[0])
+	slices.Sort(in[1])
+	of := 1
+	if low == high {
+		of = 0
+	}
+	return in[0][beforeLow].Seconds(), in[of][beforeHigh].Seconds(), false
 }
 
 // distribution returns the histogram, from the first bin to the last that is not empty.

@@ -25,6 +25,7 @@ func (r *Record) Look(q Query) Frame {
 	f.Use.Nodes = int32(len(r.nodes))
 	r.cur.moveTo(r, at)
 	f.Metrics = r.metrics(&y, at)
+	f.Metrics.WaitP50, f.Metrics.WaitP99, f.Metrics.WaitRough = r.quantiles(q.Exact)
 	if q.Curves != nil {
 		f.Curves = r.curves(q.Curves, at)
 	}
@@ -58,7 +59,7 @@ func (r *Record) Look(q Query) Frame {
 func (r *Record) metrics(y *tally, at sched.Time) Metrics {
 	m := Metrics{
 		WaitMean: ratio(y.wait/1e9, float64(y.done)), JCTMean: ratio(y.jct/1e9, float64(y.jobs)), JobWaitMean: ratio(y.jobWait/1e9, float64(y.jobs)),
-		WaitP50: r.cur.quantile(0.5), WaitP99: r.cur.quantile(0.99), Finished: int(y.done), FinishedJobs: int(y.jobs),
+		Finished: int(y.done), FinishedJobs: int(y.jobs),
 		Preemptions: int(y.preempted), Restarts: int(y.restarts), Late: int(y.late), WithDeadline: int(y.deadlines),
 	}
 	if y.over {

@@ -12,6 +12,7 @@ type Query struct {
 	Latest bool       // At is the end of what is recorded, whatever it is
 	Curves *CurvesQuery
 	Waits  bool // distribution of the waits of finished tasks
+	Exact  bool // quantiles of the waits are exact, however many tasks have finished
 	Groups int  // so many of the largest tenants
 	Nodes  *NodesQuery
 	Tasks  *TasksQuery
@@ -154,7 +155,8 @@ type Use struct {
 // Metrics are SPEC's, over what has ended by At, with [first submit, At] as the interval.
 type Metrics struct {
 	WaitMean, JCTMean, JobWaitMean float64 // s
-	WaitP50, WaitP99               float64 // s, within 3 %
+	WaitP50, WaitP99               float64 // s
+	WaitRough                      bool    // these two are within 3 %, and not exact
 	Finished, FinishedJobs         int
 	Utilization, UtilizationCPU    float64
 	Throughput                     float64 // tasks/min

@@ -48,6 +48,7 @@ type Record struct {
 	causes  causeMemo
 	curve   curveMemo
 	scratch []int32
+	binned  [2][]time.Duration // waits of which one is a quantile
 }
 
 // task is what is kept of a task besides its row in the table.

@@ -2,6 +2,7 @@ package history
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -76,6 +77,55 @@ func TestAJumpShowsWhatTheWayThereShows(t *testing.T) {
 			slices.Sort(b.nodes[n].holding)
 			if a.nodes[n].state != b.nodes[n].state || a.nodes[n].use != b.nodes[n].use || !slices.Equal(a.nodes[n].holding, b.nodes[n].holding) {
 				t.Fatalf("at %d node %d is %+v, entry by entry %+v", at, n, a.nodes[n], b.nodes[n])
+			}
+		}
+	}
+}
+
+// Quantiles of waits are order statistics, by nearest rank; where they are rough they say so and are within 3 %.
+func TestQuantilesAreExactOrSaidToBeRough(t *testing.T) {
+	rng := rand.New(rand.NewPCG(7, 7))
+	for _, n := range []int{0, 1, 2, 3, 99, 100, 101, 5000, exactWaits, exactWaits + 1} {
+		for name, draw := range map[string]func() time.Duration{
+			"nothing": func() time.Duration { return 0 },
+			"50 s":    func() time.Duration { return 50 * time.Second },
+			"short":   func() time.Duration { return time.Duration(rng.IntN(3_000_000)) },
+			"any":     func() time.Duration { return time.Duration(rng.ExpFloat64() * 1e12) },
+			"edges":   func() time.Duration { return time.Duration(upper(rng.IntN(200))*1e9) + time.Duration(rng.IntN(3)-1) },
+			"vast":    func() time.Duration { return 1<<62 + time.Duration(rng.IntN(1000)) },
+		} {
+			r := Record{tasks: make([]task, 2*n)}
+			r.cur.phase = make([]uint8, 2*n)
+			var done []time.Duration
+			for i := range r.tasks {
+				r.tasks[i].wait = draw()
+				r.cur.phase[i] = uint8(sched.Running)
+				if i%2 == 0 {
+					r.cur.phase[i] = uint8(sched.Done)
+					r.cur.waits[bin(r.tasks[i].wait)]++
+					r.cur.done++
+					done = append(done, r.tasks[i].wait)
+				}
+			}
+			slices.Sort(done)
+			rank := func(percent int) float64 {
+				if n == 0 {
+					return math.NaN()
+				}
+				return done[max((percent*n+99)/100, 1)-1].Seconds()
+			}
+			same := func(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }
+			for _, exact := range []bool{false, true} {
+				p50, p99, rough := r.quantiles(exact)
+				if rough != (!exact && n > exactWaits) {
+					t.Errorf("%d waits, %s: rough is %v", n, name, rough)
+				}
+				if !rough && (!same(p50, rank(50)) || !same(p99, rank(99))) {
+					t.Errorf("%d waits, %s: %v and %v, want %v and %v", n, name, p50, p99, rank(50), rank(99))
+				}
+				if rough && name != "vast" && (math.Abs(p50-rank(50)) > 0.03*rank(50)+0.001 || math.Abs(p99-rank(99)) > 0.03*rank(99)+0.001) {
+					t.Errorf("%d waits, %s: roughly %v and %v, exactly %v and %v", n, name, p50, p99, rank(50), rank(99))
+				}
 			}
 		}
 	}

@@ -70,6 +70,7 @@ func number(f float64) *float64 {
 // Summarise looks at the runs once.
 func Summarise(sources []tui.Source, q history.Query) Summary {
 	s := Summary{Schema: "schedlab/tui/v1", Runs: []OneLook{}}
+	q.Exact = true // a program cannot see a mark
 	for _, src := range sources {
 		f, i := src.Look(q), src.Info()
 		m, u := &f.Metrics, &f.Use
