@@ -33,6 +33,8 @@ type Builder struct {
 	run    []time.Duration
 	ids    nameList
 	titles nameList // ends with the last task that has one
+	places []placed // where the rows stand; nil if that is not known
+	noLine bool     // rows have numbers, which are not those of lines
 
 	nJobs    int32
 	jobs     map[string]int32 // named jobs only
@@ -70,6 +72,9 @@ type namedJob struct {
 	number int32
 	name   string
 }
+
+// placed says that the row at position row, and those after it, stand line - row lines further.
+type placed struct{ row, line int32 }
 
 // ref says that the row at position row comes after the task called refs[i].
 type ref struct {
@@ -273,14 +278,39 @@ func (b *Builder) push(submit sched.Time, run, estimate time.Duration, class sch
 	if !b.ids.addID(id) {
 		return b.Errorf(line, "more than 4 GiB of ids")
 	}
+	b.nextAt(line)
 	b.tasks = append(b.tasks, sched.Task{Submit: submit, Job: sched.JobID(number), Class: class})
 	b.run = append(b.run, run)
 	b.est = append(b.est, estimate)
 	return nil
 }
 
+// nextAt says on which line the next row stands, and that those after it stand on the lines after it until something else is said. So
+// lines cost memory only where there are others between them.
+func (b *Builder) nextAt(line int) {
+	if line <= 0 || line > math.MaxInt32 || b.noLine {
+		return
+	}
+	p := placed{int32(len(b.tasks)), int32(line)}
+	if n := len(b.places) - 1; n < 0 || b.places[n].line-b.places[n].row != p.line-p.row {
+		b.places = append(b.places, p)
+	}
+}
+
+// lineOf returns the line of a row, 0 if it is not known.
+func (b *Builder) lineOf(row int32) int {
+	i, found := slices.BinarySearchFunc(b.places, row, func(p placed, row int32) int { return cmp.Compare(p.row, row) })
+	if !found {
+		i--
+	}
+	if i < 0 {
+		return 0
+	}
+	return int(b.places[i].line + row - b.places[i].row)
+}
+
 // pushNext is push for a row that is a job of its own and is called by the number of its place, where all before it are so; times
-// are in range and there are fewer than maxTasks rows.
+// are in range, there are fewer than maxTasks rows, and the row stands where nextAt has said.
 func (b *Builder) pushNext(submit sched.Time, run, estimate time.Duration, class sched.ClassID) {
 	if estimate < 0 || estimate == 0 && run > 0 {
 		estimate = run
@@ -522,6 +552,9 @@ func (b *Builder) Build() (*Workload, error) {
 		byID.slots = make([]int32, 1<<bits.Len(uint(2*n)))
 		for i := range n {
 			if at := byID.put(b, int32(i)); at >= 0 {
+				if line := b.lineOf(int32(i)); line > 0 {
+					return nil, b.Errorf(line, "task id %q stands twice, first at line %d", b.ids.at(i), b.lineOf(at))
+				}
 				return nil, b.Errorf(0, "task id %q stands twice (records %d and %d)", b.ids.at(i), at+1, i+1)
 			}
 		}

@@ -72,7 +72,9 @@ func TestBadRowsAreRefusedWithTheirPlace(t *testing.T) {
 		{"id,run_s\na,99999999999", `t:2: run_s: "99999999999" is not a number in range`},
 		{"id,run_s\na,4000000000", "t:2: run_s: "},
 		{"id,run_s\na,x", `t:2: run_s: "x" is not a number in range`},
-		{"id,run_s\na,1\na,1", `t: task id "a" stands twice (records 1 and 2)`},
+		{"id,run_s\na,1\na,1", `t:3: task id "a" stands twice, first at line 2`},
+		{"id,run_s\nb,1\n\nc,1\n\"a\n\",1\n\nd,1\n\"a\n\",1\n", `t:9: task id "a" stands twice, first at line 5`},
+		{"id,submit_s,run_s,gpus\n1,0,1,1\n2,0,1,1\n3,0,1,1\n\n4,0,1,1\n5,0,1,1\n2,0,1,1\n", `t:8: task id "2" stands twice, first at line 3`},
 		{"id,run_s\na,", "t:2: neither run_s nor run_on"},
 		{"id,run_s,colour\na,1,red", `t:1: unknown column "colour"`},
 		{"id,submit_s\na,1", "t:1: no column run_s or run_on"},
@@ -112,6 +114,46 @@ func TestBadRowsAreRefusedWithTheirPlace(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%.60q:\ngot  %v\nwant %s", c.text, err, c.want)
 		}
+	}
+}
+
+func TestATraceWithoutRunTimesIsToldWhatItLacks(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"t.csv", "id,submit_s,runtime,gpus\na,0,50,1\n", "t.csv:1: no column run_s or run_on, which native CSV has; of another format say it with --format (csv, "},
+		{"t", "\ufeffid,submit_s\r\na,0\r\n", "t:1: no column run_s or run_on, "},
+		{"t.jsonl", `{"id":"a","submit_s":1}` + "\n", "t.jsonl:1: no run_s or run_on, which native JSON lines have; of another format say it with --format (csv, "},
+		{"t.csv", "a,0,50,1\n", "t.csv: cannot tell the trace's format; say it with --format (csv, "},
+		{"t.csv", "name,pod\na,0\n", "t.csv:1: no column run_s or run_on, "},
+		{"t", "one two three\n", "t: cannot tell the trace's format; "},
+		{"t.json", `{"a":1}`, "t.json: cannot tell the trace's format; "},
+	} {
+		_, err := Read(strings.NewReader(c.text), c.name, "")
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%.60q:\ngot  %v\nwant %s", c.text, err, c.want)
+		}
+	}
+}
+
+func TestADuplicateIDHasItsLineInEveryFormat(t *testing.T) {
+	swf := func(id int) string { return fmt.Sprintf("%d 0 0 10 1 -1 -1 1 -1 -1 1 -1 -1 -1 -1 -1 -1 -1\n", id) }
+	for _, c := range []struct{ text, want string }{
+		{`{"id":"a","run_s":1}` + "\n\n" + `{"id":"a","run_s":1}`, `t:3: task id "a" stands twice, first at line 1`},
+		{"; MaxProcs: 4\n" + swf(1) + swf(2) + "; a comment\n" + swf(3) + swf(2), `t:6: task id "2" stands twice, first at line 3`},
+	} {
+		_, err := Read(strings.NewReader(c.text), "t", "")
+		if err == nil || err.Error() != c.want {
+			t.Errorf("%.60q:\ngot  %v\nwant %s", c.text, err, c.want)
+		}
+	}
+	// Rows that come from no file have no lines.
+	b := NewBuilder("gen", "gen")
+	for range 2 {
+		if err := b.Add(&Row{ID: "a", Run: 1}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := b.Build(); err == nil || err.Error() != `gen: task id "a" stands twice (records 1 and 2)` {
+		t.Error(err)
 	}
 }
 

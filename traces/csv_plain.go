@@ -39,6 +39,7 @@ func (c *secondsCell) set(after int) {
 func (s *nativeCSV) plainRows() error {
 	b, p := s.b, &s.plain
 	next := uint64(0) // the next id's text if ids go on counting; 0: not known
+	placed := false   // nextAt has said where they stand
 	for p.usable && len(b.tasks) != roomAt && s.from < s.to {
 		row := (*shortLine)(s.buf[s.from-8:])
 		end := s.cut(row)
@@ -72,6 +73,10 @@ func (s *nativeCSV) plainRows() error {
 		from, to := p.begin(s.at[colID]), p.end(s.at[colID])
 		own := lastBytes(int(to) - int(from))
 		if eight(row, to)&own|blanks8&^own == next && to-from <= 8 {
+			if !placed {
+				b.nextAt(s.lines.line)
+				placed = true
+			}
 			b.pushNext(sched.Time(submit), time.Duration(run), time.Duration(est), class)
 			next = nextText(next)
 		} else {

@@ -43,6 +43,7 @@ func detectDAX(head []byte, _ string) bool {
 // files that the parent writes and the child reads; a file that no job writes is input. A job asks for its numcores (1 if not stated).
 // Records in errors and notes are jobs, counted from 1.
 func readDAX(in io.Reader, b *Builder) error {
+	b.noLine = true
 	data, err := io.ReadAll(io.LimitReader(in, maxDocument+1))
 	if err != nil {
 		return b.Errorf(0, "%w", err)

@@ -5,7 +5,9 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/klauspost/compress/gzip"
@@ -153,7 +155,22 @@ func pick(head []byte, name, format string) (*Format, error) {
 			return &formats[i], nil
 		}
 	}
+	if lacks := lacksRun(head); lacks != "" {
+		return nil, fmt.Errorf("%s:1: no %s; of another format say it with --format (%s)", name, lacks, names(false))
+	}
 	return nil, fmt.Errorf("%s: cannot tell the trace's format; say it with --format (%s)", name, names(false))
+}
+
+// lacksRun says what is missing of what would be a native trace, by the columns that it has; "" if it does not look like one.
+func lacksRun(head []byte) string {
+	native := func(column string) bool { return columnOf(column) >= 0 }
+	if slices.ContainsFunc(headerOf(head), native) {
+		return "column run_s or run_on, which native CSV has"
+	}
+	if slices.ContainsFunc(slices.Collect(maps.Keys(firstObject(head))), native) {
+		return "run_s or run_on, which native JSON lines have"
+	}
+	return ""
 }
 
 // Write writes the workload in the format: csv, jsonl, parquet, swf or dot.

@@ -14,12 +14,18 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-func detectJSONL(head []byte, _ string) bool {
+// firstObject returns the JSON object on the first line, nil if there is none.
+func firstObject(head []byte) map[string]json.RawMessage {
 	line, _, _ := bytes.Cut(bytes.TrimSpace(head), []byte("\n"))
 	var m map[string]json.RawMessage
 	if len(line) == 0 || line[0] != '{' || json.Unmarshal(line, &m) != nil {
-		return false
+		return nil
 	}
+	return m
+}
+
+func detectJSONL(head []byte, _ string) bool {
+	m := firstObject(head)
 	_, run := m["run_s"]
 	_, on := m["run_on"]
 	return run || on

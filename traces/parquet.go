@@ -95,6 +95,7 @@ func spool(r io.Reader) (f *os.File, size int64, remove func(), err error) {
 }
 
 func readParquet(in io.Reader, b *Builder) error {
+	b.noLine = true
 	p := &parquetFile{b: b}
 	if s, ok := in.(seekable); ok {
 		p.at, p.size = s.at, s.size

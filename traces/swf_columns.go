@@ -101,6 +101,7 @@ func (r *swfReader) table() error {
 		return nil
 	}
 	next := uint64(0) // the next id's text if ids go on counting; 0: not known
+	placed := false   // nextAt has said where they stand
 	for {
 		n := len(b.tasks)
 		if r.from+l.length >= r.to || n == roomAt {
@@ -127,6 +128,10 @@ func (r *swfReader) table() error {
 		}
 		id := eight(p, l.at[swfJob]) & l.own[swfJob]
 		if next != 0 && id == next&l.own[swfJob] && n < l.ids {
+			if !placed {
+				b.nextAt(r.line + 1)
+				placed = true
+			}
 			b.pushNext(sched.Time(submit), time.Duration(run), time.Duration(estimate), class)
 			next = nextText(next)
 		} else {
