@@ -133,7 +133,7 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64, horizon t
 		clusterName = f.cluster
 	}
 	if f.sc != nil && nodes == nil && f.sc.Nodes != nil {
-		nodes, clusterName = f.sc.Nodes, cmp.Or(f.sc.Cluster, "of scenario "+f.sc.Name)
+		nodes, clusterName = f.sc.Nodes, cmp.Or(f.sc.Cluster, "the cluster of scenario "+f.sc.Name)
 	}
 	if f.sc != nil && path == "" && f.sc.Workload.Trace != "" {
 		path = f.sc.Workload.Trace
@@ -203,7 +203,7 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64, horizon t
 		if nodes = w.Cluster; len(nodes) == 0 {
 			return src, nil, nil, "", usagef("%s names no cluster; give one with --cluster: %s", w.Source, cluster.Usage)
 		}
-		clusterName = "from the trace: " + cluster.Format(nodes)
+		clusterName = "the trace's cluster, " + cluster.Format(nodes)
 	}
 	return src, w, nodes, clusterName, nil
 }
