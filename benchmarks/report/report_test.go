@@ -124,6 +124,15 @@ func TestTheTableSaysWhenNobodyWaitedAndMarksNoBestAmongEquals(t *testing.T) {
 	if !strings.Contains(b, "nobody waited under any policy") || strings.Contains(b, Best) {
 		t.Error(b)
 	}
+	if !strings.Contains(strings.Join(strings.Fields(b), " "), "(try a smaller one, or --load)") {
+		t.Error(b)
+	}
+	for i := range c.Summary { // who has taken that advice is not given it again
+		c.Summary[i].Load = 1.5
+	}
+	if b := string(c.table(t, TableOptions{})); !strings.Contains(b, "(try a smaller one, or a --load above 1.5)") {
+		t.Error(b)
+	}
 	c.Summary[0].Mean.WaitMean = 1
 	if b := string(c.table(t, TableOptions{})); !strings.Contains(b, "nobody waited under rr{quantum=30s}, critical-path") {
 		t.Error(b)

@@ -383,7 +383,11 @@ func section(b *strings.Builder, rows []Summary, width int, bold, faint lipgloss
 	switch {
 	case unfinished: // what is left may have waited
 	case len(nobody) == len(rows):
-		text = "nobody waited under any policy: the cluster had room for every task at once (try a smaller one, or --load)"
+		more := "--load"
+		if !math.IsNaN(first.Load) {
+			more = "a --load above " + strconv.FormatFloat(first.Load, 'g', -1, 64)
+		}
+		text = "nobody waited under any policy: the cluster had room for every task at once (try a smaller one, or " + more + ")"
 	case len(nobody) > 0:
 		text = "nobody waited under " + strings.Join(nobody, ", ")
 	}
