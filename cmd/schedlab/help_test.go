@@ -56,3 +56,24 @@ func TestHelpFitsIn80Columns(t *testing.T) {
 		}
 	}
 }
+
+func TestHelpOfOutNamesEveryFormatThatCanBeWritten(t *testing.T) {
+	for _, path := range []string{"trace generate", "trace convert"} {
+		root := newRoot()
+		var out bytes.Buffer
+		root.SetOut(&out)
+		root.SetArgs(append(strings.Fields(path), "--help"))
+		if err := root.Execute(); err != nil {
+			t.Fatal(err)
+		}
+		text, _, _ := strings.Cut(out.String(), "--to ")
+		if i := strings.Index(text, "--out "); i >= 0 {
+			text = text[i:]
+		}
+		for _, name := range formatNames(true) {
+			if !strings.Contains(text, name) {
+				t.Errorf("%s --help does not name %s where it tells of the file: %s", path, name, text)
+			}
+		}
+	}
+}
