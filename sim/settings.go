@@ -100,6 +100,8 @@ func (f *Failures) Check() error {
 	switch {
 	case err != nil:
 		return err
+	case *f == (Failures{}):
+		return errors.New("failures: nothing fails: give mtbf, scale, task-mtbf, task-scale, storage-mtbf or trace")
 	case f.MTBF > 0 && f.Scale > 0 || f.TaskMTBF > 0 && f.TaskScale > 0:
 		return errors.New("failures: give a mean (mtbf) or a scale, not both")
 	case f.Shape != 0 && f.MTBF == 0 && f.Scale == 0 || f.TaskShape != 0 && f.TaskMTBF == 0 && f.TaskScale == 0:
