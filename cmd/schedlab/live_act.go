@@ -151,8 +151,10 @@ func liveExportCommand() *cobra.Command {
 		Use:   "export [JOBS]",
 		Short: "Write what has been run as a trace",
 		Long: `Writes the tasks that are done as a native CSV trace with their true run times,
-for the simulator: which policy would have served this queue best? With -o json
-as native JSON lines.`,
+for the simulator: which policy would have served this queue best? A run time is
+how long the attempt ran that did the task, and the work that checkpoints had
+kept for it; attempts whose work was lost do not count. With -o json as native
+JSON lines.`,
 		Example: "  schedlab live export | schedlab compare - --cluster '1x(8cpu,4xA100)'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

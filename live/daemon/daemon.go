@@ -98,18 +98,19 @@ type Daemon struct {
 	book      *book
 	jobs      []Job
 	first     birth
-	policy    string                       // in force
-	stopWhy   map[sched.TaskID]string      // why a running task is being stopped, where it is not the policy
-	began     map[attemptKey]sched.Time    // of attempts that run
-	restored  map[attemptKey]bool          // attempts that run, of which was told how long they restored their work
-	ended     map[attemptKey]*local.Event  // what came of attempts whose end is not in the state file yet
-	lastEnd   map[sched.TaskID]end         // of tasks that had an attempt
-	quotas    map[[2]string]sched.Quota    // by tenant and queue, one of them ""
-	recurring map[sched.JobID]*recurrence  // by the first job of the chain
-	noted     map[attemptKey]local.Saved   // what was last reported of attempts that run
-	saved     map[sched.TaskID]local.Saved // of tasks with checkpoints, while those are kept
-	problem   map[sched.TaskID]string      // why the last attempt of a task did not run or was lost
-	changed   chan struct{}                // closed with each batch, and made anew
+	policy    string                         // in force
+	stopWhy   map[sched.TaskID]string        // why a running task is being stopped, where it is not the policy
+	began     map[attemptKey]sched.Time      // of attempts that run
+	restored  map[attemptKey]bool            // attempts that run, of which was told how long they restored their work
+	ended     map[attemptKey]*local.Event    // what came of attempts whose end is not in the state file yet
+	lastEnd   map[sched.TaskID]end           // of tasks that had an attempt
+	work      map[sched.TaskID]time.Duration // of tasks that are done, as their last facts said
+	quotas    map[[2]string]sched.Quota      // by tenant and queue, one of them ""
+	recurring map[sched.JobID]*recurrence    // by the first job of the chain
+	noted     map[attemptKey]local.Saved     // what was last reported of attempts that run
+	saved     map[sched.TaskID]local.Saved   // of tasks with checkpoints, while those are kept
+	problem   map[sched.TaskID]string        // why the last attempt of a task did not run or was lost
+	changed   chan struct{}                  // closed with each batch, and made anew
 	budget    *retry.Budget
 	scaling   *scaling // nil: no queue scales
 
@@ -173,7 +174,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	d := &Daemon{
 		cfg: c, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), book: newBook(), changed: make(chan struct{}),
 		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, restored: map[attemptKey]bool{}, ended: map[attemptKey]*local.Event{},
-		lastEnd: map[sched.TaskID]end{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
+		lastEnd: map[sched.TaskID]end{}, work: map[sched.TaskID]time.Duration{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
 		noted: map[attemptKey]local.Saved{}, saved: map[sched.TaskID]local.Saved{}, swept: make(chan struct{}, 1),
 		parts: map[sched.JobID][]sched.JobID{}, refusedRetry: map[attemptKey]string{}, alerted: map[string]*atomic.Int64{},
 	}
@@ -336,6 +337,7 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 	clear(d.began)
 	clear(d.restored)
 	clear(d.quotas)
+	clear(d.work)
 	d.budget = retry.New(d.cfg.Retry)
 	for batch, err := range d.store.Batches(ctx, 0) {
 		if err != nil {
@@ -356,6 +358,8 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 				d.noteQuota(e)
 			case sched.Started:
 				d.noteStarted(batch.At, e)
+			case sched.Finished:
+				d.work[e.Task] = e.Done
 			}
 		}
 		if script {
@@ -647,7 +651,9 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 	case sched.Started:
 		d.noteStarted(now, e)
 		return nil
-	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
+	case sched.Finished:
+		d.work[e.Task] = e.Done
+	case sched.FailedAttempt, sched.Killed, sched.Stopped:
 	default:
 		return nil
 	}
@@ -749,12 +755,36 @@ func (d *Daemon) report(e local.Event) {
 	}
 	d.mu.Lock()
 	d.ended[attemptKey{e.Task, e.Attempt}] = &e
-	kept := d.noteSaved(&e)
+	kept, work := d.noteSaved(&e), d.workOf(&e)
 	d.mu.Unlock()
-	if fact.Kind == sched.Stopped || fact.Kind == sched.FailedAttempt {
+	switch fact.Kind {
+	case sched.Stopped, sched.FailedAttempt:
 		fact.Done = kept
+	case sched.Finished:
+		fact.Done = work
 	}
 	d.loop.Report(fact)
+}
+
+// workOf returns the work of a task whose last attempt has ended well: what that resumed with, and for how long it ran by its shim's clock,
+// which goes on while no daemon runs. What earlier attempts did and no checkpoint kept is lost, and is no work of the task. It is called
+// under mu.
+func (d *Daemon) workOf(e *local.Event) time.Duration {
+	if d.kernel.Attempt(e.Task) != e.Attempt {
+		return 0
+	}
+	ran, base := time.Duration(e.Exit.RanFor*1e9), time.Duration(0)
+	if s := e.Saved; s != nil {
+		base = s.Base
+		ran -= time.Duration(s.RestoreS * 1e9)
+	}
+	speed := int64(0)
+	for _, p := range d.kernel.Placements(e.Task) {
+		if v := cmp.Or(d.kernel.Room().Spec(p.Node).SpeedMilli, 1000); speed == 0 || v < speed {
+			speed = v
+		}
+	}
+	return base + sched.MulDiv(max(ran, 0), cmp.Or(speed, 1000), 1000, false)
 }
 
 // CodeRequeue is the exit code of a command that has saved its work and wants to be started again; it takes no retry.

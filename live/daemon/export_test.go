@@ -69,3 +69,66 @@ func TestWhatIsExportedIsWhatRan(t *testing.T) {
 		t.Error("another format was written")
 	}
 }
+
+// ranFor returns the run time with which the only task is exported, and what the kernel says that it held room.
+func ranFor(t *testing.T, d *running) (run, held time.Duration) {
+	t.Helper()
+	var text bytes.Buffer
+	if err := d.Export(&text, d.All(), "csv"); err != nil {
+		t.Fatal(err)
+	}
+	w, err := traces.Read(&text, "exported", "csv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return w.Run[0], d.kernel.Outcome(0).Held
+}
+
+// What ends while no daemon runs has ended when it did, not when the next one finds out; and each later daemon says the same.
+func TestTheTimeWithoutADaemonIsNotExportedAsRunTime(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(`{"tasks":[{"id":"a","command":"sleep 0.5"}]}`)
+	waitState(t, d, "1", "running")
+	d.close()
+	time.Sleep(2500 * time.Millisecond)
+	d = serve(t, dir)
+	d.wait("1")
+	run, held := ranFor(t, d)
+	if run < 500*time.Millisecond || run > 2*time.Second || held < 2500*time.Millisecond {
+		t.Errorf("half a second is exported as %v; room was held for %v", run, held)
+	}
+	d.close()
+	d = serve(t, dir)
+	if again, _ := ranFor(t, d); again != run {
+		t.Errorf("after another restart %v is exported, and %v before", again, run)
+	}
+}
+
+// An attempt that failed has made nothing of what the task is: the simulator, which has failures of its own, would run it twice.
+func TestAFailedAttemptIsNotExportedAsRunTime(t *testing.T) {
+	d := serve(t, t.TempDir())
+	d.submit(`{"tasks":[{"id":"a","command":"[ $ATTEMPT = 2 ] && exec sleep 0.2; sleep 2; exit 1","retries":1,"backoff_s":0.01}]}`)
+	d.wait("1")
+	if run, held := ranFor(t, d); run < 200*time.Millisecond || run > 1900*time.Millisecond || held < 2200*time.Millisecond {
+		t.Errorf("0.2 s after a failure at 2 s are exported as %v; room was held for %v", run, held)
+	}
+}
+
+// Work that a checkpoint carried from one attempt to the next is the task's, whichever attempt did it.
+func TestWorkThatACheckpointKeptIsExportedAsRunTime(t *testing.T) {
+	d := serve(t, t.TempDir())
+	d.submit(train(t, "off", "-steps 1000 -pace 2ms", `,"retries":1`))
+	checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.AtRiskS > 1 && c.Progress != "" }) // it listens
+	if _, err := d.Act(t.Context(), Who{0}, Preempt, mustSelect(t, d, "1")); err != nil {
+		t.Fatal(err)
+	}
+	v := checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.Resumed > 0 })
+	kept := v.Checkpoint.Work
+	d.wait("1")
+	if run, held := ranFor(t, d); run < 2*time.Second || run < kept || run > held+time.Second {
+		t.Errorf("2 s of work, %v of it kept, are exported as %v; room was held for %v", kept, run, held)
+	}
+}

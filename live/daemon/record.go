@@ -14,7 +14,8 @@ import (
 )
 
 // Export writes those of the tasks that are done as a native trace (csv or jsonl) with their true run times, so that the simulator can run
-// them again. Dependencies on tasks that are left out are left out.
+// them again: each run time is the work of the task, and not what else its attempts held room for. Dependencies on tasks that are left out
+// are left out.
 func (d *Daemon) Export(w io.Writer, tasks []sched.TaskID, format string) error {
 	if format != "csv" && format != "jsonl" {
 		return fmt.Errorf("%w: a trace is csv or jsonl, not %q", ErrBad, format)
@@ -39,10 +40,14 @@ func (d *Daemon) workload(tasks []sched.TaskID) (*traces.Workload, error) {
 		if !in[t] {
 			continue
 		}
-		class, dem, o := k.Class(t), k.Demand(t), k.Outcome(t)
+		class, dem := k.Class(t), k.Demand(t)
+		run := d.work[t]
+		if run == 0 { // an older program did not keep it
+			run = k.Outcome(t).Held
+		}
 		row := traces.Row{
 			ID: tb.TaskNames.At(int(t)), Job: fmt.Sprint(int(d.workflow(t).ID) + 1), Kind: tb.Kinds[class.Kind], Tenant: tb.Tenants[class.Tenant],
-			Queue: tb.Queues[class.Queue], Submit: tb.Tasks[t].Submit, Run: o.Held, Estimate: k.Estimate(t), Need: dem.Need, Gang: dem.Gang,
+			Queue: tb.Queues[class.Queue], Submit: tb.Tasks[t].Submit, Run: run, Estimate: k.Estimate(t), Need: dem.Need, Gang: dem.Gang,
 			GPUTypes: dem.GPUTypes, Labels: dem.Labels, NotLabels: dem.NotLabels, Tolerations: dem.Tolerations, Priority: class.Priority, Retries: class.Retries,
 			Criticality: class.Criticality, Deadline: class.RelDeadline, Backoff: class.Backoff,
 		}

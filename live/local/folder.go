@@ -93,7 +93,7 @@ type Exit struct {
 	MaxRSS       int64     `json:"max_rss"`                 // bytes, of the largest process
 	MemPeak      int64     `json:"mem_peak,omitempty"`      // bytes, of all processes together, file caches included; 0 if not known
 	DroppedLines int64     `json:"dropped_lines,omitempty"` // of the log, on a full disk
-	RanFor       float64   `json:"ran_s"`
+	RanFor       float64   `json:"ran_s"`                   // from its shim's beginning with it to the end of all processes
 }
 
 // Stop says how to stop.

@@ -51,6 +51,7 @@ type Saved struct {
 	Interval float64       `json:"every_s"`         // work that a failure may cost at most, or, by Young and Daly, between two; 0 = at a preemption only
 	NextS    float64       `json:"next_s"`          // from one request to the next
 	Resumed  int64         `json:"resumed"`         // what the attempt began with; 0 = at the beginning
+	Base     time.Duration `json:"base_ns"`         // the work in that
 	RestoreS float64       `json:"restore_s"`       // how long that took: from the store, and, where the job has said so, into the job
 	Restored bool          `json:"restored"`        // RestoreS is final: the job has said so, or has worked on
 	Done     int64         `json:"done"`            // checkpoints of this attempt that are in the store
@@ -152,7 +153,7 @@ func openKeeper(ctx context.Context, f folder, s *Spec, say func(string, ...any)
 	failpoint.Hit("checkpoint-restored")
 	k.saved.RestoreS = time.Since(began).Seconds()
 	if m != nil {
-		k.base = m.Work
+		k.base, k.saved.Base = m.Work, m.Work
 		k.saved.Work, k.saved.Seq, k.saved.At, k.saved.Bytes, k.saved.Files, k.saved.Resumed = m.Work, m.Seq, m.At, m.Bytes, len(m.Files), m.Seq
 	}
 	k.saved.Interval, k.saved.NextS = k.interval().Seconds(), k.period().Seconds()

@@ -12,7 +12,7 @@ type EventKind uint8
 const (
 	_ EventKind = iota
 	// Ends.
-	Finished       // Task, Attempt
+	Finished       // Task, Attempt; Done = the work of the task, 0 if not known
 	FailedAttempt  // Task, Attempt; Done = work kept; Value > 0 = the backoff in ns, instead of the class's. Retried after the backoff while retries last
 	Killed         // Task, Attempt: over, for good, whatever retries are left (a run cut at its limit)
 	Stopped        // Task, Attempt; Done = work kept: the order to stop was carried out
