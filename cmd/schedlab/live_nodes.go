@@ -15,6 +15,7 @@ import (
 
 	"github.com/schedlab/schedlab/live/api"
 	"github.com/schedlab/schedlab/live/cgroup"
+	"github.com/schedlab/schedlab/live/daemon"
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/doctor"
 	"github.com/schedlab/schedlab/live/folders"
@@ -39,6 +40,10 @@ Where a daemon runs, it is what that saw within the last second; else, and with
 --gpus, this command looks itself, and takes a quarter of a second for it. Then
 all GPU processes count as others'. Nothing is sent: all is read from the kernel
 and the GPU driver.
+
+A daemon that was started with other flags, or on another machine, than what
+runs was placed on counts with what was, and says under "not yet" what comes
+once nothing runs.
 
 With -o json a node is one line, in the form in which --cluster takes it.
 A container counts with the CPUs and the memory that it was given.`,
@@ -96,12 +101,7 @@ func askNodes(cmd *cobra.Command, output string, watch bool) error {
 			seen, err := c.Readings(cmd.Context())
 			for i := 0; err == nil && i < len(seen); i++ {
 				err = nodeTable(w, seen[i].ID, &seen[i].Reading, seen[i].GPUs)
-				if len(seen[i].Labels) > 0 {
-					_, _ = fmt.Fprintf(w, "  labels       %s\n", strings.Join(seen[i].Labels, ", "))
-				}
-				if len(seen[i].Taints) > 0 {
-					_, _ = fmt.Fprintf(w, "  taints       %s\n", strings.Join(seen[i].Taints, ", "))
-				}
+				nodeLines(w, &seen[i])
 			}
 			return err
 		})
@@ -111,6 +111,26 @@ func askNodes(cmd *cobra.Command, output string, watch bool) error {
 		if err := pause(cmd.Context(), time.Second); err != nil {
 			return nil // how it is ended
 		}
+	}
+}
+
+// nodeLines says of a node what the scheduler knows of it.
+func nodeLines(w io.Writer, s *daemon.Seen) {
+	row := func(key, text string) {
+		first, rest, _ := strings.Cut(wrap(text, 80-15), "\n")
+		_, _ = fmt.Fprintf(w, "  %-12s %s\n", key, first)
+		if rest != "" {
+			_, _ = io.WriteString(w, indent(rest, 15))
+		}
+	}
+	if len(s.Labels) > 0 {
+		row("labels", strings.Join(s.Labels, ", "))
+	}
+	if len(s.Taints) > 0 {
+		row("taints", strings.Join(s.Taints, ", "))
+	}
+	if len(s.Later) > 0 {
+		row("not yet", strings.Join(s.Later, ", ")+": this counts once nothing runs here; `schedlab live drain` starts nothing more until then")
 	}
 }
 

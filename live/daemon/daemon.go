@@ -113,6 +113,7 @@ type Daemon struct {
 	changed   chan struct{}                  // closed with each batch, and made anew
 	budget    *retry.Budget
 	scaling   *scaling // nil: no queue scales
+	unfit     bool     // the machine is another than the kernel was told
 
 	parts  map[sched.JobID][]sched.JobID // what was added to workflows
 	inputs []sched.TaskID                // tasks that have inputs and are not over, as far as is known
@@ -473,23 +474,34 @@ func (d *Daemon) adopt() {
 // here is this machine. Nodes before it are the machine as it was, and down. It is called under mu.
 func (d *Daemon) here() sched.NodeID { return sched.NodeID(d.kernel.Room().Len() - 1) }
 
-// refit takes in that the machine is another than the state says, where nothing runs that would be torn.
+// refit notes that the machine is another than the state says. It is taken in once nothing runs that would be torn.
 func (d *Daemon) refit() {
-	d.mu.RLock()
-	defer d.mu.RUnlock()
-	room := d.kernel.Room()
-	last := d.here()
-	if reflect.DeepEqual(*room.Spec(last), d.cfg.Node) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if reflect.DeepEqual(*d.kernel.Room().Spec(d.here()), d.cfg.Node) {
 		return
 	}
+	d.unfit = true
 	if n := d.kernel.Running(); n > 0 {
-		d.log.Warn("the machine offers something else than the state says; it is taken in at the next start with nothing running", "running", n)
-		return
+		d.log.Warn("the machine offers something else than the state says; it is taken in once nothing runs", "running", n)
 	}
+	d.loop.Report()
+}
+
+// refitted returns, in a batch before which nothing runs, the facts that make the machine what it is now: the one that it was goes down. A
+// batch with another fact about the machine is left alone, for that is about the one that was. It is called under mu.
+func (d *Daemon) refitted(in []sched.Event) []sched.Event {
+	if !d.unfit || d.kernel.Running() > 0 || slices.ContainsFunc(in, func(e sched.Event) bool { return e.Kind == sched.NodeDrain || e.Kind == sched.NodeUp }) {
+		return nil
+	}
+	d.unfit = false
 	d.log.Info("the machine offers something else than before", "node", d.cfg.Node.Name)
-	spec := d.cfg.Node
-	d.loop.Report(sched.Event{Kind: sched.NodeDown, Task: sched.Nobody, Node: last},
-		sched.Event{Kind: sched.NodeUp, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Spec: &spec}})
+	last, spec := d.here(), d.cfg.Node
+	up := sched.Event{Kind: sched.NodeUp, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Spec: &spec}}
+	if !d.kernel.Room().Up(last) { // who has drained it to change it has not said yet that he is done
+		return []sched.Event{up, {Kind: sched.NodeDrain, Task: sched.Nobody, Node: last + 1}}
+	}
+	return []sched.Event{{Kind: sched.NodeDown, Task: sched.Nobody, Node: last}, up}
 }
 
 // settle gathers the facts of a moment.
@@ -547,6 +559,7 @@ func (d *Daemon) intake(now sched.Time, in []sched.Event) []sched.Event {
 		in = append(in, facts...)
 		d.taken = append(d.taken, q)
 	}
+	in = append(in, d.refitted(in)...)
 	for i := range in {
 		if e := &in[i]; e.Kind == sched.PolicySet {
 			d.policy = e.More.Name
@@ -581,6 +594,9 @@ func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) e
 		}
 	}
 	d.countStarts(now, out)
+	if d.unfit && d.kernel.Running() == 0 {
+		d.loop.Report() // the next batch may be far
+	}
 	d.mu.Unlock()
 	began := time.Now()
 	if err := d.append(b); err != nil {

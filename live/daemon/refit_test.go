@@ -2,9 +2,15 @@ package daemon
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
 )
 
 // A machine that comes back with something else is one machine: what it was is neither offered nor shown.
@@ -44,5 +50,66 @@ func TestAMachineThatHasChangedIsNotThereTwice(t *testing.T) {
 	}
 	if err := d.Drain(t.Context(), Who{0}, "there", true); !errors.Is(err, ErrNotFound) {
 		t.Errorf("another node: %v", err)
+	}
+}
+
+// marked makes the machine one of 8 GPUs with a label.
+func marked(c *Config) {
+	c.Node.GPUs, c.Node.Labels = 8, []sched.Label{{Key: "accelerator", Value: "npu"}}
+	c.GPUsSay = "8 A100 (declared)"
+}
+
+// What is shown of a machine is what is in force: a change waits for what runs, says so, and needs no other start of the daemon.
+func TestAChangeOfABusyMachineCountsOnceNothingRuns(t *testing.T) {
+	dir, root := t.TempDir(), t.TempDir()
+	proc(t, root, 16)
+	d := serve(t, dir, watched(t, nil, root, nil))
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"a","command":"until [ -e go ]; do sleep 0.01; done","gpus":1,"dir":%q}]}`, root))
+	waitState(t, d, "1", "running")
+	d.close()
+	d = serve(t, dir, watched(t, nil, root, nil), marked)
+	eventually(t, "the machine is not sampled", func() bool { return d.Seen() != nil })
+	if s := d.Seen(); s.GPUs != "4 A100" || s.Labels != nil || s.Profile.Labels != nil || s.Profile.GPUCount != 4 || !slices.Equal(s.Later, []string{"8 A100", "label accelerator=npu"}) {
+		t.Errorf("while a task runs: %+v", s)
+	}
+	npu := `{"tasks":[{"id":"a","command":"true","gpus":8,"labels":{"accelerator":"npu"}}]}`
+	if _, err := d.Submit(t.Context(), Who{0}, parse(t, npu)); !errors.Is(err, ErrBad) || !strings.Contains(err.Error(), "once nothing runs") {
+		t.Errorf("while a task runs: %v", err)
+	}
+	if n := d.Status().Nodes[0]; n.GPUs != 4 {
+		t.Errorf("while a task runs: %+v", n)
+	}
+	if err := os.WriteFile(filepath.Join(root, "go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if v := d.wait("1")[0]; v.State != "done" || v.Attempts != 1 {
+		t.Errorf("what ran was torn: %+v", v)
+	}
+	eventually(t, "nothing runs, and the change is not in force", func() bool { return d.Status().Nodes[0].GPUs == 8 })
+	d.submit(npu)
+	if v := d.wait("2")[0]; v.State != "done" {
+		t.Errorf("%+v", v)
+	}
+	eventually(t, "the change is in force and not shown", func() bool {
+		s := d.Seen()
+		return s.GPUs == "8 A100 (declared)" && slices.Equal(s.Labels, []string{"accelerator=npu"}) && s.Later == nil
+	})
+}
+
+// Who has drained a machine to change it wants it drained until he says otherwise.
+func TestADrainedMachineThatHasChangedStaysDrained(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	if err := d.Drain(t.Context(), Who{0}, "", true); err != nil {
+		t.Fatal(err)
+	}
+	d.close()
+	d = serve(t, dir, marked)
+	eventually(t, "the change is not in force", func() bool { return d.Status().Nodes[0].GPUs == 8 })
+	if n := d.Status().Nodes; len(n) != 1 || n[0].Up {
+		t.Errorf("%+v", n)
+	}
+	if err := d.Drain(t.Context(), Who{0}, "", false); err != nil || !d.Status().Nodes[0].Up {
+		t.Errorf("%v, %+v", err, d.Status().Nodes)
 	}
 }

@@ -133,6 +133,9 @@ func (d *Daemon) admit(j *job.Job) error {
 			if plain.Labels, plain.NotLabels, plain.Tolerations = nil, nil, []sched.Toleration{{Exists: true}}; sched.CouldEverFit(nodes, &plain) {
 				text += ": " + wrongKind(&nodes[0], &dem)
 			}
+			if d.unfit && sched.CouldEverFit([]sched.NodeSpec{d.cfg.Node}, &dem) {
+				text += ". It offers more once nothing runs: the daemon was started with what is not in force yet (`schedlab live nodes`)"
+			}
 			return fmt.Errorf("%w: %s", ErrBad, text)
 		}
 	}

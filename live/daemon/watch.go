@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,6 +42,7 @@ type watch struct {
 	held    sched.Devices        // GPUs that others held in the last sample
 	stopped map[attemptKey]bool  // by the watch
 	cpu     time.Duration        // of all attempts so far
+	of      sched.NodeID         // the node that change is about
 
 	mu      sync.Mutex
 	seen    *Seen
@@ -56,6 +58,7 @@ type Seen struct {
 	Profile cluster.Profile `json:"-"`
 	Labels  []string        `json:"labels,omitempty"`
 	Taints  []string        `json:"taints,omitempty"`
+	Later   []string        `json:"later,omitempty"` // what it offers otherwise once nothing runs
 }
 
 // Seen returns what was seen of the machine last; nil while nothing was.
@@ -131,6 +134,9 @@ func (d *Daemon) look() {
 	spec := d.kernel.Room().Spec(n)
 	cpu, mem := spec.CPU, spec.Mem
 	d.mu.RUnlock()
+	if n != w.of { // nothing was told of what the machine has become
+		w.change, w.of = node.Change{}, n
+	}
 	if w.change.Tell(p, cpu, mem) {
 		d.loop.Report(sched.Event{Kind: sched.NodeProfile, Task: sched.Nobody, Node: n, More: &sched.Detail{Profile: &p}})
 	}
@@ -156,25 +162,92 @@ func (d *Daemon) show(r *node.Reading) {
 		s.Reading.GPUs[i].Processes = append([]device.Process(nil), r.GPUs[i].Processes...)
 	}
 	s.Reading.Others = append([]node.Occupancy(nil), r.Others...)
-	if d.cfg.Declared { // what is in use is the machine's, what there is was declared
-		is := cluster.ProfileOf(&d.cfg.Node)
+	d.mu.RLock()
+	spec, unfit := *d.kernel.Room().Spec(d.here()), d.unfit
+	d.mu.RUnlock()
+	if unfit {
+		s.Later = otherwise(&d.cfg.Node, &spec)
+		if gpus := gpusText(&spec); gpus != gpusText(&d.cfg.Node) {
+			s.GPUs = gpus
+		}
+	}
+	if d.cfg.Declared || unfit { // what is in use is the machine's, what there is was declared, or is not in force yet
+		is := cluster.ProfileOf(&spec)
 		is.CPUUsage, is.Load, is.SampledAtSeconds = s.Profile.CPUUsage, s.Profile.Load, s.Profile.SampledAtSeconds
 		if is.Memory != nil && s.Profile.Memory != nil {
 			is.Memory.Used = s.Profile.Memory.Used
 		}
 		s.Profile = is
 	}
-	is := cluster.ProfileOf(&d.cfg.Node)
+	is := cluster.ProfileOf(&spec)
 	s.Profile.Labels, s.Profile.Taints = is.Labels, is.Taints
-	for _, l := range d.cfg.Node.Labels {
-		s.Labels = append(s.Labels, l.Key+"="+l.Value)
-	}
-	for _, t := range d.cfg.Node.Taints {
-		s.Taints = append(s.Taints, taintText(t))
-	}
+	s.Labels, s.Taints = marksOf(&spec)
 	d.watch.mu.Lock()
 	d.watch.seen = s
 	d.watch.mu.Unlock()
+}
+
+// marksOf returns a machine's labels and taints in words.
+func marksOf(n *sched.NodeSpec) (labels, taints []string) {
+	for _, l := range n.Labels {
+		labels = append(labels, l.Key+"="+l.Value)
+	}
+	for _, t := range n.Taints {
+		taints = append(taints, taintText(t))
+	}
+	return labels, taints
+}
+
+// gpusText returns a machine's GPUs in words.
+func gpusText(n *sched.NodeSpec) string {
+	if n.GPUs == 0 {
+		return "no GPUs"
+	}
+	return strings.TrimSuffix(fmt.Sprintf("%d %s", n.GPUs, n.GPUType), " ")
+}
+
+// otherwise says in words what a machine will offer otherwise than it does.
+func otherwise(will, is *sched.NodeSpec) []string {
+	var out []string
+	if will.CPU != is.CPU {
+		text := "no bound of cores"
+		if will.CPU != sched.Unlimited {
+			text = fmt.Sprintf("%g cores", float64(will.CPU)/1000)
+		}
+		out = append(out, text)
+	}
+	if will.Mem != is.Mem {
+		text := "no bound of memory"
+		if will.Mem != sched.Unlimited {
+			text = fmt.Sprintf("%.1f GB of memory", float64(will.Mem)/gib)
+		}
+		out = append(out, text)
+	}
+	if gpus := gpusText(will); gpus != gpusText(is) {
+		out = append(out, gpus)
+	} else if will.VRAM != is.VRAM && will.VRAM != sched.Unlimited {
+		out = append(out, fmt.Sprintf("%.3g GB on each GPU", float64(will.VRAM)/gib))
+	}
+	marks := func(what string, will, is []string) {
+		for _, m := range will {
+			if !slices.Contains(is, m) {
+				out = append(out, what+" "+m)
+			}
+		}
+		for _, m := range is {
+			if !slices.Contains(will, m) {
+				out = append(out, "no "+what+" "+m)
+			}
+		}
+	}
+	labels, taints := marksOf(will)
+	was, tainted := marksOf(is)
+	marks("label", labels, was)
+	marks("taint", taints, tainted)
+	if out == nil {
+		out = []string{"something that is not shown"}
+	}
+	return out
 }
 
 // stopByWatch stops an attempt for what it does.
