@@ -123,6 +123,9 @@ func nodeLines(w io.Writer, s *daemon.Seen) {
 			_, _ = io.WriteString(w, indent(rest, 15))
 		}
 	}
+	if s.Drained != "" {
+		row("drained", drainedText(s.Drained))
+	}
 	if len(s.Labels) > 0 {
 		row("labels", strings.Join(s.Labels, ", "))
 	}

@@ -392,6 +392,15 @@ func waitCommand() *cobra.Command {
 	return cmd
 }
 
+// drainedText says of a node that was drained what follows, and what ends it.
+func drainedText(why string) string {
+	text := "nothing is started here until `schedlab live undrain`"
+	if why != "" && why != "by hand" {
+		text = why + ": " + text
+	}
+	return text
+}
+
 func statusCommand() *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
@@ -417,7 +426,7 @@ func statusCommand() *cobra.Command {
 				for _, n := range s.Nodes {
 					state := "up"
 					if !n.Up {
-						state = "down"
+						state = "drained"
 					}
 					fmt.Fprintf(w, "node %s %s:", n.Name, state)
 					if n.CPU > 0 {
@@ -430,6 +439,9 @@ func statusCommand() *cobra.Command {
 						fmt.Fprintf(w, ", %g of %d %s GPUs", n.GPUsFree, n.GPUs, n.GPUType)
 					}
 					fmt.Fprintln(w)
+					if !n.Up {
+						fmt.Fprintf(w, "  %s\n", strings.ReplaceAll(wrap(drainedText(n.Drained), 78), "\n", "\n  "))
+					}
 				}
 				return nil
 			})

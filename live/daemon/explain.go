@@ -149,11 +149,11 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 	spec := room.Spec(n)
 	switch {
 	case !room.Up(n):
-		text := fmt.Sprintf("Node %s is down.", spec.Name)
+		text := fmt.Sprintf("Node %s is drained", spec.Name)
 		if broken := d.isBroken(); broken != "" {
-			text = fmt.Sprintf("Node %s is down: %s. `schedlab live undrain` opens it all the same.", spec.Name, broken)
+			text += ": " + broken
 		}
-		why = append(why, text)
+		return append(why, text+". Nothing is started there until `schedlab live undrain`.")
 	case !room.Allowed(id, n):
 		why = append(why, fmt.Sprintf("Node %s is not of the right kind: %s.", spec.Name, wrongKind(spec, dem)))
 	default:

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -117,4 +118,48 @@ func TestWhyIsAskedBySeveralAtATime(t *testing.T) {
 	}
 	close(begin)
 	all.Wait()
+}
+
+// A machine that somebody closes is not broken: whoever looks is told so, and what opens it.
+func TestADrainedNodeIsSaidToBeDrained(t *testing.T) {
+	gpus, root := newCards(4), t.TempDir()
+	proc(t, root, 16)
+	d := serve(t, t.TempDir(), watched(t, gpus, root, nil))
+	eventually(t, "the machine is not sampled", func() bool { return d.Seen() != nil })
+	if n, s := d.Status().Nodes[0], d.Seen(); n.Drained != "" || s.Drained != "" {
+		t.Errorf("open: %q, %q", n.Drained, s.Drained)
+	}
+	if err := d.Drain(t.Context(), Who{0}, "", true); err != nil {
+		t.Fatal(err)
+	}
+	d.submit(`{"tasks":[{"id":"a","command":"true"},{"id":"b","command":"true","after":["a"]}]}`)
+	d.submit(`{"tasks":[{"id":"a","command":"true"}]}`)
+	const says = "Nothing is started there until `schedlab live undrain`."
+	if n, s := d.Status().Nodes[0], d.Seen(); n.Up || n.Drained != "by hand" || s.Drained != "by hand" {
+		t.Errorf("drained: %+v, %q", n, s.Drained)
+	}
+	for _, task := range []string{"1/a", "2"} {
+		if v := d.Tasks(mustSelect(t, d, task))[0]; v.Why != "drained" {
+			t.Errorf("%s waits for %q", task, v.Why)
+		}
+		if text := explained(t, d, task); !strings.HasSuffix(text, "Node here is drained. "+says) {
+			t.Errorf("%s: %s", task, text)
+		}
+	}
+	if v := d.Tasks(mustSelect(t, d, "1/b"))[0]; v.Why != "dependency" {
+		t.Errorf("what waits for another task waits for %q", v.Why)
+	}
+	gpus.set(2, func(s *device.Sample) { s.State, s.Why = device.Lost, "no answer" })
+	const lost = "GPU 2 is lost: no answer"
+	eventually(t, "that a GPU is lost is not told", func() bool { return d.Status().Nodes[0].Drained == lost })
+	if text := explained(t, d, "2"); !strings.HasSuffix(text, "Node here is drained: "+lost+". "+says) {
+		t.Errorf("a GPU is lost: %s", text)
+	}
+	if s := d.Seen(); s.Drained != lost {
+		t.Errorf("a GPU is lost: %q", s.Drained)
+	}
+	if err := d.Drain(t.Context(), Who{0}, "", false); err != nil {
+		t.Fatal(err)
+	}
+	d.wait("all")
 }

@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -82,6 +83,9 @@ func (d *Daemon) view(t sched.TaskID) Task {
 		}
 	case sched.Blocked, sched.Ready, sched.Claiming, sched.Backoff, sched.Held:
 		v.Why = k.CauseOf(t).String()
+		if o.Phase == sched.Ready && !k.Room().Up(d.here()) && k.QuotaAllows(t) {
+			v.Why = "drained"
+		}
 	}
 	if x, ok := d.lastEnd[t]; ok {
 		v.Code, v.Reason = &x.code, x.reason
@@ -286,7 +290,8 @@ type Status struct {
 type Node struct {
 	Name      string  `json:"name"`
 	Up        bool    `json:"up"`
-	CPU       float64 `json:"cpu,omitempty"` // cores
+	Drained   string  `json:"drained,omitempty"` // why nothing is started there
+	CPU       float64 `json:"cpu,omitempty"`     // cores
 	CPUFree   float64 `json:"cpu_free"`
 	MemGB     float64 `json:"mem_gb,omitempty"`
 	MemFreeGB float64 `json:"mem_free_gb"`
@@ -307,7 +312,7 @@ func (d *Daemon) Status() Status {
 	room, n := k.Room(), d.here()
 	spec := room.Spec(n)
 	v := Node{
-		Name: spec.Name, Up: room.Up(n), GPUs: spec.GPUs, GPUsFree: float64(room.FreeGPUMilli(n)) / sched.Whole, GPUType: spec.GPUType,
+		Name: spec.Name, Up: room.Up(n), Drained: d.drained(), GPUs: spec.GPUs, GPUsFree: float64(room.FreeGPUMilli(n)) / sched.Whole, GPUType: spec.GPUType,
 	}
 	if spec.CPU != sched.Unlimited {
 		v.CPU, v.CPUFree = float64(spec.CPU)/1000, float64(room.FreeCPU(n))/1000
@@ -317,6 +322,15 @@ func (d *Daemon) Status() Status {
 	}
 	s.Nodes = append(s.Nodes, v)
 	return s
+}
+
+// drained says why nothing is started on this machine; "" where it is. It has not gone while this runs on it: one that is not up is
+// drained. It is called under mu.
+func (d *Daemon) drained() string {
+	if d.kernel.Room().Up(d.here()) {
+		return ""
+	}
+	return cmp.Or(d.isBroken(), "by hand")
 }
 
 const gib = 1 << 30

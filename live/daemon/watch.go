@@ -58,14 +58,23 @@ type Seen struct {
 	Profile cluster.Profile `json:"-"`
 	Labels  []string        `json:"labels,omitempty"`
 	Taints  []string        `json:"taints,omitempty"`
-	Later   []string        `json:"later,omitempty"` // what it offers otherwise once nothing runs
+	Drained string          `json:"drained,omitempty"` // why nothing is started there
+	Later   []string        `json:"later,omitempty"`   // what it offers otherwise once nothing runs
 }
 
 // Seen returns what was seen of the machine last; nil while nothing was.
 func (d *Daemon) Seen() *Seen {
 	d.watch.mu.Lock()
-	defer d.watch.mu.Unlock()
-	return d.watch.seen
+	seen := d.watch.seen
+	d.watch.mu.Unlock()
+	if seen == nil {
+		return nil
+	}
+	now := *seen
+	d.mu.RLock()
+	now.Drained = d.drained() // who has just drained it looks whether it is
+	d.mu.RUnlock()
+	return &now
 }
 
 // watchLoop samples until the context ends.
