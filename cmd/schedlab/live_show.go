@@ -422,7 +422,12 @@ func statusCommand() *cobra.Command {
 				if output == "json" {
 					return writeJSON(w, s)
 				}
-				fmt.Fprintf(w, "policy %s; %d jobs: %d running, %d ready, %d blocked, %d over\n", s.Policy, s.Jobs, s.Running, s.Queued, s.Blocked, s.Over)
+				fmt.Fprintf(w, "policy %s; %s in %s: %d running, %d ready, %d blocked, %d over", s.Policy,
+					counted(int64(s.Tasks), "task", "tasks"), counted(int64(s.Jobs), "job", "jobs"), s.Running, s.Queued, s.Blocked, s.Over)
+				if s.Aside > 0 {
+					fmt.Fprintf(w, ", %d held or in backoff", s.Aside)
+				}
+				fmt.Fprintln(w)
 				for _, n := range s.Nodes {
 					state := "up"
 					if !n.Up {

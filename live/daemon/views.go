@@ -279,10 +279,12 @@ type Status struct {
 	NowS    float64 `json:"now_s"`
 	Epoch   string  `json:"epoch"` // of all times, RFC 3339
 	Jobs    int     `json:"jobs"`
+	Tasks   int     `json:"tasks"` // of which the next five tell
 	Queued  int     `json:"queued"`
 	Blocked int     `json:"blocked"`
 	Running int     `json:"running"`
 	Over    int     `json:"over"`
+	Aside   int     `json:"aside"` // held, in backoff, or about to take the room of what is stopping
 	Nodes   []Node  `json:"nodes"`
 }
 
@@ -307,8 +309,12 @@ func (d *Daemon) Status() Status {
 	k := d.kernel
 	s := Status{
 		Policy: d.policy, NowS: d.loop.Now().Seconds(), Epoch: d.loop.Epoch.UTC().Format("2006-01-02T15:04:05.000Z"), Jobs: len(d.jobs),
-		Queued: k.Queued(), Blocked: k.Blocked(), Running: k.Running(), Over: k.Over(), Nodes: []Node{},
+		Tasks: k.Known(), Queued: k.Queued(), Blocked: k.Blocked(), Running: k.Running(), Over: k.Over(), Nodes: []Node{},
 	}
+	for _, parts := range d.parts {
+		s.Jobs -= len(parts)
+	}
+	s.Aside = s.Tasks - s.Queued - s.Blocked - s.Running - s.Over
 	room, n := k.Room(), d.here()
 	spec := room.Spec(n)
 	v := Node{
