@@ -35,7 +35,8 @@ Jobs are selected by number: 12, 3-8,12, a task as 12/train, last, all.`,
 		serveCommand(), submitCommand(), listCommand(), showCommand(), explainCommand(), logsCommand(), waitCommand(), statusCommand(),
 		actCommand("cancel", "Stop jobs and drop what comes after them", `Cancels tasks: what runs is stopped (SIGTERM, then SIGKILL after its grace),
 what waits is dropped, and so is all that comes after. It returns when no
-process of them is left. A task that is over stays as it is.`),
+process of them is left. A task that is over stays as it is. A job that recurs
+does so all the same unless --recurrence ends that.`),
 		actCommand("hold", "Keep jobs from starting", `Holds tasks: they are not started until they are released. What runs runs on.`),
 		actCommand("release", "Let held jobs start", `Lets held tasks start again.`),
 		actCommand("preempt", "Stop running jobs and put them back in the queue", `Stops running tasks (SIGTERM, then SIGKILL after their grace) and puts them back

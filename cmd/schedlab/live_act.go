@@ -50,19 +50,26 @@ func actCommand(action, short, long string) *cobra.Command {
 }
 
 // acted prints which tasks something was done to.
-func acted(cmd *cobra.Command, output string, tasks []string, err error) error {
+func acted(cmd *cobra.Command, output string, done api.Acted, err error) error {
 	if err != nil {
 		return refused(err)
 	}
 	if output == "json" {
-		return writeJSON(cmd.OutOrStdout(), map[string]any{"tasks": tasks})
+		return writeJSON(cmd.OutOrStdout(), done)
 	}
-	if len(tasks) == 0 {
-		_, err = fmt.Fprintln(cmd.OutOrStdout(), "nothing to do")
+	text := "nothing to do"
+	if len(done.Tasks) > 0 {
+		text = strings.Join(done.Tasks, " ")
+	}
+	if _, err := fmt.Fprintln(cmd.OutOrStdout(), text); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintln(cmd.OutOrStdout(), strings.Join(tasks, " "))
-	return err
+	if n := len(done.Recurring); n > 0 { // who cancels the copies alone gets the next one
+		jobs := strings.ReplaceAll(strings.Trim(fmt.Sprint(done.Recurring), "[]"), " ", ",")
+		who := map[bool]string{true: "job " + jobs + " recurs", false: "jobs " + jobs + " recur"}[n == 1]
+		_, _ = fmt.Fprintf(cmd.ErrOrStderr(), "%s all the same: `schedlab live cancel --recurrence %s` ends that\n", who, jobs)
+	}
+	return nil
 }
 
 func updateCommand() *cobra.Command {

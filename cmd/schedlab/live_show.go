@@ -27,7 +27,8 @@ func listCommand() *cobra.Command {
 		Use:   "list [JOBS]",
 		Short: "List jobs and where they stand",
 		Long: `Lists tasks, the newest last: what is open and, up to --limit, what is over. WHY
-says in a word what a task waits for; "live explain" says it in full.`,
+says in a word what a task waits for; "live explain" says it in full. EVERY,
+where a job recurs, says how often.`,
 		Example: "  schedlab live list\n  schedlab live list --state ready,running\n  schedlab live list 3-8 -o json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -80,7 +81,11 @@ func taskTable(w io.Writer, tasks []daemon.Task, more int) error {
 		fmt.Fprintf(w, "(%d older ones are not shown; --limit 0 shows all)\n", more)
 	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "ID\tNAME\tSTATE\tWHY\tWAIT\tRAN\tTRIES\tEXIT\tASKS FOR\tON")
+	every := "" // a column where there is something to say in it
+	if slices.ContainsFunc(tasks, func(v daemon.Task) bool { return v.Recurs != nil }) {
+		every = "EVERY\t"
+	}
+	fmt.Fprintln(t, "ID\tNAME\tSTATE\tWHY\tWAIT\tRAN\tTRIES\tEXIT\t"+every+"ASKS FOR\tON")
 	for i := range tasks {
 		v := &tasks[i]
 		ran, exit, on := "", "", ""
@@ -96,6 +101,12 @@ func taskTable(w io.Writer, tasks []daemon.Task, more int) error {
 		name := v.JobName
 		if v.Task != name && strings.Contains(v.ID, "/") {
 			name += "/" + v.Task
+		}
+		if every != "" {
+			exit += "\t"
+			if v.Recurs != nil {
+				exit += v.Recurs.Every
+			}
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", v.ID, name, v.State, v.Why, seconds(v.Wait), ran, v.Attempts, exit, v.Demand, on)
 	}
@@ -159,6 +170,9 @@ func showTask(w io.Writer, v *daemon.Task) {
 	row("owner", "uid %d", v.UID)
 	row("asks for", "%s", v.Demand)
 	row("submitted", "%.3f s", v.Submit)
+	if r := v.Recurs; r != nil {
+		row("recurs", "every %s, next at %.3f s; `schedlab live cancel --recurrence %d` ends that", r.Every, r.Next, r.First)
+	}
 	if v.Ready != nil {
 		row("ready", "%.3f s", *v.Ready)
 	}

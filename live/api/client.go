@@ -187,17 +187,15 @@ func (c *Client) Tasks(ctx context.Context, selector, states string, limit int) 
 }
 
 // Act does something to tasks and returns those it was done to.
-func (c *Client) Act(ctx context.Context, action daemon.Action, selector string) ([]string, error) {
-	var a Acted
-	err := c.ask(ctx, http.MethodPost, "/v1/actions/"+string(action), selecting(selector), nil, &a)
-	return a.Tasks, err
+func (c *Client) Act(ctx context.Context, action daemon.Action, selector string) (a Acted, err error) {
+	err = c.ask(ctx, http.MethodPost, "/v1/actions/"+string(action), selecting(selector), nil, &a)
+	return a, err
 }
 
 // Estimate replaces run-time estimates.
-func (c *Client) Estimate(ctx context.Context, selector string, seconds float64) ([]string, error) {
-	var a Acted
-	err := c.ask(ctx, http.MethodPost, "/v1/estimate", selecting(selector), Estimate{seconds}, &a)
-	return a.Tasks, err
+func (c *Client) Estimate(ctx context.Context, selector string, seconds float64) (a Acted, err error) {
+	err = c.ask(ctx, http.MethodPost, "/v1/estimate", selecting(selector), Estimate{seconds}, &a)
+	return a, err
 }
 
 // Wait returns the tasks once they are over.

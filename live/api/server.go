@@ -54,6 +54,8 @@ type Submitted struct {
 // Acted answers an action: the tasks that it was done to.
 type Acted struct {
 	Tasks []string `json:"tasks"`
+	// Recurring are the first jobs of those whose tasks were to be cancelled and that recur all the same.
+	Recurring []int32 `json:"recurring,omitempty"`
 }
 
 // Policy is the policy in force, or to be.
@@ -526,11 +528,17 @@ func (s *server) tasks(q query) (l TaskList, err error) {
 }
 
 func (s *server) act(q query) (Acted, error) {
-	tasks, err := s.selected(q)
-	if err == nil {
-		tasks, err = s.d.Act(q.Context(), q.who, daemon.Action(q.PathValue("action")), tasks)
+	named, err := s.selected(q)
+	if err != nil {
+		return Acted{Tasks: []string{}}, err
 	}
-	return Acted{s.d.Names(tasks)}, err
+	what := daemon.Action(q.PathValue("action"))
+	tasks, err := s.d.Act(q.Context(), q.who, what, named)
+	a := Acted{Tasks: s.d.Names(tasks)}
+	if what == daemon.Cancel {
+		a.Recurring = s.d.Recurring(named)
+	}
+	return a, err
 }
 
 func (s *server) estimate(q query) (a Acted, err error) {
@@ -545,7 +553,7 @@ func (s *server) estimate(q query) (a Acted, err error) {
 	if err == nil {
 		tasks, err = s.d.Update(q.Context(), q.who, tasks, job.Seconds(e.EstimateS))
 	}
-	return Acted{s.d.Names(tasks)}, err
+	return Acted{Tasks: s.d.Names(tasks)}, err
 }
 
 // wait answers with the tasks once they are over.

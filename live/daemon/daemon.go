@@ -157,6 +157,9 @@ type Job struct {
 	// Of is the workflow that it was added to; itself where it was added to none. To whom looks, its tasks are that workflow's.
 	Of    sched.JobID
 	quiet bool // it raises no alerts
+
+	every string      // it recurs, as it was submitted; "" if not
+	chain sched.JobID // and is the first job or a copy of it, where every is set
 }
 
 // end is what came of a task's last attempt.
@@ -315,8 +318,8 @@ func (d *Daemon) accept(j Job, spec *job.Job) {
 			d.inputs = append(d.inputs, j.First+sched.TaskID(i))
 		}
 	}
+	d.recurs(&j, spec)
 	d.jobs = append(d.jobs, j)
-	d.recurs(j.ID, spec, j.Submit)
 }
 
 // replay steps a new kernel through the batches of the state file. With script its policy gives the orders that were given; else the

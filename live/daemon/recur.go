@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +19,43 @@ import (
 type recurrence struct {
 	last sched.JobID // the newest of them
 	next time.Time
+}
+
+// RecursView is what is shown of a recurrence.
+type RecursView struct {
+	Every string  `json:"every"`     // a duration or a cron line, as it was submitted
+	First int32   `json:"first_job"` // the number of the job that the others are copies of
+	Next  float64 `json:"next_s"`    // when the next copy comes
+}
+
+// viewRecurs returns what is shown of the recurrence of a task's job; nil where it does not recur. It is called under mu.
+func (d *Daemon) viewRecurs(t sched.TaskID) *RecursView {
+	j := d.workflow(t)
+	if j.every == "" {
+		return nil
+	}
+	r := d.recurring[j.chain]
+	if r == nil {
+		return nil
+	}
+	return &RecursView{Every: j.every, First: int32(j.chain) + 1, Next: r.next.Sub(d.loop.Epoch).Seconds()}
+}
+
+// Recurring returns the numbers of the first jobs of the chains that the tasks' jobs belong to and that go on, each once.
+func (d *Daemon) Recurring(tasks []sched.TaskID) []int32 {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	var out []int32
+	if len(d.recurring) == 0 {
+		return nil
+	}
+	for _, t := range tasks {
+		if j := d.workflow(t); j.every != "" && d.recurring[j.chain] != nil {
+			out = append(out, int32(j.chain)+1)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // minEvery bounds how often a job may recur.
@@ -39,16 +77,16 @@ func nextRelease(every string, submit time.Time) (time.Time, error) {
 }
 
 // recurs notes that a job with `every` was accepted. It is called under mu, and while the state is brought back.
-func (d *Daemon) recurs(id sched.JobID, j *job.Job, submit sched.Time) {
-	if j.Every == "" {
+func (d *Daemon) recurs(j *Job, spec *job.Job) {
+	if spec.Every == "" {
 		return
 	}
-	origin := sched.JobID(j.Recurs - 1)
-	if j.Recurs == 0 {
-		origin = id
+	j.every, j.chain = spec.Every, sched.JobID(spec.Recurs-1)
+	if spec.Recurs == 0 {
+		j.chain = j.ID
 	}
-	if next, err := nextRelease(j.Every, d.loop.Epoch.Add(time.Duration(submit))); err == nil {
-		d.recurring[origin] = &recurrence{id, next}
+	if next, err := nextRelease(j.every, d.loop.Epoch.Add(time.Duration(j.Submit))); err == nil {
+		d.recurring[j.chain] = &recurrence{j.ID, next}
 	}
 }
 
@@ -108,16 +146,17 @@ func (d *Daemon) recur(ctx context.Context, origin sched.JobID) error {
 func (d *Daemon) EndRecurrence(ctx context.Context, who Who, tasks []sched.TaskID) ([]int32, error) {
 	var ended []int32
 	err := d.ask(ctx, func(sched.Time) ([]sched.Event, error) {
-		jobs := map[sched.JobID]bool{}
+		chains := map[sched.JobID]bool{}
 		for _, t := range tasks {
 			if err := d.may(who, t); err != nil {
 				return nil, err
 			}
-			jobs[d.book.tb.Tasks[t].Job] = true
+			if j := d.workflow(t); j.every != "" {
+				chains[j.chain] = true
+			}
 		}
 		for origin := range sched.JobID(len(d.jobs)) {
-			r := d.recurring[origin]
-			if r == nil || !jobs[origin] && !jobs[r.last] {
+			if !chains[origin] || d.recurring[origin] == nil {
 				continue
 			}
 			if err := d.store.SetMeta(ctx, endedKey(origin), []byte("1")); err != nil {

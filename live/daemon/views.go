@@ -38,6 +38,7 @@ type Task struct {
 	Code     *int32   `json:"exit_code,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
 
+	Recurs     *RecursView     `json:"recurs,omitempty"` // its job, while somebody has not ended that
 	Checkpoint *CheckpointView `json:"checkpoint,omitempty"`
 	Inputs     *InputsView     `json:"inputs,omitempty"` // of its last attempt
 }
@@ -90,7 +91,7 @@ func (d *Daemon) view(t sched.TaskID) Task {
 	if x, ok := d.lastEnd[t]; ok {
 		v.Code, v.Reason = &x.code, x.reason
 	}
-	v.Checkpoint, v.Inputs = d.viewSaved(t), d.viewInputs(t)
+	v.Checkpoint, v.Inputs, v.Recurs = d.viewSaved(t), d.viewInputs(t), d.viewRecurs(t)
 	if p := d.problem[t]; p != "" && v.Reason == "" {
 		v.Reason = p
 	}

@@ -269,10 +269,14 @@ func (l *Live) Act(ctx context.Context, a tui.Action) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if len(done) == 0 {
-		return fmt.Sprintf("%s %s: nothing to do", a.Kind, sel), nil
+	said := fmt.Sprintf("%s: %s", a.Kind, strings.Join(done.Tasks, ", "))
+	if len(done.Tasks) == 0 {
+		said = fmt.Sprintf("%s %s: nothing to do", a.Kind, sel)
 	}
-	return fmt.Sprintf("%s: %s", a.Kind, strings.Join(done, ", ")), nil
+	if len(done.Recurring) > 0 {
+		said += "; its job recurs all the same"
+	}
+	return said, nil
 }
 
 // Logs returns the last lines that an attempt has printed.

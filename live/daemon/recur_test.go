@@ -1,0 +1,44 @@
+package daemon
+
+import (
+	"slices"
+	"testing"
+	"time"
+)
+
+// Whoever looks at a job of a chain sees that it recurs, and until when: up to the end of the recurrence, which any of the chain can name.
+func TestAJobThatRecursIsSaidTo(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(`{"job":"once","tasks":[{"id":"t","command":"true"}]}`)
+	d.submit(`{"job":"tick","every":"1s","tasks":[{"id":"t","command":"true"},{"id":"u","command":"true"}]}`)
+	d.submit(`{"job":"tock","every":"24h","tasks":[{"id":"t","command":"true"}]}`)
+	if err := d.join(`{"to":2,"tasks":[{"id":"v","command":"true"}]}`); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "it does not recur", func() bool { return len(d.All()) > 8 })
+	d.close()
+	d = serve(t, dir)
+	for _, task := range []string{"2/t", "2/u", "2/v", "5/u"} {
+		r := d.Tasks(mustSelect(t, d, task))[0].Recurs
+		if r == nil || r.Every != "1s" || r.First != 2 || r.Next < 1 {
+			t.Errorf("%s: %+v", task, r)
+		}
+	}
+	if v := d.Tasks(mustSelect(t, d, "1"))[0]; v.Recurs != nil {
+		t.Errorf("a job that does not recur: %+v", v.Recurs)
+	}
+	if got := d.Recurring(d.All()); !slices.Equal(got, []int32{2, 3}) {
+		t.Errorf("%v recur", got)
+	}
+	if ended, err := d.EndRecurrence(t.Context(), Who{0}, mustSelect(t, d, "5")); err != nil || !slices.Equal(ended, []int32{2}) {
+		t.Errorf("%v are ended, %v", ended, err)
+	}
+	time.Sleep(10 * time.Millisecond)
+	if v := d.Tasks(mustSelect(t, d, "2/t"))[0]; v.Recurs != nil {
+		t.Errorf("its recurrence was ended: %+v", v.Recurs)
+	}
+	if got := d.Recurring(d.All()); !slices.Equal(got, []int32{3}) {
+		t.Errorf("%v recur", got)
+	}
+}
