@@ -63,7 +63,7 @@ func alertsCommand() *cobra.Command {
 		Short: "Show whom the daemon alerts of what, or try it",
 		Long: `Shows whether the daemon alerts somebody ("serve --alert-command" or
 "--alert-url"), of which events, and what became of the alerts so far. --test
-sends one.
+sends one, and fails where that does not go out.
 
 An alert is one JSON object:
 

@@ -91,8 +91,31 @@ Start with:
 	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), tuiCommand(), liveCommand(), scenarioCommand(), completionCommand(), failuresTopic(), modelsTopic())
 	addCompletions(root)
 	narrow(root)
+	strictHelp(root)
 	markUsage(root)
 	return root
+}
+
+// strictHelp has "help" refuse what is no command. By itself it shows the help of what comes before.
+func strictHelp(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	help, _, err := root.Find([]string{"help"})
+	if err != nil {
+		panic(err) // it has just been made
+	}
+	show := help.Run
+	help.Run = nil
+	help.RunE = func(cmd *cobra.Command, args []string) error {
+		about, rest, err := root.Find(args)
+		switch {
+		case err != nil && len(args) > 0:
+			return usagef("unknown command %q for %q", args[0], root.CommandPath())
+		case len(rest) > 0:
+			return usagef("unknown command %q for %q", rest[0], about.CommandPath())
+		}
+		show(cmd, args)
+		return nil
+	}
 }
 
 // markUsage makes wrong numbers of arguments and unknown subcommands usage errors.

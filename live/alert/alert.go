@@ -87,6 +87,8 @@ type Alert struct {
 	Code       *int32    `json:"exit_code,omitempty"` // of the last attempt
 	Reason     string    `json:"reason,omitempty"`
 	Suppressed int64     `json:"suppressed,omitempty"` // alerts that were dropped since the last one
+
+	done chan<- error // gets what has become of it; nil: nobody waits for that
 }
 
 // Config says whom to tell, and how much. Exactly one of Command and URL is set.
@@ -171,6 +173,27 @@ func (s *Sender) Wants(e Event) bool {
 	return s != nil && (e == Test || slices.Contains(s.c.Events, e))
 }
 
+// Try sends an alert and waits until it is known what became of it: nil where it went out, else why not.
+func (s *Sender) Try(ctx context.Context, a Alert) error {
+	done := make(chan error, 1)
+	a.done = done
+	s.Send(a)
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("%w: it is not known yet whether it goes out", ctx.Err())
+	}
+}
+
+// over counts what has become of an alert, and tells whoever waits for that.
+func (s *Sender) over(a *Alert, how string, err error) {
+	s.c.Count(how)
+	if a.done != nil {
+		a.done <- err
+	}
+}
+
 // Send sends an alert, if it is wanted, sometime. It never waits.
 func (s *Sender) Send(a Alert) {
 	if !s.Wants(a.Event) {
@@ -180,7 +203,7 @@ func (s *Sender) Send(a Alert) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.token() {
-		s.drop(DroppedRate)
+		s.drop(&a, DroppedRate, fmt.Errorf("at most %d alerts go out a minute", s.c.PerMinute))
 		return
 	}
 	s.put(a)
@@ -201,13 +224,13 @@ func (s *Sender) put(a Alert) {
 	case s.queue <- a:
 		s.dropped = 0
 	default:
-		s.drop(DroppedQueue)
+		s.drop(&a, DroppedQueue, fmt.Errorf("%d others wait to go out", cap(s.queue)))
 	}
 }
 
-func (s *Sender) drop(how string) {
+func (s *Sender) drop(a *Alert, how string, err error) {
 	s.dropped++
-	s.c.Count(how)
+	s.over(a, how, err)
 	select {
 	case s.late <- struct{}{}:
 	default:
@@ -257,7 +280,7 @@ func (s *Sender) Run(ctx context.Context) {
 		select {
 		case a := <-s.queue:
 			if last.Err() != nil {
-				s.c.Count(DroppedEnd)
+				s.over(&a, DroppedEnd, errors.New("the daemon is stopping"))
 				continue
 			}
 			s.deliver(last, &a)
@@ -290,7 +313,7 @@ func (s *Sender) deliver(ctx context.Context, a *Alert) {
 	text, err := json.Marshal(a)
 	if err != nil {
 		s.c.Log.Error("an alert could not be made", "event", a.Event, "err", err)
-		s.c.Count(Failed)
+		s.over(a, Failed, err)
 		return
 	}
 	pause := s.pause
@@ -301,12 +324,12 @@ func (s *Sender) deliver(ctx context.Context, a *Alert) {
 			err = s.run(ctx, a.Event, text)
 		}
 		if err == nil {
-			s.c.Count(Sent)
+			s.over(a, Sent, nil)
 			return
 		}
 		if try == Tries || ctx.Err() != nil {
 			s.c.Log.Warn("an alert could not be sent", "event", a.Event, "task", a.Task, "tries", try, "err", err)
-			s.c.Count(Failed)
+			s.over(a, Failed, err)
 			return
 		}
 		t := time.NewTimer(pause)

@@ -257,3 +257,24 @@ func TestAWebhookThatHangsIsGivenUp(t *testing.T) {
 		t.Errorf("it was called %d times, want %d", got, 2*Tries)
 	}
 }
+
+// Who tries whether alerts go out is told what became of his, and the counts have it by then.
+func TestATryWaitsForWhatBecomesOfIt(t *testing.T) {
+	for command, want := range map[string]string{"sleep 0.1": "", "echo no such door; exit 7": "no such door"} {
+		var n counts
+		s, _ := start(t, Config{Command: command, PerMinute: 1, Count: n.add})
+		err := s.Try(t.Context(), Alert{Event: Test})
+		if got := n.all(); want == "" && (err != nil || got[Sent] != 1) || want != "" && (err == nil || !strings.Contains(err.Error(), want) || got[Failed] != 1) {
+			t.Errorf("%s: %v, %v", command, err, got)
+		}
+		if err := s.Try(t.Context(), Alert{Event: Test}); err == nil || !strings.Contains(err.Error(), "minute") || n.all()[DroppedRate] != 1 {
+			t.Errorf("%s: beyond the rate: %v, %v", command, err, n.all())
+		}
+	}
+	s, _ := start(t, Config{Command: "sleep 1"})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if err := s.Try(ctx, Alert{Event: Test}); err == nil {
+		t.Error("it went out before its command had ended")
+	}
+}

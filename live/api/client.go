@@ -336,7 +336,7 @@ func (c *Client) Alerts(ctx context.Context) (daemon.AlertsState, error) {
 	return a, err
 }
 
-// TestAlert has an alert sent for trying.
+// TestAlert has an alert sent for trying, and returns once it has gone out.
 func (c *Client) TestAlert(ctx context.Context) (daemon.AlertsState, error) {
 	var a daemon.AlertsState
 	err := c.ask(ctx, http.MethodPost, "/v1/alerts/test", nil, nil, &a)

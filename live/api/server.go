@@ -708,7 +708,7 @@ func (s *server) queues(query) (QueuesState, error) {
 func (s *server) alerts(query) (daemon.AlertsState, error) { return s.d.Alerts(), nil }
 
 func (s *server) testAlert(q query) (daemon.AlertsState, error) {
-	err := s.d.TestAlert(q.who)
+	err := s.d.TestAlert(q.Context(), q.who)
 	return s.d.Alerts(), err
 }
 

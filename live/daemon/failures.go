@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"time"
@@ -159,14 +160,16 @@ func (d *Daemon) Alerts() AlertsState {
 	return s
 }
 
-// TestAlert sends an alert for trying. Only the daemon's user and root may.
-func (d *Daemon) TestAlert(who Who) error {
+// TestAlert sends an alert for trying, and returns once it has gone out, or why it has not. Only the daemon's user and root may.
+func (d *Daemon) TestAlert(ctx context.Context, who Who) error {
 	if err := mayOperate(who); err != nil {
 		return err
 	}
 	if d.alerts == nil {
 		return fmt.Errorf("%w: the daemon has nobody to alert: start it with --alert-command or --alert-url", ErrConflict)
 	}
-	d.alerts.Send(alert.Alert{Event: alert.Test, Message: "this is a test"})
+	if err := d.alerts.Try(ctx, alert.Alert{Event: alert.Test, Message: "this is a test"}); err != nil {
+		return fmt.Errorf("%w: the alert did not go out: %w", ErrConflict, err)
+	}
 	return nil
 }

@@ -64,13 +64,13 @@ func TestSomebodyIsToldOfAFailureThatIsFinalAndOfNoOther(t *testing.T) {
 	if a := next(t, got); a.Event != alert.JobFailed || a.Reason != "limit" || a.JobName != "late" {
 		t.Errorf("of a run beyond its limit: %+v", a)
 	}
-	if err := d.TestAlert(Who{0}); err != nil {
+	if err := d.TestAlert(t.Context(), Who{0}); err != nil {
 		t.Error(err)
 	}
 	if a := next(t, got); a.Event != alert.Test {
 		t.Errorf("%+v", a)
 	}
-	if err := d.TestAlert(Who{uid() + 12345}); err == nil {
+	if err := d.TestAlert(t.Context(), Who{uid() + 12345}); err == nil {
 		t.Error("anybody may send alerts")
 	}
 	if len(got) > 0 {
