@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -73,6 +75,33 @@ func TestHelpOfOutNamesEveryFormatThatCanBeWritten(t *testing.T) {
 		for _, name := range formatNames(true) {
 			if !strings.Contains(text, name) {
 				t.Errorf("%s --help does not name %s where it tells of the file: %s", path, name, text)
+			}
+		}
+	}
+}
+
+// A misspelt subcommand is told, whichever command it is of, and not answered with help as if all were well.
+func TestAnUnknownSubcommandIsBadUsageEverywhere(t *testing.T) {
+	var parents [][]string
+	var walk func(c *cobra.Command, path []string)
+	walk = func(c *cobra.Command, path []string) {
+		if c.HasSubCommands() {
+			parents = append(parents, path)
+		}
+		for _, sub := range c.Commands() {
+			walk(sub, append(path[:len(path):len(path)], sub.Name()))
+		}
+	}
+	walk(newRoot(), nil)
+	for _, path := range parents {
+		for _, args := range [][]string{append(path[:len(path):len(path)], "nosuch"), append(append([]string{"help"}, path...), "nosuch")} {
+			root := newRoot()
+			root.SetArgs(args)
+			root.SetOut(io.Discard)
+			root.SetErr(io.Discard)
+			var bad *usageError
+			if err := root.ExecuteContext(t.Context()); !errors.As(err, &bad) {
+				t.Errorf("%s: %v", strings.Join(args, " "), err)
 			}
 		}
 	}

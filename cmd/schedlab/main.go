@@ -120,6 +120,10 @@ func strictHelp(root *cobra.Command) {
 
 // markUsage makes wrong numbers of arguments and unknown subcommands usage errors.
 func markUsage(c *cobra.Command) {
+	if c.HasSubCommands() && !c.Runnable() { // it would show its help whatever stands behind it
+		c.Args = cobra.NoArgs
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
 	if args := c.Args; args != nil {
 		c.Args = func(cmd *cobra.Command, a []string) error { return asUsage(args(cmd, a)) }
 	}
