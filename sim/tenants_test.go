@@ -80,6 +80,15 @@ func TestTenantsAndQuotasKeepTheirPromisesUnderEveryPolicy(t *testing.T) {
 				Tenant: tenant, GPUs: 4, Borrow: rapid.SampledFrom([]string{"", "all", "50%"}).Draw(t, "borrow"), Reclaim: rapid.SampledFrom([]string{"end", "preempt"}).Draw(t, "reclaim"),
 			})
 		}
+		var faults []check.Fault
+		for n := range rapid.IntRange(0, len(c.Nodes)).Draw(t, "nodes lost") {
+			down := at(float64(rapid.IntRange(0, 60).Draw(t, "down")))
+			up := down.Add(time.Duration(rapid.IntRange(0, 20).Draw(t, "for")) * s)
+			faults = append(faults, check.Fault{At: down, Node: sched.NodeID(n)}, check.Fault{At: up, Node: sched.NodeID(n), Up: true})
+		}
+		for _, f := range faults {
+			c.Faults = append(c.Faults, sim.Fault{At: f.At, Node: f.Node, Up: f.Up})
+		}
 		q := check.Quotas{Table: w.Table}
 		rec := check.Recorder{}
 		c.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
@@ -91,7 +100,7 @@ func TestTenantsAndQuotasKeepTheirPromisesUnderEveryPolicy(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if bad := append(q.Check(), rec.Check(check.Case{Table: w.Table, Run: w.Run, Nodes: c.Nodes}, res.Outcome)...); len(bad) > 0 {
+		if bad := append(q.Check(), rec.Check(check.Case{Table: w.Table, Run: w.Run, Nodes: c.Nodes, Faults: faults}, res.Outcome)...); len(bad) > 0 {
 			t.Fatalf("%v", bad[0])
 		}
 		if res.Unfinished > 0 {

@@ -222,6 +222,37 @@ func TestNodeLossEndsReplicasOnItAtOnceAndTheRestAtStopped(t *testing.T) {
 	}
 }
 
+// TestQuotasAreFreeOnceTheLastNodeOfAnAttemptIsLost starts tasks one after the other under a quota of two GPUs, of which the one before holds all: a gang of
+// two over two nodes holds them until both nodes are lost, also where the first is back by then.
+func TestQuotasAreFreeOnceTheLastNodeOfAnAttemptIsLost(t *testing.T) {
+	for what, c := range map[string]struct {
+		lost []sched.Event
+		bad  int
+	}{
+		"nothing lost":     {nil, 1},
+		"one lost":         {[]sched.Event{{Kind: sched.NodeDown, Node: 0}}, 1},
+		"another lost":     {[]sched.Event{{Kind: sched.NodeDown, Node: 0}, {Kind: sched.NodeDown, Node: 2}}, 1},
+		"the same again":   {[]sched.Event{{Kind: sched.NodeDown, Node: 0}, {Kind: sched.NodeUp, Node: 0}, {Kind: sched.NodeDown, Node: 0}}, 1},
+		"both lost":        {[]sched.Event{{Kind: sched.NodeDown, Node: 0}, {Kind: sched.NodeDown, Node: 1}}, 0},
+		"in turn":          {[]sched.Event{{Kind: sched.NodeDown, Node: 0}, {Kind: sched.NodeUp, Node: 0}, {Kind: sched.NodeDown, Node: 1}}, 0},
+		"one, and stopped": {[]sched.Event{{Kind: sched.NodeDown, Node: 0}, {Kind: sched.Stopped, Task: 2, Attempt: 1}}, 0},
+	} {
+		tb := &sched.Table{
+			Tenants: []string{"a"}, Queues: []string{""}, Kinds: []string{""}, Jobs: 3, Classes: []sched.Class{{}},
+			Demands: []sched.Demand{{Gang: 2, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}}}, Tasks: make([]sched.Task, 3),
+		}
+		q := Quotas{Table: tb}
+		on := []sched.Placement{{Node: 0, Replicas: 1}, {Node: 1, Replicas: 1}}
+		set := &sched.Detail{Quota: &sched.Quota{Tenant: "a", CPU: -1, GPUMilli: 2 * sched.Whole}}
+		q.Tap(0, []sched.Event{{Kind: sched.QuotaSet, More: set}}, []sched.Command{{Kind: sched.Start, Task: 2, Attempt: 1, On: on}})
+		on[0].Node, on[1].Node = 7, 7 // the slice is the kernel's
+		q.Tap(5*sec, c.lost, []sched.Command{{Kind: sched.Start, Task: 1, Attempt: 1, On: []sched.Placement{{Node: 3, Replicas: 2}}}})
+		if bad := q.Check(); len(bad) != c.bad {
+			t.Errorf("%s: %v, want %d", what, bad, c.bad)
+		}
+	}
+}
+
 func TestRecorderNoticesAWrongStream(t *testing.T) {
 	start := func(attempt int32) sched.Command {
 		return sched.Command{Kind: sched.Start, Task: 0, Attempt: attempt, On: []sched.Placement{{Replicas: 1}}}

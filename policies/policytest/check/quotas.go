@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -12,20 +13,34 @@ type Quotas struct {
 	Table *sched.Table
 
 	set      map[string]sched.Quota // "t" or "q" and the name
-	live     map[sched.TaskID]int32
+	live     map[sched.TaskID]holder
 	problems []Violation
+}
+
+// holder is an attempt that holds what its task asks for: a gang all of it, until its last node is gone.
+type holder struct {
+	attempt int32
+	on      []sched.NodeID // not lost
 }
 
 // Tap takes one batch.
 func (q *Quotas) Tap(now sched.Time, in []sched.Event, out []sched.Command) {
 	if q.set == nil {
-		q.set, q.live = map[string]sched.Quota{}, map[sched.TaskID]int32{}
+		q.set, q.live = map[string]sched.Quota{}, map[sched.TaskID]holder{}
 	}
 	for _, e := range in {
 		switch e.Kind {
 		case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
-			if a, ok := q.live[e.Task]; ok && a == e.Attempt {
+			if a, ok := q.live[e.Task]; ok && a.attempt == e.Attempt {
 				delete(q.live, e.Task)
+			}
+		case sched.NodeDown: // what ran there alone gets no report
+			for t, a := range q.live {
+				if a.on = slices.DeleteFunc(a.on, func(n sched.NodeID) bool { return n == e.Node }); len(a.on) == 0 {
+					delete(q.live, t)
+				} else {
+					q.live[t] = a
+				}
 			}
 		case sched.QuotaSet:
 			if s := *e.More.Quota; s.Tenant != "" {
@@ -37,7 +52,11 @@ func (q *Quotas) Tap(now sched.Time, in []sched.Event, out []sched.Command) {
 	}
 	for _, c := range out {
 		if c.Kind == sched.Start {
-			q.live[c.Task] = c.Attempt
+			a := holder{attempt: c.Attempt}
+			for _, p := range c.On {
+				a.on = append(a.on, p.Node)
+			}
+			q.live[c.Task] = a
 			q.look(now, c.Task)
 		}
 	}
