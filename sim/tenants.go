@@ -122,16 +122,12 @@ func (t *Tenants) facts() (out []sched.Event) {
 // holds refuses a task that its tenant may never hold, all others idle: it would wait for ever.
 func (t *Tenants) holds(w *traces.Workload) error {
 	quotas := map[string]*sched.Quota{}
-	sum := [2]int64{} // what a cohort may hold: CPU, GPUs; negative: no bound
+	sum := [2]int64{} // what a cohort may hold: CPU, GPUs; whose own is not bound lends nothing of it, and does not count against it
 	for _, ev := range t.facts() {
 		q := ev.More.Quota
 		quotas[q.Tenant] = q
 		for r, n := range [2]int64{q.CPU, q.GPUMilli} {
-			if n < 0 || sum[r] < 0 {
-				sum[r] = -1
-			} else {
-				sum[r] += n
-			}
+			sum[r] += max(n, 0)
 		}
 	}
 	for i := range w.Tasks {
@@ -147,11 +143,11 @@ func (t *Tenants) holds(w *traces.Workload) error {
 		}{{d.CPUTotal(), q.CPU, q.BorrowCPU, 1000, "cores"}, {d.GPUTotal(), q.GPUMilli, q.BorrowGPUMilli, sched.Whole, "GPUs"}} {
 			most := x.has
 			if q.Cohort != "" && most >= 0 {
-				if most += x.borrow; x.borrow < 0 || sum[r] >= 0 && most > sum[r] {
+				if most += x.borrow; x.borrow < 0 || most > sum[r] {
 					most = sum[r]
 				}
 			}
-			if x.has >= 0 && most >= 0 && x.asks > most {
+			if x.has >= 0 && x.asks > most {
 				return fmt.Errorf("quotas: task %s asks for %g %s, and tenant %s may hold %g with what it may borrow", w.TaskNames.At(i), float64(x.asks)/x.unit, x.of, q.Tenant, float64(most)/x.unit)
 			}
 		}

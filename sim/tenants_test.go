@@ -137,7 +137,9 @@ func TestATaskThatItsTenantMayNeverHoldIsRefused(t *testing.T) {
 		{sim.TenantQuota{CPUs: -1}, sim.TenantQuota{}, "asks for 4 cores, and tenant red may hold 0"},
 		{sim.TenantQuota{GPUs: 4}, sim.TenantQuota{GPUs: 1}, ""},
 		{sim.TenantQuota{GPUs: 2, Borrow: "100%"}, sim.TenantQuota{GPUs: 2}, ""},
-		{sim.TenantQuota{GPUs: 2, Borrow: "all"}, sim.TenantQuota{CPUs: 1}, ""}, // blue's GPUs are not bound
+		{sim.TenantQuota{GPUs: 2, Borrow: "all"}, sim.TenantQuota{CPUs: 1}, "may hold 2"}, // blue has no GPUs to lend: its own are not bound
+		{sim.TenantQuota{GPUs: 3, Borrow: "100%"}, sim.TenantQuota{CPUs: 1}, "may hold 3"},
+		{sim.TenantQuota{GPUs: 4, Borrow: "all"}, sim.TenantQuota{CPUs: 1}, ""},
 		{sim.TenantQuota{}, sim.TenantQuota{GPUs: 1}, ""},
 	} {
 		big := of(gpus(0, 10*s, 4), "red")
@@ -145,12 +147,15 @@ func TestATaskThatItsTenantMayNeverHoldIsRefused(t *testing.T) {
 			big.Need.CPU = 4000
 		}
 		c.red.Tenant, c.blue.Tenant = "red", "blue"
-		_, err := sim.Run(t.Context(), sim.Config{
+		res, err := sim.Run(t.Context(), sim.Config{
 			Workload: workload(t, big, of(gpus(0, 10*s, 1), "blue")), Nodes: nodes(1, 64000, 8), Policy: &policies.List{Skip: true},
 			Tenants: &sim.Tenants{Quotas: []sim.TenantQuota{c.red, c.blue}},
 		})
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%+v, %+v: error %v, want %q", c.red, c.blue, err, c.want)
+		}
+		if err == nil && res.Unfinished > 0 {
+			t.Errorf("%+v, %+v: %d tasks were left waiting", c.red, c.blue, res.Unfinished)
 		}
 	}
 }
