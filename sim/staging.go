@@ -107,8 +107,10 @@ type taskOn struct {
 
 // fetched is when an input is in the memory of a node; or, fetched ahead, on its GPU.
 type fetched struct {
-	at    sched.Time
-	ahead bool
+	at      sched.Time
+	ahead   bool
+	attempt int32      // the last that started there; 0: none
+	used    sched.Time // when it works on it
 }
 
 type kindOn struct {
@@ -152,18 +154,23 @@ func (s *stager) copied(t sched.TaskID, n sched.NodeID, at sched.Time) sched.Tim
 	return at
 }
 
-// arrives returns when the input of t is where an attempt that starts now on node n works on it.
-func (s *stager) arrives(t sched.TaskID, n sched.NodeID, now sched.Time) sched.Time {
+// arrives returns when the input of t is where an attempt that starts now on node n works on it. A gang on shares of GPUs names a node several times: its
+// input comes there once.
+func (s *stager) arrives(t sched.TaskID, attempt int32, n sched.NodeID, now sched.Time) sched.Time {
 	key := taskOn{t, n}
 	x, ok := s.here[key]
+	if ok && x.attempt == attempt {
+		return x.used
+	}
 	if !ok {
 		x.at = s.fetch(t, n, now)
 	}
-	s.here[key] = fetched{at: x.at}
-	if x.ahead {
-		return x.at
+	used := x.at
+	if !x.ahead {
+		used = s.copied(t, n, max(x.at, now))
 	}
-	return s.copied(t, n, max(x.at, now))
+	s.here[key] = fetched{at: x.at, attempt: attempt, used: used}
+	return used
 }
 
 // lost takes in that a node has lost what had come to it.
@@ -179,7 +186,7 @@ func (s *stager) lost(n sched.NodeID) {
 func (s *stager) begin(now sched.Time, c *sched.Command) {
 	t, ready := c.Task, now
 	for _, p := range c.On {
-		ready = max(ready, s.arrives(t, p.Node, now))
+		ready = max(ready, s.arrives(t, c.Attempt, p.Node, now))
 		if s.r.tb.EdgeBytes != nil {
 			ready = max(ready, s.r.k.Sent(t, p.Node))
 		}
@@ -195,7 +202,7 @@ func (s *stager) begin(now sched.Time, c *sched.Command) {
 		}
 		n := c.On[0].Node
 		behind = s.copied(u, n, s.fetch(u, n, behind))
-		s.here[taskOn{u, n}], s.ahead[u] = fetched{behind, true}, true
+		s.here[taskOn{u, n}], s.ahead[u] = fetched{at: behind, ahead: true}, true
 	}
 }
 

@@ -81,7 +81,10 @@ func (l *Links) follow(c *Case, spans []Span, outcome func(sched.TaskID) sched.O
 	out := map[spanStart]time.Duration{}
 	for _, s := range byStart {
 		there := s.Start
-		for _, p := range s.On {
+		for i, p := range s.On {
+			if slices.ContainsFunc(s.On[:i], func(q sched.Placement) bool { return q.Node == p.Node }) {
+				continue // a gang on shares of GPUs names its node again
+			}
 			if a, ok := ahead[s.Task]; ok && a.node == p.Node {
 				there = max(there, a.at)
 			} else {
