@@ -104,7 +104,7 @@ func build(t *rapid.T, name string) sched.Policy {
 }
 
 func TestRunsWithAWindowKeepTheirPromises(t *testing.T) {
-	cases := policytest.Cases(policytest.Gen{SmallOverhead: true, NoRestart: true, NoNodeFaults: true})
+	cases := policytest.Cases(policytest.Gen{SmallOverhead: true, NoRestart: true})
 	rapid.Check(t, func(t *rapid.T) {
 		c := cases.Draw(t, "case")
 		cfg := caseConfig(c, build(t, rapid.SampledFrom([]string{"fifo", "easy", "rr{quantum=3s}", "srtf", "critical-path"}).Draw(t, "policy")))
@@ -121,6 +121,7 @@ func TestRunsWithAWindowKeepTheirPromises(t *testing.T) {
 		}
 		cc := c
 		cc.Late = cfg.Window.Late()
+		cc.Faults = append(slices.DeleteFunc(slices.Clone(c.Faults), func(f policytest.Fault) bool { return f.Attempt == 0 }), rec.NodeFaults()...) // nodes are lost when that is told
 		if bad := rec.Check(cc, res.Outcome); len(bad) > 0 {
 			t.Fatalf("%v", bad[0])
 		}
@@ -144,6 +145,31 @@ func TestAWindowAndCheckpointsWorkTogether(t *testing.T) {
 	}
 	if lost := res.LostGPUSeconds; math.Abs(lost-6) > 1e-9 {
 		t.Errorf("%v GPU-seconds lost, want 6", lost)
+	}
+}
+
+// A gang of 60 s over two nodes starts when its arrival is told, at 1 s. Its first node is lost at 10 s and back at once, the other at 10.5 s: of both the same
+// batch tells, at 11 s. None of it runs then, so that it starts anew in that batch and not one window later; its end at 71 s is told at 72 s.
+func TestAGangThatLosesAllItsNodesInOneBatchIsOverThen(t *testing.T) {
+	ns := nodes(2, 0, 1)
+	w := workload(t, with(gpus(0, 60*s, 1), func(r *traces.Row) { r.Gang = 2 }))
+	rec := check.Recorder{}
+	cfg := sim.Config{
+		Workload: w, Nodes: ns, Policy: &policies.List{}, Window: &sim.Window{Min: s, Max: s},
+		Faults: []sim.Fault{{At: at(10)}, {At: at(10), Up: true}, {At: at(10.5), Node: 1}, {At: at(10.5), Node: 1, Up: true}},
+		Tap: func(now sched.Time, in []sched.Event, out []sched.Command) error {
+			rec.Tap(now, in, out)
+			return nil
+		},
+	}
+	res := run(t, cfg)
+	if o := res.Outcome(0); o.End != at(72) || o.Held != 71*s || o.Attempts != 2 {
+		t.Errorf("ends at %v s, held for %v in %d attempts, want 72 s, 71s and 2", o.End.Seconds(), o.Held, o.Attempts)
+	}
+	wantSeconds(t, "lost GPU-seconds", res.LostGPUSeconds, 20)
+	c := check.Case{Table: w.Table, Run: w.Run, Nodes: ns, Faults: rec.NodeFaults(), Late: cfg.Window.Late()}
+	for _, v := range rec.Check(c, res.Outcome) {
+		t.Error(v)
 	}
 }
 

@@ -59,7 +59,7 @@
 //	Claiming  the last victim ended -> Running; a node of the claim lost -> Ready; Hold -> Held
 //	Running   Finished -> Done; Killed -> Failed; FailedAttempt -> Backoff, Ready (no backoff) or Failed (no retries left);
 //	          Evict, Cancelled, one of its nodes lost -> Stopping; its last node lost -> Ready
-//	Stopping  Stopped -> Ready, or Dropped if it was cancelled; an end that came before the order counts as in Running
+//	Stopping  Stopped, or its last node lost -> Ready, or Dropped if it was cancelled; an end that came before the order counts as in Running
 //	Backoff   its time has come -> Ready
 //	any       Cancelled, or a predecessor that is over and not Done -> Dropped (what runs stops first)
 //
@@ -73,7 +73,7 @@
 // Every Start makes a new attempt, numbered from 1, and every order and report carries the number. A report of any other attempt than the
 // running one is dropped and counted (Late). That one rule is the simulator's lazy cancellation and the fence of the live mode: whatever
 // an old attempt says late, twice or wrongly changes nothing. A gang is one attempt: its replicas start and end together. When one of its nodes is lost, the
-// rest is ordered to stop; when none of its nodes is left, it is over without a report, and an order to stop it that is already in the
+// rest is ordered to stop; when none of its nodes is left, even if one is back by then, it is over without a report, and an order to stop it that is already in the
 // batch is void. Facts that cannot be true, of unknown tasks and nodes, are dropped and counted too (Refused).
 //
 // # Room, placements and claims

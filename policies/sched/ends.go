@@ -3,6 +3,7 @@ package sched
 // How tasks give room back: ends, stops, failures, and the loss of nodes.
 
 import (
+	"maps"
 	"slices"
 	"time"
 )
@@ -210,20 +211,24 @@ func (k *Kernel) nodeDown(e *Event) {
 		k.refused++
 		return
 	}
+	maps.DeleteFunc(k.lost, func(x taskNode, attempt int32) bool { // what is over by now
+		return k.rows[x.task].phase != Stopping || k.rows[x.task].attempt != attempt
+	})
 	var lost, undone []TaskID
 	for i := k.ring[0].next; i != 0; i = k.ring[i].next {
 		r := &k.runs[i]
 		if !slices.ContainsFunc(k.on(r), func(p Placement) bool { return p.Node == e.Node }) {
 			continue
 		}
-		if k.rows[r.task].phase == Claiming {
+		switch {
+		case k.rows[r.task].phase == Claiming:
 			undone = append(undone, r.task)
-		} else {
+		case !k.gone(r.task, e.Node):
 			lost = append(lost, r.task)
 		}
 	}
 	// It may be down already, unless what still runs there says that it was only drained.
-	if !k.room.Up(e.Node) && !slices.ContainsFunc(lost, func(t TaskID) bool { return k.rows[t].flags&flagLost == 0 }) {
+	if !k.room.Up(e.Node) && len(lost) == 0 {
 		k.refused++
 		return
 	}
@@ -234,16 +239,13 @@ func (k *Kernel) nodeDown(e *Event) {
 	}
 	for _, t := range lost {
 		rw := &k.rows[t]
-		r := &k.runs[rw.at]
-		// What runs on a drained node runs on; of a task that has lost no node yet, every other node that is closed is a drained one.
-		elsewhere := slices.ContainsFunc(k.on(r), func(p Placement) bool {
-			return p.Node != e.Node && (k.room.Up(p.Node) || rw.flags&flagLost == 0)
-		})
+		elsewhere := slices.ContainsFunc(k.on(&k.runs[rw.at]), func(p Placement) bool { return p.Node != e.Node && !k.gone(t, p.Node) })
 		if elsewhere {
 			if rw.phase == Running {
 				rw.flags |= flagLost
 				k.stop(t, rw)
 			}
+			k.setGone(t, e.Node)
 			continue
 		}
 		rw.flags |= flagLost
@@ -251,6 +253,20 @@ func (k *Kernel) nodeDown(e *Event) {
 		// The attempt is fenced by its number: a late report of it is dropped.
 		k.stopped(&Event{Kind: Stopped, Task: t, Attempt: rw.attempt, Node: e.Node, Done: k.keptOf(t)}, rw)
 	}
+}
+
+// gone reports whether an attempt of t that still stops elsewhere has lost node n. That n is up says nothing, since it may be back, and that it is not says
+// nothing either, since it may be drained.
+func (k *Kernel) gone(t TaskID, n NodeID) bool {
+	rw := &k.rows[t]
+	return rw.phase == Stopping && k.lost[taskNode{t, n}] == rw.attempt
+}
+
+func (k *Kernel) setGone(t TaskID, n NodeID) {
+	if k.lost == nil {
+		k.lost = map[taskNode]int32{}
+	}
+	k.lost[taskNode{t, n}] = k.rows[t].attempt
 }
 
 // nodeDrain closes a node to new starts. Claims on it are undone, or they would start there.

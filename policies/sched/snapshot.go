@@ -29,6 +29,9 @@ const (
 	bothSchema     = "schedlab/kernel/v5\n"
 )
 
+// goneBit stands with the number of replicas whose node was lost, while the attempt stops on others.
+const goneBit = 1 << 31
+
 // maxText bounds a name in a snapshot.
 const maxText = 1 << 16
 
@@ -80,7 +83,11 @@ func (k *Kernel) Snapshot(w io.Writer) error {
 		e.uint(uint64(len(on)))
 		for _, p := range on {
 			e.uint(uint64(p.Node))
-			e.uint(uint64(p.Replicas))
+			replicas := uint64(p.Replicas)
+			if k.gone(r.task, p.Node) {
+				replicas |= goneBit
+			}
+			e.uint(replicas)
 			e.uint(uint64(p.GPUs))
 		}
 	}
@@ -760,7 +767,15 @@ func (d *decoder) run(k *Kernel, holds []bool) {
 	on := k.placed[:0]
 	left := int64(k.Demand(t).Gang)
 	d.many("placements", math.MaxInt32, func(int) {
-		p := Placement{Node: NodeID(d.below(k.room.Len(), "node")), Replicas: int32(d.upTo(math.MaxInt32, "replicas")), GPUs: Devices(d.uint())}
+		p := Placement{Node: NodeID(d.below(k.room.Len(), "node"))}
+		replicas := d.upTo(goneBit|math.MaxInt32, "replicas")
+		p.Replicas, p.GPUs = int32(replicas&math.MaxInt32), Devices(d.uint())
+		if replicas&goneBit != 0 && d.err == nil {
+			if rw.phase != Stopping {
+				d.fail("task %d has lost a node and is %v", t, rw.phase)
+			}
+			k.setGone(t, p.Node)
+		}
 		if left -= int64(p.Replicas); p.Replicas < 1 || left < 0 {
 			d.fail("task %d holds more than its gang", t)
 		}

@@ -37,10 +37,17 @@ type State struct {
 	profiles []nodeProfile   // by node; nil until a profile arrives
 	quotas   *quotas         // nil until a quota is set
 	down     map[string]bool
+	lost     map[taskNode]int32 // nodes that attempts of gangs have lost, which have yet to stop on others: the attempt; nil until one has
 
 	open, over              int  // tasks that arrived and are not over, and that are
 	lastEnd                 Time // when the last task ended that had been started
 	ready, running, blocked int  // numbers of tasks in these phases; running counts Stopping too
+}
+
+// taskNode names a node of a task.
+type taskNode struct {
+	task TaskID
+	node NodeID
 }
 
 // row is a task's state. There is one for each task of the trace, so it is small (40 bytes): at and since mean one thing or another by phase,

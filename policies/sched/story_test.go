@@ -1,6 +1,7 @@
 package sched
 
 import (
+	"bytes"
 	"flag"
 	"fmt"
 	"math/bits"
@@ -356,6 +357,18 @@ func (s *story) play(input []string) []string {
 	switch f[0] {
 	case "step":
 		return s.step(Time(s.duration(f[1])), input[1:])
+	case "restore":
+		var b bytes.Buffer
+		if err := s.k.Snapshot(&b); err != nil {
+			s.fail("%v", err)
+		}
+		s.seen = s.seen[:0]
+		k, err := Restore(&b, s.c)
+		if err != nil {
+			s.fail("%v", err)
+		}
+		s.k = k
+		return []string{"sees " + strings.Join(s.seen, ", ")}
 	case "causes":
 		var out []string
 		for c, sec := range s.k.Books().CauseSeconds {
