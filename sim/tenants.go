@@ -15,7 +15,7 @@ type Tenants struct {
 	Quotas []TenantQuota `yaml:"quotas"`
 }
 
-// TenantQuota is the quota of one tenant. An amount of 0 is no bound: a tenant that is to have nothing has -1.
+// TenantQuota is the quota of one tenant. An amount of 0 is no bound, and both must not be: a tenant that is to have nothing has -1.
 type TenantQuota struct {
 	Tenant string  `yaml:"tenant"`
 	GPUs   float64 `yaml:"gpus,omitempty"`
@@ -71,8 +71,36 @@ func (t *Tenants) Check() error {
 		if _, err := q.share(); err != nil {
 			return err
 		}
+		switch {
+		case !(q.GPUs <= maxQuota):
+			return fmt.Errorf("quotas: tenant %s: gpus must be a number up to %g", q.Tenant, maxQuota)
+		case !(q.CPUs <= maxQuota):
+			return fmt.Errorf("quotas: tenant %s: cpus must be a number up to %g", q.Tenant, maxQuota)
+		case q.GPUs == 0 && q.CPUs == 0:
+			return fmt.Errorf("quotas: tenant %s has no bound: say gpus or cpus, -1 where it is to have nothing", q.Tenant)
+		}
 	}
 	return nil
+}
+
+// maxQuota is the largest amount, of which many add up to a number of milli-GPUs.
+const maxQuota = 1e12
+
+// Absent names the tenants that have a quota and no task.
+func (t *Tenants) Absent(w *traces.Workload) (out []string) {
+	if t == nil {
+		return nil
+	}
+	has := make([]bool, len(w.Tenants))
+	for i := range w.Tasks {
+		has[w.ClassOf(sched.TaskID(i)).Tenant] = true
+	}
+	for _, q := range t.Quotas {
+		if i := slices.Index(w.Tenants, q.Tenant); i < 0 || !has[i] {
+			out = append(out, q.Tenant)
+		}
+	}
+	return out
 }
 
 // share returns the share of the quota that may be borrowed, negative for all that is idle.

@@ -1,6 +1,8 @@
 package sim_test
 
 import (
+	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -113,7 +115,10 @@ func TestQuotasThatCannotBeAreRefused(t *testing.T) {
 	w := workload(t, cpus(0, 1*s, 1))
 	for what, q := range map[string][]sim.TenantQuota{
 		"names no tenant":             {{GPUs: 1}},
-		"has two":                     {{Tenant: "a"}, {Tenant: "a"}},
+		"has two":                     {{Tenant: "a", GPUs: 1}, {Tenant: "a", GPUs: 1}},
+		"a has no bound: say gpus":    {{Tenant: "a", Borrow: "all", Reclaim: "preempt"}},
+		"a: gpus must be a number":    {{Tenant: "a", GPUs: math.NaN()}},
+		"a: cpus must be a number":    {{Tenant: "a", CPUs: 1e30}},
 		"reclaim must be end or":      {{Tenant: "a", Reclaim: "never"}},
 		"borrow must be all or a sha": {{Tenant: "a", Borrow: "half"}},
 	} {
@@ -121,6 +126,17 @@ func TestQuotasThatCannotBeAreRefused(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%v, want an error with %q", err, what)
 		}
+	}
+}
+
+func TestQuotasOfTenantsWithoutTasksAreNamed(t *testing.T) {
+	q := &sim.Tenants{Quotas: []sim.TenantQuota{{Tenant: "nobody", GPUs: 4}, {Tenant: "red", GPUs: 1}, {Tenant: "late", GPUs: 1}, {Tenant: "Red", GPUs: 1}}}
+	w := workload(t, of(gpus(0, 1*s, 1), "red"), of(gpus(0, 1*s, 1), "blue"), of(gpus(9, 1*s, 1), "late"))
+	if got := q.Absent(w); !slices.Equal(got, []string{"nobody", "Red"}) {
+		t.Errorf("%q, want nobody and Red", got)
+	}
+	if got := (*sim.Tenants)(nil).Absent(w); got != nil {
+		t.Errorf("without quotas %q", got)
 	}
 }
 
@@ -134,13 +150,13 @@ func TestATaskThatItsTenantMayNeverHoldIsRefused(t *testing.T) {
 		{sim.TenantQuota{GPUs: 3, Borrow: "30%"}, sim.TenantQuota{GPUs: 4}, "may hold 3.9"},
 		{sim.TenantQuota{GPUs: 2, Borrow: "all"}, sim.TenantQuota{GPUs: 1}, "may hold 3"},
 		{sim.TenantQuota{GPUs: 2, Borrow: "100%"}, sim.TenantQuota{GPUs: 1}, "may hold 3"},
-		{sim.TenantQuota{CPUs: -1}, sim.TenantQuota{}, "asks for 4 cores, and tenant red may hold 0"},
+		{sim.TenantQuota{CPUs: -1}, sim.TenantQuota{CPUs: 1}, "asks for 4 cores, and tenant red may hold 0"},
 		{sim.TenantQuota{GPUs: 4}, sim.TenantQuota{GPUs: 1}, ""},
 		{sim.TenantQuota{GPUs: 2, Borrow: "100%"}, sim.TenantQuota{GPUs: 2}, ""},
 		{sim.TenantQuota{GPUs: 2, Borrow: "all"}, sim.TenantQuota{CPUs: 1}, "may hold 2"}, // blue has no GPUs to lend: its own are not bound
 		{sim.TenantQuota{GPUs: 3, Borrow: "100%"}, sim.TenantQuota{CPUs: 1}, "may hold 3"},
 		{sim.TenantQuota{GPUs: 4, Borrow: "all"}, sim.TenantQuota{CPUs: 1}, ""},
-		{sim.TenantQuota{}, sim.TenantQuota{GPUs: 1}, ""},
+		{sim.TenantQuota{CPUs: 4}, sim.TenantQuota{GPUs: 1}, ""},
 	} {
 		big := of(gpus(0, 10*s, 4), "red")
 		if c.red.CPUs != 0 {

@@ -376,7 +376,7 @@ one by one.`,
 			if err = errors.Join(err, headErr); err != nil {
 				return err
 			}
-			c := comparison(w, clusterName, nodes, res)
+			c := comparison(w, clusterName, nodes, res, &o.Sim)
 			var outErr error // the numbers are shown all the same: to find them may have taken hours
 			if out != "" {
 				var files int
@@ -405,10 +405,10 @@ one by one.`,
 }
 
 // comparison puts together what the report prints.
-func comparison(w *traces.Workload, clusterName string, nodes []sched.NodeSpec, res *experiment.Result) *report.Comparison {
+func comparison(w *traces.Workload, clusterName string, nodes []sched.NodeSpec, res *experiment.Result, s *experiment.Settings) *report.Comparison {
 	c := heading(w, res.Workload, clusterName, nodes)
 	c.Runs, c.Summary = res.Runs, res.Summary
-	c.Notes = notes(res, traceNotes(w))
+	c.Notes = notes(res, traceNotes(w, s))
 	return c
 }
 
@@ -423,9 +423,12 @@ func heading(w, first *traces.Workload, clusterName string, nodes []sched.NodeSp
 	}
 }
 
-// traceNotes is what is to be said of a trace.
-func traceNotes(w *traces.Workload) []string {
+// traceNotes is what is to be said of a trace, and of settings that speak of what is not in it, which may be meant.
+func traceNotes(w *traces.Workload, s *experiment.Settings) []string {
 	var out []string
+	for _, tenant := range s.Tenants.Absent(w) {
+		out = append(out, fmt.Sprintf("no task is of tenant %q, which has a quota", tenant))
+	}
 	if w.MissingEstimates > 0 {
 		have := "have no estimate: policies see their"
 		if w.MissingEstimates == 1 {

@@ -100,7 +100,7 @@ it with
 			case f.check:
 				res.Notes = append(res.Notes, experiment.NothingChecked)
 			}
-			return show(cmd.OutOrStdout(), comparison(w, clusterName, nodes, res), output)
+			return show(cmd.OutOrStdout(), comparison(w, clusterName, nodes, res, &opt.Sim), output)
 		},
 	}
 	f.add(cmd)
