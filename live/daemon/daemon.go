@@ -104,7 +104,8 @@ type Daemon struct {
 	restored  map[attemptKey]bool            // attempts that run, of which was told how long they restored their work
 	ended     map[attemptKey]*local.Event    // what came of attempts whose end is not in the state file yet
 	lastEnd   map[sched.TaskID]end           // of tasks that had an attempt
-	work      map[sched.TaskID]time.Duration // of tasks that are done, as their last facts said
+	work      map[sched.TaskID]time.Duration // of tasks that are done, as their last facts said; 0: what they held room for
+	opened    sched.Time                     // when this daemon began
 	quotas    map[[2]string]sched.Quota      // by tenant and queue, one of them ""
 	recurring map[sched.JobID]*recurrence    // by the first job of the chain
 	noted     map[attemptKey]local.Saved     // what was last reported of attempts that run
@@ -282,6 +283,7 @@ func (d *Daemon) recover(ctx context.Context) error {
 	if over := d.kernel.Now().Sub(d.loop.Now()); over > 0 {
 		d.loop.Epoch = d.loop.Epoch.Add(-over)
 	}
+	d.opened = d.loop.Now()
 	return nil
 }
 
@@ -786,10 +788,10 @@ func (d *Daemon) report(e local.Event) {
 }
 
 // workOf returns the work of a task whose last attempt has ended well: what that resumed with, and for how long it ran by its shim's clock,
-// which goes on while no daemon runs. What earlier attempts did and no checkpoint kept is lost, and is no work of the task. It is called
-// under mu.
+// which goes on while no daemon runs. What earlier attempts did and no checkpoint kept is lost, and is no work of the task. It is 0 where
+// all of that is what the task held room for: its one attempt ran under this daemon. It is called under mu.
 func (d *Daemon) workOf(e *local.Event) time.Duration {
-	if d.kernel.Attempt(e.Task) != e.Attempt {
+	if d.kernel.Attempt(e.Task) != e.Attempt || e.Attempt == 1 && d.kernel.StartedAt(e.Task) >= d.opened {
 		return 0
 	}
 	ran, base := time.Duration(e.Exit.RanFor*1e9), time.Duration(0)

@@ -42,7 +42,7 @@ func (d *Daemon) workload(tasks []sched.TaskID) (*traces.Workload, error) {
 		}
 		class, dem := k.Class(t), k.Demand(t)
 		run := d.work[t]
-		if run == 0 { // an older program did not keep it
+		if run == 0 { // what starting it and noticing its end took is part of what it cost
 			run = k.Outcome(t).Held
 		}
 		row := traces.Row{
