@@ -18,17 +18,24 @@ func phases(t *testing.T, k *sched.Kernel, at string, want ...sched.Phase) {
 	}
 }
 
+// turns is a kernel under rr, with slices of 2 s, that has been told of the tasks of a workload when they were submitted.
+func turns(t *testing.T, w *traces.Workload, nodes []sched.NodeSpec) *sched.Kernel {
+	t.Helper()
+	k, err := sched.New(sched.Config{Table: w.Table, Nodes: nodes, Policy: build(t, "rr{quantum=2s}")()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for task := range w.Tasks {
+		k.Step(w.Tasks[task].Submit, []sched.Event{arrival(sched.TaskID(task))})
+	}
+	return k
+}
+
 func TestRoundRobinCountsOnRoomThatAClaimHasGivenUp(t *testing.T) {
 	// At 2 s task 2 claims the GPU of task 0, which takes its time to stop, so that no slice is over that would help task 3. When task 2 is cancelled that GPU is
 	// to be task 3's: the slice of task 1, on the other node, is over at 2.5 s, and goes on.
 	w := workload(t, devices(0, 9, 1), devices(0.5, 9, 1), devices(1, 9, 1), devices(1.2, 9, 1))
-	k, err := sched.New(sched.Config{Table: w.Table, Nodes: machines(2, 64, 1), Policy: build(t, "rr{quantum=2s}")()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for task, at := range []float64{0, 0.5, 1, 1.2} {
-		k.Step(second(at), []sched.Event{arrival(sched.TaskID(task))})
-	}
+	k := turns(t, w, machines(2, 64, 1))
 	k.Step(second(2), nil)
 	phases(t, k, "2 s", sched.Stopping, sched.Running, sched.Claiming, sched.Ready)
 	k.Step(second(2.2), []sched.Event{{Kind: sched.Cancelled, Task: 2, Node: sched.NoNode}})
@@ -48,13 +55,7 @@ func TestRoundRobinCountsOnMemoryThatAnEndMakesFree(t *testing.T) {
 	w := workload(t, mem(0, 2), mem(1, 2), mem(1.5, 4), mem(1.6, 4))
 	nodes := machines(2, 64, 0)
 	nodes[0].Mem, nodes[1].Mem = 4<<30, 4<<30
-	k, err := sched.New(sched.Config{Table: w.Table, Nodes: nodes, Policy: build(t, "rr{quantum=2s}")()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for task, at := range []float64{0, 1, 1.5, 1.6} {
-		k.Step(second(at), []sched.Event{arrival(sched.TaskID(task))})
-	}
+	k := turns(t, w, nodes)
 	k.Step(second(2), nil)
 	phases(t, k, "2 s", sched.Running, sched.Running, sched.Running, sched.Ready)
 	k.Step(second(2.5), []sched.Event{report(sched.Finished, 1, 1, 1500*time.Millisecond)})
