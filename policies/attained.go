@@ -39,7 +39,9 @@ const fewSteps = 16
 func (p *Attained) IgnoresArrivals(q sched.Policy) bool { return q == sched.Policy(p) }
 
 // Observe keeps the lines and the running tasks.
-func (p *Attained) Observe(s *sched.State, e sched.Event) {
+func (p *Attained) Observe(s *sched.State, e sched.Event) { p.observe(s, &e) }
+
+func (p *Attained) observe(s *sched.State, e *sched.Event) {
 	l := &p.list
 	if l.Key == nil {
 		l.Key = p.key
@@ -70,7 +72,7 @@ func (p *Attained) Observe(s *sched.State, e sched.Event) {
 			p.waits.put(e.Task, p.standing(s, e.Task).next)
 		}
 	}
-	l.Observe(s, e)
+	l.observe(s, e)
 	if e.Kind == sched.TaskBlocked || e.Kind == sched.TaskDropped {
 		if d := s.DemandID(e.Task); l.lines.IsShut(d) {
 			l.lines.Unshut(d) // it may be the one that found no room
@@ -94,8 +96,8 @@ func (p *Attained) grow(s *sched.State) {
 // was stopped there, the last first; then what came to the queue and has not run there, in that order. A running task comes to its next queue as one of
 // the last, so that it yields to who waits there; if it goes on running it is one of the first.
 func (p *Attained) key(s *sched.State, t sched.TaskID) int64 {
-	p.last = p.standing(s, t)
 	st := &p.last
+	p.stands(s, t, st)
 	if !p.Queues {
 		return st.rank
 	}
@@ -125,11 +127,11 @@ func (p *Attained) began(s *sched.State, t sched.TaskID, key int64) {
 		return
 	}
 	p.waits.drop(t)
-	p.rises(t, p.last) // key has just been asked for it
+	p.rises(t, &p.last) // key has just been asked for it
 }
 
 // rises notes when the rank of a running task changes next.
-func (p *Attained) rises(t sched.TaskID, st standing) {
+func (p *Attained) rises(t sched.TaskID, st *standing) {
 	p.runs.put(t, st.next)
 	if st.comes {
 		p.came = append(p.came, t)
@@ -145,8 +147,14 @@ type standing struct {
 	comes     bool          // it runs, and has come to the rank this instant
 }
 
-func (p *Attained) standing(s *sched.State, t sched.TaskID) standing {
-	st := standing{had: s.Attained(t), next: sched.Never}
+func (p *Attained) standing(s *sched.State, t sched.TaskID) (st standing) {
+	p.stands(s, t, &st)
+	return st
+}
+
+// stands finds out where a task stands. It writes field by field: a copy would wait for what has just been written.
+func (p *Attained) stands(s *sched.State, t sched.TaskID, st *standing) {
+	st.had, st.next, st.new, st.comes = s.Attained(t), sched.Never, false, false
 	until := time.Duration(0)
 	if holds(s.Phase(t)) {
 		begun := s.Now().Sub(s.StartedAt(t))
@@ -157,7 +165,7 @@ func (p *Attained) standing(s *sched.State, t sched.TaskID) standing {
 			st.next = s.Now().Add(until - st.had)
 		}
 		st.comes = p.Queues && st.from > 0 && st.had == st.from && begun > 0
-		return st
+		return
 	}
 	st.rank, st.from, _ = p.Level(s, t, st.had)
 	if p.Promote > 0 && st.had > 0 {
@@ -168,7 +176,6 @@ func (p *Attained) standing(s *sched.State, t sched.TaskID) standing {
 			st.rank, st.new = first, true
 		}
 	}
-	return st
 }
 
 // waited is the time that a task has waited since it was first ready; it stands still while the task runs.
@@ -276,7 +283,7 @@ func (p *Attained) step(s *sched.State) {
 			break
 		}
 		key := p.key(s, t)
-		p.rises(t, p.last)
+		p.rises(t, &p.last)
 		l.raise(s, l.running.rerank(s, t, key), key)
 	}
 }
@@ -292,7 +299,7 @@ func (p *Attained) relevel(s *sched.State) {
 	}
 	for t := range s.RunningTasks() {
 		key := p.key(s, t)
-		p.rises(t, p.last)
+		p.rises(t, &p.last)
 		l.running.rerank(s, t, key)
 	}
 	l.forget()

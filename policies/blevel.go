@@ -42,7 +42,7 @@ func (b *BLevel) Observe(s *sched.State, e sched.Event) {
 	case sched.EdgeAdded, sched.Updated:
 		b.change(s, e.Task)
 	}
-	b.List.Observe(s, e)
+	b.List.observe(s, &e)
 }
 
 // Foresee looks at the b-levels of tasks that will soon be ready.

@@ -45,13 +45,14 @@ func capacity(room *sched.Room) bundle {
 
 // dominant returns the largest share that h is of the capacity. What has none does not count.
 func (h bundle) dominant(of bundle) float64 {
-	most := 0.0
-	for _, r := range [...][2]int64{{h.cpu, of.cpu}, {h.mem, of.mem}, {h.gpu, of.gpu}} {
-		if r[1] > 0 {
-			most = max(most, float64(r[0])/float64(r[1]))
-		}
+	return max(0, ratio(h.cpu, of.cpu), ratio(h.mem, of.mem), ratio(h.gpu, of.gpu))
+}
+
+func ratio(held, of int64) float64 {
+	if of <= 0 {
+		return 0
 	}
-	return most
+	return float64(held) / float64(of)
 }
 
 // NewDRF returns the policy.
@@ -74,7 +75,7 @@ func (p *DRF) Observe(s *sched.State, e sched.Event) {
 	case sched.NodeUp:
 		p.resize(s)
 	}
-	p.observe(s, e)
+	p.observe(s, &e)
 }
 
 // Decide serves the tenant with the least dominant share as long as there is room.

@@ -68,7 +68,7 @@ func (e *Expression) Observe(s *sched.State, ev sched.Event) {
 	if e.ranked {
 		e.BLevel.Observe(s, ev)
 	} else {
-		e.List.Observe(s, ev)
+		e.List.observe(s, &ev)
 	}
 }
 

@@ -44,7 +44,8 @@ type ledger struct{ gpu, cpu [epochs]int64 }
 // charge is what is charged for a running attempt.
 type charge struct {
 	start sched.Time
-	ms    int64 // its estimate, grown
+	grown float64 // by how much a charge at its start grows
+	ms    int64   // its estimate, grown
 	on    bool
 }
 
@@ -65,7 +66,7 @@ func (p *FairShare) Observe(s *sched.State, e sched.Event) {
 	case sched.JobArrived: // of a task that is new nothing has been used
 		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 			if o := s.Outcome(t); o.Held > 0 {
-				p.settle(s, t, o.Start, o.Held, 1)
+				p.settle(s, t, o.Start, p.grown(o.Start), o.Held, 1)
 				p.rank(s, s.Class(t).Tenant)
 			}
 		}
@@ -82,7 +83,7 @@ func (p *FairShare) Observe(s *sched.State, e sched.Event) {
 	case sched.NodeUp:
 		p.resize(s)
 	}
-	p.observe(s, e)
+	p.observe(s, &e)
 }
 
 // Decide serves the tenant that has used least as long as there is room.
@@ -170,7 +171,8 @@ func (p *FairShare) take(s *sched.State, t sched.TaskID) {
 		return
 	}
 	c.on, c.start = true, s.StartedAt(t)
-	c.ms = int64(math.Round(min(float64(s.EstimatedEnd(t).Sub(c.start))/1e6, 1<<40) * p.grown(c.start)))
+	c.grown = p.grown(c.start)
+	c.ms = int64(math.Round(min(float64(s.EstimatedEnd(t).Sub(c.start))/1e6, 1<<40) * c.grown))
 	p.book(s, t, p.halfLifeOf(c.start), c.ms)
 	p.rank(s, s.Class(t).Tenant)
 }
@@ -183,14 +185,18 @@ func (p *FairShare) give(s *sched.State, t sched.TaskID) {
 	c := &p.charges[t]
 	c.on = false
 	p.book(s, t, p.halfLifeOf(c.start), -c.ms)
-	o := s.Outcome(t)
-	p.settle(s, t, o.Start, o.Held-s.Now().Sub(c.start), -1) // of earlier attempts
-	p.settle(s, t, o.Start, o.Held, 1)
+	from, grown, held := c.start, c.grown, s.Attained(t)
+	if s.Attempt(t) > 1 {
+		from = s.Outcome(t).Start
+		grown = p.grown(from)
+		p.settle(s, t, from, grown, held-s.Now().Sub(c.start), -1) // of earlier attempts
+	}
+	p.settle(s, t, from, grown, held, 1)
 	p.rank(s, s.Class(t).Tenant)
 }
 
-// settle charges what a task has held, from its first start on: the integral of 2^(t/HalfLife), as what is left to integrate from both ends.
-func (p *FairShare) settle(s *sched.State, t sched.TaskID, from sched.Time, held time.Duration, sign int64) {
+// settle charges what a task has held, from its first start on, at which a charge grows so much: the integral of 2^(t/HalfLife), as what is left to integrate from both ends.
+func (p *FairShare) settle(s *sched.State, t sched.TaskID, from sched.Time, grown float64, held time.Duration, sign int64) {
 	if held <= 0 {
 		return
 	}
@@ -201,7 +207,7 @@ func (p *FairShare) settle(s *sched.State, t sched.TaskID, from sched.Time, held
 	}
 	whole := float64(p.halfLife) / 1e6 / math.Ln2
 	p.book(s, t, p.halfLifeOf(to), sign*int64(math.Round(whole*p.grown(to))))
-	p.book(s, t, p.halfLifeOf(from), -sign*int64(math.Round(whole*p.grown(from))))
+	p.book(s, t, p.halfLifeOf(from), -sign*int64(math.Round(whole*grown)))
 }
 
 // rank keeps the order: uses are compared to 2^-16 ms of the whole cluster.

@@ -111,7 +111,7 @@ func (p *Gittins) Observe(s *sched.State, e sched.Event) {
 			}
 		}
 	}
-	p.Attained.Observe(s, e)
+	p.observe(s, &e)
 }
 
 // Decide learns from what has finished before now, and decides.
@@ -143,7 +143,7 @@ func (p *Gittins) learn(s *sched.State) bool {
 		p.used *= 2
 	}
 	for _, t := range p.done[had:p.used] {
-		p.samples = append(p.samples, int64(sched.MulDiv(s.Outcome(t).Held, width(s.Demand(t)), 1000, false)))
+		p.samples = append(p.samples, int64(sched.MulDiv(s.Attained(t), width(s.Demand(t)), 1000, false)))
 	}
 	slices.Sort(p.samples[had:])
 	p.merged = merge(p.merged[:0], p.samples[:had], p.samples[had:])

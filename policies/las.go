@@ -12,9 +12,10 @@ import (
 
 // leastAttained ranks by whole quanta of attained time.
 func leastAttained(quantum time.Duration) Level {
+	last := math.MaxInt64 / quantum
 	return func(_ *sched.State, _ sched.TaskID, attained time.Duration) (int64, time.Duration, time.Duration) {
 		n := attained / quantum
-		if n >= math.MaxInt64/quantum {
+		if n >= last {
 			return int64(n), n * quantum, math.MaxInt64
 		}
 		return int64(n), n * quantum, (n + 1) * quantum

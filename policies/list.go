@@ -48,7 +48,10 @@ func ReadyTime(s *sched.State, t sched.TaskID) int64 { return int64(s.FirstReady
 func (l *List) IgnoresArrivals(p sched.Policy) bool { return p == sched.Policy(l) }
 
 // Observe keeps the lines.
-func (l *List) Observe(s *sched.State, e sched.Event) {
+func (l *List) Observe(s *sched.State, e sched.Event) { l.observe(s, &e) }
+
+// observe is Observe for policies that hand their facts on: a copy would wait for what the kernel has just written.
+func (l *List) observe(s *sched.State, e *sched.Event) {
 	switch e.Kind {
 	case sched.TaskReady:
 		l.push(s, e.Task)

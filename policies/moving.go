@@ -95,12 +95,15 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 			next = min(next, list[i].until)
 			continue
 		}
-		r := list[i]
-		if s.Now() >= r.until {
-			r.rank, r.until = m.rank(s, r.class, r.task, r.key)
+		e := &list[i]
+		if s.Now() >= e.until {
+			e.rank, e.until = m.rank(s, e.class, e.task, e.key)
 		}
-		next = min(next, r.until)
-		j := i
+		next = min(next, e.until)
+		if i == 0 || !list[i-1].before(e) {
+			continue
+		}
+		r, j := *e, i
 		for ; j > 0 && list[j-1].before(&r); j-- {
 			list[j] = list[j-1]
 		}
@@ -154,16 +157,18 @@ func (m *movers) begin(s *sched.State) {
 	if m.cells() != nil {
 		for c := range m.classes {
 			if of := &m.classes[c]; of.list.Len() > 0 {
-				first, last := of.list.Ranks()
-				w.ranges = append(w.ranges, keyRange{c, first, last, m.bounds(s, c, of.task)})
+				r := more(&w.ranges)
+				r.class, r.bounds = c, m.bounds(s, c, of.task)
+				r.first, r.last = of.list.Ranks()
 			}
 		}
 		return
 	}
 	w.tops = w.tops[:0]
 	for c := range m.classes {
-		w.tops = append(w.tops, top{walk: m.classes[c].list.Down(), sinks: m.sinks(c)})
-		m.next(s, &w.tops[c], c)
+		t := more(&w.tops)
+		t.walk, t.sinks = m.classes[c].list.Down(), m.sinks(c)
+		m.next(s, t, c)
 	}
 }
 
@@ -222,7 +227,7 @@ func (m *movers) nextGroup(s *sched.State, b *bar) bool {
 		}
 		w.some = append(w.some, t.it)
 		n := len(w.some) - 1
-		w.parts = append(w.parts, part{w.some[n : n+1], c, t.it.Task})
+		w.add(w.some[n:n+1], c, t.it.Task)
 		w.take(&t.walk, c, m.since(s, int32(c), t.it.Task, t.it.Rank, first))
 		m.next(s, t, c)
 	}
@@ -236,8 +241,27 @@ func (w *victimWalk) take(walk *ranking.Down, class int, low int64) {
 		if len(tasks) == 0 {
 			return
 		}
-		w.parts = append(w.parts, part{tasks, class, last})
+		w.add(tasks, class, last)
 	}
+}
+
+func (w *victimWalk) add(tasks []ranking.Item, class int, last sched.TaskID) {
+	p := more(&w.parts)
+	p.tasks, p.class, p.last = tasks, class, last
+}
+
+// more adds an entry to a list, for the caller to write, and all of it: what stood there before is still in it. An entry that is put together elsewhere is copied,
+// and the copy waits for what has just been written.
+func more[T any](list *[]T) *T {
+	l := *list
+	if n := len(l); n < cap(l) {
+		l = l[:n+1]
+	} else {
+		var zero T
+		l = append(l, zero)
+	}
+	*list = l
+	return &l[len(l)-1]
 }
 
 // lastTask comes after all tasks.

@@ -37,7 +37,7 @@ func NewOPA(place Place, skip bool) *OPA {
 // Observe keeps the periodic tasks, the lines and the running tasks.
 func (p *OPA) Observe(s *sched.State, e sched.Event) {
 	p.known.observe(s, &e)
-	p.Preemptive.Observe(s, e)
+	p.Preemptive.observe(s, &e)
 }
 
 // Decide assigns priorities where the periodic tasks have changed, and starts tasks in their order.

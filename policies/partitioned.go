@@ -78,7 +78,7 @@ func (p *Partitioned) Observe(s *sched.State, e sched.Event) {
 		p.waits = make([][]heap.Item, 1)
 	}
 	p.known.observe(s, &e)
-	p.observe(s, e)
+	p.keepRunning(s, &e)
 	switch e.Kind {
 	case sched.TaskReady:
 		if p.known.template(e.Task) >= 0 {
@@ -93,7 +93,7 @@ func (p *Partitioned) Observe(s *sched.State, e sched.Event) {
 	case sched.NodeUp, sched.NodeDown:
 		p.stale = true
 	}
-	p.rest.Observe(s, e)
+	p.rest.observe(s, &e)
 }
 
 // file puts a ready release into its line.

@@ -46,8 +46,10 @@ type Preemptive struct {
 func (p *Preemptive) IgnoresArrivals(q sched.Policy) bool { return q == sched.Policy(p) }
 
 // Observe keeps the lines and the running tasks.
-func (p *Preemptive) Observe(s *sched.State, e sched.Event) {
-	p.observe(s, e)
+func (p *Preemptive) Observe(s *sched.State, e sched.Event) { p.observe(s, &e) }
+
+func (p *Preemptive) observe(s *sched.State, e *sched.Event) {
+	p.keepRunning(s, e)
 	switch e.Kind {
 	case sched.TaskReady:
 		p.push(s, e.Task)

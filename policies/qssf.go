@@ -58,10 +58,10 @@ func (p *QSSF) Observe(s *sched.State, e sched.Event) {
 			p.predicted = append(p.predicted, notYet)
 		}
 		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
-			switch o := s.Outcome(t); {
-			case o.Phase == sched.Done:
+			switch {
+			case s.Phase(t) == sched.Done:
 				p.past = append(p.past, t)
-			case o.Ready != sched.Never:
+			case s.FirstReady(t) != sched.Never:
 				p.known = append(p.known, t)
 			}
 		}
@@ -80,11 +80,11 @@ func (p *QSSF) Observe(s *sched.State, e sched.Event) {
 	default:
 		p.recall(s)
 	}
-	p.List.Observe(s, e)
+	p.List.observe(s, &e)
 }
 
 func (p *QSSF) learn(s *sched.State, t sched.TaskID) {
-	p.predictor.learn(s, t, s.Outcome(t).Held)
+	p.predictor.learn(s, t, s.Attained(t))
 	p.done = append(p.done, t)
 }
 
@@ -106,7 +106,7 @@ func (p *QSSF) predict(s *sched.State, t sched.TaskID) {
 	}
 	p.predicted[t] = run
 	for _, u := range p.done[i:] {
-		p.predictor.learn(s, u, s.Outcome(u).Held)
+		p.predictor.learn(s, u, s.Attained(u))
 	}
 }
 

@@ -91,8 +91,8 @@ func (q *ranks) couldHold(room *sched.Room, d sched.DemandID, n sched.NodeID) bo
 	return room.Up(n) && (int(n) < q.right[d] || room.Allowed(d, n))
 }
 
-// observe keeps the running tasks by the facts.
-func (p *Preemptive) observe(s *sched.State, e sched.Event) {
+// keepRunning keeps the running tasks by the facts.
+func (p *Preemptive) keepRunning(s *sched.State, e *sched.Event) {
 	q := &p.running
 	if p.Sinks && q.moves == nil {
 		q.moves = &movers{moving: &sinking{}, apart: true}

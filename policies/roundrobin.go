@@ -46,7 +46,7 @@ func (p *RoundRobin) Observe(s *sched.State, e sched.Event) {
 		p.running.endClaim(s, e.Task)
 		p.line.remove(e.Task)
 	case sched.JobArrived:
-		p.running.arrive(s, e)
+		p.running.arrive(s, &e)
 	case sched.Started:
 		p.running.start(s, e.Task)
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:

@@ -82,7 +82,7 @@ func (q *stints) grow(s *sched.State) {
 }
 
 // arrive takes in that tasks are known. A restored kernel tells it of tasks that claim room too.
-func (q *stints) arrive(s *sched.State, e sched.Event) {
+func (q *stints) arrive(s *sched.State, e *sched.Event) {
 	q.grow(s)
 	if end := int(e.Task) + int(e.N); end > len(q.slot) {
 		q.slot = slices.Grow(q.slot, max(len(s.Table().Tasks), end)-len(q.slot))[:end]

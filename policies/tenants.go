@@ -66,7 +66,7 @@ func newTenants(place Place, skip bool) tenants {
 }
 
 // observe keeps the lines.
-func (q *tenants) observe(s *sched.State, e sched.Event) {
+func (q *tenants) observe(s *sched.State, e *sched.Event) {
 	switch e.Kind {
 	case sched.TaskReady:
 		q.push(s, e.Task)

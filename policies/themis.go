@@ -92,7 +92,7 @@ func (p *Themis) key(s *sched.State, t sched.TaskID) int64 {
 
 // Observe keeps the line and the running tasks.
 func (p *Themis) Observe(s *sched.State, e sched.Event) {
-	p.run.observe(s, e)
+	p.run.keepRunning(s, &e)
 	switch e.Kind {
 	case sched.TaskReady:
 		p.ready.push(s, finishTimeFairness(s, e.Task))

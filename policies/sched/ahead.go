@@ -45,7 +45,7 @@ func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
 	}
 	ready := k.freed[:n]
 	for _, u := range ready {
-		x += int64(k.rows[u].since)
+		x += k.rows[u].touch()
 	}
 	if p, ok := k.pol.(Foreseer); ok {
 		x += p.Foresee(&k.State, ready)
@@ -55,13 +55,17 @@ func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
 
 // lookAt reads what a report on a running task asks first.
 func (k *Kernel) lookAt(t TaskID) int64 {
-	at := k.rows[t].at
+	rw := &k.rows[t]
+	at := rw.at
 	if uint32(at) >= uint32(len(k.runs)) {
 		return 0 // it does not run any more
 	}
 	r := &k.runs[at]
-	return int64(r.start) + int64(r.one[0].Node)
+	return int64(rw.phase) + int64(r.start) + int64(r.one[0].Node)
 }
+
+// touch reads both ends of a row, which may lie on two lines of the cache.
+func (rw *row) touch() int64 { return int64(rw.phase) + int64(rw.first) }
 
 // Foreseer is a Policy that keeps something of each task and looks at it when some become ready: Foresee lets it do so for many together, shortly before
 // they do. It changes nothing, and returns nothing of meaning; see Kernel.Foresee. It may be left out.

@@ -54,6 +54,9 @@ func (k *Kernel) arrive(e *Event) {
 	k.pol.Observe(&k.State, *e)
 	for i := range tasks {
 		t := first + i
+		if edges && k.pending[t] > 0 && k.undone == 0 {
+			continue
+		}
 		rw := &k.rows[t]
 		if rw.phase != Blocked {
 			continue // dropped with a predecessor meanwhile
@@ -86,17 +89,23 @@ func (k *Kernel) arriveAlone(t TaskID) {
 	rw := more(&k.rows)
 	k.open++
 	if k.quotas == nil && k.ignored {
-		*rw = row{phase: Ready, cause: Order, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: k.now, first: Never}
+		rw.fresh(Ready, Order, k.tb.Tasks[t].Class, k.now, k.now)
 		k.ready++
 		k.pol.Observe(&k.State, Event{Kind: TaskReady, Task: t, Node: NoNode})
 		return
 	}
-	*rw = row{phase: Blocked, cause: Dependency, class: k.tb.Tasks[t].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never}
+	rw.fresh(Blocked, Dependency, k.tb.Tasks[t].Class, k.now, Never)
 	k.blocked++
 	k.pol.Observe(&k.State, Event{Kind: JobArrived, Task: t, N: 1, Node: NoNode})
 	if rw := &k.rows[t]; rw.phase == Blocked {
 		k.makeReady(t, rw, Order)
 	}
+}
+
+// fresh makes a row that of a task which has not run: field by field, since what is put together first is copied, and the copy waits for it.
+func (rw *row) fresh(phase Phase, cause Cause, class ClassID, since, ready Time) {
+	rw.phase, rw.cause, rw.flags, rw.fails, rw.attempt = phase, cause, 0, 0, 0
+	rw.class, rw.at, rw.since, rw.ready, rw.first = class, int32(NoNode), since, ready, Never
 }
 
 // makeReady lets a task that waits for nothing be started. cause is what its waiting counts as until the policy says otherwise.

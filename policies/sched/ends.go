@@ -10,6 +10,7 @@ import (
 
 // finished takes in that a task is done.
 func (k *Kernel) finished(t TaskID, rw *row, r *run, done time.Duration) {
+	e := Event{Kind: Finished, Task: t, Node: NoNode, Attempt: rw.attempt, Done: done} // long before it is handed over: a copy waits for what was just written
 	k.release(t, rw, r, true)
 	rw.phase = Done
 	k.open--
@@ -19,7 +20,7 @@ func (k *Kernel) finished(t TaskID, rw *row, r *run, done time.Duration) {
 	if edges {
 		k.countDone(t)
 	}
-	k.pol.Observe(&k.State, Event{Kind: Finished, Task: t, Node: NoNode, Attempt: rw.attempt, Done: done})
+	k.pol.Observe(&k.State, e)
 	if edges {
 		k.unblock(t)
 	}
@@ -95,7 +96,8 @@ func (k *Kernel) evict(t TaskID) bool {
 
 func (k *Kernel) stop(t TaskID, rw *row) {
 	rw.phase = Stopping
-	k.cmds = append(k.cmds, Command{Kind: Stop, Task: t, Attempt: rw.attempt})
+	c := more(&k.cmds)
+	c.Kind, c.Cause, c.Task, c.Attempt, c.Queue, c.Replicas, c.On = Stop, 0, t, rw.attempt, 0, 0, nil
 }
 
 // stopped takes in that an order to stop was carried out.

@@ -88,7 +88,7 @@ func (r *Round) WakeAt(at Time) { r.k.wake = min(r.k.wake, at) }
 // starts need is then looked at together, as Kernel.Foresee says of ends.
 func (r *Round) Soon(t TaskID) {
 	if uint32(t) < uint32(len(r.rows)) {
-		r.k.foreseen += int64(r.rows[t].phase)
+		r.k.foreseen += r.rows[t].touch()
 		r.k.soon = append(r.k.soon, t)
 	}
 }

@@ -601,16 +601,17 @@ func (s *State) InputTime(t TaskID, n NodeID) time.Duration {
 }
 
 // Outcome returns what became of t so far.
-func (s *State) Outcome(t TaskID) Outcome {
+func (s *State) Outcome(t TaskID) (o Outcome) {
 	if uint32(t) >= uint32(len(s.rows)) {
 		return Outcome{Ready: Never, Start: Never, End: Never, Node: NoNode}
 	}
 	rw := &s.rows[t]
-	end := Never
+	o.Phase, o.Attempts, o.Ready, o.Start, o.End = rw.phase, rw.attempt, rw.ready, rw.first, Never
 	if rw.phase.Over() {
-		end = rw.since
+		o.End = rw.since
 	}
-	return Outcome{Phase: rw.phase, Attempts: rw.attempt, Ready: rw.ready, Start: rw.first, End: end, Held: s.heldOf(t, rw), Node: s.nodeOf(rw)}
+	o.Held, o.Node = s.heldOf(t, rw), s.nodeOf(rw)
+	return o
 }
 
 // Outcomes fills outcomes with what became of the tasks from `from` on.

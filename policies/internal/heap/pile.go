@@ -30,29 +30,39 @@ type Pile struct {
 	free   int32 // list of unused bags, index plus 1
 	n      int
 	most   int // items in the heap: beyond, those behind go to the pile
+
+	scratch [fewItems]Item // of front
 }
 
-// bag is some items of a slot: they are read together, so they lie together.
+// bag is some items of a slot: they are read together, so they lie together, and where two lines of the cache meet they do not.
 type bag struct {
 	items [bagSize]Item
-	n     int32
 	next  int32 // of the same slot, index plus 1
+	n     int32 // items, while none of a slot; of those of a slot all are full but for the first, of which that is told at its head
+	_     [8]byte
 }
+
+// pileHead is the first bag of a slot, index plus 1, and above the three lowest bits; they say how many items are in it. 0 where the slot is empty.
+type pileHead int32
+
+func (h pileHead) bag() int32 { return int32(h >> 3) }
+func (h pileHead) n() int32   { return int32(h & bagSize) }
 
 // pileLevel is a turn of the wheel. Its zero value is empty.
 type pileLevel struct {
 	words uint64                 // which words of used are not 0
 	used  [pileSlots / 64]uint64 // which slots are not empty
-	head  [pileSlots]int32       // first bag, index plus 1; those behind it are full
+	head  [pileSlots]pileHead
 }
 
 const (
 	pileBits  = 10
 	pileSlots = 1 << pileBits
-	bagSize   = 7
+	bagSize   = 7   // all three bits of a pileHead
 	frontMost = 128 // items in the heap
 	nearEnd   = 16  // items of a line that make way for one that comes late
 	fullSlot  = 64  // items: beyond, the slots are too wide
+	fewItems  = 32  // are sorted by counting
 	aimedSlot = 16  // about so many items are to stand in a slot
 )
 
@@ -181,28 +191,44 @@ func (p *Pile) Remove(h *Heap, t sched.TaskID) bool {
 		}
 		return true
 	}
-	for i := range p.bags {
-		b := &p.bags[i]
-		for j := range b.items[:b.n] {
-			if b.items[j].Task != t {
-				continue
-			}
-			turn, slot := p.where(pileKey(b.items[j].Key))
-			l := &p.levels[turn]
-			first := l.head[slot]
-			f := &p.bags[first-1] // it fills the hole
-			f.n--
-			b.items[j] = f.items[f.n]
-			p.n--
-			if f.n == 0 {
-				if l.head[slot], f.next, p.free = f.next, p.free, first; l.head[slot] == 0 {
-					p.unused(turn, slot)
+	for turn := range p.levels {
+		l := &p.levels[turn]
+		for slot, h := range l.head {
+			n := h.n()
+			for i := h.bag(); i != 0; n = bagSize {
+				b := &p.bags[i-1]
+				for j := range b.items[:n] {
+					if b.items[j].Task == t {
+						b.items[j] = p.takeLast(uint(turn), uint64(slot))
+						return true
+					}
 				}
+				i = b.next
 			}
-			return true
 		}
 	}
 	return false
+}
+
+// takeLast takes the last item of the first bag out of a slot, which is not empty.
+func (p *Pile) takeLast(turn uint, slot uint64) Item {
+	head := &p.levels[turn].head[slot]
+	i := head.bag()
+	b := &p.bags[i-1]
+	it := b.items[head.n()-1]
+	p.n--
+	switch {
+	case head.n() > 1:
+		*head--
+	case b.next != 0:
+		*head = pileHead(b.next)<<3 + bagSize
+		b.next, p.free = p.free, i
+	default:
+		*head = 0
+		b.next, p.free = p.free, i
+		p.unused(turn, slot)
+	}
+	return it
 }
 
 // Drain moves all to the heap, which the caller puts in order.
@@ -221,10 +247,11 @@ func (p *Pile) spread(shift uint) {
 	all := int32(0)
 	for turn := range p.levels {
 		l := &p.levels[turn]
-		for _, i := range l.head {
-			for i != 0 {
+		for _, h := range l.head {
+			n := h.n()
+			for i := h.bag(); i != 0; n = bagSize {
 				b := &p.bags[i-1]
-				b.next, all, i = all, i, b.next
+				b.n, b.next, all, i = n, all, i, b.next
 			}
 		}
 		*l = pileLevel{}
@@ -232,7 +259,7 @@ func (p *Pile) spread(shift uint) {
 	p.used, p.n, p.shift = 0, 0, shift
 	for all != 0 {
 		b := p.bags[all-1] // a copy: it may be the next one that is needed
-		p.bags[all-1].n, p.bags[all-1].next, p.free, all = 0, p.free, all, b.next
+		p.bags[all-1].next, p.free, all = p.free, all, b.next
 		for _, it := range b.items[:b.n] {
 			p.add(it)
 		}
@@ -255,21 +282,20 @@ func (p *Pile) add(it Item) {
 		p.levels = append(p.levels, pileLevel{})
 	}
 	l := &p.levels[turn]
-	i := l.head[slot]
-	if i == 0 || p.bags[i-1].n == bagSize {
-		i = p.bag(i)
-		l.head[slot] = i
+	h := l.head[slot]
+	n := h.n()
+	if n == 0 || n == bagSize {
+		h, n = pileHead(p.bag(h.bag()))<<3, 0
 		l.used[slot>>6] |= 1 << (slot & 63)
 		l.words |= 1 << (slot >> 6 & 63)
 		p.used |= 1 << (turn & 63)
 	}
-	b := &p.bags[i-1]
-	b.items[b.n] = it
-	b.n++
+	p.bags[h.bag()-1].items[n] = it
+	l.head[slot] = h + 1
 	p.n++
 }
 
-// bag returns an empty bag in front of another.
+// bag returns an unused bag, in front of another.
 func (p *Pile) bag(next int32) int32 {
 	i := p.free
 	if i == 0 {
@@ -281,7 +307,7 @@ func (p *Pile) bag(next int32) int32 {
 	} else {
 		p.free = p.bags[i-1].next
 	}
-	p.bags[i-1].n, p.bags[i-1].next = 0, next
+	p.bags[i-1].next = next
 	return i
 }
 
@@ -296,24 +322,26 @@ func (p *Pile) first() (turn uint, slot uint64) {
 // empty moves the items of a slot to the heap, in no order.
 func (p *Pile) empty(turn uint, slot uint64, h *Heap) {
 	l := &p.levels[turn]
-	i := l.head[slot]
+	head := l.head[slot]
 	l.head[slot] = 0
 	p.unused(turn, slot)
-	for i != 0 {
+	q, n := *h, int(head.n())
+	for i := head.bag(); i != 0; n = bagSize {
 		b := &p.bags[i-1]
-		if len(*h)+int(b.n) > cap(*h) { // once for all of them
-			*h = slices.Grow(*h, p.follow(i))
+		if len(q)+n > cap(q) { // once for all of them
+			q = slices.Grow(q, n+p.behind(b.next))
 		}
-		*h = append(*h, b.items[:b.n]...)
-		p.n -= int(b.n)
-		i, b.n, b.next, p.free = b.next, 0, p.free, i
+		q = append(q, b.items[:n]...)
+		p.n -= n
+		i, b.next, p.free = b.next, p.free, i
 	}
+	*h = q
 }
 
-// follow returns how many items are in a bag and those behind it.
-func (p *Pile) follow(i int32) (n int) {
+// behind returns how many items are in a bag that is not the first of its slot and in those behind it.
+func (p *Pile) behind(i int32) (n int) {
 	for ; i != 0; i = p.bags[i-1].next {
-		n += int(p.bags[i-1].n)
+		n += bagSize
 	}
 	return n
 }
@@ -399,6 +427,9 @@ func (p *Pile) front(h *Heap) {
 		return
 	}
 	q := *h
+	if len(q) <= fewItems {
+		p.count(q)
+	}
 	for i := 1; i < len(q); i++ {
 		it, j := q[i], i
 		for ; j > 0 && it.Before(q[j-1]); j-- {
@@ -407,4 +438,24 @@ func (p *Pile) front(h *Heap) {
 		q[j] = it
 	}
 	p.store, p.gone = q[:0], 0
+}
+
+// count puts a few items in the order of their keys: each behind as many as there are with smaller ones. It compares all with all, without a branch that the
+// processor would guess wrong half the times.
+func (p *Pile) count(q Heap) {
+	var place [fewItems]uint8
+	all := p.scratch[:len(q)]
+	copy(all, q)
+	for i := range all {
+		key, n := all[i].Key, place[i%fewItems]
+		for j := i + 1; j < len(all); j++ {
+			less := uint8(0)
+			if all[j].Key < key {
+				less = 1
+			}
+			n += less
+			place[j%fewItems] += 1 - less
+		}
+		q[n] = all[i]
+	}
 }

@@ -66,6 +66,11 @@ type match struct {
 	until sched.Time // before it, the winner is the same
 }
 
+// be sets all of a match, field by field: a copy of the whole would wait for fields that have just been written.
+func (m *match) be(from sched.Time, per int64, task sched.TaskID, leaf int32, until sched.Time) {
+	m.from, m.per, m.task, m.leaf, m.until = from, per, task, leaf, until
+}
+
 // nobody is an empty leaf.
 var nobody = match{leaf: -1, until: sched.Never}
 
@@ -79,7 +84,7 @@ func (l *Line) Push(now sched.Time, it Item) int32 {
 	}
 	leaf := l.free[len(l.free)-1]
 	l.free = l.free[:len(l.free)-1]
-	l.tree[len(l.tree)/2+int(leaf)] = match{it.From, it.Per, it.Task, leaf, sched.Never}
+	l.tree[len(l.tree)/2+int(leaf)].be(it.From, it.Per, it.Task, leaf, sched.Never)
 	l.n++
 	l.replay(now, leaf)
 	return leaf
@@ -145,8 +150,7 @@ func (l *Line) play(now sched.Time, i int) bool {
 		until = x.overtaken(y, now, high, low, until)
 	}
 	other := m.leaf != x.leaf || m.until != until
-	*m = *x
-	m.until = until
+	m.be(x.from, x.per, x.task, x.leaf, until)
 	return other
 }
 

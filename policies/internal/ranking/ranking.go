@@ -141,21 +141,20 @@ func (l *List) Clear() {
 // Down is a walk from the last item to the first. It is valid until the list changes.
 type Down struct {
 	l     *List
-	block int
-	rest  []Item // of the block: those that have not been returned
+	block int32
+	rest  int32 // so many items of the block have not been returned
 }
 
 // Down returns a walk that has not begun.
-func (l *List) Down() Down { return Down{l, len(l.blocks), nil} }
+func (l *List) Down() Down { return Down{l, int32(len(l.blocks)), 0} }
 
 // Next returns the item before the last one returned, and false behind the first of the list.
 func (d *Down) Next() (it Item, ok bool) {
-	if len(d.rest) == 0 && !d.further() {
+	if d.rest == 0 && !d.further() {
 		return
 	}
-	n := len(d.rest) - 1
-	it, d.rest = d.rest[n], d.rest[:n]
-	return it, true
+	d.rest--
+	return d.l.blocks[d.block][d.rest], true
 }
 
 // further goes on to the next block and reports whether there is one.
@@ -164,7 +163,7 @@ func (d *Down) further() bool {
 		return false
 	}
 	d.block--
-	d.rest = d.l.blocks[d.block]
+	d.rest = int32(len(d.l.blocks[d.block]))
 	return true
 }
 
@@ -174,26 +173,26 @@ func (l *List) DownFrom(high int64) Down {
 		return l.Down()
 	}
 	k, i := l.find(Item{Rank: high, Task: -1})
-	return Down{l, k, l.blocks[k][:i]}
+	return Down{l, int32(k), int32(i)}
 }
 
 // Part returns some of the items before the last one returned that have a rank of at least low, and a TaskID that none of theirs is above, the largest of them where that
 // is known; nothing where there are no more: Next goes on behind them. The items are valid until the list changes. Do not modify.
 func (d *Down) Part(low int64) ([]Item, sched.TaskID) {
-	if len(d.rest) == 0 && !d.further() {
+	if d.rest == 0 && !d.further() {
 		return nil, -1
 	}
-	b := d.rest
+	b := d.l.blocks[d.block][:d.rest]
 	switch {
 	case b[len(b)-1].Rank < low:
 		return nil, -1
 	case b[0].Rank < low:
 		i := Place(b, Item{Rank: low, Task: -1})
-		d.rest = b[:i]
+		d.rest = int32(i)
 		return b[i:], math.MaxInt32
 	}
-	d.rest = nil
-	return b, d.l.top(d.block)
+	d.rest = 0
+	return b, d.l.top(int(d.block))
 }
 
 // top returns the largest TaskID of a block.
