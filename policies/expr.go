@@ -104,6 +104,7 @@ func (l *List) rekey(s *sched.State, all bool) {
 	case all:
 		l.lines.Rekey(key)
 	default:
+		l.reopenLeft(s)
 		l.lines.RekeyOpen(s.Room().Roomy, key)
 	}
 }

@@ -33,6 +33,7 @@ type List struct {
 	stuck bool        // no room for its head, and nothing has happened since that could make any
 	lacks sched.Need  // while it is stuck: lines.LeastFree of the head
 	lines lines.Lines // Skip
+	left  left
 	fresh []sched.TaskID
 	aside []heap.Item
 	buf   []sched.Placement
@@ -80,10 +81,50 @@ func (l *List) freed(s *sched.State, t sched.TaskID) {
 	case l.Place != nil || l.Evict != nil || l.gangs.any(s):
 		l.reopen()
 	case l.Skip:
-		l.lines.ReopenOn(s, s.LastNode(t))
+		l.reopenLeft(s)
+		l.left = left{true, s.LastNode(t), s.DemandID(t)}
 	case l.stuck:
 		room, n := s.Room(), s.LastNode(t)
 		l.stuck = room.FreeGPUs(n) < l.lacks.GPUs || room.FreeCPU(n) < l.lacks.CPU
+	}
+}
+
+// left is the room that a task of a demand has left on a node.
+type left struct {
+	some bool
+	on   sched.NodeID
+	by   sched.DemandID
+}
+
+// reopenLeft opens the lines for whose tasks there may be room in what was left last.
+func (l *List) reopenLeft(s *sched.State) {
+	if l.left.some {
+		l.left.some = false
+		l.lines.ReopenOn(s, l.left.on)
+	}
+}
+
+// handOver starts the first of those who wait in the room that was left last, where all ask for what the task did that left it: there is none elsewhere, and then none
+// again. It reports false where it is otherwise.
+func (l *List) handOver(r *sched.Round) bool {
+	d := l.left.by
+	if !l.lines.OneShut(d) || r.Quotas() || !r.StartOn(l.lines.First(d).Task, l.left.on) {
+		return false
+	}
+	l.left.some = false
+	l.pop(r, d)
+	if next, ok := l.lines.Head(d); ok {
+		r.Skip(next.Task, sched.NoRoom)
+	}
+	l.lines.Shut(d)
+	return true
+}
+
+// pop takes the first task out of a line.
+func (l *List) pop(r *sched.Round, d sched.DemandID) {
+	l.lines.Pop(d)
+	for _, next := range l.lines.Came() {
+		r.Soon(next.Task)
 	}
 }
 
@@ -167,6 +208,9 @@ func (l *List) Decide(r *sched.Round) {
 }
 
 func (l *List) decideSkip(r *sched.Round) {
+	if l.left.some && !l.handOver(r) {
+		l.reopenLeft(r.State)
+	}
 	for len(l.lines.Open()) > 0 {
 		d, first, only := l.lines.Next()
 		t := first.Task
@@ -175,10 +219,7 @@ func (l *List) decideSkip(r *sched.Round) {
 			l.lines.Shut(d)
 			continue
 		}
-		l.lines.Pop(d)
-		for _, next := range l.lines.Came() {
-			r.Soon(next.Task)
-		}
+		l.pop(r, d)
 		if r.Phase(t) == sched.Ready {
 			l.aside = append(l.aside, first)
 		} else if open := l.lines.Open(); only != sched.NoNode && len(open) == 1 && open[0] == d && l.lines.NoRoomOn(r.Room(), d, only) { // the next of it need not be tried
@@ -198,8 +239,8 @@ func (l *List) decideSkip(r *sched.Round) {
 // tellFresh says of tasks that have become ready since the last decision that there is no room for them, where their line is shut. It returns the empty list.
 func tellFresh(r *sched.Round, fresh []sched.TaskID, lines interface{ IsShut(sched.DemandID) bool }) []sched.TaskID {
 	for _, t := range fresh {
-		if r.Phase(t) == sched.Ready && lines.IsShut(r.DemandID(t)) {
-			r.Skip(t, sched.NoRoom)
+		if lines.IsShut(r.DemandID(t)) {
+			r.Skip(t, sched.NoRoom) // if it is still ready
 		}
 	}
 	return fresh[:0]

@@ -34,12 +34,13 @@ func (k *Kernel) arrive(e *Event) {
 	edges, tasks := k.tb.SuccOff != nil, k.tb.Tasks[first:end]
 	for i := range tasks {
 		t := TaskID(first + i)
-		if arrived := (row{phase: Blocked, cause: Dependency, class: tasks[i].Class, at: int32(NoNode), since: k.now, ready: Never, first: Never}); int(t) < len(k.rows) {
-			k.rows[t] = arrived
+		var rw *row
+		if int(t) < len(k.rows) {
+			rw = &k.rows[t]
 		} else {
-			k.rows = append(k.rows, arrived)
+			rw = more(&k.rows)
 		}
-		rw := &k.rows[t]
+		rw.fresh(Blocked, Dependency, tasks[i].Class, k.now, Never)
 		if submit := tasks[i].Submit; submit < k.now { // what a decision window took since the submission is waiting too
 			rw.since, rw.cause = submit, Window
 			k.closeWait(t, rw)

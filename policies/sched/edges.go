@@ -112,8 +112,11 @@ func (k *Kernel) countDone(t TaskID) {
 }
 
 func (k *Kernel) lessOne(succs []TaskID) {
-	i := len(k.freed)
-	freed, pending := slices.Grow(k.freed, len(succs))[:i+len(succs)], k.pending
+	i, end := len(k.freed), len(k.freed)+len(succs)
+	if end > cap(k.freed) {
+		k.freed = slices.Grow(k.freed, len(succs))
+	}
+	freed, pending := k.freed[:end], k.pending
 	for _, u := range succs {
 		// One that is not there has not arrived; one that waits for nothing has not arrived either, or is over.
 		if uint(u) >= uint(len(pending)) {

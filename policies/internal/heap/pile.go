@@ -63,7 +63,7 @@ const (
 	nearEnd   = 16  // items of a line that make way for one that comes late
 	fullSlot  = 64  // items: beyond, the slots are too wide
 	fewItems  = 32  // are sorted by counting
-	aimedSlot = 16  // about so many items are to stand in a slot
+	aimedSlot = 8   // about so many items are to stand in a slot
 )
 
 // pileKey keeps the order of keys in a number without sign.

@@ -146,6 +146,15 @@ func (l *Lines) AnyBetween(low, high int64) bool {
 // last comes after every item.
 var last = heap.Item{Key: math.MaxInt64, Task: math.MaxInt32}
 
+// OneShut reports whether the line of d is shut and not empty, and no other is shut, or has a task.
+func (l *Lines) OneShut(d sched.DemandID) bool {
+	if len(l.open) > 0 || len(l.gates) != 1 || l.gates[0] != d {
+		return false
+	}
+	x := &l.lines[d]
+	return x.shut && len(x.heap) > 0
+}
+
 // Overtakes reports whether the line of d is shut and the item comes before the task that found no room.
 func (l *Lines) Overtakes(d sched.DemandID, it heap.Item) bool {
 	x := &l.lines[d]
