@@ -3,6 +3,7 @@ package policies
 import (
 	"errors"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -163,8 +164,8 @@ func (p *FairShare) book(s *sched.State, t sched.TaskID, epoch, ms int64) {
 
 // take charges a running task its estimate.
 func (p *FairShare) take(s *sched.State, t sched.TaskID) {
-	for len(p.charges) < s.Known() {
-		p.charges = append(p.charges, charge{})
+	if n := s.Known(); len(p.charges) < n {
+		p.charges = slices.Grow(p.charges, max(len(s.Table().Tasks), n)-len(p.charges))[:n] // nothing has been written there yet
 	}
 	c := &p.charges[t]
 	if c.on {

@@ -287,7 +287,10 @@ func (q *ranks) remove(n sched.NodeID, t sched.TaskID) bool {
 			q.left = q.left[:len(q.left)-1]
 		}
 	}
-	q.nodes[n] = list[:i+copy(list[i:], list[i+1:])]
+	for ; i+1 < len(list); i++ { // a few: less than a call
+		list[i] = list[i+1]
+	}
+	q.nodes[n] = list[:i]
 	q.touch(n)
 	return true
 }
