@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -80,11 +82,13 @@ Start with:
   schedlab compare                 the built-in example, three policies
   schedlab tui                     the same to watch, two policies side by side
   schedlab compare TRACE --cluster 8x8xA100 --policies fifo,easy,critical-path`,
+		Version:       version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentPreRunE = func(_ *cobra.Command, args []string) error { return prof.start(args) }
 	prof.add(root)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
@@ -94,6 +98,15 @@ Start with:
 	strictHelp(root)
 	markUsage(root)
 	return root
+}
+
+// version says which program this is, for reports of what is wrong with it.
+func version() string {
+	v := "(devel)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		v = info.Main.Version
+	}
+	return fmt.Sprintf("%s, %s %s/%s", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // strictHelp has "help" refuse what is no command. By itself it shows the help of what comes before.
