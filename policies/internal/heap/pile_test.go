@@ -52,7 +52,11 @@ func TestAPileGivesTheSmallestWhateverTheOrderOfPushes(t *testing.T) {
 				}
 				check()
 			}
-			for range rapid.IntRange(0, 5).Draw(rt, "removals") {
+			removals := rapid.IntRange(0, 5).Draw(rt, "removals")
+			if removals == 5 && len(plain) < 2000 { // so many that slots run empty
+				removals = len(plain) * 3 / 4
+			}
+			for range removals {
 				if len(plain) > 0 {
 					t := plain[rng.IntN(len(plain))].Task
 					if !p.Remove(&h, t) || p.Remove(&h, t) || !plain.Remove(t) {
