@@ -123,7 +123,9 @@ const sinceBits = 42
 // began takes in that a task has started.
 func (p *Attained) began(s *sched.State, t sched.TaskID, key int64) {
 	if p.climb != nil {
-		p.climb.started(s, t, key)
+		if s.Phase(t) != sched.Stopping { // as one is whose estimate has changed: it does not rise any more
+			p.climb.started(s, t, key)
+		}
 		return
 	}
 	p.waits.drop(t)

@@ -110,3 +110,47 @@ func TestAttainedOrdersAreThoseOfThePlainList(t *testing.T) {
 		}
 	})
 }
+
+// TestATaskThatIsStoppingIsNotWaitedFor: the first task has held a GPU for 5 quanta when the third claims it; it may have one back when another has held one for 6. The second
+// would be the next, at 10 s, but it is cancelled and is stopping: a new estimate of it changes nothing.
+func TestATaskThatIsStoppingIsNotWaitedFor(t *testing.T) {
+	tb := &sched.Table{
+		Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: 3,
+		Demands: []sched.Demand{{Gang: 1, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}}}, Classes: []sched.Class{{}},
+	}
+	for i, at := range []sched.Time{0, 4e9, 5e9} {
+		tb.Tasks = append(tb.Tasks, sched.Task{Submit: at, Job: sched.JobID(i)})
+		tb.Estimates = append(tb.Estimates, 100*time.Second)
+	}
+	p := newLAS(time.Second, nil)
+	k, err := sched.New(sched.Config{Table: tb, Nodes: []sched.NodeSpec{{Name: "n", GPUs: 2, GPUType: "A100"}}, Policy: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fact := func(kind sched.EventKind, task sched.TaskID) sched.Event {
+		return sched.Event{Kind: kind, Task: task, Node: sched.NoNode}
+	}
+	for i := range sched.TaskID(3) {
+		e := fact(sched.JobArrived, i)
+		e.N = 1
+		k.Step(tb.Tasks[i].Submit, []sched.Event{e})
+	}
+	stopped := fact(sched.Stopped, 0)
+	stopped.Attempt, stopped.Done = 1, 5*time.Second
+	k.Step(5e9, []sched.Event{stopped})
+	if k.Phase(0) != sched.Ready || k.Phase(1) != sched.Running || k.Phase(2) != sched.Running {
+		t.Fatalf("%v, %v, %v", k.Phase(0), k.Phase(1), k.Phase(2))
+	}
+	if next := p.climb.lines[0].line; next.first != 1 || next.next != 10e9 {
+		t.Errorf("%d rises next, at %v, the second has held its GPU for 6 quanta at 10 s", next.first, next.next)
+	}
+	k.Step(7e9, []sched.Event{fact(sched.Cancelled, 1)})
+	updated := fact(sched.Updated, 1)
+	updated.Value = 50e9
+	for _, e := range []sched.Event{fact(sched.Release, 0), updated} {
+		k.Step(8e9, []sched.Event{e})
+		if next := p.climb.lines[0].line; k.Phase(1) != sched.Stopping || next.first != 2 || next.next != 11e9 {
+			t.Errorf("after %v: the second is %v; %d rises next, at %v, the third has held its GPU for 6 quanta at 11 s", e.Kind, k.Phase(1), next.first, next.next)
+		}
+	}
+}
