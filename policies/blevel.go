@@ -190,5 +190,9 @@ var blevelEntry = Entry{
 		"the estimates. The largest goes first, whatever the job, so the makespan of one workflow is short and jobs with short paths may starve behind others.",
 	Source: "Adam, Chandy & Dickson, CACM 1974 (HLFET); Kwok & Ahmad, ACM Computing Surveys 1999, BNP scheduling algorithms.",
 	Params: []Param{skipParam},
-	New:    func(a Args) (sched.Policy, error) { return NewBLevel(a.Place, a.Bool("skip")), nil },
+	New: func(a Args) (sched.Policy, error) {
+		p := NewBLevel(a.Place, a.Bool("skip"))
+		p.alone = true
+		return p, nil
+	},
 }

@@ -401,7 +401,7 @@ var (
 
 func keyed(key Key) func(a Args) (sched.Policy, error) {
 	return func(a Args) (sched.Policy, error) {
-		return &List{Key: key, Place: a.Place, Skip: a.Bool("skip")}, nil
+		return &List{alone: true, Key: key, Place: a.Place, Skip: a.Bool("skip")}, nil
 	}
 }
 

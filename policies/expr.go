@@ -104,7 +104,7 @@ func (l *List) rekey(s *sched.State, all bool) {
 	case all:
 		l.lines.Rekey(key)
 	default:
-		l.reopenLeft(s)
+		l.openVacant(s)
 		l.lines.RekeyOpen(s.Room().Roomy, key)
 	}
 }
@@ -139,6 +139,7 @@ var exprEntry = Entry{
 		if err != nil {
 			return nil, err
 		}
+		p.alone = true
 		return p, nil
 	},
 }

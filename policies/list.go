@@ -29,15 +29,16 @@ type List struct {
 	Lossy bool      // reject what does not fit, which is then over: nothing waits for room
 	Evict Evictable // looks at all running tasks: RoundRobin and Preemptive are faster
 
-	line  heap.Queue  // strict
-	stuck bool        // no room for its head, and nothing has happened since that could make any
-	lacks sched.Need  // while it is stuck: lines.LeastFree of the head
-	lines lines.Lines // Skip
-	left  left
-	fresh []sched.TaskID
-	aside []heap.Item
-	buf   []sched.Placement
-	stop  stopping
+	alone  bool        // nobody takes room before it decides, as a policy around it may: so it is known of those of the catalogue
+	line   heap.Queue  // strict
+	stuck  bool        // no room for its head, and nothing has happened since that could make any
+	lacks  sched.Need  // while it is stuck: lines.LeastFree of the head
+	lines  lines.Lines // Skip
+	vacant vacancy
+	fresh  []sched.TaskID
+	aside  []heap.Item
+	buf    []sched.Placement
+	stop   stopping
 
 	gangs ganged
 }
@@ -81,42 +82,48 @@ func (l *List) freed(s *sched.State, t sched.TaskID) {
 	case l.Place != nil || l.Evict != nil || l.gangs.any(s):
 		l.reopen()
 	case l.Skip:
-		l.reopenLeft(s)
-		l.left = left{true, s.LastNode(t), s.DemandID(t)}
+		l.openVacant(s)
+		if !l.alone {
+			l.lines.ReopenOn(s, s.LastNode(t))
+			return
+		}
+		l.vacant.is, l.vacant.on, l.vacant.of = true, s.LastNode(t), s.DemandID(t)
 	case l.stuck:
 		room, n := s.Room(), s.LastNode(t)
 		l.stuck = room.FreeGPUs(n) < l.lacks.GPUs || room.FreeCPU(n) < l.lacks.CPU
 	}
 }
 
-// left is the room that a task of a demand has left on a node.
-type left struct {
-	some bool
-	on   sched.NodeID
-	by   sched.DemandID
+// vacancy is the room that a task of a demand has left on a node, if it is any.
+type vacancy struct {
+	is bool
+	on sched.NodeID
+	of sched.DemandID
 }
 
-// reopenLeft opens the lines for whose tasks there may be room in what was left last.
-func (l *List) reopenLeft(s *sched.State) {
-	if l.left.some {
-		l.left.some = false
-		l.lines.ReopenOn(s, l.left.on)
+// openVacant opens the lines for whose tasks there may be room in the vacancy.
+func (l *List) openVacant(s *sched.State) {
+	if l.vacant.is {
+		l.vacant.is = false
+		l.lines.ReopenOn(s, l.vacant.on)
 	}
 }
 
-// handOver starts the first of those who wait in the room that was left last, where all ask for what the task did that left it: there is none elsewhere, and then none
-// again. It reports false where it is otherwise.
+// handOver starts the first of those who wait in the vacancy, where all ask for what the task did that left it: there is no room elsewhere, and then none again. It
+// reports false where it is otherwise.
 func (l *List) handOver(r *sched.Round) bool {
-	d := l.left.by
-	if !l.lines.OneShut(d) || r.Quotas() || !r.StartOn(l.lines.First(d).Task, l.left.on) {
+	d := l.vacant.of
+	if !l.lines.OneShut(d) || r.Quotas() || !r.StartOn(l.lines.First(d).Task, l.vacant.on) {
 		return false
 	}
-	l.left.some = false
+	l.vacant.is = false
 	l.pop(r, d)
 	if next, ok := l.lines.Head(d); ok {
 		r.Skip(next.Task, sched.NoRoom)
+		l.lines.Shut(d)
+	} else {
+		l.lines.Unshut(d) // who comes is tried at its turn
 	}
-	l.lines.Shut(d)
 	return true
 }
 
@@ -208,8 +215,8 @@ func (l *List) Decide(r *sched.Round) {
 }
 
 func (l *List) decideSkip(r *sched.Round) {
-	if l.left.some && !l.handOver(r) {
-		l.reopenLeft(r.State)
+	if l.vacant.is && !l.handOver(r) {
+		l.openVacant(r.State)
 	}
 	for len(l.lines.Open()) > 0 {
 		d, first, only := l.lines.Next()

@@ -81,7 +81,7 @@ var fjfEntry = Entry{
 	Name: "fjf", Summary: "FIFO that passes over what does not fit.", Placed: true, Starves: true,
 	About:  "Tasks are tried in the order in which they became ready; whatever fits starts. A large task may starve behind a stream of small ones.",
 	Source: "`fjf` (fit job first) of the Tiresias simulator (Gu et al., NSDI 2019); list scheduling of Graham, SIAM J. Applied Mathematics 1969.",
-	New:    func(a Args) (sched.Policy, error) { return &List{Place: a.Place, Skip: true}, nil },
+	New:    func(a Args) (sched.Policy, error) { return &List{alone: true, Place: a.Place, Skip: true}, nil },
 }
 
 // Where we differ: the paper has one processor and shows that the order is optimal there. Here it is global, over all nodes, where no fixed order is; a

@@ -138,6 +138,8 @@ var qssfEntry = Entry{
 	Source: "Hu, Sun, Yan, Wen & Zhang, Characterization and prediction of deep learning workloads in large-scale GPU datacenters (Helios), SC 2021, section 4.2.",
 	Params: []Param{{Name: "samples", Default: "1", About: "done tasks that a level of the prediction needs"}, skipParam},
 	New: func(a Args) (sched.Policy, error) {
-		return NewQSSF(a.Place, a.Bool("skip"), int64(a.Float("samples"))), nil
+		p := NewQSSF(a.Place, a.Bool("skip"), int64(a.Float("samples")))
+		p.alone = true
+		return p, nil
 	},
 }
