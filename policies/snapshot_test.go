@@ -189,6 +189,44 @@ func restore(tb interface{ Fatal(...any) }, k *sched.Kernel, c sched.Config) *sc
 	return r
 }
 
+// lockstep gives the same facts, of every kind, to two kernels, which differ in their policies, and demands equal orders, and equal stretches of waiting where the
+// config keeps them. It returns the kernels, and how many orders there were.
+func lockstep(rt *rapid.T, c policytest.Case, config sched.Config, policy, plain sched.Policy) (both [2]*sched.Kernel, n int) {
+	slices.SortStableFunc(c.Faults, func(a, b policytest.Fault) int { return cmp.Compare(a.At, b.At) })
+	config.Table, config.Nodes, config.Start = c.Table, c.Nodes, c.Table.Tasks[0].Submit
+	for i, p := range [2]sched.Policy{policy, plain} {
+		config.Policy = p
+		k, err := sched.New(config)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		both[i] = k
+	}
+	h := &hand{c: c, k: both[0], now: config.Start, kept: map[sched.TaskID]time.Duration{}}
+	calm := rapid.Bool().Draw(rt, "calm")
+	for i := range 400 {
+		at, in, more := h.batch()
+		if !more {
+			break
+		}
+		if !calm && i < 60 && rapid.IntRange(0, 3).Draw(rt, "surprise now") == 3 {
+			in = append(in, h.surprise(rt))
+		}
+		sched.SortBatch(in)
+		again := slices.Clone(in)
+		orders, want := both[0].Step(at, in), both[1].Step(at, again)
+		if !slices.EqualFunc(orders, want, sameOrder) {
+			rt.Fatalf("batch %d at %v: %v, plainly %v", i, at, orders, want)
+		}
+		if a, b := both[0].WaitParts(), both[1].WaitParts(); !slices.Equal(a, b) {
+			rt.Fatalf("batch %d at %v: waited %v, plainly %v", i, at, a, b)
+		}
+		n += len(orders)
+		h.carryOut(orders)
+	}
+	return both, n
+}
+
 func sameOrder(a, b sched.Command) bool {
 	on := slices.Equal(a.On, b.On)
 	a.On, b.On = nil, nil

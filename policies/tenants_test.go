@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"pgregory.net/rapid"
 
@@ -61,36 +59,8 @@ func agrees(t *testing.T, name string, plain func() sched.Policy) {
 		starts := 0
 		rapid.Check(t, func(rt *rapid.T) {
 			c := cases.Draw(rt, "case")
-			slices.SortStableFunc(c.Faults, func(a, b policytest.Fault) int { return cmp.Compare(a.At, b.At) })
-			config := sched.Config{Table: c.Table, Nodes: c.Nodes, Start: c.Table.Tasks[0].Submit}
-			var ks [2]*sched.Kernel
-			for i := range ks {
-				config.Policy = []sched.Policy{newPolicy(), plain()}[i]
-				k, err := sched.New(config)
-				if err != nil {
-					rt.Fatal(err)
-				}
-				ks[i] = k
-			}
-			h := &hand{c: c, k: ks[0], now: config.Start, kept: map[sched.TaskID]time.Duration{}}
-			calm := rapid.Bool().Draw(rt, "calm")
-			for i := range 400 {
-				at, in, more := h.batch()
-				if !more {
-					break
-				}
-				if !calm && i < 60 && rapid.IntRange(0, 3).Draw(rt, "surprise now") == 3 {
-					in = append(in, h.surprise(rt))
-				}
-				sched.SortBatch(in)
-				again := slices.Clone(in)
-				orders, want := ks[0].Step(at, in), ks[1].Step(at, again)
-				if !slices.EqualFunc(orders, want, sameOrder) {
-					rt.Fatalf("batch %d at %v: %v, plainly %v", i, at, orders, want)
-				}
-				starts += len(orders)
-				h.carryOut(orders)
-			}
+			_, n := lockstep(rt, c, sched.Config{}, newPolicy(), plain())
+			starts += n
 		})
 		if starts < 1000 {
 			t.Errorf("only %d orders were compared", starts)
