@@ -91,27 +91,22 @@ func (b *BLevel) arrived(s *sched.State, first, end sched.TaskID) {
 // sweep computes the b-levels of tasks from the last to the first. It reports false, and may have computed some, where one has a successor among
 // them with a smaller number.
 func (b *BLevel) sweep(s *sched.State, first, end sched.TaskID) bool {
-	ranks := b.ranks
-	for t := end - 1; t >= first; t-- {
+	tb, ranks := s.Table(), b.ranks
+	off := tb.SuccOff
+	if off == nil || s.Added() {
+		return false
+	}
+	for t := int(end) - 1; t >= int(first); t-- {
 		deepest := int64(0)
-		given, added := s.SuccLists(t)
-		for _, u := range given {
-			if uint32(u-first) <= uint32(t-first) { // among them, and not larger
+		for _, u := range tb.Succ[off[t]:off[t+1]] {
+			if int(u) <= t && u >= first {
 				return false
 			}
-			if int(u) < len(ranks) {
-				deepest = max(deepest, ranks[u])
+			if i := uint(u); i < uint(len(ranks)) { // else it has not arrived
+				deepest = max(deepest, ranks[i])
 			}
 		}
-		for _, u := range added {
-			if uint32(u-first) <= uint32(t-first) {
-				return false
-			}
-			if int(u) < len(ranks) {
-				deepest = max(deepest, ranks[u])
-			}
-		}
-		ranks[t] = int64(sched.Time(deepest).Add(s.Estimate(t)))
+		ranks[t] = int64(sched.Time(deepest).Add(s.Estimate(sched.TaskID(t))))
 	}
 	return true
 }

@@ -527,6 +527,9 @@ func (s *State) PredLists(t TaskID) (given, added []TaskID) {
 	return s.tb.Preds(t), s.extra.pred[t]
 }
 
+// Added reports whether edges were added later to those given with the jobs.
+func (s *State) Added() bool { return s.extra.succ != nil }
+
 // Linked reports whether any task of the table has a predecessor.
 func (s *State) Linked() bool { return s.tb.SuccOff != nil || s.extra.succ != nil }
 

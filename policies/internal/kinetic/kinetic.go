@@ -16,38 +16,6 @@ type Item struct {
 	Task sched.TaskID
 }
 
-// ahead reports whether x comes before y at a time, exactly; ties go to the lower TaskID. high and low are by how much, times the Per of both: 128 bits.
-func (x *match) ahead(y *match, now sched.Time) (ahead bool, high, low uint64) {
-	xh, xl := bits.Mul64(uint64(now-x.from), uint64(y.per))
-	yh, yl := bits.Mul64(uint64(now-y.from), uint64(x.per))
-	low, behind := bits.Sub64(xl, yl, 0)
-	high, behind = bits.Sub64(xh, yh, behind)
-	if behind == 0 {
-		return high|low != 0 || x.task < y.task, high, low
-	}
-	low, behind = bits.Sub64(0, low, 0)
-	high, _ = bits.Sub64(0, high, behind)
-	return false, high, low
-}
-
-// overtaken returns when y comes before x, which now comes before y by so much: the first instant at which it does, but not after a last one.
-func (x *match) overtaken(y *match, now sched.Time, high, low uint64, last sched.Time) sched.Time {
-	if y.per >= x.per {
-		return last // it falls behind, or keeps its distance
-	}
-	// (now + d - y.from) x.per >= (now + d - x.from) y.per, or > where y loses ties: d is at least the distance by the pace. A product tells sooner than a quotient
-	// that this is too late. (now may be negative: the difference wraps to the right number.)
-	pace := uint64(x.per - y.per)
-	if h, l := bits.Mul64(uint64(last-now), pace); high > h || high == h && low >= l {
-		return last
-	}
-	d, rest := bits.Div64(high, low, pace)
-	if rest > 0 || x.task < y.task {
-		d++
-	}
-	return now + sched.Time(d)
-}
-
 // Line is a set of tasks, the one with the largest ratio first, ties to the lower TaskID: a kinetic tournament. Each node of a binary tree
 // knows the winner of its leaves and until when it is the winner; when that time comes, only the matches below it that may turn out
 // differently are played again. The zero value is empty. Time must not go back.
@@ -112,9 +80,17 @@ func (l *Line) First(now sched.Time) (Item, int32) {
 
 // Over reports whether x comes before y at a time.
 func Over(x, y Item, now sched.Time) bool {
-	a, b := match{from: x.From, per: x.Per, task: x.Task}, match{from: y.From, per: y.Per, task: y.Task}
-	ahead, _, _ := a.ahead(&b, now)
-	return ahead
+	low, high, behind := lead(now, x.From, x.Per, y.From, y.Per)
+	return behind == 0 && (high|low != 0 || x.Task < y.Task)
+}
+
+// lead returns by how much x comes before y at a time, exactly, times the Per of both: a number of 128 bits, and 1 where it is negative, else 0.
+func lead(now, xFrom sched.Time, xPer int64, yFrom sched.Time, yPer int64) (low, high, behind uint64) {
+	xh, xl := bits.Mul64(uint64(now-xFrom), uint64(yPer))
+	yh, yl := bits.Mul64(uint64(now-yFrom), uint64(xPer))
+	low, behind = bits.Sub64(xl, yl, 0)
+	high, behind = bits.Sub64(xh, yh, behind)
+	return low, high, behind
 }
 
 // grow doubles the leaves.
@@ -134,22 +110,44 @@ func (l *Line) grow(now sched.Time) {
 	}
 }
 
-// play works out a match whose sides are right. It reports whether another leaf wins than before, or until another time.
+// play works out a match whose sides are right. It reports whether another leaf wins than before, or until another time. Who wins, and whether that one falls behind, is
+// not asked in branches: they would be guessed wrong half the times.
 func (l *Line) play(now sched.Time, i int) bool {
 	m, sides := &l.tree[i], (*[2]match)(l.tree[2*i:])
 	x, y := &sides[0], &sides[1]
 	until := min(x.until, y.until)
-	switch {
-	case x.leaf < 0:
-		x = y
-	case y.leaf >= 0:
-		ahead, high, low := x.ahead(y, now)
-		if !ahead {
-			x, y = y, x
+	if x.leaf|y.leaf < 0 {
+		if x.leaf < 0 {
+			x = y
 		}
-		until = x.overtaken(y, now, high, low, until)
+		return m.won(x, until)
 	}
-	other := m.leaf != x.leaf || m.until != until
+	low, high, behind := lead(now, x.from, x.per, y.from, y.per)
+	if high|low == 0 && y.task < x.task {
+		behind = 1
+	}
+	low, carry := bits.Sub64(low^-behind, -behind, 0) // without its sign
+	high, _ = bits.Sub64(high^-behind, -behind, carry)
+	x, y = &sides[behind&1], &sides[behind&1^1]
+	// y comes before x at the first d for which (now + d - y.from) x.per >= (now + d - x.from) y.per, or > where y loses ties: d is at least the distance by the pace.
+	// Where y does not catch up, the pace is 0. A product tells sooner than a quotient that it would be too late. (now may be negative: the difference
+	// wraps to the right number.)
+	pace := uint64(max(x.per-y.per, 0))
+	h, lo := bits.Mul64(uint64(until-now), pace)
+	_, soon := bits.Sub64(low, lo, 0)
+	if _, soon = bits.Sub64(high, h, soon); soon != 0 {
+		d, rest := bits.Div64(high, low, pace)
+		if rest > 0 || x.task < y.task {
+			d++
+		}
+		until = now + sched.Time(d)
+	}
+	return m.won(x, until)
+}
+
+// won notes who has won a match, and until when, and reports whether that was otherwise before.
+func (m *match) won(x *match, until sched.Time) bool {
+	other := uint64(m.leaf^x.leaf)|uint64(m.until^until) != 0
 	m.be(x.from, x.per, x.task, x.leaf, until)
 	return other
 }
