@@ -108,7 +108,12 @@ func TestTheSimulatorIsThePlainReference(t *testing.T) {
 
 func tasksCSV(tb rapid.TB, w *traces.Workload, nodes []sched.NodeSpec, outcome func(sched.TaskID) sched.Outcome, placed func(sched.TaskID) []sched.Placement) []byte {
 	var b bytes.Buffer
-	if err := metrics.WriteTasks(&b, w, nodes, outcome, placed); err != nil {
+	all := func(from sched.TaskID, outcomes []sched.Outcome) {
+		for i := range outcomes {
+			outcomes[i] = outcome(from + sched.TaskID(i))
+		}
+	}
+	if err := metrics.WriteTasks(&b, w, nodes, all, placed); err != nil {
 		tb.Fatal(err)
 	}
 	return b.Bytes()

@@ -49,14 +49,19 @@ func TestFactsThatAreNotWrittenDownDoAsThoseThatAre(t *testing.T) {
 				}
 				var res [4]*sim.Result
 				var books [4]string
-				var told [4]strings.Builder
+				var told, orders [4]strings.Builder
+				var tapped strings.Builder
 				for i := range res {
 					cfg := caseConfig(c, named(rt, name))
+					cfg.Orders = func(out []sched.Command) { fmt.Fprintln(&orders[i], out) }
 					if i == 3 {
 						cfg.Recorder = recorder{&told[i]}
 					} else if i > 0 {
 						cfg.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
 							fmt.Fprintln(&told[i], now, in, out)
+							if i == 1 && len(out) > 0 {
+								fmt.Fprintln(&tapped, out)
+							}
 							return nil
 						}
 					}
@@ -80,6 +85,11 @@ func TestFactsThatAreNotWrittenDownDoAsThoseThatAre(t *testing.T) {
 					}
 					if books[i] != books[2] {
 						rt.Errorf("%s\nwith all facts written down\n%s", books[i], books[2])
+					}
+				}
+				for i := range orders {
+					if orders[i].String() != tapped.String() {
+						rt.Errorf("orders (%d):\n%s\nof all batches\n%s", i, &orders[i], &tapped)
 					}
 				}
 				for _, i := range []int{1, 3} {

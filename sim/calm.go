@@ -72,6 +72,9 @@ func (r *run) calm() error {
 			}
 		}
 		if len(out) > 0 {
+			if r.Orders != nil {
+				r.Orders(out)
+			}
 			r.carryOut(at, out)
 		}
 		if soon := r.k.Soon(); len(soon) > 0 { // the run times of what starts next, likewise all at once

@@ -44,6 +44,8 @@ type Config struct {
 	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
 	// Recorder sees the same, after Tap. Most batches have one fact, which it is told without a slice of facts.
 	Recorder Recorder
+	// Orders sees the orders of each decision that gives any, after Recorder. The slice is valid during the call.
+	Orders func(out []sched.Command)
 	// WaitParts sees the stretches of waiting that ended in a batch, before Tap does. The slice is valid during the call.
 	WaitParts func(parts []sched.WaitPart)
 	Waits     bool                  // keep the wait profile
@@ -437,6 +439,9 @@ func (r *run) loop(ctx context.Context) error {
 			if err := r.Recorder.Batch(now, r.in, out); err != nil {
 				return err
 			}
+		}
+		if r.Orders != nil && len(out) > 0 {
+			r.Orders(out)
 		}
 		if r.elastic != nil {
 			r.elastic.carry(now, out)

@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -140,8 +140,8 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	simulate := func(journal sim.Recorder) (*sim.Result, error) {
 		c.Recorder = journal
 		if o.tasks != "" {
-			last = lastPlacements{one: make([]sched.Placement, len(w.Tasks)), next: journal}
-			c.Recorder = &last
+			last = lastPlacements{one: make([]sched.Placement, len(w.Tasks))}
+			c.Orders = last.note
 		}
 		return sim.Run(cmd.Context(), c)
 	}
@@ -169,7 +169,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 	}
 	row = experiment.Measure(c, res, opt.Sim.WarmUp, &bound)
 	if o.tasks != "" {
-		err = writeTo(cmd, o.tasks, func(out io.Writer) error { return metrics.WriteTasks(out, w, c.Nodes, res.Outcome, last.of) })
+		err = writeTo(cmd, o.tasks, func(out io.Writer) error { return metrics.WriteTasks(out, w, c.Nodes, res.Outcomes, last.of) })
 		if err != nil {
 			return row, err
 		}
@@ -221,53 +221,30 @@ func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.S
 	return res, err
 }
 
-// lastPlacements is a recorder that keeps where the last attempt of each task ran, and tells the next one, if any. One placement a task is the usual case.
+// lastPlacements keeps where the last attempt of each task ran. One placement a task is the usual case.
 type lastPlacements struct {
 	one  []sched.Placement // by task; no replicas: it never ran
 	more map[sched.TaskID][]sched.Placement
-	next sim.Recorder
 }
 
+// note is of sim.Config.Orders.
 func (l *lastPlacements) note(out []sched.Command) {
 	for i := range out {
 		c := &out[i]
 		if c.Kind != sched.Start {
 			continue
 		}
-		l.one[c.Task] = c.On[0]
+		one, on := &l.one[c.Task], &c.On[0]
+		one.Node, one.Replicas, one.GPUs = on.Node, on.Replicas, on.GPUs // a copy of the whole would wait for what has just been written
 		if len(c.On) > 1 {
 			if l.more == nil {
 				l.more = map[sched.TaskID][]sched.Placement{}
 			}
-			l.more[c.Task] = append([]sched.Placement(nil), c.On...)
+			l.more[c.Task] = slices.Clone(c.On)
 		} else if l.more != nil {
 			delete(l.more, c.Task)
 		}
 	}
-}
-
-// Batch is of sim.Recorder.
-func (l *lastPlacements) Batch(now sched.Time, in []sched.Event, out []sched.Command) error {
-	if l.note(out); l.next == nil {
-		return nil
-	}
-	return l.next.Batch(now, in, out)
-}
-
-// Finished is of sim.Recorder.
-func (l *lastPlacements) Finished(now sched.Time, t sched.TaskID, attempt int32, done time.Duration, out []sched.Command) error {
-	if l.note(out); l.next == nil {
-		return nil
-	}
-	return l.next.Finished(now, t, attempt, done, out)
-}
-
-// Arrived is of sim.Recorder.
-func (l *lastPlacements) Arrived(now sched.Time, t sched.TaskID, out []sched.Command) error {
-	if l.note(out); l.next == nil {
-		return nil
-	}
-	return l.next.Arrived(now, t, out)
 }
 
 func (l *lastPlacements) of(t sched.TaskID) []sched.Placement {

@@ -16,15 +16,15 @@ import (
 // TasksHeader is the first line of the tasks CSV.
 const TasksHeader = "task,job,submit_s,ready_s,start_s,end_s,wait_s,node,gpus,attempts"
 
-// WriteTasks writes one CSV line a task in the order of the input, as a stream. Times are seconds on the trace's axis, exact, and
-// empty where the thing never happened; start is the first start. node and gpus are those of the last attempt, as placed returns
-// them (nil, or an empty answer: the outcome's node alone).
+// WriteTasks writes one CSV line a task in the order of the input, as a stream. outcomes fills in what became of the tasks from one on. Times are seconds on the
+// trace's axis, exact, and empty where the thing never happened; start is the first start. node and gpus are those of the last attempt, as
+// placed returns them (nil, or an empty answer: the outcome's node alone).
 //
 //	node  node-001*2;node-002   name*replicas, *1 left out
 //	gpus  0-3;0+2               the devices on each of these nodes, in the same order; empty where no node tells GPUs apart
 //	gpus  0:500                 a share: device:milli on each device of the set
 //	gpus  #16                   16 GPUs of a node with more than sched.MaxDevices, which does not tell them apart
-func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcome func(sched.TaskID) sched.Outcome,
+func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcomes func(from sched.TaskID, outcomes []sched.Outcome),
 	placed func(sched.TaskID) []sched.Placement,
 ) error {
 	buf := make([]byte, 0, fullBuffer+4096)
@@ -43,10 +43,14 @@ func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcom
 	}
 	// Usually a task is called by its number, and so is its job.
 	plain := wl.TaskNames.Len() == 0 && wl.JobName.Len() == 0
+	var next [64]sched.Outcome // what has just been written is not read at once
 	for i := range wl.Tasks {
-		t := sched.TaskID(i)
+		t, o := sched.TaskID(i), &next[i%len(next)]
 		if at != nil {
 			t = at[i]
+			outcomes(t, next[i%len(next):][:1])
+		} else if i%len(next) == 0 {
+			outcomes(t, next[:min(len(next), len(wl.Tasks)-i)])
 		}
 		if len(buf) >= fullBuffer {
 			if _, err := w.Write(buf); err != nil {
@@ -55,7 +59,6 @@ func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcom
 			buf = buf[:0]
 		}
 		task := &wl.Tasks[t]
-		o := outcome(t)
 		numbered := plain && int(task.Job) == int(t) && t < 1e9-1
 		if !numbered {
 			buf = append(appendName(buf, &wl.TaskNames, int(t)), ',')

@@ -87,7 +87,7 @@ func TestTasksCSVAgreesWithThePlainWay(t *testing.T) {
 		at := rapid.Map(ns, func(v int64) sched.Time { return sched.Time(v) })
 		name := rapid.OneOf(rapid.SampledFrom([]string{"", "a", " b", "c,d", "e\"", "f\r", "g h"}), rapid.String())
 		named := rapid.Bool().Draw(t, "named")
-		n := rapid.IntRange(0, 6).Draw(t, "tasks")
+		n := rapid.SampledFrom([]int{0, 1, 2, 3, 4, 5, 6, 63, 64, 65, 130}).Draw(t, "tasks")
 		on := make([][]sched.Placement, n)
 		for i := range n {
 			o := sched.Outcome{
@@ -117,10 +117,16 @@ func TestTasksCSVAgreesWithThePlainWay(t *testing.T) {
 				})
 			}
 		}
+		if rapid.Bool().Draw(t, "in another order") {
+			for i := range n {
+				w.wl.Input = append(w.wl.Input, int32(i))
+			}
+			w.wl.Input = rapid.Permutation(w.wl.Input).Draw(t, "input")
+		}
 		placed := func(t sched.TaskID) []sched.Placement { return on[t] }
 		outcome := func(t sched.TaskID) sched.Outcome { return w.out[t] }
 		var got, want bytes.Buffer
-		if err := WriteTasks(&got, w.wl, nodes, outcome, placed); err != nil {
+		if err := WriteTasks(&got, w.wl, nodes, w.outcomes, placed); err != nil {
 			t.Fatal(err)
 		}
 		if err := plainTasks(&want, w.wl, nodes, outcome, placed); err != nil {
@@ -158,7 +164,7 @@ func TestTasksAreWrittenWithoutAllocation(t *testing.T) {
 			w.add(int32(i), at, second, done(at, at+sched.Time(i%7), at+second, time.Second))
 		}
 		return testing.AllocsPerRun(3, func() {
-			_ = WriteTasks(discard{}, w.wl, []sched.NodeSpec{{Name: "n"}}, func(t sched.TaskID) sched.Outcome { return w.out[t] }, nil)
+			_ = WriteTasks(discard{}, w.wl, []sched.NodeSpec{{Name: "n"}}, w.outcomes, nil)
 		})
 	}
 	if few, many := allocs(100), allocs(5000); many > few {

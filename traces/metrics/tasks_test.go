@@ -28,7 +28,7 @@ func TestTasksCSVHasOneLineATaskInInputOrder(t *testing.T) {
 	w.wl.Tasks[2].Class = 1
 	nodes := []sched.NodeSpec{{Name: "node-001"}, {Name: "node-002"}}
 	var b strings.Builder
-	err := WriteTasks(&b, w.wl, nodes, func(t sched.TaskID) sched.Outcome { return w.out[t] }, func(t sched.TaskID) []sched.Placement {
+	err := WriteTasks(&b, w.wl, nodes, w.outcomes, func(t sched.TaskID) []sched.Placement {
 		switch t {
 		case 0:
 			return []sched.Placement{{Node: 0, Replicas: 2, GPUs: 0b1111}, {Node: 1, Replicas: 1, GPUs: 0b101}}
@@ -55,7 +55,7 @@ func TestTasksCSVCountsTheGPUsOfAPool(t *testing.T) {
 	w.add(0, 0, second, done(0, 0, second, time.Second))
 	w.wl.Demands[0] = sched.Demand{Gang: 3, Need: sched.Need{GPUs: 8, GPUMilli: sched.Whole}}
 	var b strings.Builder
-	err := WriteTasks(&b, w.wl, []sched.NodeSpec{{Name: "pool", GPUs: 1000}, {Name: "small", GPUs: 8}}, func(t sched.TaskID) sched.Outcome { return w.out[t] },
+	err := WriteTasks(&b, w.wl, []sched.NodeSpec{{Name: "pool", GPUs: 1000}, {Name: "small", GPUs: 8}}, w.outcomes,
 		func(sched.TaskID) []sched.Placement {
 			return []sched.Placement{{Node: 0, Replicas: 2}, {Node: 1, Replicas: 1, GPUs: 0xff}}
 		})
@@ -67,7 +67,7 @@ func TestTasksCSVCountsTheGPUsOfAPool(t *testing.T) {
 func TestTasksCSVReportsAFullDisk(t *testing.T) {
 	w := newWorld()
 	w.add(0, 0, 1, done(0, 0, 1, 1))
-	if err := WriteTasks(full{}, w.wl, nil, func(sched.TaskID) sched.Outcome { return sched.Outcome{Node: sched.NoNode} }, nil); err == nil {
+	if err := WriteTasks(full{}, w.wl, []sched.NodeSpec{{Name: "n"}}, w.outcomes, nil); err == nil {
 		t.Error("no error")
 	}
 }
@@ -135,7 +135,7 @@ func BenchmarkWriteTasks(b *testing.B) {
 	w.wl.Demands[0].Need = sched.Need{GPUs: 2, GPUMilli: sched.Whole}
 	b.ResetTimer()
 	for b.Loop() {
-		_ = WriteTasks(discard{}, w.wl, nodes, func(t sched.TaskID) sched.Outcome { return w.out[t] }, func(t sched.TaskID) []sched.Placement { return on[t : t+1] })
+		_ = WriteTasks(discard{}, w.wl, nodes, w.outcomes, func(t sched.TaskID) []sched.Placement { return on[t : t+1] })
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/row")
 }
