@@ -3,6 +3,7 @@ package sim
 import (
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"strings"
 	"time"
@@ -45,27 +46,34 @@ type ElasticQueue struct {
 // ElasticUsage says how the text is written that ParseElastic reads.
 const ElasticUsage = "provisioning=60s;queue=serve,tier=high,max=8;tier=low,min=1,backlog=100 (without queue: all others); also tolerance, sync, up-window, down-window; or default"
 
-// ParseElastic reads provisioning=60s;queue=serve,tier=high;tier=low: what is said of the queues, separated by semicolons.
+// ParseElastic reads provisioning=60s;queue=serve,tier=high;tier=low: what is said of the queues, separated by semicolons. provisioning is of all of them, wherever it
+// stands.
 func ParseElastic(text string) (*Elastic, error) {
 	e := &Elastic{}
 	if text == "default" {
 		e.Queues = []ElasticQueue{{}}
 		return e, nil
 	}
+	const unsaid = math.MinInt64
+	e.Provisioning = unsaid
 	for _, part := range strings.Split(text, ";") {
-		if rest, ok := strings.CutPrefix(part, "provisioning="); ok {
-			d, err := time.ParseDuration(rest)
-			if err != nil || d < 0 {
-				return nil, fmt.Errorf("elastic: provisioning=%s is not a duration such as 60s", rest)
-			}
-			e.Provisioning = d
-			continue
-		}
 		var q ElasticQueue
-		if err := parseFields("elastic", part, ElasticUsage, q.fields()); err != nil {
+		var all time.Duration = unsaid
+		if err := parseFields("elastic", part, ElasticUsage, append(q.fields(), field{"provisioning", &all})); err != nil {
 			return nil, err
 		}
+		if all != unsaid {
+			if e.Provisioning != unsaid {
+				return nil, fmt.Errorf("elastic: provisioning is said twice in %q", text)
+			}
+			if e.Provisioning = all; q == (ElasticQueue{}) {
+				continue
+			}
+		}
 		e.Queues = append(e.Queues, q)
+	}
+	if e.Provisioning == unsaid {
+		e.Provisioning = 0
 	}
 	if len(e.Queues) == 0 {
 		e.Queues = []ElasticQueue{{}}

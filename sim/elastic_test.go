@@ -229,3 +229,26 @@ func TestWhatAnElasticClusterCannotBeIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestProvisioningIsSaidOnceWhereverItStands(t *testing.T) {
+	for text, want := range map[string]string{
+		"provisioning=60s":                        "provisioning=1m",
+		"provisioning=60s,min=1,max=4,backlog=5":  "provisioning=1m;min=1,max=4,backlog=5",
+		"min=1,provisioning=60s":                  "provisioning=1m;min=1",
+		"queue=a,min=1;provisioning=60s;min=3":    "provisioning=1m;queue=a,min=1;min=3",
+		"default":                                 "default",
+		"provisioning=60s;min=1;provisioning=60s": "twice",
+		"provisioning=-1s":                        "a provisioning delay of -1s",
+		"provisioning=1":                          "provisioning=1 is not a duration",
+		"min=1,min=2":                             "must be written",
+	} {
+		switch e, err := sim.ParseElastic(text); {
+		case err != nil:
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %s", text, err, want)
+			}
+		case e.String() != want:
+			t.Errorf("%s is %s, want %s", text, e, want)
+		}
+	}
+}
