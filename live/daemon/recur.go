@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -127,9 +128,17 @@ func (d *Daemon) recurLoop(ctx context.Context) {
 	}
 }
 
+// errEnded says of a copy that its recurrence was ended after it was due.
+var errEnded = errors.New("its recurrence has been ended")
+
+// recur submits the next copy of a chain, unless that has been ended.
 func (d *Daemon) recur(ctx context.Context, origin sched.JobID) error {
 	d.mu.RLock()
 	r := d.recurring[origin]
+	if r == nil {
+		d.mu.RUnlock()
+		return nil
+	}
 	first := d.jobs[r.last].First
 	d.mu.RUnlock()
 	old, uid, _, err := d.specs.job(d, first)
@@ -138,7 +147,9 @@ func (d *Daemon) recur(ctx context.Context, origin sched.JobID) error {
 	}
 	j := *old
 	j.Recurs = int32(origin) + 1
-	_, err = d.submit(ctx, Who{uid}, &j)
+	if _, err = d.submit(ctx, Who{uid}, &j); errors.Is(err, errEnded) {
+		return nil
+	}
 	return err
 }
 

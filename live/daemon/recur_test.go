@@ -42,3 +42,27 @@ func TestAJobThatRecursIsSaidTo(t *testing.T) {
 		t.Errorf("%v recur", got)
 	}
 }
+
+// A copy is made up of what is known when it is due, and taken in later: who ends the recurrence in between has ended it.
+func TestARecurrenceThatWasEndedWhileACopyWasUnderWayStaysEnded(t *testing.T) {
+	d := serve(t, t.TempDir())
+	d.submit(`{"job":"tick","every":"24h","tasks":[{"id":"t","command":"true"}]}`)
+	spec, uid, _, err := d.specs.job(d.Daemon, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := *spec
+	copied.Recurs = 1
+	if ended, err := d.EndRecurrence(t.Context(), Who{0}, mustSelect(t, d, "1")); err != nil || !slices.Equal(ended, []int32{1}) {
+		t.Fatalf("%v are ended, %v", ended, err)
+	}
+	if ids, err := d.Daemon.submit(t.Context(), Who{uid}, &copied); err == nil {
+		t.Errorf("the copy was taken in as job %v", ids)
+	}
+	if err := d.recur(t.Context(), 0); err != nil { // it was found due before
+		t.Error(err)
+	}
+	if all, going := d.All(), d.Recurring(d.All()); len(all) != 1 || len(going) != 0 {
+		t.Errorf("%d tasks, and %v recur", len(all), going)
+	}
+}

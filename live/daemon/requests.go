@@ -77,6 +77,9 @@ func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 		}
 		var facts, edges []sched.Event
 		for i, j := range jobs {
+			if j.Recurs > 0 && d.recurring[sched.JobID(j.Recurs-1)] == nil {
+				return nil, errEnded
+			}
 			if j.To > 0 {
 				var err error
 				if edges, err = d.joins(who, j); err != nil {
