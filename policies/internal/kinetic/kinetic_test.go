@@ -2,6 +2,7 @@ package kinetic
 
 import (
 	"math/big"
+	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -117,5 +118,29 @@ func TestPassingTimeAllocatesNothing(t *testing.T) {
 	}
 	if allocs != 0 || len(firsts) == 0 {
 		t.Errorf("%g allocations", allocs)
+	}
+}
+
+// BenchmarkLine takes the first out and adds one, as time goes by, with 4096 in line.
+func BenchmarkLine(b *testing.B) {
+	const n = 1 << 12
+	rng := rand.New(rand.NewPCG(1, 2))
+	var l Line
+	now := sched.Time(1 << 40)
+	item := func(t sched.TaskID) Item {
+		per := int64(rng.ExpFloat64()*6e11) + 1
+		return Item{From: now - sched.Time(per), Per: per, Task: t}
+	}
+	for t := range sched.TaskID(n) {
+		l.Push(now, item(t))
+	}
+	t := sched.TaskID(n)
+	b.ReportAllocs()
+	for b.Loop() {
+		now += 1e9
+		_, leaf := l.First(now)
+		l.Remove(now, leaf)
+		l.Push(now, item(t))
+		t++
 	}
 }
