@@ -2,6 +2,7 @@ package policies
 
 import (
 	"cmp"
+	"math/bits"
 	"slices"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
@@ -22,15 +23,16 @@ const (
 	fits                 // there is
 )
 
-// before reports whether the search for room reaches c first.
-func (c *closing) before(d *closing) bool {
-	switch {
-	case c.how != d.how:
-		return c.how > d.how
-	case c.rank != d.rank:
-		return c.rank > d.rank
-	}
-	return c.task > d.task
+// before reports whether the search for room reaches c first: what asks for no stop before what does, then the largest rank, then the larger TaskID.
+func (c *closing) before(d *closing) bool { return d.behind(c) == 1 }
+
+// behind is 1 where the search reaches d before c, else 0. It takes no branch, which would be guessed wrong too often.
+func (c *closing) behind(d *closing) uint64 {
+	const sign = 1 << 63
+	_, less := bits.Sub64(uint64(c.task)^sign, uint64(d.task)^sign, 0)
+	_, less = bits.Sub64(uint64(c.rank)^sign, uint64(d.rank)^sign, less)
+	_, less = bits.Sub64(uint64(c.how), uint64(d.how), less)
+	return less
 }
 
 // closings keeps, for one demand, the closing of every node in a tournament tree.
@@ -141,14 +143,12 @@ func (q *ranks) first(s *sched.State, d sched.DemandID) closing {
 
 // play works out the first of a subtree from its halves and reports whether it has changed.
 func (w *closings) play(i int) bool {
-	a, b := &w.tree[2*i], &w.tree[2*i+1]
-	if b.before(a) {
-		a = b
-	}
-	if w.tree[i] == *a {
+	m, halves := &w.tree[i], (*[2]closing)(w.tree[2*i:])
+	c := &halves[halves[0].behind(&halves[1])&1]
+	if *m == *c {
 		return false
 	}
-	w.tree[i] = *a
+	m.rank, m.task, m.how = c.rank, c.task, c.how // a copy of the whole would wait for what has just been written
 	return true
 }
 
