@@ -79,3 +79,26 @@ func TestAPileGivesTheSmallestWhateverTheOrderOfPushes(t *testing.T) {
 		}
 	})
 }
+
+// BenchmarkPile takes the first of 14000 items out and puts one in that comes after it, as ready tasks of a workflow by their b-levels do.
+func BenchmarkPile(b *testing.B) {
+	const n = 14_000
+	rng := rand.New(rand.NewPCG(1, 2))
+	var p Pile
+	var h Heap
+	steps := make([]int64, 1<<16)
+	for i := range steps {
+		steps[i] = rng.Int64N(2e11)
+	}
+	t := sched.TaskID(0)
+	for range n {
+		p.Push(&h, Item{Key: steps[int(t)&(len(steps)-1)] - 1e15, Task: t})
+		t++
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		it, _ := p.Pop(&h)
+		p.Push(&h, Item{Key: it.Key + steps[int(t)&(len(steps)-1)], Task: t & 0xffffff})
+		t++
+	}
+}
