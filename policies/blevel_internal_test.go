@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"bytes"
 	"slices"
 	"testing"
 
@@ -36,9 +37,13 @@ func TestBLevelsAreTheLongestPathsWhateverComes(t *testing.T) {
 			tb.SuccOff, tb.PredOff, tb.Succ, tb.Pred = nil, nil, nil, nil
 			c.Table = &tb
 		}
-		b := NewBLevel(func(_ *sched.State, _ *sched.Room, _ sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
-			return buf, false
-		}, rapid.Bool().Draw(rt, "skip"))
+		skip := rapid.Bool().Draw(rt, "skip")
+		fresh := func() *BLevel {
+			return NewBLevel(func(_ *sched.State, _ *sched.Room, _ sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
+				return buf, false
+			}, skip)
+		}
+		b := fresh()
 		k, err := sched.New(sched.Config{Table: c.Table, Nodes: c.Nodes, Policy: b})
 		if err != nil {
 			rt.Fatal(err)
@@ -78,6 +83,19 @@ func TestBLevelsAreTheLongestPathsWhateverComes(t *testing.T) {
 				if int(t) < len(before) && before[t] != untold && before[t] != b.ranks[t] {
 					moved++
 				}
+			}
+		}
+		var state bytes.Buffer
+		if err := k.Snapshot(&state); err != nil {
+			rt.Fatal(err)
+		}
+		again := fresh() // it is told of jobs whose edges, added ones too, are there
+		if k, err = sched.Restore(&state, sched.Config{Table: c.Table, Nodes: c.Nodes, Policy: again}); err != nil {
+			rt.Fatal(err)
+		}
+		for t := range sched.TaskID(k.Known()) {
+			if k.Phase(t) != sched.Unknown && again.ranks[t] != b.ranks[t] {
+				rt.Fatalf("the b-level of %d is %d, restored %d", t, b.ranks[t], again.ranks[t])
 			}
 		}
 	})
