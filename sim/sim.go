@@ -307,6 +307,15 @@ const maxIdle = 100_000
 // maxQuiet bounds the decisions in which no task comes or ends: beyond it tasks preempt each other for ever.
 func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 
+// noProgress is the error of so many decisions in which no task has come or ended.
+func (r *run) noProgress(quiet int64, now sched.Time) error {
+	why := "is a time slice shorter than the overhead or than the fetch of an input, or a node up for less than a task needs between checkpoints?"
+	if r.Restart {
+		why = "a preempted task loses its work: is each stopped before it could end? Or " + why
+	}
+	return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (%s)", quiet, now.Seconds(), why)
+}
+
 func (r *run) loop(ctx context.Context) error {
 	total := len(r.tb.Tasks)
 	r.now, r.arrival, r.last = math.MinInt64, r.submit(0), min(r.Horizon, sched.Never-1)
@@ -370,7 +379,7 @@ func (r *run) loop(ctx context.Context) error {
 			if o := r.k.Over(); o != over {
 				over, moved = o, r.batches-unacted
 			} else if quiet := r.batches - unacted - moved; quiet > r.maxQuiet() {
-				return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (is a time slice shorter than the overhead or than the fetch of an input, or a node up for less than a task needs between checkpoints?)", quiet, now.Seconds())
+				return r.noProgress(quiet, now)
 			}
 			if err := ctx.Err(); err != nil {
 				return err
