@@ -65,12 +65,9 @@ func TestCriticalPathGivesTheOrdersOfItsPlainForm(t *testing.T) {
 				h := &hand{c: c, k: k, now: config.Start, kept: map[sched.TaskID]time.Duration{}}
 				calm, restarted := rapid.Bool().Draw(rt, "calm"), false
 				for i := range 400 {
-					at, in, more := h.batch()
+					at, in, more := h.surprised(rt, !calm && i < 60)
 					if !more {
 						break
-					}
-					if !calm && i < 60 && rapid.IntRange(0, 3).Draw(rt, "surprise now") == 3 {
-						in = append(in, h.surprise(rt))
 					}
 					if i < 60 && rapid.IntRange(0, 24).Draw(rt, "restart") == 24 { // both are told the present anew
 						fast, _ := pair(way)
@@ -78,7 +75,6 @@ func TestCriticalPathGivesTheOrdersOfItsPlainForm(t *testing.T) {
 						k = restore(rt, k, config)
 						h.k, restarted = k, true
 					}
-					sched.SortBatch(in)
 					again := slices.Clone(in)
 					orders, same := k.Step(at, in), second.Step(at, again)
 					if !slices.EqualFunc(orders, same, sameOrder) {

@@ -55,14 +55,10 @@ func TestPreemptivePoliciesAreThePlainListUnderAllFacts(t *testing.T) {
 				k, plain := kernel(build(t, full)()), kernel(policies.PlainPreemptive(name, quantum, skip))
 				h := &hand{c: c, k: k, now: config.Start, kept: map[sched.TaskID]time.Duration{}}
 				for i := range 400 {
-					at, in, more := h.batch()
+					at, in, more := h.surprised(rt, i < 60)
 					if !more {
 						break
 					}
-					if i < 60 && rapid.IntRange(0, 3).Draw(rt, "surprise now") == 3 {
-						in = append(in, h.surprise(rt))
-					}
-					sched.SortBatch(in)
 					again := slices.Clone(in)
 					got := k.Step(at, in)
 					want := plain.Step(at, again)

@@ -65,6 +65,16 @@ type due struct {
 	e  sched.Event
 }
 
+// surprised is batch, with a surprise in every fourth where there may be one, in the order in which a kernel takes facts in.
+func (h *hand) surprised(rt *rapid.T, may bool) (at sched.Time, in []sched.Event, more bool) {
+	at, in, more = h.batch()
+	if more && may && rapid.IntRange(0, 3).Draw(rt, "surprise now") == 3 {
+		in = append(in, h.surprise(rt))
+	}
+	sched.SortBatch(in)
+	return at, in, more
+}
+
 // batch returns the next instant and its facts, and false at the end.
 func (h *hand) batch() (sched.Time, []sched.Event, bool) {
 	at := sched.Never
@@ -205,14 +215,10 @@ func lockstep(rt *rapid.T, c policytest.Case, config sched.Config, policy, plain
 	h := &hand{c: c, k: both[0], now: config.Start, kept: map[sched.TaskID]time.Duration{}}
 	calm := rapid.Bool().Draw(rt, "calm")
 	for i := range 400 {
-		at, in, more := h.batch()
+		at, in, more := h.surprised(rt, !calm && i < 60)
 		if !more {
 			break
 		}
-		if !calm && i < 60 && rapid.IntRange(0, 3).Draw(rt, "surprise now") == 3 {
-			in = append(in, h.surprise(rt))
-		}
-		sched.SortBatch(in)
 		again := slices.Clone(in)
 		orders, want := both[0].Step(at, in), both[1].Step(at, again)
 		if !slices.EqualFunc(orders, want, sameOrder) {
@@ -254,14 +260,10 @@ func TestARestoredKernelDecidesAsTheFirst(t *testing.T) {
 				calm := rapid.Bool().Draw(rt, "calm")
 				var second *sched.Kernel
 				for i := range 400 {
-					at, in, more := h.batch()
+					at, in, more := h.surprised(rt, !calm && i < 60)
 					if !more {
 						break
 					}
-					if !calm && i < 60 && rapid.IntRange(0, 3).Draw(rt, "surprise now") == 3 {
-						in = append(in, h.surprise(rt))
-					}
-					sched.SortBatch(in)
 					again := slices.Clone(in)
 					orders := k.Step(at, in)
 					if second != nil {
