@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -23,11 +24,13 @@ func run() int {
 	defer stop()
 	context.AfterFunc(ctx, stop) // the second Ctrl-C ends it at once, whatever it does
 	var prof profiles
-	err := newProfiledRoot(&prof).ExecuteContext(ctx)
+	root := newProfiledRoot(&prof)
+	helped := reportHelp(root)
+	err := root.ExecuteContext(ctx)
 	if errors.Is(err, context.Canceled) {
 		err = errors.New("interrupted")
 	}
-	if err = errors.Join(err, prof.stop()); err == nil {
+	if err = errors.Join(err, *helped, prof.stop()); err == nil {
 		return 0
 	}
 	fmt.Fprintln(os.Stderr, "schedlab:", err)
@@ -107,6 +110,21 @@ func version() string {
 		v = info.Main.Version
 	}
 	return fmt.Sprintf("%s, %s %s/%s", v, runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// reportHelp has the error of writing a help text stand where it points to: cobra prints it, and counts the command as done.
+func reportHelp(root *cobra.Command) *error {
+	var failed error
+	write := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		out := cmd.OutOrStdout()
+		var text bytes.Buffer
+		cmd.SetOut(&text)
+		write(cmd, args)
+		cmd.SetOut(out)
+		_, failed = out.Write(text.Bytes())
+	})
+	return &failed
 }
 
 // strictHelp has "help" refuse what is no command. By itself it shows the help of what comes before.
