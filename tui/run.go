@@ -17,7 +17,10 @@ import (
 
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/tui/history"
+	"github.com/schedlab/schedlab/tui/unasked"
 )
+
+func init() { unasked.Restore() }
 
 // Options say what is shown and how.
 type Options struct {
