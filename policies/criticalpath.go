@@ -38,6 +38,11 @@ import (
 // cluster could do what is ready at the moment, so that a burst that needs its time does not turn the order into FIFO; but at most 100 x the
 // mean estimate, for what a reservation keeps waiting adds to that time, and it would run ahead of the task.
 //
+// Where estimates are too short, that time would move on for ever, past one task after the other that claims to end before it. So once the oldest has waited for its
+// longest patience and, since then and since the last that was ready before it started, for the longest estimate of all tasks, none may overtake it by its estimate: it
+// gets the room of those that have run the longest (reservation.keepWhatever), and starts when they have ended. Whatever the estimates, a task waits at most the longest
+// patience plus the longest estimate plus one longest run, and one more of both for each overdue task that was ready before it.
+//
 // Node choice: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms) among at most Score nodes on
 // which the task fits. Load is the allocated share, or the sampled one where a profile younger than 10 s says more.
 type CriticalPath struct {
@@ -73,6 +78,7 @@ type CriticalPath struct {
 	est     float64        // sum of their estimates, s
 	meanA   float64
 	grace   time.Duration // 20 x the mean estimate
+	longest time.Duration // estimate
 	asks    []asks        // by demand
 	wants   wants
 	backlog int64 // sum of a over the ready tasks: ns of the whole cluster, whole so that the order of summing does not matter
@@ -263,7 +269,9 @@ func (p *CriticalPath) arrivedAlone(s *sched.State, t sched.TaskID) {
 
 // take counts a task into the means.
 func (p *CriticalPath) take(s *sched.State, t sched.TaskID) {
-	sec := s.Estimate(t).Seconds()
+	estimate := s.Estimate(t)
+	sec := estimate.Seconds()
+	p.longest = max(p.longest, estimate)
 	p.area += float64(p.asksOf(s, s.DemandID(t)).share * sec) // rounded before it is added, whatever the processor can fuse
 	p.est += sec
 	p.count++
@@ -276,7 +284,7 @@ func (p *CriticalPath) take(s *sched.State, t sched.TaskID) {
 // refresh takes sums and keys anew.
 func (p *CriticalPath) refresh(s *sched.State) {
 	p.stale = false
-	p.count, p.area, p.est, p.meanA, p.grace, p.calm = 0, 0, 0, 0, 0, math.MinInt64
+	p.count, p.area, p.est, p.meanA, p.grace, p.longest, p.calm = 0, 0, 0, 0, 0, 0, math.MinInt64
 	p.backlog, p.wants = 0, wants{gpu: p.wants.gpu[:0]}
 	p.match.forget()
 	for t := range sched.TaskID(s.Known()) {
@@ -319,6 +327,24 @@ func (p *CriticalPath) due(first sched.Time) sched.Time {
 		d += min(time.Duration(4*p.backlog), sched.MulDiv(d, maxPatience-1, 1, false))
 	}
 	return first.Add(d)
+}
+
+// late reports whether the oldest ready task, which is overdue, has waited so long that tasks must have run for longer than was estimated: all that ran when it became
+// the oldest, and overdue, should have ended.
+func (p *CriticalPath) late(s *sched.State, t sched.TaskID, first sched.Time) bool {
+	since := first.Add(p.patience())
+	if p.Patience <= 0 {
+		since = first.Add(sched.MulDiv(p.patience(), maxPatience, 1, false))
+	}
+	if s.Now() <= since.Add(p.longest) {
+		return false
+	}
+	for v := range s.RunningTasks() {
+		if at := s.FirstReady(v); at < first || at == first && v < t {
+			since = max(since, s.StartedAt(v))
+		}
+	}
+	return s.Now() > since.Add(p.longest)
 }
 
 // patience is the patience without what stands for the backlog; the age term counts in it too.
@@ -560,7 +586,11 @@ func (p *CriticalPath) reserveForOldest(r *sched.Round) {
 		if !ok {
 			r.Skip(t, sched.NoRoom)
 			p.holder = t
-			p.reserve.keepFor(t, FirstFit, true)
+			if p.late(r.State, t, sched.Time(it.Key)) {
+				p.reserve.keepWhatever(t, FirstFit)
+			} else {
+				p.reserve.keepFor(t, FirstFit, true)
+			}
 			if !someDown(r.Room()) {
 				break
 			}
@@ -657,7 +687,8 @@ var criticalPathEntry = Entry{
 	About: "A weighted sum of terms in 0..1, largest first, past what does not fit. rank: how close the task is to what is left of its job's critical path; " +
 		"latency: criticality, or how near the deadline is; share: small demand x estimate; preds: whether a successor waits for this task alone; heat: demand of " +
 		"the ready tasks for its scarcest resource against what is free; age: time waited. A task that has waited for the patience gets a reservation as in EASY, " +
-		"so nothing starves. Nodes by 0.5 x free memory + 0.4 x (1 - GPU load) + 0.1 / (1 + storage latency in ms).",
+		"so nothing starves: it starts within one longest run more where estimates are not too short, and within the longest estimate and one longest run more whatever " +
+		"they are, and as much again for each such task that was ready before it. Nodes by 0.5 x free memory + 0.4 x (1 - GPU load) + 0.1 / (1 + storage latency in ms).",
 	Source: "The offline scheduler described for Open-AutoGLM; upward rank: Topcuoglu, Hariri & Wu, TPDS 2002, section 4.1.",
 	Params: []Param{
 		{Name: "rank", Default: num(DefaultWeights.Rank), About: "weight of the upward rank within what is left of the job"},

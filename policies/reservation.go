@@ -20,6 +20,7 @@ type reservation struct {
 	place  Place
 	made   bool
 	plain  bool  // do without the agenda
+	senior bool  // plain, and estimates count for nothing: see keepWhatever
 	turn   int64 // changes with what is reserved
 	wider  int64 // changes when that may leave more room or time to others than before, not counting what ends on the reserved node
 
@@ -39,8 +40,16 @@ type reservation struct {
 
 // keepFor begins a reservation for head; it is worked out when the first candidate for backfilling turns up.
 func (v *reservation) keepFor(head sched.TaskID, place Place, plain bool) {
-	v.head, v.place, v.plain = head, place, plain
+	v.head, v.place, v.plain, v.senior = head, place, plain, false
 	v.drop()
+}
+
+// keepWhatever is keepFor where estimates are too short to tell when tasks end. What is kept is what the tasks that have run the longest will leave, as many of
+// them as it takes; the shadow time is when the last of these was started. All else may run beside it only: so what starts later puts nothing off, that time can only
+// become an earlier one, and head starts when those tasks have ended, whenever that is.
+func (v *reservation) keepWhatever(head sched.TaskID, place Place) {
+	v.keepFor(head, place, true)
+	v.senior = true
 }
 
 // hold is keepFor, but keeps a reservation that head has already.
@@ -172,14 +181,18 @@ func (v *reservation) bringForward(s *sched.State) bool {
 	}
 }
 
-// make works the reservation out on a copy of the room: running tasks give theirs back in the order of their estimated ends until the head
+// make works the reservation out on a copy of the room: running tasks give theirs back in the order of their estimated ends, or of their starts, until the head
 // finds a place. Only as many ends are put in order as that takes.
 func (v *reservation) make(s *sched.State) {
 	v.after.CopyFrom(s.Room())
 	v.ends = v.ends[:0]
 	v.shadow, v.first = sched.Never, sched.Never
 	for t := range s.RunningTasks() {
-		v.ends = append(v.ends, heap.Item{Key: int64(s.ExpectedEnd(t)), Task: t})
+		at := s.ExpectedEnd(t)
+		if v.senior {
+			at = s.StartedAt(t)
+		}
+		v.ends = append(v.ends, heap.Item{Key: int64(at), Task: t})
 		v.first = min(v.first, s.EstimatedEnd(t))
 	}
 	v.ends.Init()
@@ -305,7 +318,7 @@ func (v *reservation) sharesBeside(s *sched.State, d sched.DemandID, buf []sched
 
 // endsInTime reports whether t, started now on these placements, is expected to end no later than the shadow time.
 func (v *reservation) endsInTime(s *sched.State, t sched.TaskID, on []sched.Placement) bool {
-	if v.shadow == sched.Never {
+	if v.shadow == sched.Never || v.senior {
 		return false
 	}
 	left, takes := s.Remaining(t), time.Duration(0)
