@@ -139,7 +139,7 @@ func quotaView(q sched.Quota) Quota {
 }
 
 // Retry has those of the tasks that failed, or were dropped, run again: in a new job for each of theirs, with the dependencies among them.
-// It returns the new jobs.
+// Each stays its owner's, whoever asks for it. It returns the new jobs.
 func (d *Daemon) Retry(ctx context.Context, who Who, tasks []sched.TaskID) ([]sched.JobID, error) {
 	again := map[sched.JobID][]sched.TaskID{} // by the workflow
 	after := map[sched.TaskID][]string{}      // predecessors that run again too
@@ -172,8 +172,9 @@ func (d *Daemon) Retry(ctx context.Context, who Who, tasks []sched.TaskID) ([]sc
 		return nil, fmt.Errorf("%w: none of them has failed or was dropped", ErrConflict)
 	}
 	var jobs []*job.Job
+	var owners []Who
 	for _, id := range order {
-		old, _, _, err := d.specs.job(d, d.firstOf(id))
+		old, owner, _, err := d.specs.job(d, d.firstOf(id))
 		if err != nil {
 			return nil, err
 		}
@@ -188,9 +189,9 @@ func (d *Daemon) Retry(ctx context.Context, who Who, tasks []sched.TaskID) ([]sc
 			fresh.After = after[t]
 			j.Tasks = append(j.Tasks, fresh)
 		}
-		jobs = append(jobs, &j)
+		jobs, owners = append(jobs, &j), append(owners, Who{owner})
 	}
-	return d.Submit(ctx, who, jobs...)
+	return d.submit(ctx, owners, jobs...)
 }
 
 func (d *Daemon) firstOf(id sched.JobID) sched.TaskID {

@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
 )
 
 const nobody, stranger = 65534, 65533
@@ -161,6 +163,30 @@ func TestUnderRootACheckpointTakesInNothingThatIsAnothers(t *testing.T) {
 				t.Errorf("the secret is now %v, %v", st, err)
 			}
 		})
+	}
+}
+
+// Root, and whoever has the token, acts on everybody's jobs; none of them becomes root's by that.
+func TestAJobThatSomebodyElseRunsAgainStaysItsOwners(t *testing.T) {
+	d, _ := shared(t)
+	for _, uid := range []uint32{nobody, 0} {
+		d.submitAs(uid, `{"tasks":[{"id":"a","command":"id -u; exit 1","dir":"/"}]}`)
+	}
+	d.wait("all")
+	jobs, err := d.Retry(t.Context(), Who{0}, d.All())
+	if err != nil || len(jobs) != 2 {
+		t.Fatal(jobs, err)
+	}
+	d.wait("all")
+	for i, want := range []uint32{nobody, 0} {
+		task := d.jobs[jobs[i]].First
+		log, err := os.ReadFile(d.runner.LogPath(task, 1))
+		if got := d.Tasks([]sched.TaskID{task})[0].UID; err != nil || got != want || string(log) != fmt.Sprintf("%d\n", want) {
+			t.Errorf("user %d's job is now of user %d and ran as %s, %v", want, got, log, err)
+		}
+	}
+	if _, err := d.Retry(t.Context(), Who{nobody}, d.All()); err == nil {
+		t.Error("a user has run others' jobs again")
 	}
 }
 

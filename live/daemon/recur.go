@@ -147,7 +147,7 @@ func (d *Daemon) recur(ctx context.Context, origin sched.JobID) error {
 	}
 	j := *old
 	j.Recurs = int32(origin) + 1
-	if _, err = d.submit(ctx, Who{uid}, &j); errors.Is(err, errEnded) {
+	if _, err = d.submit(ctx, []Who{{uid}}, &j); errors.Is(err, errEnded) {
 		return nil
 	}
 	return err

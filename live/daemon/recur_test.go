@@ -56,7 +56,7 @@ func TestARecurrenceThatWasEndedWhileACopyWasUnderWayStaysEnded(t *testing.T) {
 	if ended, err := d.EndRecurrence(t.Context(), Who{0}, mustSelect(t, d, "1")); err != nil || !slices.Equal(ended, []int32{1}) {
 		t.Fatalf("%v are ended, %v", ended, err)
 	}
-	if ids, err := d.Daemon.submit(t.Context(), Who{uid}, &copied); err == nil {
+	if ids, err := d.Daemon.submit(t.Context(), []Who{{uid}}, &copied); err == nil {
 		t.Errorf("the copy was taken in as job %v", ids)
 	}
 	if err := d.recur(t.Context(), 0); err != nil { // it was found due before

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/schedlab/schedlab/live/job"
@@ -37,15 +38,18 @@ func (d *Daemon) Submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 			return nil, fmt.Errorf("%w: recurs is set by the daemon", ErrBad)
 		}
 	}
-	return d.submit(ctx, who, jobs...)
+	return d.submit(ctx, slices.Repeat([]Who{who}, len(jobs)), jobs...)
 }
 
-func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched.JobID, error) {
+// submit accepts jobs, each in the name of its own owner, whoever has them submitted: who runs a job again does not run it himself.
+func (d *Daemon) submit(ctx context.Context, owners []Who, jobs ...*job.Job) ([]sched.JobID, error) {
 	if uid() != 0 { // their jobs would run as the daemon's user
-		if who.UID != 0 && who.UID != uid() {
-			return nil, fmt.Errorf("%w: this daemon is not root's, so it runs its own user's jobs only", ErrForbidden)
+		for i := range owners {
+			if owners[i].UID != 0 && owners[i].UID != uid() {
+				return nil, fmt.Errorf("%w: this daemon is not root's, so it runs its own user's jobs only", ErrForbidden)
+			}
+			owners[i].UID = uid()
 		}
-		who.UID = uid()
 	}
 	specs := make([][]byte, len(jobs))
 	for i, j := range jobs {
@@ -82,7 +86,7 @@ func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 			}
 			if j.To > 0 {
 				var err error
-				if edges, err = d.joins(who, j); err != nil {
+				if edges, err = d.joins(owners[i], j); err != nil {
 					return nil, err
 				}
 				if len(j.Tasks) == 0 {
@@ -95,7 +99,7 @@ func (d *Daemon) submit(ctx context.Context, who Who, jobs ...*job.Job) ([]sched
 				return nil, err
 			}
 			name := d.book.tb.JobName.At(int(id))
-			owner := who.UID
+			owner := owners[i].UID
 			if j.To > 0 {
 				owner = d.jobs[j.To-1].UID
 			}
