@@ -3,6 +3,7 @@ package daemon
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -29,12 +30,15 @@ func (c *Config) place() string { return cmp.Or(c.Checkpoints, filepath.Join(c.D
 // workDir returns the folder of running tasks' folders.
 func (c *Config) workDir() string { return cmp.Or(c.Work, filepath.Join(c.Dir, "work")) }
 
-// setsKey is the folder of all sets of this state: another state may share the store, now or after it.
-func (d *Daemon) setsKey() string { return strconv.FormatInt(d.first.Epoch.UnixNano(), 36) }
+// stateKey tells this state from others, which may share the store of checkpoints and the folder of running tasks, now or after it.
+func (d *Daemon) stateKey() string { return strconv.FormatInt(d.first.Epoch.UnixNano(), 36) }
 
 func (d *Daemon) setKey(t sched.TaskID) string {
-	return d.setsKey() + "/" + strconv.Itoa(int(t))
+	return d.stateKey() + "/" + strconv.Itoa(int(t))
 }
+
+// ownWork is this state's part of the folder of running tasks' folders. What is beside it is another's.
+func (d *Daemon) ownWork() string { return filepath.Join(d.cfg.workDir(), d.stateKey()) }
 
 // saving says how an attempt's work is saved; nil where the task has no checkpoints.
 func (d *Daemon) saving(t sched.TaskID, task *job.Task, on []sched.Placement) *local.Checkpoint {
@@ -42,7 +46,7 @@ func (d *Daemon) saving(t sched.TaskID, task *job.Task, on []sched.Placement) *l
 		return nil
 	}
 	every, youngDaly := task.Checkpoint.Interval()
-	c := &local.Checkpoint{Dir: filepath.Join(d.cfg.workDir(), strconv.Itoa(int(t))), Store: d.cfg.place(), Key: d.setKey(t), Every: every}
+	c := &local.Checkpoint{Dir: filepath.Join(d.ownWork(), strconv.Itoa(int(t))), Store: d.cfg.place(), Key: d.setKey(t), Every: every}
 	if youngDaly {
 		c.MTBF = cmp.Or(d.cfg.MTBF, DefaultMTBF)
 	}
@@ -155,7 +159,7 @@ func (d *Daemon) sweep(ctx context.Context) {
 		d.mu.RLock()
 		defer d.mu.RUnlock()
 		if t < 0 || int(t) >= d.kernel.Known() {
-			return false, true // not ours: who knows
+			return true, true // of this state, but not as it stands: who knows
 		}
 		ph := d.kernel.Phase(t)
 		return !ph.Over(), !ph.Over() || ph == sched.Failed
@@ -168,16 +172,16 @@ func (d *Daemon) sweep(ctx context.Context) {
 		}
 		return true
 	}
-	if entries, err := os.ReadDir(d.cfg.workDir()); err == nil {
+	if entries, err := os.ReadDir(d.ownWork()); err == nil {
 		for _, e := range entries {
 			if t, err := strconv.Atoi(e.Name()); err == nil {
 				if open, _ := uses(sched.TaskID(t)); !open {
-					_ = os.RemoveAll(filepath.Join(d.cfg.workDir(), e.Name()))
+					_ = os.RemoveAll(filepath.Join(d.ownWork(), e.Name()))
 				}
 			}
 		}
 	}
-	keys, err := store.Folders(ctx, d.setsKey()+"/")
+	keys, err := store.Folders(ctx, d.stateKey()+"/")
 	if err != nil && ctx.Err() == nil {
 		d.log.Warn("what checkpoints there are is not known", "place", d.cfg.place(), "err", err)
 	}
@@ -227,11 +231,11 @@ func (d *Daemon) sweep(ctx context.Context) {
 }
 
 // prepareWork makes the folder of running tasks' folders, which their owners pass through.
-func (c *Config) prepareWork() error {
-	if err := os.MkdirAll(c.workDir(), 0o711); err != nil {
+func (d *Daemon) prepareWork() error {
+	if err := os.MkdirAll(d.ownWork(), 0o711); err != nil {
 		return fmt.Errorf("the folder for checkpoints being written: %w", err)
 	}
-	return os.Chmod(c.workDir(), 0o711)
+	return errors.Join(os.Chmod(d.cfg.workDir(), 0o711), os.Chmod(d.ownWork(), 0o711))
 }
 
 // shimEnv is what a shim needs to open the store.

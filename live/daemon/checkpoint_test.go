@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -128,7 +129,7 @@ func TestALostAttemptKeepsWhatWasSavedAndTheDaemonLearnsWhatItMissed(t *testing.
 	// What is over has no use for them.
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
 		_, err := os.Stat(filepath.Join(dir, "checkpoints", d.setKey(0)))
-		left, _ := os.ReadDir(filepath.Join(dir, "work"))
+		left, _ := os.ReadDir(d.ownWork())
 		if errors.Is(err, os.ErrNotExist) && len(left) == 0 {
 			break
 		}
@@ -159,6 +160,42 @@ func TestAJobThatSavesAndLeavesTakesNoRetry(t *testing.T) {
 	d.submit(`{"tasks":[{"id":"a","checkpoint":{},"command":"n=0; test -d $CKPT_DIR/last && n=$(cat $CKPT_DIR/last/n); test $n = 3 && exit 0; echo $((n+1)) >$CKPT_DIR/new/n; exit 85"}]}`)
 	if v := d.wait("1")[0]; v.State != "done" || v.Attempts != 4 {
 		t.Errorf("%+v, want it done at its fourth attempt", v)
+	}
+}
+
+// Root's daemons have one folder for running tasks unless they are told otherwise: each leaves the other's alone.
+func TestADaemonLeavesTheRunningTasksOfAnotherStateAlone(t *testing.T) {
+	work, other, src := t.TempDir(), t.TempDir(), t.TempDir()
+	share := func(c *Config) { c.Work = work }
+	second := serve(t, other, share)
+	second.close()
+	first := serve(t, t.TempDir(), share)
+	put(t, src+"/a", "there")
+	first.submit(fmt.Sprintf(`{"tasks":[{"id":"a","command":"sleep 1000","inputs":["%s/a"],"checkpoint":{}}]}`, src))
+	waitState(t, first, "1", "running")
+	key := attemptKey{0, 1}
+	used := []string{filepath.Join(first.ownWork(), "0", "job", "new"), filepath.Join(first.inputsDir(key), "a")}
+	eventually(t, "its folders are not there", func() bool {
+		return !slices.ContainsFunc(used, func(f string) bool { _, err := os.Stat(f); return err != nil })
+	})
+	foreign := filepath.Join(second.ownWork(), "in-7-1") // of a task that this state has not, or not yet again
+	if err := os.Mkdir(foreign, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	second = serve(t, other, share)
+	second.submit(`{"tasks":[{"id":"a","command":"true"}]}`)
+	second.wait("1")
+	second.close()
+	stale := filepath.Join(second.ownWork(), "0")
+	if err := os.Mkdir(stale, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	serve(t, other, share) // with a task 0 that is over
+	eventually(t, "it tidies nothing up", func() bool { _, err := os.Stat(stale); return err != nil })
+	for _, f := range append(used, foreign) {
+		if _, err := os.Stat(f); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

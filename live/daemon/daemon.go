@@ -412,7 +412,7 @@ func (s *scripted) Decide(r *sched.Round) {
 // Run drives the kernel until the context ends or the state file can no longer be written. Jobs that run then run on.
 func (d *Daemon) Run(ctx context.Context) error {
 	d.stopping = ctx.Done()
-	if err := errors.Join(d.cfg.prepareWork(), d.runner.Listen()); err != nil {
+	if err := errors.Join(d.prepareWork(), d.runner.Listen()); err != nil {
 		return errors.Join(err, d.store.Close())
 	}
 	d.adopt()

@@ -84,7 +84,7 @@ func TestUnderRootAnotherUsersCheckpointsAreHisAndNobodyElses(t *testing.T) {
 	}
 	checkpointed(t, d, "1", func(c *CheckpointView) bool { return c.Resumed >= 2 && c.Done >= 1 })
 	n := 0
-	err = filepath.WalkDir(filepath.Join(public, "work", "0", "job", "last"), func(path string, e fs.DirEntry, err error) error {
+	err = filepath.WalkDir(filepath.Join(d.ownWork(), "0", "job", "last"), func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -134,7 +134,7 @@ func TestUnderRootACheckpointTakesInNothingThatIsAnothers(t *testing.T) {
 			command := `[ $ATTEMPT = 2 ] && { cat $CKPT_DIR/last/x $CKPT_DIR/last/secret $CKPT_DIR/last/x/secret; exit 0; }; ` + fmt.Sprintf(c.command, secret) + `; exit 85`
 			d.submitAs(nobody, fmt.Sprintf(`{"tasks":[{"id":"a","command":%q,"dir":"/","checkpoint":{}}]}`, command))
 			if c.link {
-				job := filepath.Join(public, "work", "0", "job")
+				job := filepath.Join(d.ownWork(), "0", "job")
 				for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
 					if _, err := os.Stat(filepath.Join(job, "ready")); err == nil {
 						break

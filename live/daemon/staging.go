@@ -60,7 +60,7 @@ type InputsView struct {
 }
 
 func (d *Daemon) inputsDir(k attemptKey) string {
-	return filepath.Join(d.cfg.workDir(), fmt.Sprintf("in-%d-%d", k.task, k.n))
+	return filepath.Join(d.ownWork(), fmt.Sprintf("in-%d-%d", k.task, k.n))
 }
 
 // request makes the folder of an attempt's inputs and says what is to be staged there.
@@ -336,7 +336,7 @@ func (d *Daemon) isPlacing(k attemptKey) bool {
 
 // sweepInputs removes the inputs of attempts that an earlier daemon has left, and takes up those of attempts that run.
 func (d *Daemon) sweepInputs() {
-	entries, err := os.ReadDir(d.cfg.workDir())
+	entries, err := os.ReadDir(d.ownWork())
 	if err != nil {
 		return
 	}
@@ -349,6 +349,10 @@ func (d *Daemon) sweepInputs() {
 		}
 		key := attemptKey{sched.TaskID(t), int32(a)}
 		d.mu.RLock()
+		if t < 0 || t >= d.kernel.Known() { // of this state, but not as it stands: who knows
+			d.mu.RUnlock()
+			continue
+		}
 		ph := d.kernel.Phase(key.task)
 		runs := (ph == sched.Running || ph == sched.Stopping) && d.kernel.Attempt(key.task) == key.n
 		d.mu.RUnlock()

@@ -27,7 +27,7 @@ func put(t *testing.T, path, text string) {
 // folders returns the folders of inputs that are there.
 func folders(t *testing.T, d *running) []string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(d.cfg.workDir(), "in-*"))
+	found, err := filepath.Glob(filepath.Join(d.ownWork(), "in-*"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestInputsOutliveTheDaemonAsTheAttemptDoes(t *testing.T) {
 	waitState(t, d, "1", "running")
 	time.Sleep(50 * time.Millisecond)
 	d.close()
-	stale := filepath.Join(d.cfg.workDir(), "in-0-7")
+	stale := filepath.Join(d.ownWork(), "in-0-7")
 	if err := os.Mkdir(stale, 0o700); err != nil {
 		t.Fatal(err)
 	}
