@@ -39,9 +39,10 @@ import (
 // mean estimate, for what a reservation keeps waiting adds to that time, and it would run ahead of the task.
 //
 // Where estimates are too short, that time would move on for ever, past one task after the other that claims to end before it. So once the oldest has waited for its
-// longest patience and, since then and since the last that was ready before it started, for the longest estimate of all tasks, none may overtake it by its estimate: it
-// gets the room of those that have run the longest (reservation.keepWhatever), and starts when they have ended. Whatever the estimates, a task waits at most the longest
-// patience plus the longest estimate plus one longest run, and one more of both for each overdue task that was ready before it.
+// longest patience and, since then and since the last that was ready before it started, for the longest estimate of all tasks, and all that ran then and still do are past
+// their estimates, none may overtake it by its estimate: it gets the room of those that have run the longest (reservation.keepWhatever), and starts when they have ended.
+// Whatever the estimates, a task waits at most the longest patience plus the longest estimate, on the node where it takes longest, plus one longest run, and one more of
+// both for each overdue task that was ready before it.
 //
 // Node choice: 0.5 x free memory ratio + 0.4 x (1 - GPU load) + 0.1 x 1/(1 + storage latency in ms) among at most Score nodes on
 // which the task fits. Load is the allocated share, or the sampled one where a profile younger than 10 s says more.
@@ -344,7 +345,15 @@ func (p *CriticalPath) late(s *sched.State, t sched.TaskID, first sched.Time) bo
 			since = max(since, s.StartedAt(v))
 		}
 	}
-	return s.Now() > since.Add(p.longest)
+	if s.Now() <= since.Add(p.longest) {
+		return false
+	}
+	for v := range s.RunningTasks() {
+		if s.StartedAt(v) <= since && s.EstimatedEnd(v) >= s.Now() {
+			return false // on a slow node, or behind what it fetches: it has the time that was estimated
+		}
+	}
+	return true
 }
 
 // patience is the patience without what stands for the backlog; the age term counts in it too.

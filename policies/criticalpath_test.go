@@ -297,7 +297,7 @@ func TestTheBoundOfWaitingUnderCriticalPathWhateverTheEstimates(t *testing.T) {
 				r.Need.CPU = 4000
 			}
 			r.Estimate = time.Duration(float64(r.Run) * rapid.SampledFrom(factors).Draw(rt, "factor"))
-			longest = max(longest, r.Estimate.Seconds())
+			longest = max(longest, sched.OnSpeed(r.Estimate, slowest).Seconds())
 			rows = append(rows, r)
 		}
 		w := workload(t, rows...)
@@ -333,6 +333,17 @@ func TestEstimatesThatAreTooShortStarveNobodyUnderCriticalPath(t *testing.T) {
 		if got, bound := res.Outcome(wide).Start.Seconds(), 100+60+10*factor+10; got > bound {
 			t.Errorf("estimates of %g times the run: the wide task starts at %g s, the bound is %g", factor, got, bound)
 		}
+	}
+}
+
+// On a third of the reference speed a task of 30 s takes 90 s, as its estimate says: what ends before that may pass by the wide task until then.
+func TestEstimatesOnASlowNodeAreNotTooShortUnderCriticalPath(t *testing.T) {
+	nodes := machines(1, 4, 0)
+	nodes[0].SpeedMilli = 333
+	w := workload(t, cores(0, 30, 2), cores(1, 1, 4), cores(60, 1, 2))
+	res := simulate(t, config(w, nodes, build(t, "critical-path{patience=20s}")(), nil))
+	if got := res.Outcome(2).Start.Seconds(); got != 60 {
+		t.Errorf("the short task starts at %g s, want 60", got)
 	}
 }
 

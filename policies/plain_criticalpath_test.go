@@ -389,6 +389,31 @@ func (p *PlainCriticalPath) due(s *sched.State, t sched.TaskID) sched.Time {
 	return s.FirstReady(t).Add(d)
 }
 
+// late reports whether t, the oldest, waits for tasks that run for longer than was estimated.
+func (p *PlainCriticalPath) late(s *sched.State, t sched.TaskID) bool {
+	since := s.FirstReady(t).Add(p.patience())
+	if p.Patience <= 0 {
+		since = s.FirstReady(t).Add(5 * p.patience())
+	}
+	longest := time.Duration(0)
+	for u := range sched.TaskID(s.Known()) {
+		if s.Phase(u) != sched.Unknown {
+			longest = max(longest, s.Estimate(u))
+		}
+	}
+	for v := range s.RunningTasks() {
+		if cmp.Or(cmp.Compare(s.FirstReady(v), s.FirstReady(t)), cmp.Compare(v, t)) < 0 {
+			since = max(since, s.StartedAt(v))
+		}
+	}
+	for v := range s.RunningTasks() {
+		if s.StartedAt(v) <= since && s.EstimatedEnd(v) >= s.Now() {
+			return false
+		}
+	}
+	return s.Now() > since.Add(longest)
+}
+
 // patience is the patience without what stands for the backlog; the age term counts in it too.
 func (p *PlainCriticalPath) patience() time.Duration {
 	if p.Patience > 0 {
@@ -558,6 +583,7 @@ func (p *PlainCriticalPath) reserveForOldest(r *sched.Round) {
 			r.Skip(t, sched.NoRoom)
 			p.holder = t
 			p.reserve.keepFor(t, FirstFit, true)
+			p.reserve.senior = p.late(r.State, t)
 			if !someDown(r.Room()) {
 				break
 			}

@@ -379,7 +379,7 @@ func (v *reservation) started(s *sched.State, t sched.TaskID, on []sched.Placeme
 	}
 	end := s.ExpectedEnd(t)
 	v.first = min(v.first, end)
-	if v.shadow == sched.Never || end <= v.shadow {
+	if v.shadow == sched.Never || end <= v.shadow && !v.senior {
 		return
 	}
 	need := &s.Demand(t).Need

@@ -491,19 +491,23 @@ type refReservation struct {
 	w      *RefCluster
 	shadow sched.Time
 	after  []refRoom // free at the shadow time, beside the task
+	beside bool      // whatever ends before it, by its estimate, gets no more than what is beside it
 }
 
-func (w *RefCluster) reserve(head int) *refReservation {
+func (w *RefCluster) reserve(head int) *refReservation { return w.reserveBy(head, w.expected) }
+
+// reserveBy is reserve where running tasks give their room back in the order of what end says.
+func (w *RefCluster) reserveBy(head int, end func(t int) sched.Time) *refReservation {
 	v := &refReservation{w: w, shadow: sched.Never}
 	var ends []sched.Time
 	for _, t := range w.holders {
-		ends = append(ends, w.expected(t))
+		ends = append(ends, end(t))
 	}
 	slices.Sort(ends)
 	for _, at := range ends {
 		var gone []int
 		for _, t := range w.holders {
-			if w.expected(t) <= at {
+			if end(t) <= at {
 				gone = append(gone, t)
 			}
 		}
@@ -525,7 +529,7 @@ func (v *refReservation) backfill(t int) (on []sched.Placement, fits bool) {
 	if on = w.firstFit(t, room); on == nil {
 		return nil, false
 	}
-	if w.now.Add(w.slowest(w.left(t), on)) <= v.shadow || v.shadow == sched.Never {
+	if !v.beside && w.now.Add(w.slowest(w.left(t), on)) <= v.shadow || v.shadow == sched.Never {
 		return on, true
 	}
 	return w.fill(t, room, w.all(), func(n int) int64 { return w.fits(t, v.after, n) }), true
@@ -533,7 +537,7 @@ func (v *refReservation) backfill(t int) (on []sched.Placement, fits bool) {
 
 // book takes a task that was started and may run past the shadow time off what is left then.
 func (v *refReservation) book(t int) {
-	if v.shadow == sched.Never || v.w.expected(t) <= v.shadow {
+	if v.shadow == sched.Never || !v.beside && v.w.expected(t) <= v.shadow {
 		return
 	}
 	need := &v.w.demand(t).Need
@@ -574,7 +578,12 @@ func (p *refCritical) decide() {
 	}
 	holder := p.overdue()
 	var v *refReservation
-	if holder >= 0 {
+	switch {
+	case holder < 0:
+	case p.misled(holder):
+		v = p.reserveBy(holder, func(t int) sched.Time { return p.tasks[t].began })
+		v.beside = true
+	default:
 		v = p.reserve(holder)
 	}
 	heat := make([]int64, len(p.c.Table.Demands)) // as it is before anything of this decision starts, but for the overdue
@@ -767,6 +776,31 @@ func (p *refCritical) overdue() int {
 		p.start(t, on)
 	}
 	return -1
+}
+
+// misled reports whether t, the oldest, should have started by now: it has waited for the longest patience, and since then and since the last that was ready before it
+// began for the longest estimate, and no task that ran then has time left of its estimate.
+func (p *refCritical) misled(t int) bool {
+	from := p.tasks[t].Ready.Add(p.patience())
+	if p.fixed == 0 {
+		from = from.Add(4 * p.patience())
+	}
+	for _, v := range p.holders {
+		if k := &p.tasks[v]; k.Ready < p.tasks[t].Ready || k.Ready == p.tasks[t].Ready && v < t {
+			from = max(from, k.began)
+		}
+	}
+	longest := time.Duration(0)
+	for u := range p.arrived {
+		longest = max(longest, p.estimate(u))
+	}
+	for _, v := range p.holders {
+		k := &p.tasks[v]
+		if k.began <= from && k.began.Add(p.slowest(max(p.estimate(v)-k.kept, 0), k.On)) >= p.now {
+			return false
+		}
+	}
+	return p.now > from.Add(longest)
 }
 
 // heat is D / (D + F) of the resource that the demand asks most of.
