@@ -34,8 +34,11 @@ type Loop struct {
 	// Intake, if not nil, is called under Lock with the facts of a batch before the kernel takes them in, and returns them with more, which
 	// may depend on the state.
 	Intake func(now sched.Time, in []sched.Event) []sched.Event
-	// Tap, if not nil, sees every batch before its orders leave, so that a journal can make the batch durable first. An error stops the loop.
+	// Tap, if not nil, sees every step of the kernel before its orders leave, so that a journal can make it durable first: a step without facts is
+	// one too, for the end of a backoff or the policy's wake changes the kernel even where no order follows. An error stops the loop.
 	Tap func(now sched.Time, in []sched.Event, out []sched.Command) error
+	// Idle, if not nil, is called in place of Tap where the loop was woken for nothing: no fact, and the kernel wants no step yet. It gets none.
+	Idle func() error
 	// Done, if not nil, ends Run when it returns true after a batch.
 	Done func(*sched.State) bool
 
@@ -91,8 +94,13 @@ func (l *Loop) Run(ctx context.Context) error {
 		batch = append(batch[:0], l.in...)
 		l.in = l.in[:0]
 		l.mu.Unlock()
-		now, out := l.step(&batch)
-		if l.Tap != nil {
+		now, out, stepped := l.step(&batch)
+		switch {
+		case !stepped && l.Idle != nil:
+			if err := l.Idle(); err != nil {
+				return err
+			}
+		case stepped && l.Tap != nil:
 			if err := l.Tap(now, batch, out); err != nil {
 				return err
 			}
@@ -113,18 +121,22 @@ func (l *Loop) Run(ctx context.Context) error {
 	}
 }
 
-// step lets the kernel take in a batch.
-func (l *Loop) step(batch *[]sched.Event) (sched.Time, []sched.Command) {
+// step lets the kernel take in a batch, if that holds a fact or the kernel wants a step by now. A decision at a moment that nothing calls for
+// would not come again where the batches are replayed.
+func (l *Loop) step(batch *[]sched.Event) (now sched.Time, out []sched.Command, stepped bool) {
 	if l.Lock != nil {
 		l.Lock.Lock()
 		defer l.Lock.Unlock()
 	}
-	now := max(l.Now(), l.Kernel.Now()) // time never falls, whatever the clock does
+	now = max(l.Now(), l.Kernel.Now()) // time never falls, whatever the clock does
 	if l.Intake != nil {
 		*batch = l.Intake(now, *batch)
 	}
+	if at, ok := l.Kernel.NextWake(); len(*batch) == 0 && (!ok || at > now) {
+		return now, nil, false
+	}
 	sched.SortBatch(*batch)
-	return now, l.Kernel.Step(now, *batch)
+	return now, l.Kernel.Step(now, *batch), true
 }
 
 // Waiting returns the number of facts that no batch has taken yet.

@@ -129,6 +129,38 @@ func TestFactsReportedBeforeRunAreTakenIn(t *testing.T) {
 	})
 }
 
+// Whoever replays the steps that Tap saw must find the kernel as it is: a policy may remember when it was asked.
+func TestTheKernelTakesNoStepThatTapDoesNotSee(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := &counted{}
+		l, _ := newLoop(t, table(2), asked)
+		taps, idle := 0, 0
+		l.Tap = func(sched.Time, []sched.Event, []sched.Command) error { taps++; return nil }
+		l.Idle = func() error { idle++; return nil }
+		l.Report(arrived(0, 2))
+		for at := range 3 {
+			time.AfterFunc(time.Duration(at)*time.Second+500*time.Millisecond, func() { l.Report() })
+		}
+		if err := l.Run(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		if taps != asked.decisions || idle == 0 {
+			t.Errorf("%d decisions, of which Tap saw %d; idle %d times", asked.decisions, taps, idle)
+		}
+	})
+}
+
+// counted is slices1s that counts how often it was asked.
+type counted struct {
+	slices1s
+	decisions int
+}
+
+func (p *counted) Decide(r *sched.Round) {
+	p.decisions++
+	p.slices1s.Decide(r)
+}
+
 func TestTheLoopWakesWhenThePolicyAskedAndTellsOrdersInTheirOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, r := newLoop(t, table(2), &slices1s{})

@@ -209,7 +209,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	d.metrics = newMetrics(d)
 	d.runner = &local.Runner{Root: filepath.Join(c.Dir, "attempts"), Exe: c.Exe, Report: d.report, Groups: c.Groups, Env: c.shimEnv()}
 	d.loop = &live.Loop{
-		Runner: (*orders)(d), Lock: &d.mu, Intake: d.intake, Tap: d.commit, Settle: d.settle,
+		Runner: (*orders)(d), Lock: &d.mu, Intake: d.intake, Tap: d.commit, Idle: func() error { return d.answer(nil) }, Settle: d.settle,
 	}
 	if err := d.recover(ctx); err != nil {
 		return nil, err
@@ -382,7 +382,9 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 		if err != nil {
 			return false, err
 		}
-		d.kernel.Step(d.kernel.Now(), []sched.Event{{Kind: sched.PolicySet, More: &sched.Detail{Policy: named{p, d.policy}, Name: d.policy}}})
+		// A fact of the first batch, as any other: what the policy orders at once is stored and carried out.
+		s.orders = nil
+		d.loop.Report(sched.Event{Kind: sched.PolicySet, Task: sched.Nobody, Node: sched.NoNode, More: &sched.Detail{Policy: named{p, d.policy}, Name: d.policy}})
 	}
 	return true, nil
 }
@@ -579,9 +581,6 @@ func (d *Daemon) intake(now sched.Time, in []sched.Event) []sched.Event {
 func (d *Daemon) commit(now sched.Time, in []sched.Event, out []sched.Command) error {
 	d.metrics.decision.Observe(since(d.stepped))
 	d.metrics.decisions.Inc()
-	if len(in) == 0 && len(out) == 0 {
-		return d.answer(nil)
-	}
 	facts, err := encode(in, out)
 	if err != nil {
 		return d.answer(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -300,6 +301,107 @@ func TestAnotherProgramsOrdersAreTakenAsTheyWere(t *testing.T) {
 			t.Errorf("%+v, want it done at its first attempt", v)
 		}
 	}
+}
+
+// oneAtATime starts nothing beside what runs.
+type oneAtATime struct{ line }
+
+func (p *oneAtATime) Decide(r *sched.Round) {
+	for range r.RunningTasks() {
+		return
+	}
+	p.line.Decide(r)
+}
+
+// What the policy of another program orders when it takes over is carried out, and is there again after the next restart.
+func TestWhatAnotherProgramOrdersAtItsStartIsCarriedOut(t *testing.T) {
+	dir := t.TempDir()
+	flag := filepath.Join(t.TempDir(), "go")
+	d := serve(t, dir, func(c *Config) {
+		c.Build = func(string) (sched.Policy, error) { return &oneAtATime{}, nil }
+	})
+	for range 2 {
+		d.submit(fmt.Sprintf(`{"tasks":[{"id":"t","command":"while [ ! -e %s ]; do sleep 0.01; done","cpu":3}]}`, flag))
+	}
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"t","command":"while [ ! -e %s ]; do sleep 0.01; done","cpu":1}]}`, flag))
+	waitState(t, d, "1", "running")
+	d.close()
+	eager := func(c *Config) {
+		c.Build = func(string) (sched.Policy, error) { return &line{backwards: true}, nil }
+	}
+	d = serve(t, dir, eager)
+	waitState(t, d, "3", "running")
+	d.close()
+	d = serve(t, dir, eager)
+	v := d.Tasks(mustSelect(t, d, "all"))
+	if v[0].State != "running" || v[1].State != "ready" || v[2].State != "running" {
+		t.Errorf("after the second restart: %+v", v)
+	}
+	starts := map[sched.TaskID]int{}
+	for b, err := range d.store.Batches(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, out, err := decode(b.Facts, build)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, o := range out {
+			if o.Kind == sched.Start {
+				starts[o.Task]++
+			}
+		}
+	}
+	if starts[0] != 1 || starts[1] != 0 || starts[2] != 1 {
+		t.Errorf("the state file has these starts: %v", starts)
+	}
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range d.wait("all") {
+		if v.State != "done" || v.Attempts != 1 {
+			t.Errorf("%+v, want it done at its first attempt", v)
+		}
+	}
+}
+
+// Backoffs that end one after the other, while no fact comes and nothing starts, are in the state file as they ended: a policy that starts what was ready first decides
+// the same from it.
+func TestBackoffsThatEndApartEndApartAfterARestart(t *testing.T) {
+	dir := t.TempDir()
+	var last *line
+	open := func() *running {
+		return serve(t, dir, func(c *Config) {
+			c.Build = func(string) (sched.Policy, error) {
+				last = &line{}
+				return last, nil
+			}
+		})
+	}
+	waits := func(d *running) []sched.TaskID {
+		d.mu.RLock()
+		defer d.mu.RUnlock()
+		return slices.Clone(last.ready)
+	}
+	d := open()
+	flag := filepath.Join(t.TempDir(), "go")
+	for _, backoff := range []string{"2", "0.5"} {
+		d.submit(fmt.Sprintf(`{"tasks":[{"id":"t","command":"exit 1","cpu":4,"retries":1,"backoff_s":%s}]}`, backoff))
+	}
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"t","command":"while [ ! -e %s ]; do sleep 0.01; done","cpu":4}]}`, flag))
+	waitState(t, d, "3", "running")
+	waitState(t, d, "1", "ready")
+	waitState(t, d, "2", "ready")
+	before := waits(d)
+	d.close()
+	d = open()
+	if after := waits(d); !slices.Equal(before, after) {
+		t.Errorf("%v waited in this order, after a restart %v", before, after)
+	}
+	if err := os.WriteFile(flag, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.wait("all")
 }
 
 func TestWhatTheMachineCouldNeverHoldIsRefused(t *testing.T) {
