@@ -76,6 +76,7 @@ type window struct {
 	sched.BatchWindow
 	cost  time.Duration
 	free  sched.Time   // when the last decision was taken
+	told  int64        // facts of the batches so far
 	ends  []end        // gathered for the next batch
 	endAt []sched.Time // by task: when its attempt really ends; Never if it was stopped before
 }
@@ -89,19 +90,25 @@ func newWindow(c *Window, tasks int) *window {
 func (w *window) settle(r *run, at sched.Time, next int) (now, cut sched.Time) {
 	at = max(at, w.free)
 	w.gather(r, at)
-	facts := len(r.stops) + len(w.ends)
-	for t := next; t < len(r.tb.Tasks) && r.tb.Tasks[t].Submit <= at; t++ {
-		if t == next || r.tb.Tasks[t].Job != r.tb.Tasks[t-1].Job {
-			facts++
-		}
-	}
-	for i := 0; i < len(r.faults) && r.faults[i].At <= at; i++ {
-		facts++
-	}
-	cut = at.Add(w.Next(facts))
+	cut = at.Add(w.Next(at, w.told+w.facts(r, at, next)))
 	w.gather(r, cut)
+	w.told += w.facts(r, cut, next)
 	w.free = cut.Add(w.cost)
 	return w.free, cut
+}
+
+// facts counts those of a batch up to an instant, to which ends have been gathered.
+func (w *window) facts(r *run, until sched.Time, next int) int64 {
+	n := len(r.stops) + len(w.ends)
+	for t := next; t < len(r.tb.Tasks) && r.tb.Tasks[t].Submit <= until; t++ {
+		if t == next || r.tb.Tasks[t].Job != r.tb.Tasks[t-1].Job {
+			n++
+		}
+	}
+	for i := 0; i < len(r.faults) && r.faults[i].At <= until; i++ {
+		n++
+	}
+	return int64(n)
 }
 
 func (w *window) gather(r *run, until sched.Time) {

@@ -66,6 +66,27 @@ func TestTheAdaptiveWindowTradesWaitForDecisions(t *testing.T) {
 	}
 }
 
+// Where a decision costs nothing no fact ever waits for one, and the window opens all the same while facts come fast.
+func TestTheAdaptiveWindowOpensUnderLoadWhereDecisionsCostNothing(t *testing.T) {
+	rows := []traces.Row{cpus(0, 1*s, 1)}
+	for i := range 2000 {
+		rows = append(rows, cpus(100+float64(i)*0.001, 1*s, 1))
+	}
+	for i := range 20 {
+		rows = append(rows, cpus(200+float64(i), 1*s, 1))
+	}
+	c := sim.Config{Workload: workload(t, rows...), Nodes: nodes(1, 5000, 0), Policy: &policies.List{}, Window: &sim.Window{Min: 10 * ms, Max: 50 * ms}}
+	res := run(t, c)
+	if res.Batches > 200 {
+		t.Errorf("%d decisions of 4042 facts, 4000 of which come within 3 s", res.Batches)
+	}
+	for _, i := range []int{0, len(rows) - 1} {
+		if o := res.Outcome(sched.TaskID(i)); o.Start != rows[i].Submit {
+			t.Errorf("lone task %d waits %v", i, o.Start.Sub(rows[i].Submit))
+		}
+	}
+}
+
 func TestAWindowOfNoLengthChangesNothing(t *testing.T) {
 	cases := policytest.Cases(policytest.Gen{SmallOverhead: true, NoRestart: true})
 	rapid.Check(t, func(t *rapid.T) {

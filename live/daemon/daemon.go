@@ -132,6 +132,7 @@ type Daemon struct {
 	fault    error      // why the state file cannot be written; nil while it can
 	taken    []*request // by the batch that is being made
 	newJobs  []store.Job
+	told     int64           // requests and facts of the batches so far; the loop's
 	stopping <-chan struct{} // closed when Run's context ends
 
 	watch   watch
@@ -516,7 +517,7 @@ func (d *Daemon) settle(ctx context.Context) {
 	d.reqMu.Lock()
 	facts := len(d.requests)
 	d.reqMu.Unlock()
-	w := d.cfg.Window.Next(facts + d.loop.Waiting())
+	w := d.cfg.Window.Next(d.loop.Now(), d.told+int64(facts+d.loop.Waiting()))
 	if w <= 0 {
 		return
 	}
@@ -553,6 +554,7 @@ func (d *Daemon) intake(now sched.Time, in []sched.Event) []sched.Event {
 	asked := d.requests
 	d.requests = nil
 	d.reqMu.Unlock()
+	d.told += int64(len(asked) + len(in))
 	if s := d.scaling; s != nil && !s.bounds { // before anything that is submitted
 		s.bounds = true
 		in = append(in, d.rescale(now)...)

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -402,6 +403,35 @@ func TestBackoffsThatEndApartEndApartAfterARestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.wait("all")
+}
+
+// The decision window goes by the facts of all batches: also those that came while one was gathered.
+func TestTheWindowIsToldOfEveryFact(t *testing.T) {
+	d := serve(t, t.TempDir(), func(c *Config) {
+		c.Window = sched.BatchWindow{Min: 20 * time.Millisecond, Max: 20 * time.Millisecond, Always: true}
+	})
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { d.submit(`{"tasks":[{"id":"t","command":"true"}]}`) })
+	}
+	all.Wait()
+	d.wait("all")
+	d.close()
+	facts, closed := int64(0), d
+	d = serve(t, d.cfg.Dir)
+	for b, err := range d.store.Batches(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, _, err := decode(b.Facts, build)
+		if err != nil {
+			t.Fatal(err)
+		}
+		facts += int64(len(in))
+	}
+	if closed.told != facts || facts < 60 {
+		t.Errorf("it was told of %d facts, the state file has %d", closed.told, facts)
+	}
 }
 
 func TestWhatTheMachineCouldNeverHoldIsRefused(t *testing.T) {
