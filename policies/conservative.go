@@ -16,8 +16,8 @@ import (
 // it lower-numbered nodes. So with estimates that are not too short nobody starts later than first promised.
 //
 // The paper has jobs killed at their estimates and machines that never fail. Here a task past its estimate is expected to end 1 s after it, then 2 s,
-// 4 s and so on (Tsafrir, Etsion & Feitelson, TPDS 2007, section 5, correct predictions likewise by growing steps). Promises that this makes
-// impossible are placed anew, in order of readiness; all others stand. A task that comes back after a failure keeps its place in the order and gets a
+// 4 s and so on (Tsafrir, Etsion & Feitelson, TPDS 2007, section 5, correct predictions likewise by growing steps). Who loses its promise by this is placed anew, and those
+// who came later make way for it: in order of readiness each keeps its promise where it still can. A task that comes back after a failure keeps its place in the order and gets a
 // new promise. When a node comes, goes or changes, or a user changes an estimate, all is promised anew. A task that a quota refuses when its turn
 // comes loses its promise until the quota lets it start. With a Place, promises are for the lowest-numbered nodes all the same, and Place
 // chooses those on which a task does start, among the nodes that stay free as long as it holds them.
@@ -25,7 +25,7 @@ import (
 // With q tasks waiting and s steps in a node's skyline (tasks running or promised there), a task that goes on one node is placed in time
 // O(log n + s) of n nodes typically, a gang in O(n s^2). An early end costs O(q) to pass over those that the room it frees is no use to, and a search of the
 // nodes with freed room for each of the others; each that moves frees room in its turn, so that where the queue is long an early end may move much of it.
-// Nothing is looked at when tasks end as expected. That is why it is not within three times fifo's time where thousands wait: the paper's own form
+// Nothing is looked at when tasks end as expected; an end that was expected too early places all anew that it moves. That is why it is not within three times fifo's time where thousands wait: the paper's own form
 // looks at every waiting job whenever one ends early, and each of them along the whole profile.
 type Conservative struct {
 	Place Place // nil: first fit
@@ -44,7 +44,6 @@ type Conservative struct {
 	next     regions           // during the pass at hand
 	late     []sched.TaskID    // have been given more time, scratch
 	due      []sched.TaskID    // scratch
-	moved    []place           // scratch
 	on, was  []sched.Placement // scratch
 	hopes    []hope            // by demand
 	pass     int64
@@ -333,10 +332,10 @@ func (p *Conservative) overdue(s *sched.State) {
 	p.displace(s)
 }
 
-// displace places those anew whose promises the tasks in late make impossible.
+// displace places those anew whose promises the tasks in late make impossible. From the first of these on, in the order of readiness, who came later makes way:
+// else whoever loses its promise would go behind all that are waiting, again and again.
 func (p *Conservative) displace(s *sched.State) {
-	p.moved = p.moved[:0]
-	now := s.Now()
+	now, first := s.Now(), len(p.line)
 	for _, t := range p.late {
 		x := &p.bookings[p.slot[t]]
 		for i := range x.on {
@@ -344,36 +343,36 @@ func (p *Conservative) displace(s *sched.State) {
 			if !p.table.short(n, now, x.to) {
 				continue
 			}
-			for _, w := range p.line {
+			for j, w := range p.line[:first] {
 				b := &p.bookings[w.slot]
-				if b.from >= x.to || b.to <= now || !slices.ContainsFunc(b.on, func(q sched.Placement) bool { return q.Node == n }) || slices.Contains(p.moved, w) {
-					continue
+				if b.from < x.to && b.to > now && slices.ContainsFunc(b.on, func(q sched.Placement) bool { return q.Node == n }) {
+					first = j
+					break
 				}
-				p.moved = append(p.moved, w)
 			}
 		}
 	}
 	p.late = p.late[:0]
-	if len(p.moved) == 0 {
-		return
-	}
-	for _, w := range p.moved {
-		p.unbook(s, &p.bookings[w.slot])
-	}
-	slices.SortFunc(p.moved, func(a, b place) int {
-		if lines.Before(a.ready, a.task, b.ready, b.task) {
-			return -1
+	for _, w := range p.line[first:] {
+		if b := &p.bookings[w.slot]; b.from < sched.Never {
+			p.table.book(s, b.demand, b.on, max(b.from, now), b.to, 1)
 		}
-		return 1
-	})
-	for _, w := range p.moved {
+	}
+	for _, w := range p.line[first:] {
 		b := &p.bookings[w.slot]
+		if b.from == sched.Never {
+			continue
+		}
 		if b.from >= now {
 			p.table.book(s, b.demand, b.on, b.from, b.to, -1)
 			if p.table.keeps(s, b.demand, b.on, b.from, b.to) {
 				continue
 			}
 			p.table.book(s, b.demand, b.on, b.from, b.to, 1)
+		}
+		p.early = true
+		for i := range b.on {
+			p.freed.add(b.on[i].Node, max(b.from, now), b.to)
 		}
 		b.from, b.to = sched.Never, sched.Never
 		p.refused++
@@ -518,7 +517,8 @@ func (p *Conservative) choose(s *sched.State, b *booking) {
 var conservativeEntry = Entry{
 	Name: "conservative", Summary: "Conservative backfilling: every waiting task has a reservation.", Placed: true,
 	About: "Each task is promised a start and nodes when it comes, the earliest that delays no earlier promise; when room comes free before its time all are brought " +
-		"forward where they can, in the order of readiness. Needs run-time estimates. Never starves a task; where estimates are too short, promises move back.",
+		"forward where they can, in the order of readiness. Needs run-time estimates. Never starves a task whose predecessors' estimates are not too short; where they are, its promise moves back, and those " +
+		"of tasks that came later make way for it.",
 	Source: "Mu'alem & Feitelson, TPDS 2001, section 2.2.",
 	New:    func(a Args) (sched.Policy, error) { return &Conservative{Place: a.Place}, nil },
 }

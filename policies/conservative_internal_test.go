@@ -255,24 +255,26 @@ func (p *plainConservative) Decide(r *sched.Round) {
 				late = append(late, t)
 			}
 		}
-		moved := map[sched.TaskID]*plainBooking{}
+		first := len(p.waiting) // from it on, whoever came later makes way
 		for _, t := range late {
 			for _, q := range p.booked[t].on {
 				if p.overbooked(s, q.Node, s.Now(), p.booked[t].to) {
-					for _, w := range p.waiting {
+					for i, w := range p.waiting[:first] {
 						if b := p.booked[w]; b != nil && b.from < p.booked[t].to && b.to > s.Now() && slices.ContainsFunc(b.on, func(x sched.Placement) bool { return x.Node == q.Node }) {
-							moved[w] = b
+							first = min(first, i)
 						}
 					}
 				}
 			}
 		}
-		for t := range moved {
+		was := map[sched.TaskID]*plainBooking{}
+		for _, t := range p.waiting[first:] {
+			was[t] = p.booked[t]
 			delete(p.booked, t)
 			p.early = true
 		}
-		for _, t := range p.waiting {
-			b := moved[t]
+		for _, t := range p.waiting[first:] {
+			b := was[t]
 			if b == nil {
 				continue
 			}

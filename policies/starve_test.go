@@ -97,3 +97,34 @@ func TestASiegeStarvesWhatComesLastAndNothingInTheOrderOfArrival(t *testing.T) {
 		}
 	}
 }
+
+// Where estimates are too short, whoever loses a promise, or the reservation of the head, is not passed by for ever: a stream of small tasks that keeps the nodes full lets
+// the wide ones start. Behind all the promises of others each waited for the whole stream.
+func TestEstimatesThatAreTooShortStarveNobodyUnderBackfilling(t *testing.T) {
+	for _, factor := range []float64{0.5, 0.9} {
+		var rows []traces.Row
+		for i := range 4000 {
+			r := cores(float64(i)*2.4, 10, 1)
+			if i%100 == 50 {
+				r.Need.CPU = 4000
+			}
+			r.Estimate = time.Duration(float64(r.Run) * factor)
+			rows = append(rows, r)
+		}
+		w := workload(t, rows...)
+		longest := func(name string) (wait float64) {
+			res := simulate(t, config(w, machines(1, 4, 0), build(t, name)(), nil))
+			for i := range w.Tasks {
+				o := res.Outcome(sched.TaskID(i))
+				wait = max(wait, o.Start.Sub(o.Ready).Seconds())
+			}
+			return wait
+		}
+		fifo := longest("fifo")
+		for _, name := range []string{"conservative", "easy"} {
+			if wait := longest(name); wait > 1.5*fifo {
+				t.Errorf("%s, estimates of %g times the run: the longest wait is %g s, under fifo %g", name, factor, wait, fifo)
+			}
+		}
+	}
+}
