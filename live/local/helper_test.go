@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"os/signal"
 	"strconv"
 	"strings"
 	"syscall"
@@ -151,6 +152,28 @@ func TestACommandHasTheUsualTimerSlackAndItsShimAnother(t *testing.T) {
 	if n := strings.Count(strings.Join(lines[2:], " "), lazy); n < 1 {
 		t.Errorf("no thread of the shim has a slack of %s: %v", lazy, lines)
 	}
+}
+
+func TestACommandIgnoresNoSignalWhateverItsDaemonDoes(t *testing.T) {
+	hangups := []os.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGCONT}
+	signal.Ignore(hangups...) // as nohup does, and a shell without job control
+	defer signal.Reset(hangups...)
+	b := newBench(t, t.TempDir())
+	s := spec(1, `grep -E "SigIgn|SigBlk" /proc/self/status; yes | head -n 1; sh -c 'kill -HUP $$; echo survived'; exit 0`)
+	s.Limit = 20 * time.Second
+	e := b.run(s)
+	log, err := os.ReadFile(b.LogPath(1, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const none = "0000000000000000"
+	if got := strings.Fields(string(log)); len(got) < 5 || got[1] != none || got[3] != none || got[4] != "y" || strings.Contains(string(log), "survived") || strings.Contains(string(log), "roken pipe") {
+		t.Errorf("the command wrote %q", log)
+	}
+	if e.Exit.Code != 0 {
+		t.Errorf("exit %+v", e.Exit)
+	}
+	b.run(spec(2, "for sig in HUP INT QUIT PIPE TSTP; do kill -$sig $PPID; done")) // its shim lives on
 }
 
 func TestAnAttemptThatIsStoppedBeforeItIsOnItsWayNeverRuns(t *testing.T) {

@@ -63,7 +63,9 @@ func beShim() int {
 	d := &driver{report: report, lines: make(chan string), term: make(chan os.Signal, 8), ask: make(chan os.Signal, 1)}
 	signal.Notify(d.term, syscall.SIGTERM)
 	signal.Notify(d.ask, askSignal)
-	signal.Ignore(syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGTSTP)
+	// These it survives. They are caught and not ignored: what is ignored stays so in what is executed, and a command whose writer outlives
+	// its reader would write for ever. That goes, too, for what a daemon under nohup hands on.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT, syscall.SIGPIPE, syscall.SIGTSTP, syscall.SIGTTIN, syscall.SIGTTOU, syscall.SIGCONT)
 	err := cgroup.BecomeReaper()
 	if err != nil {
 		err = fmt.Errorf("subreaper: %w", err)
