@@ -472,7 +472,8 @@ func (d *Daemon) adopt() {
 	d.recall()
 	for t := range d.kernel.RunningTasks() {
 		n := d.kernel.Attempt(t)
-		d.runner.Adopt(t, n)
+		_, ready := d.began[attemptKey{t, n}]
+		d.runner.Adopt(t, n, ready)
 		if d.kernel.Phase(t) == sched.Stopping {
 			d.runner.Stop(t, n, local.Stop{Reason: reasonStopped, Grace: job.DefaultGrace, Save: true})
 		}

@@ -189,6 +189,29 @@ func TestWhatWasAcceptedAndWhatRanIsThereAfterARestart(t *testing.T) {
 	}
 }
 
+// The record says that it ran: the attempt without a folder is lost, and the next one does not run beside it.
+func TestARunningAttemptWhoseFolderIsRemovedDoesNotRunTwice(t *testing.T) {
+	dir, seen := t.TempDir(), filepath.Join(t.TempDir(), "seen")
+	d := serve(t, dir)
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"a","retries":1,"backoff_s":0.01,"command":"if read was <%[1]s; then ! kill -0 $was; else echo $$ >%[1]s; exec sleep 1000; fi"}]}`, seen))
+	for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
+		if b, _ := os.ReadFile(seen); len(b) > 0 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("it does not run")
+		}
+	}
+	d.close()
+	if err := os.RemoveAll(filepath.Join(dir, "attempts")); err != nil {
+		t.Fatal(err)
+	}
+	d = serve(t, dir)
+	if v := d.wait("1")[0]; v.State != "done" || v.Attempts != 2 {
+		t.Errorf("%+v, want it done at its second attempt, while nothing of the first lives", v)
+	}
+}
+
 func mustSelect(t *testing.T, d *running, selector string) []sched.TaskID {
 	t.Helper()
 	tasks, err := d.Select(selector)

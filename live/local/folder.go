@@ -15,7 +15,8 @@
 // `void` is there; (3) that it is ready is durable, then the gate opens. If the daemon dies before (3), the shim sees the gate's end and
 // exits, having run nothing. After a restart the daemon takes each attempt's lock: if it is held, the shim lives and is adopted; with `exit`
 // the attempt is over; with `started` alone it is lost, and the retry policy decides; with neither, `void` is written under the lock and
-// the attempt begins anew in another folder. So a folder's command runs at most once, and never beside another of the same attempt.
+// the attempt begins anew in another folder. So a folder's command runs at most once, and never beside another of the same attempt. Where (3) is
+// durable and somebody has removed the folder, or all in it, what runs of the attempt is ended, and it is lost.
 //
 // A shim has one attempt at a time. When that is over, `exit` is written, no process of it is left and its lock is free, the shim waits a
 // moment for the daemon to hand it another, which takes the same three steps but for the spawning. One without an attempt ends when the

@@ -344,11 +344,18 @@ func (u *run) shut() {
 	u.gate = false
 }
 
-// Adopt takes up an attempt that was started before this daemon: Adopted where it runs, and in the end Ended, Lost or Voided.
-func (r *Runner) Adopt(t sched.TaskID, attempt int32) {
+// Adopt takes up an attempt that was started before this daemon: Adopted where it runs, and in the end Ended, Lost or Voided. ready says that
+// it was told to be Ready, so that its gate may have opened: what its folder does not say any more does not mean that it never ran.
+func (r *Runner) Adopt(t sched.TaskID, attempt int32, ready bool) {
 	if u := r.add(key{t, attempt}); u != nil {
 		go func() {
 			e, err := r.adopt(u)
+			if err == nil && ready && e.Kind == Voided && !failpoint.Naive("start") {
+				emptied := u.at == "" || !u.at.has("spec")
+				if r.killTries(u) || emptied {
+					e = Event{Kind: Lost, Err: "its folder was removed, and with it what came of it"}
+				}
+			}
 			if err != nil {
 				e = Event{Kind: Lost, Err: err.Error()}
 			}

@@ -3,6 +3,7 @@ package local
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -110,7 +111,7 @@ func TestAnAdoptedAttemptKeepsItsGroupAndWhatIsLeftOverIsSwept(t *testing.T) {
 	}
 	second := newBench(t, root)
 	second.Groups = first.Groups
-	second.Adopt(1, 1)
+	second.Adopt(1, 1, true)
 	if busy := second.Sweep(); len(busy) > 0 {
 		t.Errorf("groups %v are busy", busy)
 	}
@@ -343,7 +344,7 @@ func TestAnAttemptOutlivesItsDaemonAndIsAdopted(t *testing.T) {
 	first.Open(1, 1)
 	shimOf(t, root, 1)
 	second := newBench(t, root)
-	second.Adopt(1, 1)
+	second.Adopt(1, 1, true)
 	second.want(Adopted)
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -352,7 +353,7 @@ func TestAnAttemptOutlivesItsDaemonAndIsAdopted(t *testing.T) {
 		t.Errorf("exit %+v, want 4", e.Exit)
 	}
 	third := newBench(t, root) // and one that comes when it is over
-	third.Adopt(1, 1)
+	third.Adopt(1, 1, true)
 	if e := third.want(Ended); e.Exit.Code != 4 {
 		t.Errorf("exit %+v, want 4", e.Exit)
 	}
@@ -367,7 +368,7 @@ func TestAnAdoptedAttemptCanBeStopped(t *testing.T) {
 	first.Open(1, 1)
 	shimOf(t, root, 1)
 	second := newBench(t, root)
-	second.Adopt(1, 1)
+	second.Adopt(1, 1, true)
 	second.want(Adopted)
 	second.Stop(1, 1, Stop{Reason: "preempted", Grace: time.Second})
 	if e := second.want(Ended); e.Exit.Signal != 15 || e.Exit.Reason != "preempted" {
@@ -379,7 +380,7 @@ func TestAnAdoptedAttemptCanBeStopped(t *testing.T) {
 func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
 	root := t.TempDir()
 	b := newBench(t, root)
-	b.Adopt(1, 1) // the daemon died before it made a folder
+	b.Adopt(1, 1, false) // the daemon died before it made a folder
 	b.want(Voided)
 	f, err := attempts(root).next(2, 1)
 	if err != nil {
@@ -389,7 +390,7 @@ func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
 	if err := f.write("spec", spec(2, "touch "+file), fleeting); err != nil {
 		t.Fatal(err)
 	}
-	b.Adopt(2, 1) // or before it spawned the shim
+	b.Adopt(2, 1, false) // or before it spawned the shim
 	b.want(Voided)
 	// A shim that comes late to the folder runs nothing.
 	if h, err := b.prepare(f); err == nil {
@@ -400,6 +401,61 @@ func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
 	if _, err := os.Stat(file); err == nil {
 		t.Error("the command ran in a void folder")
 	}
+}
+
+// Whoever removes the folder of an attempt, it does not run a second time beside the first.
+func TestAnAttemptWhoseFolderIsGoneIsLostAndNothingOfItRunsOn(t *testing.T) {
+	for name, remove := range map[string]func(root string) error{
+		"all":          os.RemoveAll,
+		"all attempts": func(root string) error { return os.RemoveAll(filepath.Join(root, "0")) },
+		"its files": func(root string) error {
+			files, err := filepath.Glob(filepath.Join(root, "0", "1", "1", "*"))
+			for _, f := range files {
+				err = errors.Join(err, os.Remove(f))
+			}
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), "attempts")
+			first := newBench(t, root)
+			first.start(spec(1, `setsid sleep 1000 & exec env -i sleep 1000`)) // one bears no mark
+			first.want(Ready)
+			first.Open(1, 1)
+			mark := FolderVariable + "=" + filepath.Join(root, "0", "1", "1")
+			shim := shimOf(t, root, 1)
+			waitFor(t, func() bool { return len(descendants(shim)) == 2 && len(alive(t, mark)) == 1 })
+			all := descendants(shim)
+			if err := remove(root); err != nil {
+				t.Fatal(err)
+			}
+			second := newBench(t, root)
+			second.Adopt(1, 1, true)
+			if e := second.want(Lost); !strings.Contains(e.Err, "removed") {
+				t.Errorf("%+v", e)
+			}
+			for _, pid := range all {
+				if _, dead, ok := parentOf(pid); ok && !dead {
+					t.Errorf("process %d is left", pid)
+				}
+			}
+			if left := attempts(root).shimsOf(1, 1); len(left) > 0 {
+				t.Errorf("shims %v are left", left)
+			}
+			<-first.events
+		})
+	}
+}
+
+func TestAnAttemptThatWasReadyAndMetNoOpenGateIsVoid(t *testing.T) {
+	root := t.TempDir()
+	first := newBench(t, root)
+	first.start(spec(1, "true"))
+	first.want(Ready)
+	first.Close() // the daemon dies when that is in its state
+	second := newBench(t, root)
+	second.Adopt(1, 1, true)
+	second.want(Voided)
 }
 
 func TestAnExitWhoseRenameWasLostInACrashCounts(t *testing.T) {
@@ -416,7 +472,7 @@ func TestAnExitWhoseRenameWasLostInACrashCounts(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := newBench(t, root)
-		b.Adopt(1, 1)
+		b.Adopt(1, 1, true)
 		if e := b.want(want); want == Ended && e.Exit.Code != 7 {
 			t.Errorf("exit %+v, want code 7", e.Exit)
 		}
