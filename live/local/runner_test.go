@@ -275,6 +275,35 @@ func TestWhatACommandLeavesBehindIsGoneWhenItsEndIsTold(t *testing.T) {
 	}
 }
 
+func TestWhoHoldsAJobsOutputOpenDoesNotHoldUpItsEnd(t *testing.T) {
+	root := t.TempDir()
+	b := newBench(t, root)
+	file := filepath.Join(t.TempDir(), "go")
+	b.start(spec(1, fmt.Sprintf("echo first; while [ ! -e %s ]; do sleep 0.01; done; echo last; exit 4", file)))
+	b.want(Ready)
+	b.Open(1, 1)
+	var jobs []int
+	waitFor(t, func() bool {
+		jobs = children(shimOf(t, root, 1))
+		return len(jobs) == 1 && len(alive(t, FolderVariable+"="+filepath.Join(root, "0", "1", "1"))) > 0 // it is executed
+	})
+	out, err := os.OpenFile(fmt.Sprintf("/proc/%d/fd/1", jobs[0]), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if e := b.want(Ended); e.Exit.Code != 4 {
+		t.Errorf("exit %+v, want 4", e.Exit)
+	}
+	if log, err := os.ReadFile(b.LogPath(1, 1)); err != nil || !strings.HasPrefix(string(log), "first\nlast\nschedlab: ") || !strings.Contains(string(log), "not kept") {
+		t.Errorf("log %q, %v", log, err)
+	}
+	b.run(spec(2, "true")) // its shim goes on
+}
+
 func TestALimitEndsTheCommand(t *testing.T) {
 	b := newBench(t, t.TempDir())
 	s := spec(1, "sleep 1000")

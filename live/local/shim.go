@@ -294,7 +294,10 @@ func (s *shim) execute() {
 	}
 	drained := make(chan struct{})
 	go func() {
-		_, _ = io.Copy(struct{ io.Writer }{s.log}, read)
+		if _, err := io.Copy(struct{ io.Writer }{s.log}, read); errors.Is(err, os.ErrDeadlineExceeded) {
+			s.logRest(read)
+			_, _ = io.WriteString(s.log, "schedlab: a process that is none of the job's holds the job's output open; what it writes from here on is not kept\n")
+		}
 		_ = read.Close()
 		close(drained)
 	}()
@@ -311,11 +314,34 @@ func (s *shim) execute() {
 		s.keeper.start()
 	}
 	s.reap()
+	_ = read.SetReadDeadline(time.Now().Add(outputFor))
 	<-drained
 	if s.keeper != nil {
 		s.keeper.end(s.saved == len(s.spec.Replicas), !s.failed && s.reason == "")
 	}
 	s.exit.RanFor = time.Since(began).Seconds()
+}
+
+// outputFor is how long the end of the output is waited for once no process of the attempt is left. Whoever was handed it, or has opened it by
+// /proc, could hold it open for ever.
+const outputFor = 2 * time.Second
+
+// logRest logs what lies in the pipe now.
+func (s *shim) logRest(read *os.File) {
+	raw, err := read.SyscallConn()
+	if err != nil {
+		return
+	}
+	b := make([]byte, 64<<10)
+	_ = raw.Control(func(fd uintptr) { // Read would only say again that it is too late
+		for range 16 { // as much as a pipe holds at most, as a rule
+			n, err := syscall.Read(int(fd), b)
+			if err != nil || n == 0 {
+				return
+			}
+			_, _ = s.log.Write(b[:n])
+		}
+	})
 }
 
 // fail notes that the command could not be run.
