@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -209,6 +210,21 @@ func TestARunningAttemptWhoseFolderIsRemovedDoesNotRunTwice(t *testing.T) {
 	d = serve(t, dir)
 	if v := d.wait("1")[0]; v.State != "done" || v.Attempts != 2 {
 		t.Errorf("%+v, want it done at its second attempt, while nothing of the first lives", v)
+	}
+}
+
+func TestALogIsShownWithItsPartThatWasRotatedAway(t *testing.T) {
+	d := serve(t, t.TempDir())
+	d.submit(`{"tasks":[{"id":"a","command":"echo last"}]}`)
+	d.wait("1")
+	if err := os.WriteFile(d.runner.LogPath(0, 1)+".1", []byte("first\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, follow := range []bool{false, true} {
+		var log bytes.Buffer
+		if err := d.Log(t.Context(), Who{0}, 0, 0, follow, &log); err != nil || log.String() != "first\nlast\n" {
+			t.Errorf("with follow %v: %q, %v", follow, log.String(), err)
+		}
 	}
 }
 

@@ -5,9 +5,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
+	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces"
 	"github.com/schedlab/schedlab/traces/journal"
@@ -153,34 +153,20 @@ func (d *Daemon) Log(ctx context.Context, who Who, t sched.TaskID, attempt int32
 
 // copyLog copies an attempt's log, with follow up to the end of the attempt.
 func (d *Daemon) copyLog(ctx context.Context, t sched.TaskID, n int32, follow bool, w io.Writer) error {
-	var f *os.File
-	defer func() {
-		if f != nil {
-			_ = f.Close()
-		}
-	}()
+	var log local.LogReader
+	defer log.Close()
 	for {
 		d.mu.RLock()
 		phase := d.kernel.Phase(t)
 		over := d.kernel.Attempt(t) != n || phase != sched.Running && phase != sched.Stopping
 		d.mu.RUnlock()
-		path := d.runner.LogPath(t, n)
-		if f == nil && path != "" {
-			f, _ = os.Open(path) // not there before the command runs
+		if path := d.runner.LogPath(t, n); path != log.Path { // a try before it that is void has written nothing
+			log.Close()
+			log.Path = path
 		}
-		if f != nil {
-			if _, err := io.Copy(w, f); err != nil {
+		if log.Path != "" {
+			if err := log.Copy(w); err != nil {
 				return err
-			}
-			if st, err := os.Stat(path); err == nil { // rotated meanwhile: what was left of the old file first
-				if mine, err := f.Stat(); err == nil && !os.SameFile(st, mine) {
-					if _, err := io.Copy(w, f); err != nil {
-						return err
-					}
-					_ = f.Close()
-					f = nil
-					continue
-				}
 			}
 		}
 		if over || !follow {

@@ -2,7 +2,10 @@ package local
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 )
@@ -96,17 +99,23 @@ func (l *logFile) drop(p []byte) { l.dropped += int64(max(bytes.Count(p, []byte{
 func (l *logFile) rotate() {
 	_ = l.f.Close()
 	l.f = nil
-	name := func(i int) string { return l.path + "." + strconv.Itoa(i) }
 	if l.keep <= 0 {
 		_ = os.Remove(l.path)
 	} else {
-		_ = os.Remove(name(l.keep))
-		for i := l.keep - 1; i >= 1; i-- {
-			_ = os.Rename(name(i), name(i+1))
+		_ = os.Remove(older(l.path, l.keep))
+		for i := l.keep - 1; i >= 0; i-- {
+			_ = os.Rename(older(l.path, i), older(l.path, i+1))
 		}
-		_ = os.Rename(l.path, name(1))
 	}
 	l.open()
+}
+
+// older returns the name of the i-th file before the one that is being written, which is the 0-th.
+func older(path string, i int) string {
+	if i == 0 {
+		return path
+	}
+	return path + "." + strconv.Itoa(i)
 }
 
 func (l *logFile) close() int64 {
@@ -117,4 +126,121 @@ func (l *logFile) close() int64 {
 		l.f = nil
 	}
 	return l.dropped
+}
+
+// LogReader reads an attempt's log as it grows, from the oldest file that is kept, whenever that is rotated.
+type LogReader struct {
+	Path  string
+	files []logPart // oldest first
+}
+
+type logPart struct {
+	*os.File
+	gap bool // before it something may be missing
+}
+
+// Copy writes what is in the log by now and was not written before.
+func (l *LogReader) Copy(w io.Writer) error {
+	l.look()
+	n := len(l.files)
+	if n == 0 {
+		return nil
+	}
+	st, err := l.files[n-1].Stat() // the others grow no more
+	if err != nil {
+		return err
+	}
+	for i := range n {
+		f, left := &l.files[0], int64(-1)
+		if i == n-1 {
+			at, err := f.Seek(0, io.SeekCurrent)
+			if err != nil {
+				return err
+			}
+			left = st.Size() - at
+		}
+		if f.gap {
+			f.gap = false
+			if _, err := io.WriteString(w, "schedlab: lines may be missing here: the log was rotated faster than it was read\n"); err != nil {
+				return err
+			}
+		}
+		for left != 0 {
+			const part = 1 << 20
+			m := int64(part)
+			if left > 0 {
+				m = min(m, left)
+				left -= m
+			}
+			if _, err := io.CopyN(w, l.files[0].File, m); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				return err
+			}
+			l.look() // before what comes next is rotated away: who reads may be slow
+		}
+		if i < n-1 {
+			_ = l.files[0].Close()
+			l.files = l.files[1:]
+		}
+	}
+	return nil
+}
+
+// look opens what is newer than all that is open.
+func (l *LogReader) look() {
+	var newest os.FileInfo
+	if n := len(l.files); n > 0 {
+		newest, _ = l.files[n-1].Stat()
+		if now, err := os.Stat(l.Path); err == nil && os.SameFile(now, newest) {
+			return
+		}
+	}
+	for range 1000 { // again where it was rotated meanwhile
+		var found []logPart // newest first
+		var infos []os.FileInfo
+		first, known := "", false
+		// In the midst of a rotation a number is missing, or a file comes up under the next number once more.
+		for i, missing := 0, 0; missing < 2 && !known; i++ {
+			f, err := os.Open(older(l.Path, i))
+			if err != nil {
+				missing++
+				continue
+			}
+			st, err := f.Stat()
+			same := func(other os.FileInfo) bool { return os.SameFile(st, other) }
+			switch {
+			case err != nil, slices.ContainsFunc(infos, same):
+				_ = f.Close()
+			case newest != nil && same(newest):
+				known = true
+				_ = f.Close()
+			default:
+				if len(found) == 0 {
+					first = f.Name()
+				}
+				found, infos = append(found, logPart{File: f}), append(infos, st)
+			}
+		}
+		if len(found) == 0 {
+			return
+		}
+		if st, err := os.Stat(first); err == nil && os.SameFile(st, infos[0]) {
+			slices.Reverse(found)
+			found[0].gap = newest != nil && !known
+			l.files = append(l.files, found...)
+			return
+		}
+		for _, f := range found {
+			_ = f.Close()
+		}
+	}
+}
+
+// Close gives back what is open.
+func (l *LogReader) Close() {
+	for _, f := range l.files {
+		_ = f.Close()
+	}
+	l.files = nil
 }
