@@ -332,7 +332,7 @@ func TestARealWorkflowOnMockedGPUsStartsInTheSimulatorsOrder(t *testing.T) {
 			defer func() { _ = groups.Close() }()
 			ctx, stop := context.WithCancel(context.Background())
 			d, err := daemon.Open(ctx, daemon.Config{
-				Dir: state, Node: spec, Policy: policy, Build: buildLive, Exe: exe, Header: header, Groups: groups, Cards: driver.List(), Sampler: s, IgnoreOthers: true,
+				Dir: state, Node: spec, Policy: policy, Build: buildLive, Exe: exe, Header: header, Groups: func() *cgroup.Manager { return groups }, Cards: driver.List(), Sampler: s, IgnoreOthers: true,
 			})
 			if err != nil {
 				stop()

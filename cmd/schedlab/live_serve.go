@@ -262,8 +262,11 @@ func serve(ctx context.Context, o *serveFlags) error {
 		return err
 	}
 	c.Patience, c.Checkpoints, c.Work, c.MTBF = o.patience, o.checkpoints.place, o.checkpoints.work, o.checkpoints.mtbf
-	c.Groups = cgroup.Open(cgroup.Options{Name: groupsOf(at.State), MoveSelf: true})
-	defer func() { _ = c.Groups.Close() }() // an empty folder that is left does no harm
+	var groups *cgroup.Manager
+	c.Groups = func() *cgroup.Manager {
+		groups = cgroup.Open(cgroup.Options{Name: groupsOf(at.State), MoveSelf: true})
+		return groups
+	}
 	d, err := daemon.Open(ctx, c)
 	if err != nil {
 		for i := range let.Remote {
@@ -293,7 +296,7 @@ func serve(ctx context.Context, o *serveFlags) error {
 	}()
 	s := d.Status()
 	log.Info("serving", "socket", filepath.Join(at.Run, api.SocketFile), "policy", s.Policy, "node", s.Nodes[0].Name, "gpus", c.GPUsSay,
-		"groups", c.Groups.Level(), "jobs", s.Jobs, "running", s.Running)
+		"groups", groups.Level(), "jobs", s.Jobs, "running", s.Running)
 	if at := closedToOthers(at.Run); let.Shared && at != "" {
 		log.Warn("other users do not get to the socket: they cannot pass through a folder above it; chmod o+x would let them", "folder", at)
 	}

@@ -335,6 +335,30 @@ func checkName(name string) error {
 // Create makes a group with the limits. A limit that this machine cannot set is passed over: Capabilities told so. A group of that name must not be
 // there. On an error nothing of it is left.
 func (m *Manager) Create(name string, l Limits) (Group, error) {
+	g, err := m.create(name, l)
+	if errors.Is(err, os.ErrNotExist) && m.remake() {
+		g, err = m.create(name, l)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return g, nil
+}
+
+// remake makes the folders for groups that somebody has removed. It reports whether there were any.
+func (m *Manager) remake() (made bool) {
+	for _, f := range m.parents() {
+		made = m.k.mkdir(f) == nil || made
+	}
+	if m.v2 != "" {
+		for _, c := range m.ctl2 {
+			_ = m.k.write(path.Join(m.v2, "cgroup.subtree_control"), "+"+c) // a limit that cannot be set tells
+		}
+	}
+	return made
+}
+
+func (m *Manager) create(name string, l Limits) (*group, error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}

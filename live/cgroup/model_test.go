@@ -364,6 +364,26 @@ func TestAGroupThatCannotBeLimitedIsNotLeftBehind(t *testing.T) {
 	}
 }
 
+func TestAFolderThatSomebodyRemovedIsMadeAnew(t *testing.T) {
+	k := newModel("/system.slice/schedlab.service", "cpu", "memory", "pids")
+	k.handDown("/system.slice", "cpu", "memory", "pids")
+	m := Open(Options{MoveSelf: true, kernel: k})
+	if err := k.rmdir(m.v2); err != nil {
+		t.Fatal(err)
+	}
+	g, err := m.Create("a", Limits{Mem: 1 << 20})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if v := k.g[g.Paths()[0]].values["memory.max"]; v != "1048576" {
+		t.Errorf("memory.max is %q", v)
+	}
+	k.deny = func(op, p string) error { return syscall.ENOENT }
+	if _, err := m.Create("b", Limits{}); err == nil {
+		t.Error("a group is made where none can be")
+	}
+}
+
 func TestNamesThatClimbOutAreRefused(t *testing.T) {
 	m := Open(Options{kernel: newModel("/", "memory")})
 	for _, n := range []string{"", ".", "..", "a/b", "../x", "cgroup.procs", "probe-1", "a b", "a\n", strings.Repeat("a", 201)} {

@@ -55,15 +55,17 @@ type Config struct {
 	Checkpoints, Work string
 	MTBF              time.Duration
 
-	Groups       *cgroup.Manager // makes the attempts' control groups; nil: there are none
-	CPUCap       bool            // a task's CPUs are also the most that it gets, not only its share
-	Pids         int64           // processes and threads that an attempt may have; 0 = no limit
-	Cards        []device.GPU    // Node's GPUs; nil where they are only declared
-	Sampler      *node.Sampler   // samples this machine; nil: it is not sampled. The daemon's from here on, until Run returns
-	GPUsSay      string          // how the GPUs are driven, for people
-	Declared     bool            // Node is not this machine as it was found: what others use of it says nothing
-	IgnoreOthers bool            // what others use does not lower what Node offers
-	KillVRAM     bool            // an attempt that holds more VRAM than it was granted is stopped; else warned
+	// Groups opens what makes the attempts' control groups, once the state is this daemon's: another that runs on it has the same. The daemon
+	// closes it. nil: there are none.
+	Groups       func() *cgroup.Manager
+	CPUCap       bool          // a task's CPUs are also the most that it gets, not only its share
+	Pids         int64         // processes and threads that an attempt may have; 0 = no limit
+	Cards        []device.GPU  // Node's GPUs; nil where they are only declared
+	Sampler      *node.Sampler // samples this machine; nil: it is not sampled. The daemon's from here on, until Run returns
+	GPUsSay      string        // how the GPUs are driven, for people
+	Declared     bool          // Node is not this machine as it was found: what others use of it says nothing
+	IgnoreOthers bool          // what others use does not lower what Node offers
+	KillVRAM     bool          // an attempt that holds more VRAM than it was granted is stopped; else warned
 
 	Queues Queues // that scale their workers
 
@@ -74,9 +76,9 @@ type Config struct {
 }
 
 // memLimited reports whether the attempts' control groups bound their memory.
-func (c *Config) memLimited() bool {
-	if c.Groups != nil {
-		for _, cap := range c.Groups.Capabilities() {
+func (d *Daemon) memLimited() bool {
+	if d.runner.Groups != nil {
+		for _, cap := range d.runner.Groups.Capabilities() {
 			if cap.Name == "memory" {
 				return cap.By == "v1" || cap.By == "v2"
 			}
@@ -208,7 +210,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		}
 	}()
 	d.metrics = newMetrics(d)
-	d.runner = &local.Runner{Root: filepath.Join(c.Dir, "attempts"), Exe: c.Exe, Report: d.report, Groups: c.Groups, Env: c.shimEnv()}
+	d.runner = &local.Runner{Root: filepath.Join(c.Dir, "attempts"), Exe: c.Exe, Report: d.report, Env: c.shimEnv()}
 	d.loop = &live.Loop{
 		Runner: (*orders)(d), Lock: &d.mu, Intake: d.intake, Tap: d.commit, Idle: func() error { return d.answer(nil) }, Settle: d.settle,
 	}
@@ -216,7 +218,13 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.loop.Kernel = d.kernel
-	return d, d.takeUp(ctx)
+	if err := d.takeUp(ctx); err != nil {
+		return nil, err
+	}
+	if c.Groups != nil {
+		d.runner.Groups = c.Groups()
+	}
+	return d, nil
 }
 
 // birth is what a new state begins with.
@@ -416,7 +424,7 @@ func (s *scripted) Decide(r *sched.Round) {
 func (d *Daemon) Run(ctx context.Context) error {
 	d.stopping = ctx.Done()
 	if err := errors.Join(d.prepareWork(), d.runner.Listen()); err != nil {
-		return errors.Join(err, d.store.Close())
+		return errors.Join(err, d.Close())
 	}
 	d.adopt()
 	if busy := d.runner.Sweep(); len(busy) > 0 {
@@ -443,11 +451,16 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, d.store.Close())
+	return errors.Join(err, d.Close())
 }
 
 // Close gives the state back, of a daemon that was not run.
-func (d *Daemon) Close() error { return d.store.Close() }
+func (d *Daemon) Close() error {
+	if d.runner.Groups != nil {
+		_ = d.runner.Groups.Close() // an empty folder that is left does no harm
+	}
+	return d.store.Close() // last: the next daemon has the same groups
+}
 
 var errStopping = fmt.Errorf("%w: the daemon is stopping", ErrUnavailable)
 

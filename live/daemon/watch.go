@@ -109,7 +109,7 @@ func (d *Daemon) look() {
 		for _, pid := range u.PIDs {
 			w.holders[int32(pid)] = k
 		}
-		if u.Limit > 0 && u.Mem > u.Limit && !d.cfg.memLimited() {
+		if u.Limit > 0 && u.Mem > u.Limit && !d.memLimited() {
 			d.stopByWatch(k, local.OutOfMemory(u.Limit), 0)
 		}
 	})

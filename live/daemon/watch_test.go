@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"github.com/schedlab/schedlab/live/device"
 	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/live/node"
+	"github.com/schedlab/schedlab/live/store"
+	"github.com/schedlab/schedlab/policies/sched"
 )
 
 // cards is a driver of GPUs whose samples a test sets.
@@ -76,7 +79,7 @@ func watched(t *testing.T, driver device.Driver, root string, groups *cgroup.Man
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { _ = s.Close() })
-		c.Sampler, c.Groups, c.watchEvery = s, groups, 20*time.Millisecond
+		c.Sampler, c.Groups, c.watchEvery = s, func() *cgroup.Manager { return groups }, 20*time.Millisecond
 		if driver != nil {
 			c.Cards = driver.List()
 		}
@@ -281,10 +284,33 @@ func TestWithoutControlGroupsTheWatchBoundsTheMemory(t *testing.T) {
 	if none.Level() != "processes" {
 		t.Fatal(none.Level())
 	}
-	d := serve(t, t.TempDir(), func(c *Config) { c.Groups, c.watchEvery = none, 20*time.Millisecond })
+	d := serve(t, t.TempDir(), func(c *Config) {
+		c.Groups, c.watchEvery = func() *cgroup.Manager { return none }, 20*time.Millisecond
+	})
 	d.submit(`{"tasks":[{"id":"t","command":"x=$(head -c 100m /dev/zero | tr '\\0' x); sleep 1000","mem_gb":0.05}]}`)
 	if v := d.wait("1")[0]; v.State != "failed" || v.Reason != "memory: killed at 0.05 GB" {
 		t.Errorf("%+v", v)
+	}
+}
+
+func TestADaemonThatIsRefusedLeavesTheGroupsAloneOfTheOneThatRuns(t *testing.T) {
+	dir := t.TempDir()
+	opened := 0
+	open := func(c *Config) {
+		c.Groups = func() *cgroup.Manager { opened++; return nil }
+	}
+	d := serve(t, dir, open)
+	c := d.cfg
+	if second, err := Open(t.Context(), c); !errors.Is(err, store.ErrLocked) {
+		t.Errorf("a second daemon: %v, %v", second, err)
+	}
+	if opened != 1 {
+		t.Errorf("the groups were opened %d times", opened)
+	}
+	d.close()
+	c.Policy, c.Build = "none", func(string) (sched.Policy, error) { return nil, errors.New("no such policy") }
+	if second, err := Open(t.Context(), c); err == nil || opened != 1 {
+		t.Errorf("%v, %v; opened %d times", second, err, opened)
 	}
 }
 
@@ -295,7 +321,7 @@ func TestAnAttemptBeyondItsMemoryFailsAndSaysSo(t *testing.T) {
 			t.Skip("no control groups bound memory here: ", c.Why)
 		}
 	}
-	d := serve(t, t.TempDir(), func(c *Config) { c.Groups = groups })
+	d := serve(t, t.TempDir(), func(c *Config) { c.Groups = func() *cgroup.Manager { return groups } })
 	d.submit(`{"tasks":[{"id":"t","command":"x=$(head -c 200m /dev/zero | tr '\\0' x); echo ${#x}","mem_gb":0.0625}]}`)
 	if v := d.wait("1")[0]; v.State != "failed" || v.Reason != "memory: killed at 0.0625 GB" || !strings.Contains(explained(t, d, "1"), v.Reason) {
 		t.Errorf("%+v: %s", v, explained(t, d, "1"))
