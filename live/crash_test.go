@@ -33,6 +33,9 @@ var places = []struct {
 	name string
 	shim bool
 }{
+	{"store-making", false},
+	{"store-made", false},
+	{"store-named", false},
 	{"store-beginning", false},
 	{"store-committing", false},
 	{"store-committed", false},

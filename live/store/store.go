@@ -118,9 +118,12 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	dsn := (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String() +
-		"?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)"
-	if s.db, err = sql.Open("sqlite", dsn); err != nil {
+	if fresh {
+		if err = s.create(ctx, path); err != nil {
+			return nil, err
+		}
+	}
+	if s.db, err = connect(path, "WAL"); err != nil {
 		return nil, err
 	}
 	s.db.SetMaxOpenConns(maxConns)
@@ -130,7 +133,7 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if err = os.Chmod(path, 0o600); err != nil { // what jobs have in their environments is nobody's business; -wal and -shm follow
 		return nil, err
 	}
-	if err = s.migrate(ctx, fresh); err != nil {
+	if err = s.migrate(ctx, s.write, false); err != nil {
 		return nil, err
 	}
 	var last sql.NullInt64
@@ -156,6 +159,51 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 		}
 	}
 	return s, nil
+}
+
+func connect(path, journal string) (*sql.DB, error) {
+	return sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath()}).String()+
+		"?_pragma=busy_timeout(5000)&_pragma=journal_mode("+journal+")&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)")
+}
+
+// create makes the state file under another name, and gives it its own once it is whole: of one that was begun nobody could tell later
+// whether it ever held something.
+func (s *Store) create(ctx context.Context, path string) error {
+	making := path + ".new"
+	for _, left := range []string{making, making + "-journal"} {
+		if err := os.Remove(left); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	f, err := os.OpenFile(making, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		err = f.Close()
+	}
+	if err != nil {
+		return err
+	}
+	failpoint.Hit("store-making")
+	db, err := connect(making, "DELETE") // a log beside it would have to be renamed too
+	if err != nil {
+		return err
+	}
+	db.SetMaxOpenConns(1)
+	conn, err := db.Conn(ctx)
+	if err == nil {
+		err = errors.Join(s.migrate(ctx, conn, true), conn.Close())
+	}
+	if err = errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if err := syncFile(making); err != nil {
+		return err
+	}
+	failpoint.Hit("store-made")
+	if err := os.Rename(making, path); err != nil {
+		return err
+	}
+	failpoint.Hit("store-named")
+	return syncFile(s.dir)
 }
 
 // lock takes the lock file, which tells one process from the other and is never removed.
@@ -206,16 +254,18 @@ func look(path string) (fresh bool, err error) {
 	return false, nil
 }
 
-func (s *Store) migrate(ctx context.Context, fresh bool) error {
+func (s *Store) migrate(ctx context.Context, conn *sql.Conn, fresh bool) error {
 	var version, app int
-	if err := s.write.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
 		return err
 	}
-	if err := s.write.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app); err != nil {
+	if err := conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&app); err != nil {
 		return err
 	}
 	if !fresh {
 		switch {
+		case app == 0 && version == 0:
+			return errors.New("it is an SQLite file and no state of schedlab, whose tables it has not: restore the state, or move the file away to start anew")
 		case app != applicationID:
 			return errors.New("it is another program's SQLite file")
 		case version > Version:
@@ -224,7 +274,7 @@ func (s *Store) migrate(ctx context.Context, fresh bool) error {
 			return errors.New("it has no version: it was not made whole")
 		}
 		var verdict string
-		if err := s.write.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
+		if err := conn.QueryRowContext(ctx, "PRAGMA quick_check(1)").Scan(&verdict); err != nil {
 			return err
 		}
 		if verdict != "ok" {
@@ -232,10 +282,10 @@ func (s *Store) migrate(ctx context.Context, fresh bool) error {
 		}
 		if version < Version {
 			backup := fmt.Sprintf("%s.v%d-%s", filepath.Join(s.dir, File), version, time.Now().UTC().Format("20060102T150405"))
-			if _, err := s.write.ExecContext(ctx, "VACUUM INTO ?", backup); err != nil {
+			if _, err := conn.ExecContext(ctx, "VACUUM INTO ?", backup); err != nil {
 				return fmt.Errorf("the copy before its migration: %w", err)
 			}
-			if err := syncFile(backup); err != nil {
+			if err := errors.Join(syncFile(backup), syncFile(s.dir)); err != nil {
 				return err
 			}
 		}
@@ -248,10 +298,8 @@ func (s *Store) migrate(ctx context.Context, fresh bool) error {
 		text += m
 	}
 	text += fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", applicationID, Version)
-	if _, err := s.write.ExecContext(ctx, text); err != nil {
-		return err
-	}
-	return syncFile(s.dir)
+	_, err := conn.ExecContext(ctx, text)
+	return err
 }
 
 func syncFile(path string) error {

@@ -156,6 +156,21 @@ func TestAFileThatIsNotOursOrNotWholeIsRefusedAndKept(t *testing.T) {
 			}
 			return b
 		}), ""},
+		{"without tables", func(t *testing.T, path string) {
+			if err := os.Remove(path); err != nil {
+				t.Fatal(err)
+			}
+			db, err := connect(path, "WAL")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.ExecContext(t.Context(), "CREATE TABLE song (name TEXT)"); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}, "no state of schedlab"},
 		{"newer", exec("PRAGMA user_version = 99"), "newer schedlab"},
 		{"another's", exec("PRAGMA application_id = 1"), "another program"},
 		{"without a version", exec("PRAGMA user_version = 0"), "no version"},
@@ -191,6 +206,36 @@ func TestAFileThatIsNotOursOrNotWholeIsRefusedAndKept(t *testing.T) {
 			t.Error("it was started empty")
 		}
 	})
+}
+
+// Whatever is left of a state file that was begun, the next start makes it whole.
+func TestAStateThatWasBegunIsMadeAnew(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(filepath.Join(dir, File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names, err := filepath.Glob(filepath.Join(dir, File+".*")); err != nil || len(names) > 0 {
+		t.Errorf("%q is left, %v", names, err)
+	}
+	for n := 0; n <= len(whole); n += 1000 {
+		dir := t.TempDir()
+		making := filepath.Join(dir, File+".new")
+		if err := errors.Join(os.WriteFile(making, whole[:n], 0o600), os.WriteFile(making+"-journal", whole[:n], 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, dir)
+		if err := errors.Join(s.Append(&Batch{No: 0, Facts: []byte("x")}), s.Close()); err != nil {
+			t.Errorf("%d bytes: %v", n, err)
+		}
+		if st, err := os.Stat(filepath.Join(dir, File)); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%v, %v", st, err)
+		}
+	}
 }
 
 // A log whose end is torn or damaged, as a disk leaves it that lost power, costs what was appended there and nothing before: the state is one
@@ -242,10 +287,7 @@ func TestATornOrDamagedEndOfTheLogCostsOnlyWhatStoodThere(t *testing.T) {
 		}
 		s, err := Open(t.Context(), dir)
 		if err != nil {
-			if whole > 0 && at >= 32 { // of a log whose beginning is gone nothing is left, which is no state file yet
-				t.Fatalf("damage at %d of %d: %v", at, len(wal), err)
-			}
-			continue
+			t.Fatalf("damage at %d of %d: %v", at, len(wal), err)
 		}
 		got := int64(0)
 		for b, err := range s.Batches(t.Context(), 0) {
