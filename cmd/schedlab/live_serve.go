@@ -274,12 +274,15 @@ func serve(ctx context.Context, o *serveFlags) error {
 		}
 		return err
 	}
+	if let.Socket, err = api.OpenSocket(at.Run, let.Shared); err != nil {
+		return errors.Join(err, d.Close())
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	var seen net.Listener
 	if o.metrics != "" {
 		if seen, err = net.Listen("tcp", o.metrics); err != nil {
-			return errors.Join(asUsage(fmt.Errorf("--metrics: %w", err)), d.Close())
+			return errors.Join(asUsage(fmt.Errorf("--metrics: %w", err)), let.Socket.Close(), d.Close())
 		}
 		go func() {
 			if err := api.ServeObserved(ctx, d, seen); err != nil {

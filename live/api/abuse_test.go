@@ -299,6 +299,52 @@ func TestThousandsOfSilentClientsKeepNobodyOut(t *testing.T) {
 	}
 }
 
+func TestASocketOnWhichSomebodyAnswersIsLeftAlone(t *testing.T) {
+	c, dir := serve(t, Options{})
+	path := filepath.Join(dir, SocketFile)
+	refused := func(dir, want string) {
+		t.Helper()
+		s, err := OpenSocket(dir, true)
+		if err == nil {
+			_ = s.Close()
+			t.Fatal("it was opened")
+		}
+		if path := filepath.Join(dir, SocketFile); !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%v, want an error with %q and %s", err, want, path)
+		}
+	}
+	refused(dir, "another daemon")
+	if err := os.Remove(path + ".lock"); err != nil { // as of a daemon that knows of none
+		t.Fatal(err)
+	}
+	refused(dir, "another daemon")
+	if _, err := c.Policy(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if st, err := os.Stat(dir); err != nil || st.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", st, err)
+	}
+	other := filepath.Join(filepath.Dir(dir), "other")
+	s, err := OpenSocket(other, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = OpenSocket(other, false); err != nil { // over the one that is left
+		t.Fatal(err)
+	}
+	file := filepath.Join(other, SocketFile)
+	if err := errors.Join(s.Close(), os.Remove(file), os.WriteFile(file, []byte("precious"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	refused(other, "no socket")
+	if text, err := os.ReadFile(file); err != nil || string(text) != "precious" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
 // A client that does not read what it has asked for must stop nobody but itself.
 func TestAClientThatDoesNotReadStopsNobody(t *testing.T) {
 	c, dir := serve(t, Options{})

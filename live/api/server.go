@@ -147,25 +147,59 @@ func ServeObserved(ctx context.Context, d *daemon.Daemon, l net.Listener) error 
 type Options struct {
 	Shared bool     // every user of the machine, by the socket, each as who he is
 	Remote []Remote // whoever has a token, by TCP, as the daemon's user
+	Socket *Socket  // that is open already; nil: Serve opens it
 }
 
-// Serve answers on a socket in the folder, which it makes, until the context ends.
-func Serve(ctx context.Context, d *daemon.Daemon, dir string, o Options) error {
+// Socket is the socket of one daemon.
+type Socket struct {
+	l    net.Listener
+	lock *os.File
+}
+
+// OpenSocket makes the socket in the folder, which it makes too. It is an error if another daemon answers there.
+func OpenSocket(dir string, shared bool) (_ *Socket, err error) {
 	folder, file := os.FileMode(0o700), os.FileMode(0o600)
-	if o.Shared {
+	if shared {
 		folder, file = 0o755, 0o666
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	if err := os.Chmod(dir, folder); err != nil {
-		return err
+		return nil, err
 	}
 	path := filepath.Join(dir, SocketFile)
-	l, err := listen(path, file)
-	if err != nil {
-		return err
+	s := &Socket{}
+	if s.lock, err = store.Lock(path + ".lock"); errors.Is(err, store.ErrLocked) {
+		return nil, answered(path)
+	} else if err != nil {
+		return nil, err
 	}
+	if err = vacate(path); err == nil {
+		if err = os.Chmod(dir, folder); err == nil {
+			s.l, err = listen(path, file)
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.lock.Close())
+	}
+	return s, nil
+}
+
+// answered is the error where another daemon has the socket.
+func answered(path string) error {
+	return fmt.Errorf("%s: another daemon, on another state, answers on this socket: end it, or give this one a folder of its own with $%s", path, folders.HomeEnv)
+}
+
+// Close gives up the socket.
+func (s *Socket) Close() error { return errors.Join(s.l.Close(), s.lock.Close()) }
+
+// Serve answers on a socket in the folder until the context ends.
+func Serve(ctx context.Context, d *daemon.Daemon, dir string, o Options) error {
+	if o.Socket == nil {
+		var err error
+		if o.Socket, err = OpenSocket(dir, o.Shared); err != nil {
+			return err
+		}
+	}
+	defer func() { _ = o.Socket.lock.Close() }()
 	h := Handler(d)
 	srv := newServer(ctx, h)
 	srv.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
@@ -176,13 +210,14 @@ func Serve(ctx context.Context, d *daemon.Daemon, dir string, o Options) error {
 	}
 	servers := []*http.Server{srv}
 	done := make(chan error, 1+len(o.Remote))
-	go func() { done <- srv.Serve(limit(l, maxConns)) }()
+	go func() { done <- srv.Serve(limit(o.Socket.l, maxConns)) }()
 	for i := range o.Remote {
 		srv := newServer(ctx, o.Remote[i].guard(h))
 		servers = append(servers, srv)
 		go func() { done <- srv.Serve(o.Remote[i].listener()) }()
 	}
 	over := 0
+	var err error
 	select {
 	case err = <-done:
 		over = 1
@@ -210,12 +245,33 @@ func newServer(ctx context.Context, h http.Handler) *http.Server {
 	}
 }
 
-// listen makes the socket. The state's lock says that no other daemon has it, so one that is there is left over. Its path may be longer
-// than a socket address takes, so it is named through the folder.
-func listen(path string, mode os.FileMode) (net.Listener, error) {
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+// vacate removes a socket that is left over, on which nobody answers.
+func vacate(path string) error {
+	switch st, err := os.Lstat(path); {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case st.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("%s: it is no socket, and in the place of the daemon's: move it away", path)
 	}
+	short, done, err := shorten(path)
+	if err != nil {
+		return err
+	}
+	defer done()
+	c, err := net.DialTimeout("unix", short, 5*time.Second)
+	if err == nil {
+		_ = c.Close()
+	}
+	if !errors.Is(err, unix.ECONNREFUSED) { // one that is too busy to answer is one as well
+		return answered(path)
+	}
+	return os.Remove(path)
+}
+
+// listen makes the socket. Its path may be longer than a socket address takes, so it is named through the folder.
+func listen(path string, mode os.FileMode) (net.Listener, error) {
 	short, done, err := shorten(path)
 	if err != nil {
 		return nil, err

@@ -98,14 +98,14 @@ type Store struct {
 // ErrFull is returned, wrapped, by Append where there is no space left on the disk.
 var ErrFull = errors.New("no space left for the state file")
 
-// ErrLocked is returned, wrapped, by Open where another process has the file.
+// ErrLocked is returned by Lock and, wrapped, by Open where another process has the file.
 var ErrLocked = errors.New("another process has it open")
 
 // Open opens the state file in the folder, makes it where there is none, and migrates an older one, having copied it first.
 func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	path := filepath.Join(dir, File)
 	s := &Store{dir: dir}
-	if s.lock, err = lock(filepath.Join(dir, "lock")); err != nil {
+	if s.lock, err = Lock(filepath.Join(dir, "lock")); err != nil {
 		return nil, fmt.Errorf("%s: %w", dir, err)
 	}
 	defer func() {
@@ -206,8 +206,8 @@ func (s *Store) create(ctx context.Context, path string) error {
 	return syncFile(s.dir)
 }
 
-// lock takes the lock file, which tells one process from the other and is never removed.
-func lock(path string) (*os.File, error) {
+// Lock takes a lock file, which tells one process from the other and is never removed. It is held until the file is closed.
+func Lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, err
