@@ -50,7 +50,7 @@ func (r *Remote) Addr() net.Addr { return r.l.Addr() }
 // Close gives up the address, unless Serve has it.
 func (r *Remote) Close() error { return r.l.Close() }
 
-func (r *Remote) listener() net.Listener { return tls.NewListener(limit(r.l, maxConns), r.certs) }
+func (r *Remote) listener() net.Listener { return tls.NewListener(limit(r.l, nil), r.certs) }
 
 // ReadToken reads a token from a file that nobody but its owner may read.
 func ReadToken(path string) (string, error) {

@@ -11,12 +11,14 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -40,7 +42,8 @@ const (
 	smallMax = 256 << 10
 )
 
-// largeAtOnce bounds the requests above smallMax that are in memory together; others wait for them a little.
+// largeAtOnce bounds the requests above smallMax that are in memory together, of root and the daemon's user, and of all others; who comes
+// beyond waits for them a little.
 const largeAtOnce = 2
 
 // errBusy is returned, wrapped, where too many others ask for much.
@@ -72,13 +75,21 @@ type whoKey struct{}
 
 // server is the daemon as a handler.
 type server struct {
-	d     *daemon.Daemon
-	large chan struct{} // a place for each large request
+	d      *daemon.Daemon
+	large  chan struct{} // a place for each large request of those who may do all
+	others chan struct{} // and of the other users
+
+	mu    sync.Mutex
+	turns map[uint32]chan struct{} // one such request of each other user at a time
+}
+
+func serverOf(d *daemon.Daemon) *server {
+	return &server{d: d, large: make(chan struct{}, largeAtOnce), others: make(chan struct{}, largeAtOnce), turns: map[uint32]chan struct{}{}}
 }
 
 // Handler returns the daemon's API.
 func Handler(d *daemon.Daemon) http.Handler {
-	s := &server{d: d, large: make(chan struct{}, largeAtOnce)}
+	s := serverOf(d)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/jobs", answers(http.StatusCreated, s.submit))
 	mux.HandleFunc("GET /v1/tasks", answers(http.StatusOK, s.tasks))
@@ -210,7 +221,7 @@ func Serve(ctx context.Context, d *daemon.Daemon, dir string, o Options) error {
 	}
 	servers := []*http.Server{srv}
 	done := make(chan error, 1+len(o.Remote))
-	go func() { done <- srv.Serve(limit(o.Socket.l, maxConns)) }()
+	go func() { done <- srv.Serve(limit(o.Socket.l, userOf)) }()
 	for i := range o.Remote {
 		srv := newServer(ctx, o.Remote[i].guard(h))
 		servers = append(servers, srv)
@@ -323,6 +334,15 @@ func peer(c net.Conn) (daemon.Who, error) {
 		return daemon.Who{}, err2
 	}
 	return daemon.Who{UID: cred.Uid}, nil
+}
+
+// userOf returns the user at the other end; nobody's number where that is not known.
+func userOf(c net.Conn) uint32 {
+	who, err := peer(c)
+	if err != nil {
+		return math.MaxUint32
+	}
+	return who.UID
 }
 
 // query is a request of somebody who is known.
@@ -448,26 +468,50 @@ func body[T any](r io.Reader) (v T, err error) {
 	return v, nil
 }
 
-// room waits for a place among the large requests, unless this is a small one.
-func (s *server) room(r *http.Request) (done func(), err error) {
-	if r.ContentLength >= 0 && r.ContentLength <= smallMax {
+// room waits for a place among the large requests, unless this is a small one. A user who sends his slowly keeps neither root waiting nor,
+// alone, the others.
+func (s *server) room(q query) (done func(), err error) {
+	if q.ContentLength >= 0 && q.ContentLength <= smallMax {
 		return func() {}, nil
+	}
+	places := []chan struct{}{s.large}
+	if !trusted(q.who.UID) {
+		s.mu.Lock()
+		turn := s.turns[q.who.UID]
+		if turn == nil {
+			turn = make(chan struct{}, 1)
+			s.turns[q.who.UID] = turn
+		}
+		s.mu.Unlock()
+		places = []chan struct{}{turn, s.others}
 	}
 	t := time.NewTimer(10 * time.Second)
 	defer t.Stop()
-	select {
-	case s.large <- struct{}{}:
-		return func() { <-s.large }, nil
-	case <-t.C:
-		return nil, errBusy
-	case <-r.Context().Done():
-		return nil, r.Context().Err()
+	taken := 0
+	done = func() {
+		for _, p := range places[:taken] {
+			<-p
+		}
 	}
+	for _, p := range places {
+		select {
+		case p <- struct{}{}:
+			taken++
+			continue
+		case <-t.C:
+			err = errBusy
+		case <-q.Context().Done():
+			err = q.Context().Err()
+		}
+		done()
+		return nil, err
+	}
+	return done, nil
 }
 
 // submit takes one job as YAML or JSON, or a JSON array of jobs, all or none.
 func (s *server) submit(q query) (a Submitted, err error) {
-	done, err := s.room(q.Request)
+	done, err := s.room(q)
 	if err != nil {
 		return a, err
 	}
