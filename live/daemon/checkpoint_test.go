@@ -163,6 +163,20 @@ func TestAJobThatSavesAndLeavesTakesNoRetry(t *testing.T) {
 	}
 }
 
+// The exit code that asks for another start is a failure like any other where there is nothing new to go on from: it would be for ever.
+func TestAJobThatLeavesWithoutHavingSavedTakesARetry(t *testing.T) {
+	d := serve(t, t.TempDir())
+	d.submit(`{"tasks":[{"id":"a","command":"exit 85","retries":1,"backoff_s":0.01}]}`)
+	d.submit(`{"tasks":[{"id":"a","checkpoint":{},"command":"exit 85"}]}`)
+	d.submit(`{"tasks":[{"id":"a","checkpoint":{},"command":"test -d $CKPT_DIR/last || echo 1 >$CKPT_DIR/new/n; exit 85"}]}`) // once it has
+	d.submit(`{"tasks":[{"id":"a","checkpoint":{},"command":"mkfifo $CKPT_DIR/new/p; exit 85"}]}`)                            // what cannot be
+	for i, v := range d.wait("all") {
+		if want := []int32{2, 1, 2, 1}[i]; v.State != "failed" || v.Attempts != want || v.Code == nil || *v.Code != CodeRequeue || !strings.Contains(v.Reason, "saved nothing") {
+			t.Errorf("%+v, want it failed with 85 at attempt %d", v, want)
+		}
+	}
+}
+
 // Root's daemons have one folder for running tasks unless they are told otherwise: each leaves the other's alone.
 func TestADaemonLeavesTheRunningTasksOfAnotherStateAlone(t *testing.T) {
 	work, other, src := t.TempDir(), t.TempDir(), t.TempDir()

@@ -787,7 +787,7 @@ func (d *Daemon) report(e local.Event) {
 	case local.Failed, local.Lost:
 		fact.Kind = sched.FailedAttempt
 	case local.Ended:
-		fact.Kind = kindOf(&e.Exit)
+		fact.Kind = kindOf(&e)
 	}
 	d.mu.Lock()
 	d.ended[attemptKey{e.Task, e.Attempt}] = &e
@@ -826,8 +826,10 @@ func (d *Daemon) workOf(e *local.Event) time.Duration {
 // CodeRequeue is the exit code of a command that has saved its work and wants to be started again; it takes no retry.
 const CodeRequeue = checkpoint.CodeSaved
 
-// kindOf says which fact an exit is.
-func kindOf(x *local.Exit) sched.EventKind {
+// kindOf says which fact an exit is. One with CodeRequeue by which nothing new is in the store is a failure: the command would do the same
+// again, as fast as it can be started. Its exit says so from then on.
+func kindOf(e *local.Event) sched.EventKind {
+	x := &e.Exit
 	switch {
 	case x.Reason == reasonLimit:
 		return sched.Killed
@@ -837,8 +839,13 @@ func kindOf(x *local.Exit) sched.EventKind {
 		return sched.Stopped
 	case x.Code == 0:
 		return sched.Finished
-	case x.Code == CodeRequeue:
+	case x.Code == CodeRequeue && e.Saved != nil && e.Saved.Done > 0:
 		return sched.Stopped
+	case x.Code == CodeRequeue && x.Reason == "":
+		x.Reason = "it has saved nothing that it could go on from"
+		if e.Saved != nil && e.Saved.Problem != "" {
+			x.Reason += ": " + e.Saved.Problem
+		}
 	}
 	return sched.FailedAttempt
 }

@@ -132,7 +132,7 @@ func TestUnderRootACheckpointTakesInNothingThatIsAnothers(t *testing.T) {
 				t.Fatal(err)
 			}
 			command := `[ $ATTEMPT = 2 ] && { cat $CKPT_DIR/last/x $CKPT_DIR/last/secret $CKPT_DIR/last/x/secret; exit 0; }; ` + fmt.Sprintf(c.command, secret) + `; exit 85`
-			d.submitAs(nobody, fmt.Sprintf(`{"tasks":[{"id":"a","command":%q,"dir":"/","checkpoint":{}}]}`, command))
+			d.submitAs(nobody, fmt.Sprintf(`{"tasks":[{"id":"a","command":%q,"dir":"/","checkpoint":{},"retries":1,"backoff_s":0.01}]}`, command))
 			if c.link {
 				job := filepath.Join(d.ownWork(), "0", "job")
 				for end := time.Now().Add(20 * time.Second); ; time.Sleep(2 * time.Millisecond) {
