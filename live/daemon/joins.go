@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -14,12 +15,26 @@ import (
 // maxJoins bounds the dependencies of one addition that are facts: the kernel looks for a cycle with each.
 const maxJoins = 10_000
 
-// joins checks an addition against the workflow as it stands, and returns its dependencies as facts. The tasks of the addition will be the
-// next of the table. It is called under mu.
-func (d *Daemon) joins(who Who, j *job.Job) ([]sched.Event, error) {
+// inherit gives an addition the workflow's tenant and queue, where it does not say its own: its quotas and shares bind what is added too. Other
+// jobs are returned as they are.
+func (d *Daemon) inherit(j *job.Job) (*job.Job, error) {
+	if j.To <= 0 {
+		return j, nil
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
 	if int(j.To) > len(d.jobs) {
 		return nil, fmt.Errorf("%w: there is no job %d to add to (there are %d)", ErrNotFound, j.To, len(d.jobs))
 	}
+	tenant, queue := d.whose(d.jobs[d.jobs[j.To-1].Of].First)
+	own := *j
+	own.Tenant, own.Queue = cmp.Or(j.Tenant, tenant), cmp.Or(j.Queue, queue)
+	return &own, nil
+}
+
+// joins checks an addition against the workflow as it stands, and returns its dependencies as facts. The tasks of the addition will be the
+// next of the table. The workflow is there (inherit). It is called under mu.
+func (d *Daemon) joins(who Who, j *job.Job) ([]sched.Event, error) {
 	w := &d.jobs[d.jobs[j.To-1].Of]
 	if err := d.may(who, w.First); err != nil {
 		return nil, err

@@ -117,6 +117,41 @@ func TestTasksAndEdgesAreAddedToAWorkflowThatRuns(t *testing.T) {
 	}
 }
 
+// What is added is its workflow's tenant's, in its queue, as far as it says nothing else; for later daemons too.
+func TestAnAdditionHasTheTenantAndTheQueueOfItsWorkflow(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	one := int64(1)
+	if err := d.SetQuota(t.Context(), Who{0}, Quota{Tenant: "blue", Tasks: &one}); err != nil {
+		t.Fatal(err)
+	}
+	d.submit(`{"job":"flow","tenant":"blue","queue":"night","tasks":[{"id":"a","command":"sleep 1000"}]}`)
+	waitState(t, d, "1", "running")
+	for _, text := range []string{
+		`{"to":1,"tasks":[{"id":"b","command":"true"}]}`, `{"to":2,"tasks":[{"id":"c","command":"true"}]}`, // to what was added
+		`{"to":1,"tenant":"red","tasks":[{"id":"d","command":"true"}]}`, `{"to":1,"queue":"day","tasks":[{"id":"e","command":"true"}]}`,
+	} {
+		if err := d.join(text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d.wait("1/d")
+	check := func() {
+		t.Helper()
+		for i, want := range []struct{ tenant, queue, state string }{
+			{"blue", "night", "running"}, {"blue", "night", "ready"}, {"blue", "night", "ready"}, {"red", "night", "done"}, {"blue", "day", "ready"},
+		} {
+			if v := d.Tasks(mustSelect(t, d, "1"))[i]; v.Tenant != want.tenant || v.Queue != want.queue || v.State != want.state {
+				t.Errorf("%+v, want %+v", v, want)
+			}
+		}
+	}
+	check()
+	d.close()
+	d = serve(t, dir)
+	check()
+}
+
 func TestAJobOfOneTaskBecomesAWorkflow(t *testing.T) {
 	d := serve(t, t.TempDir())
 	d.submit(`{"job":"one","tasks":[{"id":"main","command":"true"}]}`)

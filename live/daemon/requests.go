@@ -60,7 +60,10 @@ func (d *Daemon) submit(ctx context.Context, owners []Who, jobs ...*job.Job) ([]
 			return nil, err
 		}
 		var err error
-		if specs[i], err = json.Marshal(j); err != nil {
+		if jobs[i], err = d.inherit(j); err != nil {
+			return nil, err
+		}
+		if specs[i], err = json.Marshal(jobs[i]); err != nil {
 			return nil, err
 		}
 	}
