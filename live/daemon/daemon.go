@@ -106,6 +106,7 @@ type Daemon struct {
 	restored  map[attemptKey]bool            // attempts that run, of which was told how long they restored their work
 	ended     map[attemptKey]*local.Event    // what came of attempts whose end is not in the state file yet
 	lastEnd   map[sched.TaskID]end           // of tasks that had an attempt
+	earlier   map[sched.TaskID]sched.Time    // when tasks that are over really ended, where no daemon saw it and the kernel heard of it later
 	work      map[sched.TaskID]time.Duration // of tasks that are done, as their last facts said; 0: what they held room for
 	opened    sched.Time                     // when this daemon began
 	quotas    map[[2]string]sched.Quota      // by tenant and queue, one of them ""
@@ -182,7 +183,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	d := &Daemon{
 		cfg: c, log: cmp.Or(c.Log, slog.New(slog.DiscardHandler)), book: newBook(), changed: make(chan struct{}),
 		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, restored: map[attemptKey]bool{}, ended: map[attemptKey]*local.Event{},
-		lastEnd: map[sched.TaskID]end{}, work: map[sched.TaskID]time.Duration{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
+		lastEnd: map[sched.TaskID]end{}, earlier: map[sched.TaskID]sched.Time{}, work: map[sched.TaskID]time.Duration{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
 		noted: map[attemptKey]local.Saved{}, saved: map[sched.TaskID]local.Saved{}, swept: make(chan struct{}, 1),
 		parts: map[sched.JobID][]sched.JobID{}, refusedRetry: map[attemptKey]string{}, alerted: map[string]*atomic.Int64{},
 	}
@@ -268,6 +269,15 @@ func (d *Daemon) recover(ctx context.Context) error {
 	if err := d.forgetEnded(ctx); err != nil {
 		return err
 	}
+	d.first = b
+	same, err := d.replay(ctx, &b, false)
+	if err == nil && !same {
+		d.log.Warn("the policy decides otherwise than the program that wrote the state: its orders are taken as they were", "policy", d.policy)
+		_, err = d.replay(ctx, &b, true)
+	}
+	if err != nil {
+		return err
+	}
 	for a, err := range d.store.LastAttempts(ctx) {
 		if err != nil {
 			return err
@@ -278,15 +288,9 @@ func (d *Daemon) recover(ctx context.Context) error {
 		} else if why != "" {
 			d.problem[a.Task] = why
 		}
-	}
-	d.first = b
-	same, err := d.replay(ctx, &b, false)
-	if err == nil && !same {
-		d.log.Warn("the policy decides otherwise than the program that wrote the state: its orders are taken as they were", "policy", d.policy)
-		_, err = d.replay(ctx, &b, true)
-	}
-	if err != nil {
-		return err
+		if d.kernel.Attempt(a.Task) == a.N {
+			d.endedAt(a.Task, a.End)
+		}
 	}
 	// The clock goes on where the last batch stood, should the machine's have been set back.
 	if over := d.kernel.Now().Sub(d.loop.Now()); over > 0 {
@@ -701,6 +705,12 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 	}
 	delete(d.restored, k)
 	ev, refused := d.ended[k], d.refusedRetry[k]
+	if ev != nil && ev.Kind == local.Ended && a.Start != sched.Never {
+		if end := sched.Time(ev.Exit.At.Sub(d.loop.Epoch)); end < d.opened {
+			a.End = max(end, a.Start)
+			d.endedAt(e.Task, a.End)
+		}
+	}
 	var why []string
 	if ev != nil {
 		if ev.Kind == local.Ended {
@@ -732,6 +742,23 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 	d.failed(e, ev, refused)
 	delete(d.stopWhy, e.Task)
 	return a
+}
+
+// endedAt notes when the last attempt of a task ended. It is called under mu, once the kernel has taken the end in.
+func (d *Daemon) endedAt(t sched.TaskID, at sched.Time) {
+	if ph := d.kernel.Phase(t); (ph == sched.Done || ph == sched.Failed) && at < d.kernel.Outcome(t).End { // with its last attempt, by what the kernel knows
+		d.earlier[t] = at
+	}
+}
+
+// outcome returns what came of a task as it was: it held nothing from its end on until the kernel heard of that. It is called under mu.
+func (d *Daemon) outcome(t sched.TaskID) sched.Outcome {
+	o := d.kernel.Outcome(t)
+	if end, ok := d.earlier[t]; ok {
+		o.Held -= o.End.Sub(end)
+		o.End = end
+	}
+	return o
 }
 
 // noteStarted keeps when an attempt began, or that it has told how long it restored its work.

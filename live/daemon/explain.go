@@ -102,7 +102,7 @@ func (d *Daemon) why(t sched.TaskID) []string {
 	case sched.Rejected:
 		return []string{"The policy " + d.policy + " refused it."}
 	case sched.Done:
-		o := k.Outcome(t)
+		o := d.outcome(t)
 		return []string{fmt.Sprintf("It is done: it waited %s and held its resources for %s.", ago(o.Wait()), ago(o.Held))}
 	}
 	return nil

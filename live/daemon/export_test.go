@@ -2,7 +2,11 @@ package daemon
 
 import (
 	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,8 +94,9 @@ func ranFor(t *testing.T, d *running) (run, held time.Duration) {
 func TestTheTimeWithoutADaemonIsNotExportedAsRunTime(t *testing.T) {
 	dir := t.TempDir()
 	d := serve(t, dir)
-	d.submit(`{"tasks":[{"id":"a","command":"sleep 0.5"}]}`)
-	waitState(t, d, "1", "running")
+	flag := filepath.Join(t.TempDir(), "runs")
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"a","command":"touch %s; sleep 0.5"}]}`, flag))
+	eventually(t, "it does not run", func() bool { _, err := os.Stat(flag); return err == nil })
 	d.close()
 	time.Sleep(2500 * time.Millisecond)
 	d = serve(t, dir)
@@ -100,10 +105,23 @@ func TestTheTimeWithoutADaemonIsNotExportedAsRunTime(t *testing.T) {
 	if run < 500*time.Millisecond || run > 2*time.Second || held < 2500*time.Millisecond {
 		t.Errorf("half a second is exported as %v; room was held for %v", run, held)
 	}
+	seen := d.Tasks(d.All())[0]
 	d.close()
 	d = serve(t, dir)
 	if again, _ := ranFor(t, d); again != run {
 		t.Errorf("after another restart %v is exported, and %v before", again, run)
+	}
+	// Nor is it shown as such.
+	for _, v := range []Task{seen, d.Tasks(d.All())[0]} {
+		if v.Held < 0.5 || v.Held > 2 || *v.End < *v.Start+0.5 || *v.End > *v.Start+2 || v.Wait > 1 {
+			t.Errorf("half a second is shown as %.3f s, from %.3f to %.3f, after a wait of %.3f s", v.Held, *v.Start, *v.End, v.Wait)
+		}
+	}
+	d.mu.RLock()
+	really := ago(d.outcome(0).Held)
+	d.mu.RUnlock()
+	if text := explained(t, d, "1"); !strings.HasSuffix(text, "for "+really+".") {
+		t.Errorf("explained: %s, and it was for %s", text, really)
 	}
 }
 

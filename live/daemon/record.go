@@ -43,7 +43,7 @@ func (d *Daemon) workload(tasks []sched.TaskID) (*traces.Workload, error) {
 		class, dem := k.Class(t), k.Demand(t)
 		run := d.work[t]
 		if run == 0 { // what starting it and noticing its end took is part of what it cost
-			run = k.Outcome(t).Held
+			run = d.outcome(t).Held
 		}
 		row := traces.Row{
 			ID: tb.TaskNames.At(int(t)), Job: fmt.Sprint(int(d.workflow(t).ID) + 1), Kind: tb.Kinds[class.Kind], Tenant: tb.Tenants[class.Tenant],

@@ -46,7 +46,7 @@ type Task struct {
 // view returns what is shown of a task. It is called under mu.
 func (d *Daemon) view(t sched.TaskID) Task {
 	k, tb := d.kernel, d.book.tb
-	o, class := k.Outcome(t), tb.ClassOf(t)
+	o, class := d.outcome(t), tb.ClassOf(t)
 	j := d.workflow(t)
 	v := Task{
 		ID: d.name(t), Job: int32(j.ID) + 1, JobName: j.Name, Task: tb.TaskNames.At(int(t)), UID: j.UID, Tenant: tb.Tenants[class.Tenant],
