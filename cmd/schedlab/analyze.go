@@ -64,7 +64,7 @@ Exit code 0 means that the analysis was made, whatever the verdict.`,
 				return usagef("--processors must be from 1 to 100000, not %d", processors)
 			}
 			f := traceFlags{format: format}
-			if err := f.check(); err != nil {
+			if err := f.check(args[0]); err != nil {
 				return err
 			}
 			var report *realtime.Report

@@ -138,13 +138,13 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64, horizon t
 	if f.sc != nil && path == "" && f.sc.Workload.Trace != "" {
 		path = f.sc.Workload.Trace
 	}
-	if err := (&traceFlags{format: f.format}).check(); err != nil {
+	if err := (&traceFlags{format: f.format}).check(path); err != nil {
 		return src, nil, nil, "", err
 	}
-	spec, generated := strings.CutPrefix(path, genPrefix)
-	if f.format != "" && (path == "" || generated) {
-		return src, nil, nil, "", usagef("--format says how to read a TRACE, and none is read")
+	if f.format != "" && path == "" {
+		return src, nil, nil, "", errNoneRead
 	}
+	spec, generated := strings.CutPrefix(path, genPrefix)
 	switch {
 	case path == "" && f.sc != nil && f.sc.Load(nodes) != nil:
 		src.Load = f.sc.Load(nodes)

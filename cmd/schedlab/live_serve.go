@@ -96,7 +96,14 @@ tenant, queue, tenant+queue or all.
 --help" says how.`,
 		Example: "  schedlab live serve --policy 'easy+best-fit'\n  schedlab live serve --node '(8cpu,32gb,4xA100:80gb)'\n  schedlab live serve --checkpoints s3://lab/checkpoints --mtbf 12h",
 		Args:    arguments(),
-		RunE:    func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), &o) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			for _, name := range []string{"gpus", "others"} {
+				if o.node != "" && cmd.Flags().Changed(name) {
+					return usagef("--%s is for what the machine is found to have; --node says all that it offers", name)
+				}
+			}
+			return serve(cmd.Context(), &o)
+		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&o.policy, "policy", "fifo", "the policy of a new state")

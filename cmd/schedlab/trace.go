@@ -101,12 +101,17 @@ func formatNames(write bool) []string {
 }
 
 // check refuses what is wrong on the command line before a file is opened.
-func (f *traceFlags) check() error {
+func (f *traceFlags) check(path string) error {
 	if names := formatNames(false); f.format != "" && !slices.Contains(names, f.format) {
 		return usagef("--format: unknown trace format %q (can be read: %s)", f.format, strings.Join(names, ", "))
 	}
+	if f.format != "" && strings.HasPrefix(path, genPrefix) {
+		return errNoneRead
+	}
 	return nil
 }
+
+var errNoneRead = usagef("--format says how to read a TRACE, and none is read")
 
 // load reads the trace and the cluster: the one given, or else the trace's own, which may be nil.
 func (f *traceFlags) load(path string) (*traces.Workload, []sched.NodeSpec, error) {
@@ -259,7 +264,7 @@ why, with the number of records and the first line.`,
   schedlab trace info jobs.csv -o json | jq .run_s.median`,
 		Args: arguments("TRACE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(args[0]); err != nil {
 				return err
 			}
 			var in *traces.Info

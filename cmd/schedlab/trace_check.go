@@ -39,7 +39,7 @@ Exit code 0: no error found; 1: errors, all of which are listed.`,
   schedlab trace check jobs.csv --cluster 8x8xA100 --tasks tasks.csv`,
 		Args: arguments("TRACE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(args[0]); err != nil {
 				return err
 			}
 			loaded := cmd.Flags().Changed("load")

@@ -29,7 +29,7 @@ Without --job it is the job with the most tasks.`,
   schedlab trace graph jobs.csv -o dot | dot -Tpdf > job.pdf`,
 		Args: arguments("TRACE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(args[0]); err != nil {
 				return err
 			}
 			if lines < 1 {
@@ -45,6 +45,9 @@ Without --job it is the job with the most tasks.`,
 				default:
 					return usagef("%s: the name does not say what to draw; say it with -o tree, dot or svg", out)
 				}
+			}
+			if output != "tree" && cmd.Flags().Changed("lines") {
+				return usagef("--lines is for a tree; %s draws all", output)
 			}
 			var w *traces.Workload
 			var id sched.JobID

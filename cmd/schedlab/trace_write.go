@@ -72,7 +72,7 @@ cannot say.`,
   zcat old.swf.gz | schedlab trace convert - new.csv`,
 		Args: arguments("IN", "OUT"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(args[0]); err != nil {
 				return err
 			}
 			format, err := target(to, args[1])
@@ -137,7 +137,7 @@ that "schedlab compare" runs by default, whose cluster is
   schedlab trace generate "periodic=uunifast(tasks=5)" --out set.csv`,
 		Args: arguments("SPEC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(args[0]); err != nil {
 				return err
 			}
 			format, err := target(to, out)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/schedlab/schedlab/cmd/schedlab/watch"
@@ -77,7 +78,7 @@ func tuiCommand() *cobra.Command {
 	var f simFlags
 	var u uiFlags
 	var names, load string
-	var journals []string
+	var journals, simulated []string // simulated: the flags that say what is simulated
 	var seed int64
 	var speed float64
 	cmd := &cobra.Command{
@@ -117,8 +118,13 @@ with --once.`,
 			var runs []*watch.Run
 			var bound <-chan struct{} // nil: not waited for
 			if len(journals) > 0 {
-				if len(args) > 0 || cmd.Flags().Changed("policies") || f.cluster != "" || load != "" {
-					return usagef("--replay shows what a journal holds: it takes no TRACE, --policies, --cluster or --load")
+				if len(args) > 0 {
+					return usagef("--replay shows what a journal holds: it takes no TRACE")
+				}
+				for _, name := range simulated {
+					if cmd.Flags().Changed(name) {
+						return usagef("--replay shows what a journal holds: it takes no --%s", name)
+					}
 				}
 				runs, err = replays(ctx, journals)
 			} else {
@@ -151,9 +157,10 @@ with --once.`,
 	}
 	f.addSimulation(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&names, "policies", "fifo,critical-path", "one policy or two, as name{key=value,...}+placement")
 	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
+	fl.StringVar(&names, "policies", "fifo,critical-path", "one policy or two, as name{key=value,...}+placement")
+	fl.VisitAll(func(fl *pflag.Flag) { simulated = append(simulated, fl.Name) }) // what follows is of the view
 	fl.StringArrayVar(&journals, "replay", nil, "show this journal instead; twice: two side by side")
 	fl.Float64Var(&speed, "speed", 0, "seconds of the trace a second (0: all of it in about two minutes)")
 	u.add(cmd, true)
