@@ -68,17 +68,19 @@ func (f *simFlags) addSimulation(cmd *cobra.Command) {
 	f.models.add(fl)
 }
 
-// options turns the flags into options, but for policies, seeds and loads.
-func (f *simFlags) options() (experiment.Options, error) {
+// options turns the flags into options, but for policies, seeds and loads. A flag that is given goes before the scenario, also where it says none.
+func (f *simFlags) options(cmd *cobra.Command) (experiment.Options, error) {
 	var o experiment.Options
 	var err error
+	given := cmd.Flags().Changed
 	if f.scenario != "" {
 		if f.sc, err = scenarios.Open(f.scenario); err != nil {
 			return o, err
 		}
-		if f.sc.Estimates != "" && f.estimates == "trace" {
+		if f.sc.Estimates != "" && !given("estimates") {
 			f.estimates = f.sc.Estimates
 		}
+		f.sc.Simulation.Into(&o.Sim)
 	}
 	if o.Estimates, err = experiment.ParseEstimates(f.estimates); err != nil {
 		return o, asUsage(err)
@@ -89,36 +91,63 @@ func (f *simFlags) options() (experiment.Options, error) {
 	if f.overhead < 0 || f.horizon < 0 {
 		return o, usagef("--overhead and --horizon must not be negative")
 	}
-	o.Sim.KillAtEstimate, o.Sim.Restart, o.Sim.Overhead, o.Sim.Horizon = f.kill, f.restart, f.overhead, f.horizon
+	override(given("kill-at-estimate"), &o.Sim.KillAtEstimate, f.kill)
+	override(given("restart"), &o.Sim.Restart, f.restart)
+	override(given("overhead"), &o.Sim.Overhead, f.overhead)
+	override(given("horizon"), &o.Sim.Horizon, f.horizon)
 	o.Check = f.check
-	if err := f.models.set(&o.Sim); err != nil {
+	if err := f.models.set(given, &o.Sim); err != nil {
 		return o, err
 	}
-	if f.failures != "" {
-		if o.Sim.Failures, err = sim.ParseFailures(f.failures); err != nil {
-			return o, asUsage(err)
+	if err := parseInto(given("failures"), &o.Sim.Failures, f.failures, sim.ParseFailures); err != nil {
+		return o, asUsage(err)
+	}
+	if err := parseInto(given("checkpoint"), &o.Sim.Checkpoint, f.checkpoint, sim.ParseCheckpoint); err != nil {
+		return o, asUsage(err)
+	}
+	if given("profile-every") || given("profile-delay") || given("profile-noise") {
+		var p sim.Profiles
+		if o.Sim.Profiles != nil {
+			p = *o.Sim.Profiles
 		}
-	}
-	if f.checkpoint != "" {
-		if o.Sim.Checkpoint, err = sim.ParseCheckpoint(f.checkpoint); err != nil {
-			return o, asUsage(err)
+		override(given("profile-every"), &p.Every, f.profiles.Every)
+		override(given("profile-delay"), &p.Delay, f.profiles.Delay)
+		override(given("profile-noise"), &p.Noise, f.profiles.Noise)
+		o.Sim.Profiles = nil
+		if p != (sim.Profiles{}) {
+			o.Sim.Profiles = &p
 		}
-	}
-	if f.profiles != (sim.Profiles{}) {
-		o.Sim.Profiles = &f.profiles
-	}
-	if f.sc != nil {
-		f.sc.Simulation.Into(&o.Sim)
 	}
 	return o, asUsage(o.Sim.Check())
 }
 
+// override puts what a flag says in the place of what a scenario says, where the flag is given.
+func override[T any](given bool, to *T, v T) {
+	if given {
+		*to = v
+	}
+}
+
+// parseInto is override for a model that is written as text; "" is none.
+func parseInto[T any](given bool, to **T, text string, parse func(string) (*T, error)) (err error) {
+	if !given {
+		return nil
+	}
+	if *to = nil; text != "" {
+		*to, err = parse(text)
+	}
+	return err
+}
+
 const genPrefix = "gen:"
 
-// atMostOneTrace wants no argument or one.
+// atMostOneTrace wants no argument or one, which says something: an empty variable is not meant to be the example.
 func atMostOneTrace(cmd *cobra.Command, args []string) error {
 	if len(args) > 1 {
 		return fmt.Errorf("%s takes one TRACE; %q is one argument too many", cmd.CommandPath(), args[1])
+	}
+	if len(args) == 1 && args[0] == "" {
+		return errors.New("TRACE is empty; leave it out for the built-in example")
 	}
 	return nil
 }
@@ -132,7 +161,7 @@ func (f *simFlags) source(cmd *cobra.Command, path string, seed int64, horizon t
 		}
 		clusterName = f.cluster
 	}
-	if f.sc != nil && nodes == nil && f.sc.Nodes != nil {
+	if f.sc != nil && !cmd.Flags().Changed("cluster") && f.sc.Nodes != nil {
 		nodes, clusterName = f.sc.Nodes, cmp.Or(f.sc.Cluster, "the cluster of scenario "+f.sc.Name)
 	}
 	if f.sc != nil && path == "" && f.sc.Workload.Trace != "" {
@@ -306,7 +335,7 @@ one by one.`,
   schedlab compare gen:jobs=500,gpus=philly --cluster 10x8xV100 --load 0.7,0.9`,
 		Args: atMostOneTrace,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			o, err := f.options()
+			o, err := f.options(cmd)
 			if err != nil {
 				return err
 			}
@@ -314,7 +343,7 @@ one by one.`,
 				if len(f.sc.Policies) > 0 && !cmd.Flags().Changed("policies") {
 					names = strings.Join(f.sc.Policies, ",")
 				}
-				if seeds == "" {
+				if !cmd.Flags().Changed("seeds") {
 					seeds = f.sc.Seeds
 				}
 			}

@@ -85,34 +85,25 @@ func (f *modelFlags) add(fl *pflag.FlagSet) {
 	fl.Float64Var(&f.nodePrice, "node-price", 0, "what an hour of a node costs (default: 1 with --elastic)")
 }
 
-// set turns the flags into settings.
-func (f *modelFlags) set(s *experiment.Settings) (err error) {
-	if f.window != "" {
-		if s.Window, err = sim.ParseWindow(f.window); err != nil {
-			return usagef("--window: %v", err)
-		}
+// set turns the flags that are given into settings.
+func (f *modelFlags) set(given func(string) bool, s *experiment.Settings) error {
+	if err := parseInto(given("window"), &s.Window, f.window, sim.ParseWindow); err != nil {
+		return usagef("--window: %v", err)
 	}
-	if f.memory != "" {
-		if s.Memory, err = sim.ParseMemory(f.memory); err != nil {
-			return usagef("--memory: %v", err)
-		}
+	if err := parseInto(given("memory"), &s.Memory, f.memory, sim.ParseMemory); err != nil {
+		return usagef("--memory: %v", err)
 	}
-	if f.quotas != "" {
-		if s.Tenants, err = sim.ParseTenants(f.quotas); err != nil {
-			return usagef("--quotas: %v", err)
-		}
+	if err := parseInto(given("quotas"), &s.Tenants, f.quotas, sim.ParseTenants); err != nil {
+		return usagef("--quotas: %v", err)
 	}
-	if f.elastic != "" {
-		if s.Elastic, err = sim.ParseElastic(f.elastic); err != nil {
-			return usagef("--elastic: %v", err)
-		}
+	if err := parseInto(given("elastic"), &s.Elastic, f.elastic, sim.ParseElastic); err != nil {
+		return usagef("--elastic: %v", err)
 	}
-	if f.staging != "" {
-		if s.Staging, err = sim.ParseStaging(f.staging); err != nil {
-			return usagef("--staging: %v", err)
-		}
+	if err := parseInto(given("staging"), &s.Staging, f.staging, sim.ParseStaging); err != nil {
+		return usagef("--staging: %v", err)
 	}
-	if s.NodePrice = f.nodePrice; !(f.nodePrice >= 0) {
+	override(given("node-price"), &s.NodePrice, f.nodePrice)
+	if !(f.nodePrice >= 0) {
 		return usagef("--node-price must not be negative")
 	}
 	return nil

@@ -38,7 +38,7 @@ it with
   schedlab run trace.csv --cluster 8x8xA100 --policy easy --tasks-csv tasks.csv`,
 		Args: atMostOneTrace,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			opt, err := f.options()
+			opt, err := f.options(cmd)
 			if err != nil {
 				return err
 			}

@@ -17,7 +17,8 @@ func scenarioCommand() *cobra.Command {
 		Long: `A scenario is a YAML file, version 1: cluster or nodes, workload (mix, gen or
 trace), policies, seeds, and the models under simulation. Those that come with
 schedlab have names. compare, run and tui take them with --scenario NAME|FILE;
-what other flags say goes before what the scenario says.`,
+what other flags say goes before what the scenario says, also where they say
+none: --checkpoint ''.`,
 		Example: `  schedlab scenario list
   schedlab scenario show open-autoglm > mine.yaml
   schedlab scenario run mine.yaml`,

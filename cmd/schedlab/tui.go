@@ -169,7 +169,7 @@ with --once.`,
 
 // simulations begins to simulate the policies. The channel is closed when their lower bound is known.
 func (f *simFlags) simulations(ctx context.Context, cmd *cobra.Command, args []string, names, load string, seed int64) ([]*watch.Run, <-chan struct{}, error) {
-	opt, err := f.options()
+	opt, err := f.options(cmd)
 	if err != nil {
 		return nil, nil, err
 	}
