@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -122,6 +124,12 @@ func (e *Elastic) Check() error {
 	}
 	for i := range e.Queues {
 		q := &e.Queues[i]
+		if slices.ContainsFunc(e.Queues[:i], func(x ElasticQueue) bool { return x.Name == q.Name }) {
+			if q.Name == "" {
+				return errors.New("elastic: two parts name no queue; only one can stand for all others")
+			}
+			return fmt.Errorf("elastic: queue %q has two parts", q.Name)
+		}
 		rules, _, err := q.rules()
 		if err == nil {
 			err = rules.Check()
@@ -131,6 +139,62 @@ func (e *Elastic) Check() error {
 		}
 	}
 	return nil
+}
+
+// Absent names the queues of which something is said and that have no task.
+func (e *Elastic) Absent(w *traces.Workload) (out []string) {
+	if e == nil {
+		return nil
+	}
+	have := queuesOf(w)
+	for _, q := range e.Queues {
+		if q.Name != "" && !slices.Contains(have, q.Name) {
+			out = append(out, q.Name)
+		}
+	}
+	return out
+}
+
+// unsaid is the error of a queue of which nothing is said. Whoever misspelt one is told which there are.
+func (e *Elastic) unsaid(w *traces.Workload, name string) error {
+	what, have := fmt.Sprintf("queue %q", name), queuesOf(w)
+	if name == "" {
+		what = "tasks without a queue"
+	}
+	text := fmt.Sprintf("elastic: nothing is said of %s, and nothing of all others, which a part without queue= does", what)
+	if absent := e.Absent(w); len(absent) > 0 {
+		text += fmt.Sprintf("; no task is of queue %q", absent[0])
+	}
+	if have = slices.DeleteFunc(have, func(q string) bool { return q == "" }); len(have) > 0 {
+		text += fmt.Sprintf("; there are %s", quoted(have))
+	}
+	return errors.New(text)
+}
+
+// queuesOf returns the queues that have tasks.
+func queuesOf(w *traces.Workload) (out []string) {
+	used := make([]bool, len(w.Queues))
+	for i := range w.Tasks {
+		used[w.ClassOf(sched.TaskID(i)).Queue] = true
+	}
+	for q, name := range w.Queues {
+		if used[q] {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// quoted lists names, the first ten of them.
+func quoted(names []string) string {
+	var out []string
+	for _, n := range names[:min(len(names), 10)] {
+		out = append(out, strconv.Quote(n))
+	}
+	if len(names) > 10 {
+		out = append(out, "...")
+	}
+	return strings.Join(out, ", ")
 }
 
 // rules returns the queue's rules, with the defaults of its tier.
@@ -220,7 +284,7 @@ func newElastic(r *run) (*elastic, error) {
 			}
 		}
 		if set == nil {
-			return nil, fmt.Errorf("elastic: nothing is said of queue %q, and nothing of all others", name)
+			return nil, c.unsaid(w, name)
 		}
 		rules, tier, err := set.rules()
 		if err != nil {

@@ -218,8 +218,8 @@ func TestWhatAnElasticClusterCannotBeIsRefused(t *testing.T) {
 	mixed := nodes(3, 1, 0)
 	mixed[2].CPU = 5000
 	for what, c := range map[string]sim.Config{
-		"a pool is of equal nodes":         {Nodes: mixed, Elastic: &sim.Elastic{Queues: []sim.ElasticQueue{{}}}},
-		"nothing is said of queue":         {Nodes: nodes(3, 1, 0), Elastic: &sim.Elastic{Queues: []sim.ElasticQueue{{Name: "other"}}}},
+		"a pool is of equal nodes": {Nodes: mixed, Elastic: &sim.Elastic{Queues: []sim.ElasticQueue{{}}}},
+		`nothing is said of queue "q", and nothing of all others, which a part without queue= does; no task is of queue "other"; there are "q"`: {Nodes: nodes(3, 1, 0), Elastic: &sim.Elastic{Queues: []sim.ElasticQueue{{Name: "other"}}}},
 		"no tier":                          {Nodes: nodes(3, 1, 0), Elastic: &sim.Elastic{Queues: []sim.ElasticQueue{{Tier: "urgent"}}}},
 		"minima add up to 9 replicas, and": {Nodes: nodes(3, 1, 0), Elastic: &sim.Elastic{Queues: []sim.ElasticQueue{{Min: 9}}}},
 	} {
@@ -240,7 +240,10 @@ func TestProvisioningIsSaidOnceWhereverItStands(t *testing.T) {
 		"provisioning=60s;min=1;provisioning=60s": "twice",
 		"provisioning=-1s":                        "a provisioning delay of -1s",
 		"provisioning=1":                          "provisioning=1 is not a duration",
-		"min=1,min=2":                             "must be written",
+		"min=1,min=2":                             "min is said twice",
+		"min=1;max=4":                             "two parts name no queue",
+		"queue=a;queue=b;queue=a,min=1":           "queue \"a\" has two parts",
+		"queue=a,mni=1":                           "there is no \"mni\"",
 	} {
 		switch e, err := sim.ParseElastic(text); {
 		case err != nil:

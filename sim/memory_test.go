@@ -191,7 +191,7 @@ func TestRunsWithMemoryKeepTheirPromises(t *testing.T) {
 }
 
 func TestMemoryThatCannotBeIsRefused(t *testing.T) {
-	for text, what := range map[string]string{"median=-1": "median", "sigma=11": "sigma", "peak=2": "peak", "slowdown=0.5": "slowdown", "size=3": "must be written", "sigma=x": "a number"} {
+	for text, what := range map[string]string{"median=-1": "median", "sigma=11": "sigma", "peak=2": "peak", "slowdown=0.5": "slowdown", "size=3": `there is no "size"`, "sigma=x": "a number"} {
 		if _, err := sim.ParseMemory(text); err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("%q: %v, want an error with %q", text, err, what)
 		}

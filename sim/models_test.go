@@ -371,7 +371,7 @@ func TestModelsReadWhatTheyPrint(t *testing.T) {
 		}
 	}
 	for text, want := range map[string]string{
-		"": "must be written", "mtbf": "must be written", "mtfb=1h": "must be written", "mtbf=1h,mtbf=2h": "must be written", "mtbf=soon": "duration",
+		"": "must be written", "mtbf": "must be written", "mtfb=1h": `there is no "mtfb"; it is written mtbf=`, "mtbf=1h,mtbf=2h": "mtbf is said twice", "mtbf=soon": "duration",
 		"mtbf=-1h": "negative", "mtbf=1h,scale=1h": "not both", "repair=1h": "nothing fails", "mtbf=0": "nothing fails", "task-mtbf=0s,storage-mtbf=0s": "nothing fails", "retries=3": "", "shape=2": "shape without", "mtbf=1h,shape=0": "", "mtbf=1h,shape=NaN": "0.1 to 100",
 		"storage-mtbf=1h": "together", "retries=300": "255", "mtbf=1h,repair-shape=1": "without repair",
 	} {

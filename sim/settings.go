@@ -251,8 +251,13 @@ func parseFields(what, text, usage string, fields []field) error {
 		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
 		name = strings.ReplaceAll(name, "_", "-")
 		i := slices.IndexFunc(fields, func(f field) bool { return f.name == name })
-		if !ok || i < 0 || seen[name] {
+		switch {
+		case !ok:
 			return fmt.Errorf("%s must be written %s, not %q", what, usage, text)
+		case i < 0:
+			return fmt.Errorf("%s: there is no %q; it is written %s", what, name, usage)
+		case seen[name]:
+			return fmt.Errorf("%s: %s is said twice in %q", what, name, text)
 		}
 		seen[name] = true
 		var err error

@@ -211,6 +211,23 @@ func TestTasksAreFilteredSortedAndOpened(t *testing.T) {
 	wants(t, s, "seconds or a duration")
 }
 
+// A misspelt field is told, with those that there are, whole also on a small screen; the list stays as it was.
+func TestAnUnknownFieldOfAFilterIsTold(t *testing.T) {
+	for _, width := range []int{60, 80, 200} {
+		s := exampleSession(t, width, 20).at(0.4)
+		s.keys("3")
+		all := s.m.cur().frame.List.Total
+		s.typedAfter("/", "foo=bar")
+		got := strings.Join(strings.Fields(s.screen()), " ")
+		if want := `no field "foo"; there are ` + strings.Join(history.FilterFields, " "); !strings.Contains(got, want) {
+			t.Errorf("%d columns do not show %q:\n%s", width, want, s.screen())
+		}
+		if n := s.m.cur().frame.List.Total; n != all {
+			t.Errorf("%d of %d tasks are left", n, all)
+		}
+	}
+}
+
 func TestTheListIsVirtual(t *testing.T) {
 	s := exampleSession(t, 80, 24).at(1)
 	s.keys("3", "G")

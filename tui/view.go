@@ -252,7 +252,11 @@ func (m *model) drawBottom(a area) {
 		if m.bad {
 			mark = m.theme.glyph("✗ ", "! ")
 		}
-		a.fit(1, y, a.w-2, st, mark+m.message)
+		lines := wrapped(mark+m.message, max(a.w-2, 1)) // a long one lies over what is above
+		lines = lines[:min(len(lines), max(a.h/2, 1))]
+		for i, line := range lines {
+			a.fit(0, y+1+i-len(lines), a.w, st, " "+line)
+		}
 	case m.view != viewOverview && m.cur().info.Note != "": // the overview has a line for it
 		a.fit(1, y, a.w-2, style{fg: colQueued, bold: true}, m.theme.glyph("⚠ ", "! ")+m.cur().info.Note)
 	default:

@@ -458,6 +458,9 @@ func traceNotes(w *traces.Workload, s *experiment.Settings) []string {
 	for _, tenant := range s.Tenants.Absent(w) {
 		out = append(out, fmt.Sprintf("no task is of tenant %q, which has a quota", tenant))
 	}
+	for _, queue := range s.Elastic.Absent(w) {
+		out = append(out, fmt.Sprintf("no task is of queue %q, which is said to scale", queue))
+	}
 	if w.MissingEstimates > 0 {
 		have := "have no estimate: policies see their"
 		if w.MissingEstimates == 1 {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -40,7 +41,8 @@ var phaseWords = map[string][]sched.Phase{
 }
 
 // ParseFilter reads words that must all match: `text` is part of a name, job, tenant, queue, kind or node; `tenant:vision`, `state:queued` part of
-// that field, `job=a` all of it; `wait>60s`, `run<2h`, `gpus>4`, `attempts>1` compare; `!` in front turns a word round.
+// that field, `job=a` all of it; `wait>60s`, `run<2h`, `gpus>4`, `attempts>1` compare; `!` in front turns a word round. A name
+// with such a sign in it is `name:a=b`.
 func ParseFilter(s string) (Filter, error) {
 	var f Filter
 	for _, w := range strings.Fields(s) {
@@ -50,6 +52,8 @@ func ParseFilter(s string) (Filter, error) {
 		}
 		if i := strings.IndexAny(w, ":=<>"); i > 0 && slices.Contains(FilterFields, strings.ToLower(w[:i])) {
 			t.field, t.op, w = strings.ToLower(w[:i]), w[i], w[i+1:]
+		} else if i > 0 && isWord(w[:i]) {
+			return Filter{}, fmt.Errorf("no field %q; there are %s", w[:i], strings.Join(FilterFields, " "))
 		}
 		t.text = strings.ToLower(w)
 		switch {
@@ -73,6 +77,11 @@ func ParseFilter(s string) (Filter, error) {
 		f.terms = append(f.terms, t)
 	}
 	return f, nil
+}
+
+// isWord reports whether a text may be meant as a field: node-3:0 is part of a name.
+func isWord(s string) bool {
+	return strings.IndexFunc(s, func(c rune) bool { return !unicode.IsLetter(c) && c != '_' }) < 0
 }
 
 func number(field, w string) (float64, error) {

@@ -169,6 +169,16 @@ func TestAFilterTakesWhatItSays(t *testing.T) {
 			t.Errorf("%q is no filter, and nothing is said", bad)
 		}
 	}
+	for _, bad := range []string{"foo=bar", "tenent:ana", "!foo>3", "gpu_s<2", "train Foo:bar"} {
+		if _, err := ParseFilter(bad); err == nil || !strings.Contains(strings.ToLower(err.Error()), "no field") || !strings.Contains(err.Error(), "tenant queue") {
+			t.Errorf("%q: %v, want an error that says which fields there are", bad, err)
+		}
+	}
+	for _, name := range []string{"node-3:0", "name:a=b", "=bar", "1:2"} { // text
+		if _, err := ParseFilter(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
 }
 
 // The events that a filter lets through are those that are read off the rows.
