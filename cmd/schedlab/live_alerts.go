@@ -32,6 +32,19 @@ func (a *alerting) flags(cmd *cobra.Command) {
 	f.IntVar(&a.queue, "alert-queue", 100, "alerts that may wait for those before them; more are dropped and counted")
 }
 
+// targeted refuses what is said of alerts that nobody gets.
+func (a *alerting) targeted(cmd *cobra.Command) error {
+	if a.command != "" || a.url != "" {
+		return nil
+	}
+	for _, name := range []string{"alert-on", "alert-timeout", "alert-rate", "alert-queue"} {
+		if cmd.Flags().Changed(name) {
+			return usagef("--%s says of what or how somebody is alerted, and not who: give --alert-command or --alert-url", name)
+		}
+	}
+	return nil
+}
+
 // config returns what the flags say.
 func (a *alerting) config() (alert.Config, error) {
 	c := alert.Config{Command: a.command, URL: a.url, Timeout: a.timeout, PerMinute: a.perMinute, Queue: a.queue}

@@ -102,6 +102,9 @@ tenant, queue, tenant+queue or all.
 					return usagef("--%s is for what the machine is found to have; --node says all that it offers", name)
 				}
 			}
+			if err := o.alerts.targeted(cmd); err != nil {
+				return err
+			}
 			return serve(cmd.Context(), &o)
 		},
 	}
