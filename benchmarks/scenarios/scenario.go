@@ -102,6 +102,9 @@ func Names() []string {
 	return out
 }
 
+// ErrUnknown is the error of a name that is neither that of a scenario nor of a file.
+var ErrUnknown = errors.New("no scenario")
+
 // Open reads the scenario of that name, or of that file.
 func Open(name string) (*Scenario, error) {
 	if text, err := files.ReadFile(name + ".yaml"); err == nil {
@@ -109,7 +112,7 @@ func Open(name string) (*Scenario, error) {
 	}
 	f, err := os.Open(name)
 	if errors.Is(err, os.ErrNotExist) && path.Ext(name) == "" && !strings.ContainsAny(name, `/\`) {
-		return nil, fmt.Errorf("no scenario %q; there are %s, or a file", name, strings.Join(Names(), ", "))
+		return nil, fmt.Errorf("%w %q; there are %s, or a file", ErrUnknown, name, strings.Join(Names(), ", "))
 	}
 	if err != nil {
 		return nil, err

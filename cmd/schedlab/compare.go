@@ -74,7 +74,7 @@ func (f *simFlags) options(cmd *cobra.Command) (experiment.Options, error) {
 	var err error
 	given := cmd.Flags().Changed
 	if f.scenario != "" {
-		if f.sc, err = scenarios.Open(f.scenario); err != nil {
+		if f.sc, err = openScenario(f.scenario); err != nil {
 			return o, err
 		}
 		if f.sc.Estimates != "" && !given("estimates") {

@@ -236,7 +236,7 @@ func serve(ctx context.Context, o *serveFlags) error {
 			c.Queues, err = daemon.ParseQueues(text, o.queues)
 		}
 		if err != nil {
-			return asUsage(fmt.Errorf("--queues: %w", err))
+			return fmt.Errorf("--queues: %w", err)
 		}
 	}
 	if c.Alert, err = o.alerts.config(); err != nil {

@@ -108,7 +108,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 					}
 				}
 				if doc, err = readJob(file); err != nil {
-					return asUsage(err)
+					return err
 				}
 				j.Tasks, j.Edges, j.To = doc.Tasks, doc.Edges, doc.To
 				if j.Name == "" {
@@ -194,10 +194,6 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			for k, v := range vars {
 				j.Env[k] = v
 			}
-			name := file
-			if name == "" {
-				name = "submit"
-			}
 			c, err := client()
 			if err != nil {
 				return err
@@ -210,7 +206,10 @@ It prints the job's number. When it returns, the job is on the disk.`,
 				j.To = list[0].Job
 			}
 			if err := j.Expand(); err != nil {
-				return asUsage(fmt.Errorf("%s: %w", name, err))
+				if doc != nil {
+					return fmt.Errorf("%s: %w", file, err)
+				}
+				return usagef("submit: %w", err)
 			}
 			text, err := json.Marshal(&j)
 			if err != nil {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/signal"
 	"runtime"
@@ -63,10 +64,11 @@ func (e *usageError) Unwrap() error { return e.err }
 // usagef makes a usage error.
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// asUsage marks an error as one of the command line; nil stays nil.
+// asUsage marks an error as one of the command line; nil stays nil, and so does that of a file, which the command line names rightly.
 func asUsage(err error) error {
-	if err == nil {
-		return nil
+	var file *fs.PathError
+	if err == nil || errors.As(err, &file) {
+		return err
 	}
 	return &usageError{err}
 }

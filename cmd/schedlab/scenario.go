@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -48,7 +49,7 @@ func scenarioShowCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "show NAME|FILE", Short: "Print a scenario, checked, as its file says it", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			s, err := scenarios.Open(args[0])
+			s, err := openScenario(args[0])
 			if err != nil {
 				return err
 			}
@@ -56,6 +57,15 @@ func scenarioShowCommand() *cobra.Command {
 			return err
 		},
 	}
+}
+
+// openScenario opens a scenario; a name that there is not is a usage error.
+func openScenario(name string) (*scenarios.Scenario, error) {
+	s, err := scenarios.Open(name)
+	if errors.Is(err, scenarios.ErrUnknown) {
+		err = asUsage(err)
+	}
+	return s, err
 }
 
 // scenarioRunCommand is compare --scenario.
