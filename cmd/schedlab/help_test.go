@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/schedlab/schedlab/policies"
 )
@@ -40,6 +41,11 @@ func TestHelpFitsIn80Columns(t *testing.T) {
 		for _, line := range linesOver80(out.String()) {
 			t.Errorf("%s --help: %q", c.CommandPath(), line)
 		}
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			if strings.Contains(f.Usage, "\n") {
+				t.Errorf("%s --%s breaks its lines itself, where help does it by the width: %q", c.CommandPath(), f.Name, f.Usage)
+			}
+		})
 		for _, sub := range c.Commands() {
 			walk(sub)
 		}
@@ -56,6 +62,19 @@ func TestHelpFitsIn80Columns(t *testing.T) {
 		for _, line := range linesOver80(out.String()) {
 			t.Errorf("policy show %s: %q", name, line)
 		}
+	}
+}
+
+func TestScenarioListFitsIn80Columns(t *testing.T) {
+	root := newRoot()
+	var out bytes.Buffer
+	root.SetOut(&out)
+	root.SetArgs([]string{"scenario", "list"})
+	if err := root.Execute(); err != nil || out.Len() == 0 {
+		t.Errorf("scenario list: %v, %q", err, out.String())
+	}
+	for _, line := range linesOver80(out.String()) {
+		t.Errorf("scenario list: %q", line)
 	}
 }
 

@@ -24,9 +24,9 @@ type alerting struct {
 // flags adds the flags to "live serve".
 func (a *alerting) flags(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&a.command, "alert-command", "", "a line for /bin/sh that is run when something went wrong, with\nthe alert as JSON on its standard input")
+	f.StringVar(&a.command, "alert-command", "", "a line for /bin/sh that is run when something went wrong, with the alert as JSON on its standard input")
 	f.StringVar(&a.url, "alert-url", "", "a URL that the alert is posted to; @FILE: the URL is in the file")
-	f.StringVar(&a.on, "alert-on", "all", "the events, by commas: job-failed, retries-used-up, job-lost,\nnode-down, disk-full")
+	f.StringVar(&a.on, "alert-on", "all", "the events, by commas: job-failed, retries-used-up, job-lost, node-down, disk-full")
 	f.DurationVar(&a.timeout, "alert-timeout", 10*time.Second, "how long one call may take")
 	f.IntVar(&a.perMinute, "alert-rate", 30, "alerts that go out a minute; more are summed up in one")
 	f.IntVar(&a.queue, "alert-queue", 100, "alerts that may wait for those before them; more are dropped and counted")

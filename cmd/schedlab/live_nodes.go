@@ -24,7 +24,7 @@ import (
 
 // gpusFlag adds --gpus.
 func gpusFlag(cmd *cobra.Command, o *device.Options) {
-	cmd.Flags().StringVar(&o.Use, "gpus", "auto", "GPU driver: auto, nvml, sysfs (AMD, Intel) or none; or a\ndeclared set: 8xH100, 4xA100:80gb")
+	cmd.Flags().StringVar(&o.Use, "gpus", "auto", "GPU driver: auto, nvml, sysfs (AMD, Intel) or none; or a declared set: 8xH100, 4xA100:80gb")
 }
 
 func liveNodesCommand() *cobra.Command {

@@ -3,8 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -36,11 +36,16 @@ func scenarioListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+			name := 0
 			for _, s := range all {
-				fmt.Fprintf(w, "%s\t%s\n", s.Name, s.Summary())
+				name = max(name, len(s.Name)+2)
 			}
-			return w.Flush()
+			return toStdout(cmd, func(w io.Writer) error {
+				for _, s := range all {
+					fmt.Fprintf(w, "%-*s%s", name, s.Name, indent(wrap(s.Summary(), 80-name), name)[name:])
+				}
+				return nil
+			})
 		},
 	}
 }

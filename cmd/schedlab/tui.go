@@ -34,10 +34,10 @@ type uiFlags struct {
 func (f *uiFlags) add(cmd *cobra.Command, at bool) {
 	fl := cmd.Flags()
 	fl.BoolVar(&f.ascii, "ascii", false, "draw with plain ASCII characters")
-	fl.StringVar(&f.colours, "colours", "", "none, 16, 256 or true (default: what the terminal has, none\nwhere NO_COLOR is set)")
+	fl.StringVar(&f.colours, "colours", "", "none, 16, 256 or true (default: what the terminal has, none where NO_COLOR is set)")
 	fl.BoolVar(&f.once, "once", false, "print one table and be done, as where the output is no terminal")
 	if at {
-		fl.StringVar(&f.at, "at", "", "begin at this time of the trace: seconds, or a duration such as 1h30m;\nwith --once, print the state at it (default: at the end)")
+		fl.StringVar(&f.at, "at", "", "begin at this time of the trace: seconds, or a duration such as 1h30m; with --once, print the state at it (default: at the end)")
 	}
 	outputFlag(cmd, &f.output, "table", "json")
 }
