@@ -65,13 +65,14 @@ func (r *Record) metrics(y *tally, at sched.Time) Metrics {
 	if y.over {
 		m.Makespan = y.lastEnd.Sub(y.first).Seconds()
 	}
-	to := at
-	whole := y.counts.open() == 0 && int(y.counts.Submitted()) == len(r.tb.Tasks)
+	to, open := at, y.counts.open() > 0
 	switch { // as the tables count it: up to the last end, or to where the run was cut
-	case r.closed && whole && at >= y.lastEnd:
+	case r.cut && (open || int(y.counts.Submitted()) < len(r.tb.Tasks)):
+		if at >= r.end && y.some {
+			m.Makespan = r.end.Sub(y.first).Seconds()
+		}
+	case !open && y.over: // that nobody has asked for anything since is no time in which something could have been used
 		to = y.lastEnd
-	case r.cut && !whole && at >= r.end && y.some:
-		m.Makespan = r.end.Sub(y.first).Seconds()
 	}
 	span := to.Sub(y.first)
 	m.Utilization = ratio(y.gpu, float64(r.whole.GPUs)*float64(span))
