@@ -186,7 +186,7 @@ that it gave. With -f it goes on. -o json prints one JSON object a line.`,
 			} else {
 				r, w := io.Pipe()
 				go func() { w.CloseWithError(c.Events(cmd.Context(), w, from, follow)) }()
-				err = eventLines(out, r)
+				err = eventLines(shown{out}, r)
 			}
 			if follow && errors.Is(err, context.Canceled) {
 				return nil

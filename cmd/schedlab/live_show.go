@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -388,11 +387,7 @@ func waitCommand() *cobra.Command {
 					return err
 				}
 			} else if len(bad) > 0 {
-				b := bufio.NewWriter(cmd.OutOrStdout())
-				if err := taskTable(b, bad, 0); err != nil {
-					return err
-				}
-				if err := b.Flush(); err != nil {
+				if err := toStdout(cmd, func(w io.Writer) error { return taskTable(w, bad, 0) }); err != nil {
 					return err
 				}
 			}

@@ -34,7 +34,7 @@ func run() int {
 	if err = errors.Join(err, *helped, prof.stop()); err == nil {
 		return 0
 	}
-	fmt.Fprintln(os.Stderr, "schedlab:", err)
+	fmt.Fprintln(shown{os.Stderr}, "schedlab:", err)
 	var bad *usageError
 	if errors.As(err, &bad) {
 		return 2

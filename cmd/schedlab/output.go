@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -10,6 +11,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 )
@@ -109,4 +112,27 @@ func (c *choice) Set(s string) error {
 	}
 	*c.to = s
 	return nil
+}
+
+// shown is a terminal, or what becomes one. Jobs, their owners and files may have put control characters into what is shown to others, whose
+// terminals would obey them: these are written as JSON has them, so that JSON stays what it is. Each Write must be of whole runes.
+type shown struct{ w io.Writer }
+
+func (s shown) Write(p []byte) (int, error) {
+	bad := func(r rune) bool { return r != '\n' && r != '\t' && unicode.IsControl(r) }
+	if utf8.Valid(p) && bytes.IndexFunc(p, bad) < 0 {
+		return s.w.Write(p)
+	}
+	var b strings.Builder
+	for _, r := range string(p) { // what is no UTF-8 becomes U+FFFD
+		if bad(r) {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	if _, err := io.WriteString(s.w, b.String()); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }

@@ -151,8 +151,13 @@ func await(ctx context.Context, f func() error) error {
 	}
 }
 
-// toStdout buffers what write writes to standard output.
+// toStdout buffers what write writes to standard output for people.
 func toStdout(cmd *cobra.Command, write func(io.Writer) error) error {
+	return toStdoutAsIs(cmd, func(w io.Writer) error { return write(shown{w}) })
+}
+
+// toStdoutAsIs is toStdout for what other programs read.
+func toStdoutAsIs(cmd *cobra.Command, write func(io.Writer) error) error {
 	b := bufio.NewWriter(cmd.OutOrStdout())
 	if err := write(b); err != nil {
 		return err
@@ -164,7 +169,7 @@ func toStdout(cmd *cobra.Command, write func(io.Writer) error) error {
 // context's end is an error, so that nothing half-written is left.
 func writeTo(cmd *cobra.Command, path string, write func(io.Writer) error) error {
 	if path == "" || path == "-" {
-		return toStdout(cmd, write)
+		return toStdoutAsIs(cmd, write)
 	}
 	return writeFile(path, func(w io.Writer) error {
 		b := bufio.NewWriterSize(stoppable{cmd.Context(), w}, 256<<10)

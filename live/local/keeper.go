@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -337,7 +338,12 @@ func (k *keeper) hear(replica int, text, from string) {
 		case strings.HasPrefix(line, checkpoint.SaysProgress):
 			if time.Since(k.progress) > 200*time.Millisecond { // it is for people
 				k.progress = time.Now()
-				note := strings.ToValidUTF8(line[len(checkpoint.SaysProgress):min(len(line), 200)], "?")
+				note := strings.Map(func(r rune) rune { // one line
+					if unicode.IsControl(r) {
+						return '?'
+					}
+					return r
+				}, strings.ToValidUTF8(line[len(checkpoint.SaysProgress):min(len(line), 200)], "?"))
 				_ = os.WriteFile(k.f.path(progressFile+".tmp"), []byte(note), 0o600)
 				_ = os.Rename(k.f.path(progressFile+".tmp"), k.f.path(progressFile))
 			}

@@ -341,6 +341,14 @@ func TestAJobSaysWhenItHasRestoredItsWork(t *testing.T) {
 }
 
 // A request that is due while a checkpoint is still being stored is made once that is over, not an interval later.
+func TestProgressIsOneLineOfText(t *testing.T) {
+	k := keeper{f: folder(t.TempDir())}
+	k.hear(0, checkpoint.SaysProgress+"5\x1b[31m of\t9\u009b\xff\n", "")
+	if b, err := os.ReadFile(k.f.path(progressFile)); err != nil || string(b) != "5?[31m of?9??" {
+		t.Errorf("progress %q, %v", b, err)
+	}
+}
+
 func TestARequestThatIsDueDuringASaveFollowsIt(t *testing.T) {
 	heard := make(chan os.Signal, 1)
 	signal.Notify(heard, syscall.SIGUSR1)
