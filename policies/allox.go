@@ -69,15 +69,9 @@ func (p *AlloX) Observe(s *sched.State, e sched.Event) {
 
 // Decide starts jobs as the matching of the head says, until none is first on a free slot.
 func (p *AlloX) Decide(r *sched.Round) {
+	p.types = r.Room().GPUTypes()
 	for n := len(p.typeOf); n < r.Room().Len(); n++ {
-		spec, on := r.Room().Spec(sched.NodeID(n)), -1
-		if spec.GPUs > 0 {
-			if on = slices.Index(p.types, spec.GPUType); on < 0 {
-				on = len(p.types)
-				p.types = append(p.types, spec.GPUType)
-			}
-		}
-		p.typeOf = append(p.typeOf, int16(on))
+		p.typeOf = append(p.typeOf, int16(r.Room().TypeOf(sched.NodeID(n))))
 	}
 	for p.line.Len() > 0 && p.someFree(r) && p.turn(r) {
 	}

@@ -3,7 +3,6 @@ package policies
 import (
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -89,7 +88,7 @@ func newAsks(s *sched.State, d sched.DemandID) asks {
 		a.gpu = dem.GPUTotal()
 		capacity := int64(0)
 		for i, typ := range room.GPUTypes() {
-			if takes(dem, typ) {
+			if dem.TakesGPU(typ) {
 				c, _ := room.GPUs(i)
 				a.types, capacity = append(a.types, int32(i)), capacity+c
 			}
@@ -165,11 +164,6 @@ func (p *CriticalPath) ask(s *sched.State, t sched.TaskID, sign int64) {
 	for _, i := range a.types {
 		p.wants.gpu[i] += sign * a.gpu
 	}
-}
-
-// takes reports whether the demand may use GPUs of a type: as placing does, whatever the case of the letters.
-func takes(d *sched.Demand, typ string) bool {
-	return len(d.GPUTypes) == 0 || slices.ContainsFunc(d.GPUTypes, func(t string) bool { return strings.EqualFold(t, typ) })
 }
 
 // heat returns the heat of the resource that the demand asks most of, 0..1.

@@ -275,7 +275,7 @@ func (p *Gavel) survey(s *sched.State) {
 	for n := range s.Room().Len() {
 		spec, on := s.Room().Spec(sched.NodeID(n)), int16(-1)
 		if spec.GPUs > 0 {
-			on = int16(slices.IndexFunc(p.types, func(y gavelType) bool { return y.name == spec.GPUType }))
+			on = int16(slices.IndexFunc(p.types, func(y gavelType) bool { return sched.SameGPU(y.name, spec.GPUType) }))
 			if on < 0 {
 				on = int16(len(p.types))
 				p.types = append(p.types, gavelType{name: spec.GPUType})
@@ -418,7 +418,7 @@ func (p *Gavel) share(s *sched.State) {
 // Share returns the part of its time that t should run on nodes of a GPU type, by the last allocation, 0 to 1.
 func (p *Gavel) Share(t sched.TaskID, gpuType string) float64 {
 	i := p.slotOf(t)
-	y := slices.IndexFunc(p.types, func(y gavelType) bool { return y.name == gpuType })
+	y := slices.IndexFunc(p.types, func(y gavelType) bool { return sched.SameGPU(y.name, gpuType) })
 	if i < 0 || y < 0 {
 		return 0
 	}

@@ -111,7 +111,7 @@ func (m *matching) look(s *sched.State) bool {
 			k.speed = sched.Whole
 		}
 		if tb.Uneven() {
-			k.typ = spec.GPUType
+			k.typ = sched.GPUKey(spec.GPUType)
 		}
 		if byName {
 			k.name = spec.Name

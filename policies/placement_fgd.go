@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strings"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -162,7 +161,7 @@ func (m *mix) typical(tb *sched.Table, room *sched.Room) {
 		dem := &tb.Demands[d]
 		k := typical{cpu: dem.Need.CPU, gpus: dem.Need.GPUs, demand: sched.DemandID(d), replicas: n}
 		if k.gpus > 0 {
-			k.milli, k.types = dem.Need.GPUMilli, strings.Join(slices.Compact(slices.Sorted(slices.Values(dem.GPUTypes))), "|")
+			k.milli, k.types = dem.Need.GPUMilli, sched.GPUKeys(dem.GPUTypes)
 		}
 		m.kinds = append(m.kinds, k)
 	}
@@ -198,8 +197,7 @@ func (m *mix) perType(tb *sched.Table, room *sched.Room) {
 	for _, name := range room.GPUTypes() {
 		x := typeMix{}
 		for _, k := range m.kinds {
-			types := tb.Demands[k.demand].GPUTypes
-			if k.gpus == 0 || len(types) > 0 && !slices.ContainsFunc(types, func(t string) bool { return strings.EqualFold(t, name) }) {
+			if k.gpus == 0 || !tb.Demands[k.demand].TakesGPU(name) {
 				x.lost += k.replicas
 				continue
 			}
@@ -212,11 +210,7 @@ func (m *mix) perType(tb *sched.Table, room *sched.Room) {
 		m.types = append(m.types, x)
 	}
 	for n := range sched.NodeID(m.nodes) {
-		spec, at := room.Spec(n), -1
-		if spec.GPUs > 0 {
-			at = slices.Index(room.GPUTypes(), spec.GPUType)
-		}
-		m.typeOf, m.pool = append(m.typeOf, int32(at)), append(m.pool, spec.GPUs > sched.MaxDevices)
+		m.typeOf, m.pool = append(m.typeOf, int32(room.TypeOf(n))), append(m.pool, room.Spec(n).GPUs > sched.MaxDevices)
 	}
 }
 

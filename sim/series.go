@@ -2,7 +2,6 @@ package sim
 
 import (
 	"math"
-	"slices"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -218,7 +217,7 @@ func (f *fragMeter) sample(now sched.Time, s *sched.State) {
 // look works out the fragmentation of a node, or finds it where one like it has been looked at.
 func (f *fragMeter) look(room *sched.Room, n sched.NodeID, at *nodeFrag) {
 	spec := room.Spec(n)
-	*at = nodeFrag{cpu: room.FreeCPU(n), gpus: room.FreeGPUs(n), kind: int32(1 + max(slices.Index(room.GPUTypes(), spec.GPUType), 0))}
+	*at = nodeFrag{cpu: room.FreeCPU(n), gpus: room.FreeGPUs(n), kind: int32(1 + max(room.TypeOf(n), 0))}
 	switch {
 	case spec.GPUs == 0:
 		return

@@ -480,7 +480,7 @@ func (b *Builder) speedsID(r *Row) (sched.SpeedsID, error) {
 		if s.GPUType == "" || s.Nano <= 0 {
 			return 0, b.Errorf(r.Line, "speed_on: %q: not a positive speed on a GPU type", s.GPUType)
 		}
-		if slices.ContainsFunc(r.SpeedOn[:i], func(o sched.SpeedOn) bool { return strings.EqualFold(o.GPUType, s.GPUType) }) {
+		if slices.ContainsFunc(r.SpeedOn[:i], func(o sched.SpeedOn) bool { return sched.SameGPU(o.GPUType, s.GPUType) }) {
 			return 0, b.Errorf(r.Line, "speed_on: %q stands twice", s.GPUType)
 		}
 		k = strconv.AppendInt(append(append(k, s.GPUType...), 0), s.Nano, 36)

@@ -67,6 +67,7 @@ func TestAMillionPlainTasksStayNear24BytesEach(t *testing.T) {
 func TestBadRowsAreRefusedWithTheirPlace(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"id,run_s\na,-1", "t:2: run_s: -1 is negative"},
+		{"id,run_s,speed_on\na,1,A100=2;nvidia a100=3", `t:2: speed_on: "nvidia a100" stands twice`},
 		{"id,run_s\na,NaN", `t:2: run_s: "NaN" is not a number in range`},
 		{"id,run_s\na,1e300", `t:2: run_s: "1e300" is not a number in range`},
 		{"id,run_s\na,99999999999", `t:2: run_s: "99999999999" is not a number in range`},

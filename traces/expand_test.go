@@ -210,7 +210,7 @@ func TestInfoAddsUp(t *testing.T) {
 }
 
 func TestCheckFindsWhatFitsNoNode(t *testing.T) {
-	w := read(t, "id,run_s,estimate_s,gpus,gang,gpu_types,gpu_mem_gb,cpu\nok,1,1,4,2,,,\nwide,1,1,4,3,,,\nbig,1,1,9,,,,\ntype,1,1,1,,H100,,\nvram,1,1,0.5,,,30,\nlow,9,1,1,,,,\n", "")
+	w := read(t, "id,run_s,estimate_s,gpus,gang,gpu_types,gpu_mem_gb,cpu\nok,1,1,4,2,,,\nwide,1,1,4,3,,,\nbig,1,1,9,,,,\ntype,1,1,1,,H100,,\nvram,1,1,0.5,,,30,\nlow,9,1,1,,,,\nlower,1,1,1,,a100,,\nmaker,1,1,1,,NVIDIA A100,,\n", "")
 	nodes := []sched.NodeSpec{{GPUs: 8, GPUType: "A100", VRAM: 20 << 30, CPU: sched.Unlimited, Mem: sched.Unlimited}}
 	got := ""
 	for _, p := range w.Check(nodes) {

@@ -431,7 +431,7 @@ func misfit(d *sched.Demand, nodes []sched.NodeSpec) string {
 
 // suits reports whether the node is of the right kind for the demand, whatever its size.
 func suits(d *sched.Demand, n *sched.NodeSpec) bool {
-	if d.Need.GPUs > 0 && len(d.GPUTypes) > 0 && !slices.Contains(d.GPUTypes, n.GPUType) {
+	if d.Need.GPUs > 0 && !d.TakesGPU(n.GPUType) {
 		return false
 	}
 	for _, l := range d.Labels {

@@ -26,7 +26,7 @@ import (
 //	mem_gb        memory of one replica
 //	gpus          GPUs of one replica: a whole number, or a share of one from 0.001 to 1
 //	gpu_mem_gb    memory on each of these GPUs
-//	gpu_types     the types that will do: A100;V100 (or A100|V100)
+//	gpu_types     the types that will do: A100;V100 (or A100|V100); a100 and NVIDIA A100 name the same
 //	gang          replicas that start together; default 1
 //	priority      larger is more important
 //	deadline_s    relative to submit

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/policytest/check"
@@ -663,7 +662,7 @@ func (p *refCritical) mem() (total, used int64) {
 // gpus is in 1/1000, of the nodes with GPUs of a type; "*" is every type.
 func (p *refCritical) gpus(typ string) (total, used int64) {
 	return p.capacity(func(n *sched.NodeSpec) int64 {
-		if typ != "*" && n.GPUType != typ || n.GPUs == 0 {
+		if typ != "*" && !sched.SameGPU(n.GPUType, typ) || n.GPUs == 0 {
 			return sched.Unlimited
 		}
 		return int64(n.GPUs) * 1000
@@ -831,14 +830,14 @@ func (p *refCritical) heat(d *sched.Demand) float64 {
 	if d.Need.GPUs > 0 {
 		var types []string
 		for n := range p.c.Nodes {
-			if typ := p.c.Nodes[n].GPUType; p.c.Nodes[n].GPUs > 0 && !slices.Contains(types, typ) {
+			if typ := p.c.Nodes[n].GPUType; p.c.Nodes[n].GPUs > 0 && !slices.ContainsFunc(types, func(t string) bool { return sched.SameGPU(t, typ) }) {
 				types = append(types, typ)
 			}
 		}
 		var want, total, used int64
 		for _, typ := range types {
 			may := func(d *sched.Demand) bool {
-				return len(d.GPUTypes) == 0 || slices.ContainsFunc(d.GPUTypes, func(t string) bool { return strings.EqualFold(t, typ) })
+				return len(d.GPUTypes) == 0 || slices.ContainsFunc(d.GPUTypes, func(t string) bool { return sched.SameGPU(t, typ) })
 			}
 			if may(d) {
 				c, u := p.gpus(typ)

@@ -130,7 +130,7 @@ func (r *Room) gpuType(s NodeSpec) int32 {
 	if s.GPUs == 0 {
 		return -1
 	}
-	i := slices.Index(r.types, s.GPUType)
+	i := slices.IndexFunc(r.types, func(t string) bool { return SameGPU(t, s.GPUType) })
 	if i < 0 {
 		i = len(r.types)
 		r.types, r.capGPU, r.usedGPU = append(r.types, s.GPUType), append(r.capGPU, 0), append(r.usedGPU, 0)
@@ -358,8 +358,11 @@ func (r *Room) CPU() (capacity, used int64) { return r.capCPU, r.usedCPU }
 // Mem returns capacity and booked bytes of RAM; see CPU.
 func (r *Room) Mem() (capacity, used int64) { return r.capMem, r.usedMem }
 
-// GPUTypes returns the GPU types of the cluster in the order of their first node. Do not modify.
+// GPUTypes returns the GPU types of the cluster in the order of their first node, as that one calls them. Do not modify.
 func (r *Room) GPUTypes() []string { return r.types }
+
+// TypeOf returns the index in GPUTypes of the node's type, -1 where it has no GPUs.
+func (r *Room) TypeOf(n NodeID) int { return int(r.nodes[n].kind) }
 
 // GPUs returns capacity and booked amount of the GPU type with this index in GPUTypes, in 1/1000 of a GPU.
 func (r *Room) GPUs(i int) (capacity, used int64) { return r.capGPU[i], r.usedGPU[i] }
@@ -451,14 +454,8 @@ func (d *Demand) allows(s *NodeSpec) bool {
 		if d.Need.GPUMilli < Whole && s.GPUs > MaxDevices {
 			return false
 		}
-		if len(d.GPUTypes) > 0 {
-			ok := false
-			for _, t := range d.GPUTypes {
-				ok = ok || strings.EqualFold(t, s.GPUType)
-			}
-			if !ok {
-				return false
-			}
+		if !d.TakesGPU(s.GPUType) {
+			return false
 		}
 	}
 	if len(d.Labels)+len(d.NotLabels) > 0 && d.labelsForbid(s) {

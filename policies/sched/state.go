@@ -4,7 +4,6 @@ import (
 	"iter"
 	"math/bits"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -260,7 +259,7 @@ func CostFor(costs []CostOn, n *NodeSpec) (time.Duration, bool) {
 		}
 	}
 	for _, c := range costs {
-		if c.On != "" && strings.EqualFold(c.On, n.GPUType) { // as Demand.GPUTypes are compared
+		if c.On != "" && SameGPU(c.On, n.GPUType) {
 			return c.Run, true
 		}
 	}

@@ -3,7 +3,6 @@ package sched
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -69,7 +68,7 @@ func (tb *Table) RunOn(t TaskID, reference time.Duration, given []CostOn, n *Nod
 	}
 	if len(tb.Speeds) > 1 {
 		for _, s := range tb.Speeds[tb.Classes[tb.Tasks[t].Class].Speeds] {
-			if s.GPUType == n.GPUType || strings.EqualFold(s.GPUType, n.GPUType) { // as Demand.GPUTypes are compared
+			if SameGPU(s.GPUType, n.GPUType) {
 				return MulDiv(max(reference, 0), ReferenceNano, s.Nano, true)
 			}
 		}

@@ -7,6 +7,7 @@ package cluster
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -386,7 +387,7 @@ func Format(nodes []sched.NodeSpec) string {
 		b.WriteByte('s')
 	}
 	var types []string
-	count := map[string]int64{}
+	var count []int64
 	var cpu, mem int64
 	cpuKnown, memKnown := false, false
 	for i := range nodes {
@@ -396,10 +397,12 @@ func Format(nodes []sched.NodeSpec) string {
 			if t == "" {
 				t = "GPU"
 			}
-			if _, ok := count[t]; !ok {
-				types = append(types, t)
+			i := slices.IndexFunc(types, func(o string) bool { return sched.SameGPU(o, t) })
+			if i < 0 {
+				i = len(types)
+				types, count = append(types, t), append(count, 0)
 			}
-			count[t] += int64(n.GPUs)
+			count[i] += int64(n.GPUs)
 		}
 		if n.CPU < sched.Unlimited {
 			cpu, cpuKnown = cpu+n.CPU, true
@@ -418,13 +421,13 @@ func Format(nodes []sched.NodeSpec) string {
 	for i, t := range types {
 		if i == shown && len(types) > shown+1 {
 			var rest int64
-			for _, t := range types[i:] {
-				rest += count[t]
+			for _, n := range count[i:] {
+				rest += n
 			}
 			put(fmt.Sprintf("%d of %d other types", rest, len(types)-shown))
 			break
 		}
-		put(fmt.Sprintf("%d %s", count[t], t))
+		put(fmt.Sprintf("%d %s", count[i], t))
 	}
 	if cpuKnown {
 		put(trim(float64(cpu)/1000) + " CPU")

@@ -65,6 +65,7 @@ func TestShorthandSaysWhatItHolds(t *testing.T) {
 		{"80x8xV100", 80, 79, "node-080", none, none, 8, "V100", "80 nodes: 640 V100"},
 		{"1000x(64cpu,512gb,8xH100)", 1000, 999, "node-1000", 64_000, 512 << 30, 8, "H100", "1000 nodes: 8000 H100, 64000 CPU, 512000 GB"},
 		{"2x8xA100+3x(4xV100,0.5cpu)", 5, 2, "node-003", 500, none, 4, "V100", "5 nodes: 16 A100, 12 V100, 1.5 CPU"},
+		{"2x8xA100+1x4xa100", 3, 2, "node-003", none, none, 4, "a100", "3 nodes: 20 A100"},
 		{" pool:100cpu + 2x4xP100 ", 3, 1, "node-001", none, none, 4, "P100", "3 nodes: 8 P100, 100 CPU"},
 	}
 	for _, c := range cases {
@@ -302,7 +303,7 @@ func TestNodeProfilesAreReadAsObjectArrayAndLines(t *testing.T) {
 			t.Fatalf("%q: %d nodes, %v", text, len(nodes), err)
 		}
 		n := nodes[0]
-		if n.Name != "node-001" || n.CPU != 32000 || n.GPUs != 4 || n.GPUType != "A100" || n.Mem != 256<<30 || n.NetworkMbps != 10000 || n.VRAM != sched.Unlimited {
+		if n.Name != "node-001" || n.CPU != 32000 || n.GPUs != 4 || n.GPUType != "NVIDIA A100" || n.Mem != 256<<30 || n.NetworkMbps != 10000 || n.VRAM != sched.Unlimited {
 			t.Errorf("%+v", n)
 		}
 	}

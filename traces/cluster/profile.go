@@ -92,8 +92,7 @@ func (p *Profile) Spec() (sched.NodeSpec, error) {
 	}
 	n.GPUs = p.GPUCount
 	if n.GPUs > 0 {
-		// Tasks ask for "A100", as traces do, whoever made it.
-		n.GPUType = strings.TrimPrefix(p.GPUType, "NVIDIA ")
+		n.GPUType = p.GPUType
 		if p.GPUMemory != nil {
 			if n.VRAM, err = bytesOf(p.GPUMemory.Capacity, "gb"); err != nil {
 				return fail("gpu_memory_gb: %v", err)

@@ -71,7 +71,7 @@ func (k *kinds) on(base time.Duration, costs []sched.CostOn, i int) time.Duratio
 	s := &k.spec[i]
 	if s.GPUType != "" {
 		for _, c := range costs {
-			if strings.EqualFold(c.On, s.GPUType) {
+			if sched.SameGPU(c.On, s.GPUType) {
 				return c.Run
 			}
 		}
@@ -269,7 +269,7 @@ func LowerBound(tb *sched.Table, run []time.Duration, on map[sched.TaskID][]sche
 	b.consider("gpu", b.GPU)
 	for _, set := range typeSets(tb) {
 		in := func(have []string, typ string) bool {
-			return slices.ContainsFunc(have, func(h string) bool { return strings.EqualFold(h, typ) })
+			return slices.ContainsFunc(have, func(h string) bool { return sched.SameGPU(h, typ) })
 		}
 		w := k.work(tb, run, on, fast, blocks, first, func(n *sched.NodeSpec) int64 {
 			if !in(set, n.GPUType) {

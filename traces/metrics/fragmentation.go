@@ -69,8 +69,8 @@ func NewFragMix(tb *sched.Table) *FragMix {
 		k.CPU, k.GPUMilli, k.GPUs = need.CPU, need.GPUMilli, need.GPUs
 		if k.GPUs > 0 {
 			gpu = true
-			k.Types = slices.Compact(slices.Sorted(slices.Values(tb.Demands[d].GPUTypes)))
-			k.spec = strings.Join(k.Types, "|")
+			k.Types = tb.Demands[d].GPUTypes
+			k.spec = sched.GPUKeys(k.Types)
 		} else {
 			k.GPUMilli = 0
 		}
@@ -114,9 +114,8 @@ func MixOf(kinds []FragKind) *FragMix {
 		total += kinds[i].Share
 		m.types = append(m.types, kinds[i].Types...)
 	}
-	// Types are compared without regard to case, as placement does.
-	slices.SortFunc(m.types, func(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) })
-	m.types = slices.CompactFunc(m.types, strings.EqualFold)
+	slices.SortFunc(m.types, func(a, b string) int { return strings.Compare(sched.GPUKey(a), sched.GPUKey(b)) })
+	m.types = slices.CompactFunc(m.types, sched.SameGPU)
 	for i := range kinds {
 		k := &kinds[i]
 		f := fragKind{cpu: k.CPU, milli: k.GPUMilli, gpus: k.GPUs, any: len(k.Types) == 0, share: k.Share / total}
@@ -147,7 +146,7 @@ func (m *FragMix) Kinds() []FragKind {
 }
 
 func (m *FragMix) typeIndex(name string) int {
-	return slices.IndexFunc(m.types, func(t string) bool { return strings.EqualFold(t, name) })
+	return slices.IndexFunc(m.types, func(t string) bool { return sched.SameGPU(t, name) })
 }
 
 func (k *fragKind) takes(gpuType int) bool {

@@ -171,3 +171,19 @@ func shared(t *testing.T) string {
 	}
 	return dir
 }
+
+func TestTypesThatAreSpelledDifferentlyAreOneKind(t *testing.T) {
+	w := newWorld()
+	w.wl.Demands, w.wl.Classes = nil, nil
+	for i, types := range [][]string{{"A100", "T4"}, {"t4", "NVIDIA a100", "A100"}} {
+		w.wl.Demands = append(w.wl.Demands, sched.Demand{Gang: 1, Need: sched.Need{GPUs: 1, GPUMilli: 1000}, GPUTypes: types})
+		w.wl.Classes = append(w.wl.Classes, sched.Class{Demand: sched.DemandID(i)})
+		w.wl.Tasks[w.add(0, 0, 1, sched.Outcome{})].Class = sched.ClassID(i)
+	}
+	m := NewFragMix(w.wl.Table)
+	if kinds := m.Kinds(); len(kinds) != 1 || !slices.Equal(kinds[0].Types, []string{"A100", "T4"}) {
+		t.Errorf("kinds %+v", kinds)
+	}
+	want(t, "on its type", m.NodeFrag(1000, []int32{1000}, "nvidia t4"), 0)
+	want(t, "on another", m.NodeFrag(1000, []int32{1000}, "V100"), 1)
+}

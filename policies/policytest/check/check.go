@@ -152,7 +152,7 @@ func forbidden(d *sched.Demand, node *sched.NodeSpec) string {
 	if d.Need.GPUs > 0 && len(d.GPUTypes) > 0 {
 		allowed := false
 		for _, want := range d.GPUTypes {
-			allowed = allowed || want == node.GPUType
+			allowed = allowed || sched.SameGPU(want, node.GPUType)
 		}
 		if !allowed {
 			return fmt.Sprintf("GPU type %q is not among %q", node.GPUType, d.GPUTypes)

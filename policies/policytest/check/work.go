@@ -6,7 +6,6 @@ import (
 	"math/big"
 	"math/bits"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -71,7 +70,7 @@ func oneNode(run time.Duration, by []sched.CostOn, node *sched.NodeSpec) (lo, hi
 		}
 	}
 	for _, x := range by {
-		if x.On != "" && strings.EqualFold(x.On, node.GPUType) {
+		if x.On != "" && sched.SameGPU(x.On, node.GPUType) {
 			return x.Run, x.Run
 		}
 	}
