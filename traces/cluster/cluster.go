@@ -181,10 +181,14 @@ func parseItems(text string, n *sched.NodeSpec) error {
 			n.Labels = append(n.Labels, sched.Label{Key: key, Value: value})
 			continue
 		}
+		if strings.Contains(item, "+") {
+			return fmt.Errorf("%q: what one node has is joined by commas, GPUs are of one type on a node, and kinds of nodes are joined outside the brackets, as 1x4xA100+1x4xV100", item)
+		}
 		if digits, kind, ok := cutCount(item); ok {
-			if err := once("GPUs"); err != nil {
-				return err
+			if seen["GPUs"] {
+				return fmt.Errorf("%q: a second entry of GPUs, which are of one type on a node", item)
 			}
+			seen["GPUs"] = true
 			kind, vram, hasVRAM := strings.Cut(kind, ":")
 			if kind == "" || strings.ContainsAny(kind, "() ") {
 				return fmt.Errorf("%q names no GPU type", item)
