@@ -419,6 +419,7 @@ func machine(c *daemon.Config, text string, gpus device.Options) (closeAll func(
 	}
 	p := s.Sample(node.Own{}).Profile(s.ID(), time.Time{})
 	c.Node, err = p.Spec()
+	c.Node.NetworkLatency = 0 // it was measured just now; samples tell it
 	return closeAll, err
 }
 

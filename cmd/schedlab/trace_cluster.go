@@ -38,10 +38,17 @@ What is not stated (CPU, RAM, GPU memory) is not modelled and never runs out.`,
 		Args: arguments("SPEC"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var nodes []sched.NodeSpec
+			var profiles []cluster.Profile
 			err := await(cmd.Context(), func() (err error) {
-				if args[0] == "-" {
+				stdin := args[0] == "-"
+				switch {
+				case output == "json" && stdin:
+					profiles, err = cluster.ReadProfiles(cmd.InOrStdin(), "stdin")
+				case output == "json":
+					profiles, err = cluster.ParseProfiles(args[0])
+				case stdin:
 					nodes, err = cluster.Read(cmd.InOrStdin(), "stdin")
-				} else {
+				default:
 					nodes, err = cluster.Parse(args[0])
 				}
 				return err
@@ -55,11 +62,7 @@ What is not stated (CPU, RAM, GPU memory) is not modelled and never runs out.`,
 			return toStdout(cmd, func(w io.Writer) error {
 				switch output {
 				case "json":
-					list := make([]cluster.Profile, len(nodes))
-					for i := range nodes {
-						list[i] = cluster.ProfileOf(&nodes[i])
-					}
-					return writeJSON(w, list)
+					return writeJSON(w, profiles)
 				case "yaml":
 					return cluster.WriteYAML(w, nodes)
 				}

@@ -36,14 +36,20 @@ const Usage = `write a cluster as pool:128cpu, 8x8xA100, 4x16cpu or "1000x(64cpu
 //
 // A file is recognised by its content; gzip and zstd are unpacked.
 func Parse(spec string) ([]sched.NodeSpec, error) {
+	nodes, _, err := parse(spec)
+	return nodes, err
+}
+
+func parse(spec string) ([]sched.NodeSpec, []Profile, error) {
 	trimmed := strings.TrimSpace(spec)
 	if trimmed == "" {
-		return nil, fmt.Errorf("no cluster given: %s", Usage)
+		return nil, nil, fmt.Errorf("no cluster given: %s", Usage)
 	}
 	if isShorthand(trimmed) {
-		return parseShorthand(trimmed)
+		nodes, err := parseShorthand(trimmed)
+		return nodes, nil, err
 	}
-	return Open(spec)
+	return open(spec)
 }
 
 // isShorthand reports whether the text begins as a shorthand does: "pool:" or a number and an x.

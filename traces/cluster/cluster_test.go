@@ -360,6 +360,7 @@ func TestProfilesRoundTrip(t *testing.T) {
 		}
 		n.SpeedMilli = rapid.Int64Range(1, 9000).Draw(t, "speed")
 		n.StorageLatency = time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "latency"))
+		n.NetworkLatency = time.Duration(rapid.Int64Range(0, 1e9).Draw(t, "link's latency"))
 		if rapid.Bool().Draw(t, "label?") {
 			n.Labels = []sched.Label{{Key: "accelerator", Value: "npu"}}
 			n.Taints = []sched.Taint{{Key: "k", Effect: "NoExecute"}}
@@ -373,6 +374,67 @@ func TestProfilesRoundTrip(t *testing.T) {
 			t.Fatalf("%v\nout  %+v\nback %+v", err, n, back)
 		}
 	})
+}
+
+// A file of profiles that is read and written again says the same of each node, what is in use included.
+func TestWhatProfilesSayOfUseIsKept(t *testing.T) {
+	amount := rapid.Custom(func(t *rapid.T) *Amount {
+		if rapid.Bool().Draw(t, "stated") {
+			return &Amount{Capacity: rapid.Float64Range(0.001, 1e6).Draw(t, "capacity"), Used: rapid.Float64Range(0, 1e6).Draw(t, "used")}
+		}
+		return nil
+	})
+	positive := rapid.Float64Range(0, 1e6)
+	gpu := rapid.Custom(func(t *rapid.T) ProfileGPU {
+		g := ProfileGPU{
+			Index: rapid.Int32Range(0, 8).Draw(t, "index"), MemoryUsedGB: positive.Draw(t, "used"), OthersMemoryGB: positive.Draw(t, "others"),
+			OthersProcesses: rapid.Int32Range(0, 9).Draw(t, "processes"), State: rapid.SampledFrom([]string{"", "lost", "failed"}).Draw(t, "state"),
+			TemperatureC: positive.Draw(t, "temperature"), PowerW: positive.Draw(t, "power"),
+		}
+		if rapid.Bool().Draw(t, "told") {
+			u := rapid.Float64Range(0, 1).Draw(t, "utilization")
+			g.Utilization = &u
+		}
+		return g
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		list := make([]Profile, rapid.IntRange(1, 3).Draw(t, "nodes"))
+		for i := range list {
+			p := &list[i]
+			*p = Profile{
+				NodeID: fmt.Sprint("n", i), CPUUsage: positive.Draw(t, "cpu usage"), Memory: amount.Draw(t, "memory"), GPUMemory: amount.Draw(t, "gpu memory"),
+				GPUType: rapid.SampledFrom([]string{"", "NVIDIA A100", "A100"}).Draw(t, "type"), GPUCount: rapid.Int32Range(0, 8).Draw(t, "gpus"),
+				NetworkMbps: positive.Draw(t, "mbps"), Speed: rapid.Float64Range(0.001, 9).Draw(t, "speed"), StorageLatencyMS: positive.Draw(t, "storage latency"),
+				StorageMBps: positive.Draw(t, "storage"), NetworkLatencyMS: positive.Draw(t, "latency"), ActiveConnections: rapid.Int32Range(0, 99).Draw(t, "connections"),
+				Load: positive.Draw(t, "load"), NetworkRxMbps: positive.Draw(t, "rx"), NetworkTxMbps: positive.Draw(t, "tx"), SampledAtSeconds: positive.Draw(t, "at"),
+			}
+			if rapid.Bool().Draw(t, "cpu") {
+				cpu := rapid.Float64Range(0.001, 1e6).Draw(t, "cpu capacity")
+				p.CPUCapacity = &cpu
+			}
+			if rapid.Bool().Draw(t, "marked") {
+				p.Labels, p.Taints = map[string]string{"zone": "a"}, []ProfileTaint{{Key: "k", Effect: "NoExecute"}}
+			}
+			if gpus := rapid.SliceOfN(gpu, 0, 2).Draw(t, "gpus' use"); len(gpus) > 0 {
+				p.GPUs = gpus
+			}
+		}
+		text, err := json.Marshal(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back, err := ReadProfiles(bytes.NewReader(text), "p")
+		if err != nil || !reflect.DeepEqual(back, list) {
+			t.Fatalf("%v\nout  %s\nback %+v", err, text, back)
+		}
+	})
+	edge, err := ReadProfiles(strings.NewReader(`{"node_id":"e","cpu_usage":2,"labels":{"node-type":"edge"}}`), "p")
+	if err != nil || len(edge[0].Taints) != 1 || edge[0].CPUUsage != 2 {
+		t.Errorf("an edge node: %+v, %v", edge, err)
+	}
+	if plain, err := ParseProfiles("2x4cpu"); err != nil || len(plain) != 2 || *plain[1].CPUCapacity != 4 {
+		t.Errorf("%+v, %v", plain, err)
+	}
 }
 
 func FuzzParse(f *testing.F) {

@@ -26,35 +26,45 @@ const maxFile = 256 << 20
 
 // Open reads the cluster file at path.
 func Open(path string) ([]sched.NodeSpec, error) {
+	nodes, _, err := open(path)
+	return nodes, err
+}
+
+func open(path string) ([]sched.NodeSpec, []Profile, error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("cluster %q: there is no such file, and it is no shorthand; %s", path, Usage)
+		return nil, nil, fmt.Errorf("cluster %q: there is no such file, and it is no shorthand; %s", path, Usage)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cluster: %w", err)
+		return nil, nil, fmt.Errorf("cluster: %w", err)
 	}
 	defer f.Close()
 	if st, err := f.Stat(); err == nil && st.IsDir() {
-		return nil, fmt.Errorf("cluster: %s: is a folder", path)
+		return nil, nil, fmt.Errorf("cluster: %s: is a folder", path)
 	}
-	return Read(f, path)
+	return read(f, path)
 }
 
 // Read reads a cluster file: YAML, openb node list, Muri or Tiresias cluster file, or node profiles, told apart by content. name
 // stands in errors.
 func Read(r io.Reader, name string) ([]sched.NodeSpec, error) {
+	nodes, _, err := read(r, name)
+	return nodes, err
+}
+
+// read is Read; it returns the profiles too where the file is one of profiles.
+func read(r io.Reader, name string) (nodes []sched.NodeSpec, profiles []Profile, err error) {
 	data, err := unpack(r)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
 	text := bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	first := firstLine(text)
-	var nodes []sched.NodeSpec
 	switch {
 	case len(first) == 0:
-		return nil, fmt.Errorf("%s: the file is empty", name)
+		return nil, nil, fmt.Errorf("%s: the file is empty", name)
 	case first[0] == '{' || first[0] == '[':
-		nodes, err = readJSON(text, name)
+		nodes, profiles, err = readJSON(text, name)
 	case bytes.HasPrefix(first, []byte("sn,")):
 		nodes, err = readOpenb(text, name)
 	case bytes.HasPrefix(first, []byte("num_switch,")):
@@ -63,12 +73,12 @@ func Read(r io.Reader, name string) ([]sched.NodeSpec, error) {
 		nodes, err = readYAML(text, name)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := finish(nodes); err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return nodes, nil
+	return nodes, profiles, nil
 }
 
 // unpack reads all of r, at most maxFile bytes, through gzip or zstd where the first bytes say so.

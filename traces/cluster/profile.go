@@ -107,7 +107,10 @@ func (p *Profile) Spec() (sched.NodeSpec, error) {
 	if !(p.StorageLatencyMS >= 0 && p.StorageLatencyMS <= 1e9) || !(p.StorageMBps >= 0) || !(p.NetworkMbps >= 0) {
 		return fail("storage_latency_ms, storage_mbps and network_mbps must not be negative")
 	}
-	n.StorageLatency = time.Duration(math.Round(p.StorageLatencyMS * 1e6))
+	if !(p.NetworkLatencyMS >= 0 && p.NetworkLatencyMS <= 1e9) {
+		return fail("network_latency_ms must be from 0 to 1e9")
+	}
+	n.StorageLatency, n.NetworkLatency = time.Duration(math.Round(p.StorageLatencyMS*1e6)), time.Duration(math.Round(p.NetworkLatencyMS*1e6))
 	n.StorageMBps, n.NetworkMbps = p.StorageMBps, p.NetworkMbps
 	keys := make([]string, 0, len(p.Labels))
 	for k := range p.Labels {
@@ -157,7 +160,7 @@ func clamp(f, low, high float64) float64 {
 func ProfileOf(n *sched.NodeSpec) Profile {
 	p := Profile{
 		NodeID: n.Name, GPUType: n.GPUType, GPUCount: n.GPUs, NetworkMbps: n.NetworkMbps, StorageMBps: n.StorageMBps,
-		StorageLatencyMS: float64(n.StorageLatency) / 1e6,
+		StorageLatencyMS: float64(n.StorageLatency) / 1e6, NetworkLatencyMS: float64(n.NetworkLatency) / 1e6,
 	}
 	if n.CPU < sched.Unlimited {
 		cpu := float64(n.CPU) / 1000
@@ -184,16 +187,38 @@ func ProfileOf(n *sched.NodeSpec) Profile {
 	return p
 }
 
-// ReadProfiles reads one profile, an array of them, or one a line. Unknown fields are refused: a misspelt gpu_count would be a
-// node without GPUs. name stands in errors.
-func ReadProfiles(r io.Reader, name string) ([]Profile, error) {
-	data, err := unpack(r)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
-	}
-	return decodeProfiles(data, name)
+// ParseProfiles is Parse for whoever wants profiles: what a file of profiles says of the use of its nodes is kept.
+func ParseProfiles(spec string) ([]Profile, error) {
+	return describe(parse(spec))
 }
 
+// ReadProfiles is Read for whoever wants profiles; see ParseProfiles.
+func ReadProfiles(r io.Reader, name string) ([]Profile, error) {
+	return describe(read(r, name))
+}
+
+// describe returns the profiles that were read, or those of nodes that were described otherwise.
+func describe(nodes []sched.NodeSpec, read []Profile, err error) ([]Profile, error) {
+	if err != nil {
+		return nil, err
+	}
+	if read == nil {
+		read = make([]Profile, len(nodes))
+		for i := range nodes {
+			read[i] = ProfileOf(&nodes[i])
+		}
+		return read, nil
+	}
+	for i := range nodes { // an edge node got one
+		if len(nodes[i].Taints) > len(read[i].Taints) {
+			read[i].Taints = ProfileOf(&nodes[i]).Taints
+		}
+	}
+	return read, nil
+}
+
+// decodeProfiles reads one profile, an array of them, or one a line. Unknown fields are refused: a misspelt gpu_count would be a
+// node without GPUs. name stands in errors.
 func decodeProfiles(text []byte, name string) ([]Profile, error) {
 	dec := json.NewDecoder(bytes.NewReader(text))
 	dec.DisallowUnknownFields()
@@ -249,18 +274,18 @@ func decodeProfiles(text []byte, name string) ([]Profile, error) {
 	return out, nil
 }
 
-func readJSON(text []byte, name string) ([]sched.NodeSpec, error) {
+func readJSON(text []byte, name string) ([]sched.NodeSpec, []Profile, error) {
 	profiles, err := decodeProfiles(text, name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	nodes := make([]sched.NodeSpec, len(profiles))
 	for i := range profiles {
 		if nodes[i], err = profiles[i].Spec(); err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	return nodes, nil
+	return nodes, profiles, nil
 }
 
 // WriteProfiles writes the nodes as profiles, one a line.
