@@ -18,6 +18,7 @@ package policies
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -123,7 +124,47 @@ func (p *Param) check(v string) error {
 	return nil
 }
 
-// Spec is a parsed policy name.
+// canonical returns the one spelling of values that mean the same: 10m for 600s, 0.5 for .50. The value has been checked.
+func (p *Param) canonical(v string) string {
+	switch {
+	case len(p.Choices) > 0 && p.Form == nil:
+		return v
+	case p.Default == auto && p.Form != nil: // gittins' distribution may be the name of a file
+		return v
+	}
+	if _, err := strconv.ParseFloat(p.Default, 64); err != nil { // "0" could be both
+		if d, err := time.ParseDuration(v); err == nil {
+			return duration(d)
+		}
+	}
+	parts := strings.Split(v, "/")
+	for i, part := range parts {
+		f, err := strconv.ParseFloat(part, 64)
+		if err != nil || math.IsInf(f, 0) || math.IsNaN(f) {
+			return v
+		}
+		form := byte('f')
+		if f != 0 && math.Abs(f) < 1e-6 || math.Abs(f) >= 1e21 {
+			form = 'g'
+		}
+		parts[i] = strings.Replace(strconv.FormatFloat(f, form, -1, 64), "e+", "e", 1) // a + is before a placement
+	}
+	return strings.Join(parts, "/")
+}
+
+// duration prints without units of zeros at the end: 10m, not 10m0s.
+func duration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
+// Spec is a parsed policy name. What means the same is the same Spec: values have one spelling, and defaults that are spelled out are left out.
 type Spec struct {
 	Name      string
 	Set       []Setting // in the order of the policy's parameters
@@ -329,7 +370,9 @@ func parseSettings(text, name string, params []Param, args string, estimates *st
 	}
 	for _, p := range params {
 		if v, ok := given[p.Name]; ok {
-			set = append(set, Setting{p.Name, v})
+			if v = p.canonical(v); v != p.canonical(p.Default) {
+				set = append(set, Setting{p.Name, v})
+			}
 		}
 	}
 	return set, nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -81,12 +82,17 @@ func TestEveryPolicyPrintsAsItParses(t *testing.T) {
 				if err != nil {
 					rt.Fatalf("%q: %v", text, err)
 				}
-				if spec.Name != e.Name || spec.Placement != placement || spec.Estimates != estimates || len(spec.Set) != len(set) {
+				if spec.Name != e.Name || spec.Placement != placement || spec.Estimates != estimates {
 					rt.Fatalf("%q is read as %+v", text, spec)
 				}
-				for _, kv := range spec.Set {
-					if set[kv.Key] != kv.Value {
-						rt.Fatalf("%q: %s is read as %q", text, kv.Key, kv.Value)
+				for _, p := range e.Params {
+					want, given := set[p.Name]
+					i := slices.IndexFunc(spec.Set, func(kv policies.Setting) bool { return kv.Key == p.Name })
+					switch {
+					case given && i < 0 && !sameValue(want, p.Default), !given && i >= 0:
+						rt.Fatalf("%q is read as %+v", text, spec)
+					case i >= 0 && !sameValue(spec.Set[i].Value, want):
+						rt.Fatalf("%q: %s is read as %q", text, p.Name, spec.Set[i].Value)
 					}
 				}
 				again, err := policies.Parse(spec.String())
@@ -101,6 +107,38 @@ func TestEveryPolicyPrintsAsItParses(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// sameValue reports whether two texts are one value.
+func sameValue(a, b string) bool {
+	x, xerr := time.ParseDuration(a)
+	y, yerr := time.ParseDuration(b)
+	v, verr := strconv.ParseFloat(a, 64)
+	w, werr := strconv.ParseFloat(b, 64)
+	return a == b || xerr == nil && yerr == nil && x == y || verr == nil && werr == nil && v == w
+}
+
+func TestWhatMeansTheSamePrintsTheSame(t *testing.T) {
+	for want, same := range map[string][]string{
+		"rr{quantum=10m}":                      {"rr{quantum=600s}", "rr{ quantum = 0h10m0s }", "rr{quantum=10m0s}"},
+		"rr{quantum=1h}":                       {"rr{quantum=60m}", "rr{quantum=3600s}"},
+		"rr{quantum=1m30s}":                    {"rr{quantum=90s}"},
+		"rr":                                   {"rr{}", "rr{quantum=auto}"},
+		"2d-las{queues=3600/7200,promote=0.5}": {"2d-las{promote=.50,queues=3600.0/7.2e3}", "2d-las{queues=3600/7200,fifo=start,promote=0.5}"},
+		"2d-las":                               {"2d-las{queues=3600.0,promote=0e0}"},
+		"fair-share":                           {"fair-share{half-life=604800s}"},
+		"critical-path{rank=0.25,age=1000}":    {"critical-path{age=1e3,rank=0x1p-2}"},
+		"critical-path{rank=1e-07}":            {"critical-path{rank=0.0000001}", "critical-path{rank=1e-7}"},
+		"easy{scan=sjbf}+random{seed=3}":       {"easy{scan=sjbf,depth=" + strconv.Itoa(policies.DefaultDepth) + "}+random{seed=003}"},
+		"sjf+random":                           {"sjf+random{seed=" + policies.FindPlacement("random").Params[0].Default + "}"},
+	} {
+		for _, text := range append(same, want) {
+			spec, err := policies.Parse(text)
+			if err != nil || spec.String() != want {
+				t.Errorf("%s prints as %s, want %s (%v)", text, spec, want, err)
+			}
+		}
 	}
 }
 

@@ -259,6 +259,9 @@ func parsePolicies(list string) ([]policies.Spec, error) {
 		}
 		for _, other := range out {
 			if other.String() == s.String() {
+				if text != s.String() {
+					return nil, usagef("policy %s is named twice: %s is the same", s, text)
+				}
 				return nil, usagef("policy %s is named twice", s)
 			}
 		}
