@@ -24,7 +24,7 @@ func (d *Daemon) retries(now sched.Time, in []sched.Event) {
 		}
 		tenant, queue := d.whose(e.Task)
 		if why := d.budget.Refuses(now, tenant, queue); why != "" {
-			e.Kind = sched.Killed
+			e.Value = -1
 			d.refusedRetry[attemptKey{e.Task, e.Attempt}] = why
 			d.metrics.refusedRetries.Inc()
 			continue

@@ -137,6 +137,22 @@ func TestTheRetryBudgetEndsRetriesAndSaysWhyAndHoldsAcrossARestart(t *testing.T)
 	if a := next(t, got); a.Event != alert.RetriesUsedUp || !strings.Contains(a.Message, want) {
 		t.Errorf("%+v", a)
 	}
+	for a, err := range d.store.Attempts(t.Context(), mustSelect(t, d, "2")[0]) { // nobody has killed it
+		if err != nil || a.How != "failed: "+want {
+			t.Errorf("its attempt is down as %q, %v", a.How, err)
+		}
+	}
+	families, err := d.Metrics().Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == "schedlab_attempts_total" && m.GetLabel()[0].GetValue() != "failed" {
+				t.Errorf("attempts are counted as %s", m.GetLabel()[0].GetValue())
+			}
+		}
+	}
 	d.submit(`{"tenant":"b","tasks":[{"id":"x","command":"exit 1","retries":1,"backoff_s":0.01}]}`)
 	if v := d.wait("3")[0]; v.Attempts != 2 {
 		t.Errorf("another tenant pays for it: %+v", v)

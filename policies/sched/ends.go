@@ -126,7 +126,7 @@ func (k *Kernel) stopped(e *Event, rw *row) {
 func (k *Kernel) failed(e *Event, rw *row) {
 	t := e.Task
 	cl := k.Class(t)
-	cancelled, spent := rw.flags&flagCancel != 0, int32(rw.fails) >= cl.Retries || rw.fails == 255
+	cancelled, spent := rw.flags&flagCancel != 0, int32(rw.fails) >= cl.Retries || rw.fails == 255 || e.Value < 0
 	k.release(t, rw, &k.runs[rw.at], cancelled || spent)
 	switch {
 	case cancelled:

@@ -475,6 +475,9 @@ func (s *story) fact(f []string) Event {
 		if d, ok := s.pairs(rest)["done"]; ok {
 			e.Done = s.duration(d)
 		}
+		if d, ok := s.pairs(rest)["value"]; ok {
+			e.Value = int64(s.duration(d))
+		}
 	case NodeDown, NodeDrain:
 		e.Node = s.node(f[1])
 	case NodeUp:

@@ -2,6 +2,7 @@ package history
 
 import (
 	"slices"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -72,7 +73,7 @@ func (r *Record) fact(now sched.Time, e *sched.Event) {
 		if k, a := r.running(e); k != nil {
 			a.kept = e.Done
 			r.ends(now, k, a, failed)
-			r.failedOnce(now, e.Task, k)
+			r.failedOnce(now, e, k)
 		}
 	case sched.Stopped:
 		if k, a := r.running(e); k != nil { // also without an order: a user has it preempted
@@ -280,18 +281,23 @@ func (n *node) takeLane() int16 {
 }
 
 // failedOnce decides as the kernel does: again after the backoff while retries last.
-func (r *Record) failedOnce(now sched.Time, t sched.TaskID, k *task) {
+func (r *Record) failedOnce(now sched.Time, e *sched.Event, k *task) {
+	t := e.Task
 	c := r.tb.ClassOf(t)
 	r.fails[t]++
 	n := r.fails[t]
+	wait := sched.RetryBackoff(c.Backoff, int(n))
+	if e.Value > 0 {
+		wait = time.Duration(e.Value)
+	}
 	switch {
 	case k.flags&flagCancel != 0:
 		r.over(now, t, entFail, sched.Dropped, k.att)
-	case n > c.Retries:
+	case n > c.Retries || e.Value < 0:
 		r.over(now, t, entFail, sched.Failed, k.att)
-	case c.Backoff > 0:
+	case wait > 0:
 		r.step(now, t, entFail, sched.Backoff, k.att)
-		r.pushBackoff(now.Add(sched.RetryBackoff(c.Backoff, int(n))), t)
+		r.pushBackoff(now.Add(wait), t)
 	default:
 		r.again(now, t, k, entFail)
 	}
