@@ -215,13 +215,13 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 	d.loop = &live.Loop{
 		Runner: (*orders)(d), Lock: &d.mu, Intake: d.intake, Tap: d.commit, Idle: func() error { return d.answer(nil) }, Settle: d.settle,
 	}
-	if err := d.recover(ctx); err != nil {
-		return nil, err
+	if err = d.recover(ctx); err == nil {
+		err = d.takeUp(ctx)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", filepath.Join(c.Dir, store.File), err)
 	}
 	d.loop.Kernel = d.kernel
-	if err := d.takeUp(ctx); err != nil {
-		return nil, err
-	}
 	if c.Groups != nil {
 		d.runner.Groups = c.Groups()
 	}
@@ -245,10 +245,13 @@ func (d *Daemon) recover(ctx context.Context) error {
 	switch {
 	case text != nil:
 		if err := json.Unmarshal(text, &b); err != nil {
-			return fmt.Errorf("%s: its beginning: %w", filepath.Join(d.cfg.Dir, store.File), err)
+			return fmt.Errorf("its entry birth: %w", err)
+		}
+		if len(b.Nodes) == 0 {
+			return errors.New("its entry birth: it has no machine")
 		}
 	case d.store.Next() > 0:
-		return fmt.Errorf("%s: it has batches and no beginning", filepath.Join(d.cfg.Dir, store.File))
+		return fmt.Errorf("it has batches and no beginning: %w", store.ErrDamaged)
 	default:
 		if text, err = json.Marshal(b); err != nil {
 			return err
@@ -306,6 +309,9 @@ func (d *Daemon) load(j *store.Job) error {
 	if err := json.Unmarshal(j.Spec, &spec); err != nil {
 		return err
 	}
+	if len(spec.Tasks) == 0 {
+		return errors.New("it has no tasks")
+	}
 	id, first, err := d.book.add(&spec, j.Submit)
 	if err != nil {
 		return err
@@ -315,6 +321,9 @@ func (d *Daemon) load(j *store.Job) error {
 	}
 	if int(spec.To) > len(d.jobs) {
 		return fmt.Errorf("it is an addition to job %d, which comes later", spec.To)
+	}
+	if spec.Recurs < 0 || int(spec.Recurs) > len(d.jobs) {
+		return fmt.Errorf("it is a copy of job %d, which comes later", spec.Recurs)
 	}
 	d.accept(Job{ID: j.ID, First: j.First, Tasks: j.Tasks, UID: j.UID, Submit: j.Submit, Name: j.Name}, &spec)
 	return nil
@@ -363,6 +372,9 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 			return false, err
 		}
 		in, out, err := decode(batch.Facts, d.cfg.Build)
+		if err == nil {
+			err = d.book.knows(in, out)
+		}
 		if err != nil {
 			return false, fmt.Errorf("batch %d: %w", batch.No, err)
 		}

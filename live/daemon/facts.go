@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -117,6 +118,12 @@ func decode(text []byte, policy func(string) (sched.Policy, error)) ([]sched.Eve
 			Kind: kind, Task: sched.TaskID(f.Task), Other: sched.TaskID(f.Other), N: f.N, Node: sched.NodeID(f.Node), Attempt: f.Attempt,
 			Done: time.Duration(f.Done), Value: f.Value,
 		}
+		switch {
+		case kind == sched.PolicySet && f.Name == "":
+			return nil, nil, errors.New("a policy without a name")
+		case kind == sched.QuotaSet && f.Quota == nil:
+			return nil, nil, errors.New("a quota without its bounds")
+		}
 		if f.Name != "" || f.Spec != nil || f.Profile != nil || f.Quota != nil {
 			m := &sched.Detail{Name: f.Name, Spec: f.Spec, Profile: f.Profile, Quota: f.Quota}
 			if kind == sched.PolicySet {
@@ -144,6 +151,32 @@ func decode(text []byte, policy func(string) (sched.Policy, error)) ([]sched.Eve
 		}
 	}
 	return in, out, nil
+}
+
+// knows returns an error if facts or orders are about tasks that are not in the table.
+func (b *book) knows(in []sched.Event, out []sched.Command) error {
+	n := int64(len(b.tb.Tasks))
+	for i := range in {
+		e := &in[i]
+		first, last := int64(e.Task), int64(e.Task)
+		switch {
+		case !aboutTask(e.Kind):
+			continue
+		case e.Kind == sched.JobArrived:
+			last += int64(e.N) - 1
+		case e.Kind == sched.EdgeAdded:
+			first, last = min(first, int64(e.Other)), max(last, int64(e.Other))
+		}
+		if first < 0 || last < first || last >= n {
+			return fmt.Errorf("the fact %s is about tasks %d to %d, of %d", e.Kind, first, last, n)
+		}
+	}
+	for i := range out {
+		if c := &out[i]; c.Kind != sched.Scale && (c.Task < 0 || int64(c.Task) >= n) {
+			return fmt.Errorf("the order %s is about task %d, of %d", c.Kind, c.Task, n)
+		}
+	}
+	return nil
 }
 
 // sameOrders reports whether two lists of orders are equal.

@@ -226,7 +226,7 @@ func (d *Daemon) Events(ctx context.Context, from int64, follow bool, w io.Write
 			}
 			var r batchRecord
 			if err := json.Unmarshal(b.Facts, &r); err != nil {
-				return err
+				return fmt.Errorf("batch %d: %w", b.No, err)
 			}
 			for i := range r.In {
 				f := &r.In[i]
@@ -244,7 +244,9 @@ func (d *Daemon) Events(ctx context.Context, from int64, follow bool, w io.Write
 			for i := range r.Out {
 				o := &r.Out[i]
 				h := Happening{Batch: b.No, TimeS: b.At.Seconds(), What: o.K, Order: true, Attempt: o.Attempt}
-				h.Task = d.Names([]sched.TaskID{sched.TaskID(o.Task)})[0]
+				if kind, ok := orderKind(o.K); ok && kind != sched.Scale {
+					h.Task = d.Names([]sched.TaskID{sched.TaskID(o.Task)})[0]
+				}
 				if err := enc.Encode(h); err != nil {
 					return err
 				}

@@ -84,7 +84,7 @@ func (d *Daemon) Journal(ctx context.Context, w io.Writer) error {
 		}
 		in, out, err := decode(b.Facts, d.cfg.Build)
 		if err != nil {
-			return err
+			return fmt.Errorf("batch %d: %w", b.No, err)
 		}
 		d.mu.RLock() // the table grows
 		err = jw.Batch(b.At, in, out)

@@ -16,6 +16,7 @@ import (
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/live/stage"
+	"github.com/schedlab/schedlab/live/store"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -50,12 +51,18 @@ func (c *specCache) job(d *Daemon, t sched.TaskID) (*job.Job, uint32, int, error
 		return j, c.uids[id], at, nil
 	}
 	row, ok, err := d.store.JobOf(context.Background(), t)
-	if err != nil || !ok {
-		return nil, 0, 0, fmt.Errorf("job %d is not in the state file: %w", id+1, err)
+	if err == nil && !ok {
+		err = fmt.Errorf("job %d is missing: %w", id+1, store.ErrDamaged)
 	}
 	j := &job.Job{}
-	if err := json.Unmarshal(row.Spec, j); err != nil {
-		return nil, 0, 0, err
+	if err == nil {
+		err = json.Unmarshal(row.Spec, j)
+	}
+	if err == nil && at >= len(j.Tasks) {
+		err = fmt.Errorf("job %d has too few tasks: %w", id+1, store.ErrDamaged)
+	}
+	if err != nil {
+		return nil, 0, 0, fmt.Errorf("the state file: %w", err)
 	}
 	c.put(id, j, row.UID)
 	return j, row.UID, at, nil

@@ -4,7 +4,7 @@
 //
 // The file is written by one process (a lock file beside it says so), in WAL mode with synchronous=FULL: what Append has returned for
 // survives a crash of the process and of the machine. A file that is corrupt, newer than this program or not ours is refused, never
-// replaced.
+// replaced. Each row has a checksum, for SQLite has none; whoever reads one that is damaged gets an error.
 package store
 
 import (
@@ -30,7 +30,7 @@ import (
 )
 
 // Version is the newest schema that this program knows.
-const Version = 1
+const Version = 2
 
 // applicationID marks our files in SQLite's header: "slab".
 const applicationID = 0x736c6162
@@ -50,6 +50,11 @@ var migrations = []string{
 	CREATE INDEX job_by_first_task ON job (first_task);
 	CREATE TABLE attempt (task INTEGER NOT NULL, n INTEGER NOT NULL, start_ns INTEGER NOT NULL, end_ns INTEGER NOT NULL, code INTEGER NOT NULL,
 		how TEXT NOT NULL, placed TEXT NOT NULL, PRIMARY KEY (task, n)) WITHOUT ROWID;`,
+	// The checksums, which addSums fills in.
+	`ALTER TABLE meta ADD COLUMN sum INTEGER NOT NULL DEFAULT -1;
+	ALTER TABLE batch ADD COLUMN sum INTEGER NOT NULL DEFAULT -1;
+	ALTER TABLE job ADD COLUMN sum INTEGER NOT NULL DEFAULT -1;
+	ALTER TABLE attempt ADD COLUMN sum INTEGER NOT NULL DEFAULT -1;`,
 }
 
 // Job is a job as it was accepted.
@@ -150,9 +155,9 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 		{&s.begin, "BEGIN IMMEDIATE"},
 		{&s.commit, "COMMIT"},
 		{&s.rollback, "ROLLBACK"},
-		{&s.batch, "INSERT INTO batch (no, at_ns, facts) VALUES (?, ?, ?)"},
-		{&s.job, "INSERT INTO job (id, first_task, tasks, uid, submit_ns, name, spec) VALUES (?, ?, ?, ?, ?, ?, ?)"},
-		{&s.attempt, "INSERT OR REPLACE INTO attempt (task, n, start_ns, end_ns, code, how, placed) VALUES (?, ?, ?, ?, ?, ?, ?)"},
+		{&s.batch, "INSERT INTO batch (no, at_ns, facts, sum) VALUES (?, ?, ?, ?)"},
+		{&s.job, "INSERT INTO job (" + jobColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
+		{&s.attempt, "INSERT OR REPLACE INTO attempt (" + attemptColumns + ") VALUES (?, ?, ?, ?, ?, ?, ?, ?)"},
 	} {
 		if *p.to, err = s.write.PrepareContext(ctx, p.sql); err != nil {
 			return nil, err
@@ -293,12 +298,20 @@ func (s *Store) migrate(ctx context.Context, conn *sql.Conn, fresh bool) error {
 	if version == Version {
 		return nil
 	}
-	text := "BEGIN IMMEDIATE;"
-	for _, m := range migrations[version:] {
-		text += m
+	if _, err := conn.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
 	}
-	text += fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT;", applicationID, Version)
-	_, err := conn.ExecContext(ctx, text)
+	for v, m := range migrations[version:] {
+		if _, err := conn.ExecContext(ctx, m); err != nil {
+			return err
+		}
+		if version+v+1 == 2 {
+			if err := addSums(ctx, conn); err != nil {
+				return err
+			}
+		}
+	}
+	_, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d; PRAGMA user_version = %d; COMMIT", applicationID, Version))
 	return err
 }
 
@@ -347,18 +360,18 @@ func (s *Store) Append(b *Batch) (err error) {
 			_, _ = s.rollback.Exec()
 		}
 	}()
-	if _, err := s.batch.Exec(b.No, int64(b.At), b.Facts); err != nil {
+	if _, err := s.batch.Exec(b.No, int64(b.At), b.Facts, b.sum()); err != nil {
 		return err
 	}
 	for i := range b.Jobs {
 		j := &b.Jobs[i]
-		if _, err := s.job.Exec(int64(j.ID), int64(j.First), j.Tasks, j.UID, int64(j.Submit), j.Name, j.Spec); err != nil {
+		if _, err := s.job.Exec(int64(j.ID), int64(j.First), j.Tasks, j.UID, int64(j.Submit), j.Name, j.Spec, j.sum()); err != nil {
 			return err
 		}
 	}
 	for i := range b.Attempts {
 		a := &b.Attempts[i]
-		if _, err := s.attempt.Exec(int64(a.Task), a.N, int64(a.Start), int64(a.End), a.Code, a.How, a.Placed); err != nil {
+		if _, err := s.attempt.Exec(int64(a.Task), a.N, int64(a.Start), int64(a.End), a.Code, a.How, a.Placed, a.sum()); err != nil {
 			return err
 		}
 	}
@@ -388,37 +401,52 @@ func (s *Store) has(b *Batch) (bool, error) {
 }
 
 // Meta returns the value of a key, nil if it was never set.
-func (s *Store) Meta(ctx context.Context, key string) ([]byte, error) {
-	var v []byte
-	err := s.db.QueryRowContext(ctx, "SELECT value FROM meta WHERE key = ?", key).Scan(&v)
+func (s *Store) Meta(ctx context.Context, key string) (value []byte, err error) {
+	var sum int64
+	err = s.db.QueryRowContext(ctx, "SELECT value, sum FROM meta WHERE key = ?", key).Scan(&value, &sum)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
-	return v, err
+	if err == nil && sum != sumOfMeta(key, value) {
+		err = ErrDamaged
+	}
+	if err != nil {
+		return nil, fmt.Errorf("its entry %s: %w", key, err)
+	}
+	return value, nil
 }
 
 // SetMeta makes a key and its value durable. It is for the goroutine that appends.
 func (s *Store) SetMeta(ctx context.Context, key string, value []byte) error {
-	_, err := s.write.ExecContext(ctx, "INSERT INTO meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", key, value)
+	_, err := s.write.ExecContext(ctx, "INSERT INTO meta (key, value, sum) VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value, sum = excluded.sum",
+		key, value, sumOfMeta(key, value))
 	return err
 }
 
 // Batches yields the batches from a number on, without their jobs and attempts. It ends after the first error.
 func (s *Store) Batches(ctx context.Context, from int64) iter.Seq2[Batch, error] {
-	return pages(from, func(b *Batch) int64 { return b.No }, func(from int64) iter.Seq2[Batch, error] {
-		return query(ctx, s.db, func(rows *sql.Rows, b *Batch) error {
-			var at int64
-			err := rows.Scan(&b.No, &at, &b.Facts)
-			b.At = sched.Time(at)
-			return err
-		}, "SELECT no, at_ns, facts FROM batch WHERE no >= ? ORDER BY no LIMIT ?", from, pageRows)
+	return pages(from, "batch", func(b *Batch) int64 { return b.No }, func(from int64) iter.Seq2[Batch, error] {
+		return query(ctx, s.db, scanBatch, "SELECT no, at_ns, facts, sum FROM batch WHERE no >= ? ORDER BY no LIMIT ?", from, pageRows)
 	})
 }
 
-// Jobs yields the jobs from an id on.
+func scanBatch(rows *sql.Rows, b *Batch) error {
+	var at, sum int64
+	err := rows.Scan(&b.No, &at, &b.Facts, &sum)
+	b.At = sched.Time(at)
+	if err == nil && sum != b.sum() {
+		err = ErrDamaged
+	}
+	if err != nil {
+		return fmt.Errorf("batch %d: %w", b.No, err)
+	}
+	return nil
+}
+
+// Jobs yields the jobs from an id on. It ends after the first error.
 func (s *Store) Jobs(ctx context.Context, from sched.JobID) iter.Seq2[Job, error] {
-	return pages(int64(from), func(j *Job) int64 { return int64(j.ID) }, func(from int64) iter.Seq2[Job, error] {
-		return query(ctx, s.db, scanJob, "SELECT id, first_task, tasks, uid, submit_ns, name, spec FROM job WHERE id >= ? ORDER BY id LIMIT ?", from, pageRows)
+	return pages(int64(from), "the record of job id", func(j *Job) int64 { return int64(j.ID) }, func(from int64) iter.Seq2[Job, error] {
+		return query(ctx, s.db, scanJob, "SELECT "+jobColumns+" FROM job WHERE id >= ? ORDER BY id LIMIT ?", from, pageRows)
 	})
 }
 
@@ -427,7 +455,8 @@ const pageRows = 256
 
 // pages yields the rows of one page after the other. Each is read whole before any of it is handed on: whoever takes his time over them
 // holds no connection, and no old state of the file, which then could never be tidied.
-func pages[T any](from int64, key func(*T) int64, page func(from int64) iter.Seq2[T, error]) iter.Seq2[T, error] {
+// They are numbered without gaps: where one is missing, the file is damaged.
+func pages[T any](from int64, what string, key func(*T) int64, page func(from int64) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		rows := make([]T, 0, pageRows)
 		for {
@@ -440,7 +469,12 @@ func pages[T any](from int64, key func(*T) int64, page func(from int64) iter.Seq
 				rows = append(rows, v)
 			}
 			for i := range rows {
-				from = key(&rows[i]) + 1
+				if n := key(&rows[i]); n != from {
+					var none T
+					yield(none, fmt.Errorf("%s %d is missing: %w", what, from, ErrDamaged))
+					return
+				}
+				from++
 				if !yield(rows[i], nil) {
 					return
 				}
@@ -455,37 +489,52 @@ func pages[T any](from int64, key func(*T) int64, page func(from int64) iter.Seq
 // JobOf returns the job that a task belongs to; false if there is none.
 func (s *Store) JobOf(ctx context.Context, t sched.TaskID) (Job, bool, error) {
 	for j, err := range query(ctx, s.db, scanJob,
-		"SELECT id, first_task, tasks, uid, submit_ns, name, spec FROM job WHERE first_task <= ? ORDER BY first_task DESC LIMIT 1", int64(t)) {
+		"SELECT "+jobColumns+" FROM job WHERE first_task <= ? ORDER BY first_task DESC LIMIT 1", int64(t)) {
 		return j, err == nil && t < j.First+sched.TaskID(j.Tasks), err
 	}
 	return Job{}, false, nil
 }
 
+// The columns in the order in which they are written and read.
+const (
+	jobColumns     = "id, first_task, tasks, uid, submit_ns, name, spec, sum"
+	attemptColumns = "task, n, start_ns, end_ns, code, how, placed, sum"
+)
+
 func scanJob(rows *sql.Rows, j *Job) error {
-	var id, first, submit int64
-	err := rows.Scan(&id, &first, &j.Tasks, &j.UID, &submit, &j.Name, &j.Spec)
+	var id, first, submit, sum int64
+	err := rows.Scan(&id, &first, &j.Tasks, &j.UID, &submit, &j.Name, &j.Spec, &sum)
 	j.ID, j.First, j.Submit = sched.JobID(id), sched.TaskID(first), sched.Time(submit)
-	return err
+	if err == nil && sum != j.sum() {
+		err = ErrDamaged
+	}
+	if err != nil {
+		return fmt.Errorf("job %d: %w", id+1, err)
+	}
+	return nil
+}
+
+func scanAttempt(rows *sql.Rows, a *Attempt) error {
+	var task, start, end, sum int64
+	err := rows.Scan(&task, &a.N, &start, &end, &a.Code, &a.How, &a.Placed, &sum)
+	a.Task, a.Start, a.End = sched.TaskID(task), sched.Time(start), sched.Time(end)
+	if err == nil && sum != a.sum() {
+		err = ErrDamaged
+	}
+	if err != nil {
+		return fmt.Errorf("attempt %d of task %d: %w", a.N, task, err)
+	}
+	return nil
 }
 
 // LastAttempts yields the last attempt that is over of each task that had one, in the tasks' order.
 func (s *Store) LastAttempts(ctx context.Context) iter.Seq2[Attempt, error] {
-	return query(ctx, s.db, func(rows *sql.Rows, a *Attempt) error {
-		var task, start, end int64
-		err := rows.Scan(&task, &a.N, &start, &end, &a.Code, &a.How, &a.Placed)
-		a.Task, a.Start, a.End = sched.TaskID(task), sched.Time(start), sched.Time(end)
-		return err
-	}, "SELECT task, max(n), start_ns, end_ns, code, how, placed FROM attempt GROUP BY task ORDER BY task")
+	return query(ctx, s.db, scanAttempt, "SELECT task, max(n), start_ns, end_ns, code, how, placed, sum FROM attempt GROUP BY task ORDER BY task")
 }
 
 // Attempts yields the attempts of a task that are over.
 func (s *Store) Attempts(ctx context.Context, t sched.TaskID) iter.Seq2[Attempt, error] {
-	return query(ctx, s.db, func(rows *sql.Rows, a *Attempt) error {
-		var start, end int64
-		err := rows.Scan(&a.N, &start, &end, &a.Code, &a.How, &a.Placed)
-		a.Task, a.Start, a.End = t, sched.Time(start), sched.Time(end)
-		return err
-	}, "SELECT n, start_ns, end_ns, code, how, placed FROM attempt WHERE task = ? ORDER BY n", int64(t))
+	return query(ctx, s.db, scanAttempt, "SELECT "+attemptColumns+" FROM attempt WHERE task = ? ORDER BY n", int64(t))
 }
 
 func query[T any](ctx context.Context, db *sql.DB, scan func(*sql.Rows, *T) error, text string, args ...any) iter.Seq2[T, error] {

@@ -315,6 +315,141 @@ func TestATornOrDamagedEndOfTheLogCostsOnlyWhatStoodThere(t *testing.T) {
 	}
 }
 
+// contents are all rows, as the readers give them.
+func contents(ctx context.Context, s *Store) (text string, err error) {
+	var b strings.Builder
+	for v, err := range s.Batches(ctx, 0) {
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "%+v\n", v)
+	}
+	for v, err := range s.Jobs(ctx, 0) {
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "%+v\n", v)
+		of, ok, err := s.JobOf(ctx, v.First)
+		if err != nil || !ok {
+			return "", fmt.Errorf("job %d of task %d: %v, %w", v.ID, v.First, ok, err)
+		}
+		fmt.Fprintf(&b, "%+v\n", of)
+		for a, err := range s.Attempts(ctx, v.First) {
+			if err != nil {
+				return "", err
+			}
+			fmt.Fprintf(&b, "%+v\n", a)
+		}
+	}
+	for v, err := range s.LastAttempts(ctx) {
+		if err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&b, "%+v\n", v)
+	}
+	v, err := s.Meta(ctx, "birth")
+	fmt.Fprintf(&b, "%s\n", v)
+	return b.String(), err
+}
+
+// filled makes a state with some of everything.
+func filled(t testing.TB, dir string) (want string) {
+	t.Helper()
+	s := open(t, dir)
+	for i := range int64(6) {
+		if err := s.Append(&Batch{
+			No: i, At: sched.Time(i * 10), Facts: fmt.Appendf(nil, `{"in":[{"k":"arrived","task":%d,"n":1}]}`, i),
+			Jobs:     []Job{{ID: sched.JobID(i), First: sched.TaskID(i), Tasks: 1, UID: 7, Submit: sched.Time(i), Name: "n\xff\x00", Spec: []byte(`{"tasks":[]}`)}},
+			Attempts: []Attempt{{Task: sched.TaskID(i), N: 1, Start: 1, End: 2, Code: -1, How: "lost"}, {Task: sched.TaskID(i), N: 2, Start: 3, End: 4, How: "finished"}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.SetMeta(t.Context(), "birth", []byte("now")); err != nil {
+		t.Fatal(err)
+	}
+	want, err := contents(t.Context(), s)
+	if err := errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return want
+}
+
+func TestARecordThatWasChangedIsNamed(t *testing.T) {
+	for _, c := range []struct{ change, want string }{
+		{"UPDATE batch SET facts = replace(facts, 'task', 'tosk') WHERE no = 3", "batch 3"},
+		{"UPDATE batch SET at_ns = at_ns + 1 WHERE no = 3", "batch 3"},
+		{"UPDATE batch SET at_ns = 'x' WHERE no = 3", "batch 3"},
+		{"UPDATE batch SET no = 17 WHERE no = 5", "batch 17"},
+		{"DELETE FROM batch WHERE no = 2", "batch 2 is missing"},
+		{"DELETE FROM job WHERE id = 4", "job id 4 is missing"},
+		{"UPDATE job SET uid = 0 WHERE id = 1", "job 2"},
+		{"UPDATE job SET tasks = 2 WHERE id = 1", "job 2"},
+		{"UPDATE job SET spec = '{}' WHERE id = 1", "job 2"},
+		{"UPDATE job SET sum = -1 WHERE id = 1", "job 2"},
+		{"UPDATE attempt SET code = 1 WHERE task = 5 AND n = 1", "attempt 1 of task 5"},
+		{"UPDATE attempt SET code = 1 WHERE task = 5 AND n = 2", "attempt 2 of task 5"},
+		{"UPDATE meta SET value = 'then'", "entry birth"},
+	} {
+		dir := t.TempDir()
+		filled(t, dir)
+		s := open(t, dir)
+		if _, err := s.write.ExecContext(t.Context(), c.change); err != nil {
+			t.Fatalf("%s: %v", c.change, err)
+		}
+		if got, err := contents(t.Context(), s); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want an error with %q\n%s", c.change, err, c.want, got)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestAnOlderStateGetsItsChecksums(t *testing.T) {
+	dir := t.TempDir()
+	want := filled(t, dir)
+	s := open(t, dir)
+	for _, table := range []string{"meta", "batch", "job", "attempt"} {
+		if _, err := s.write.ExecContext(t.Context(), "ALTER TABLE "+table+" DROP COLUMN sum"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.write.ExecContext(t.Context(), "PRAGMA user_version = 1"); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 * pageRows {
+		if _, err := s.write.ExecContext(t.Context(), "INSERT INTO attempt (task, n, start_ns, end_ns, code, how, placed) VALUES (?, ?, 0, 0, 0, '', '')", 100+i/5, i%5); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	n := 0
+	for a, err := range s.LastAttempts(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Task >= 100 {
+			n++
+		}
+	}
+	if n != (3*pageRows+4)/5 {
+		t.Errorf("%d tasks have attempts", n)
+	}
+	if _, err := s.write.ExecContext(t.Context(), "DELETE FROM attempt WHERE task >= 100"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := contents(t.Context(), s); err != nil || got != want {
+		t.Errorf("%v: got\n%s\nwant\n%s", err, got, want)
+	}
+	if copies, err := filepath.Glob(filepath.Join(dir, File+".v1-*")); err != nil || len(copies) != 1 {
+		t.Errorf("copies of the older state: %q, %v", copies, err)
+	}
+}
+
 func BenchmarkAppend(b *testing.B) {
 	s := open(b, b.TempDir())
 	facts := bytes.Repeat([]byte(`{"k":"finished","task":12345,"try":1}`), 4)
