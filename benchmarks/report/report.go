@@ -75,7 +75,7 @@ type Summary struct {
 	Load   float64     // NaN: the trace's own
 	Runs   int         // seeds
 	Mean   metrics.Row // mean over the seeds; counts are rounded
-	// CI holds 95 % intervals by metric, where there are any: over seeds, or batch means of one recorded trace.
+	// CI holds 95 % intervals by metric, where there are any: over seeds (Student's t, or see Bootstrap), or batch means of one recorded trace.
 	CI map[string]stats.Interval
 	// Versus holds the paired differences to the first policy, over the same seeds, by metric. nil for the first policy.
 	Versus map[string]stats.Difference
@@ -143,7 +143,7 @@ func Summarise(runs []Run) []Summary {
 				if s.Versus == nil {
 					s.Versus = map[string]stats.Difference{}
 				}
-				if d, err := stats.Paired(a, b, Level, 1); err == nil && d.N > 1 {
+				if d, err := stats.Paired(a, b, Level, resampling); err == nil && d.N > 1 {
 					s.Versus[metric.Name] = d
 				}
 			}
@@ -157,6 +157,34 @@ func Summarise(runs []Run) []Summary {
 	}
 	return out
 }
+
+// Bootstrap puts BCa bootstrap intervals in the place of Student's t over the seeds. It reports the fewest seeds that one rests on, 0 if there
+// is none. The resamples are the same at each call.
+func Bootstrap(all []Summary, runs []Run) (seeds int) {
+	for i := range all {
+		s := &all[i]
+		for name, ci := range s.CI {
+			if ci.Method != "t" {
+				continue
+			}
+			metric := metrics.Lookup(name)
+			values := make([]float64, 0, s.Runs)
+			for r := range runs {
+				if x := &runs[r]; x.Policy == s.Policy && math.Float64bits(x.Load) == math.Float64bits(s.Load) && !math.IsNaN(metric.Of(&x.Row)) {
+					values = append(values, metric.Of(&x.Row))
+				}
+			}
+			s.CI[name] = stats.BCa(values, Level, resampling)
+			if seeds == 0 || len(values) < seeds {
+				seeds = len(values)
+			}
+		}
+	}
+	return seeds
+}
+
+// resampling is the seed of the bootstrap.
+const resampling = 1
 
 // CSV writes one line a run: policy, seed, load and every metric by its name. What has no meaning is empty.
 func (c *Comparison) CSV(w io.Writer) error {
@@ -199,9 +227,9 @@ func plain(v float64) string {
 // each run and of each summary, where they hold the mean over the seeds; a summary has besides
 //
 //	"ci95":     {"wait_mean_s": {"low": 1.5, "high": 2.5, "n": 10, "method": "t"}}
-//	"vs_first": {"wait_mean_s": {"ratio": 0.5, "difference": -2, "low": -2.5, "high": -1.5, "p": 0.001, "n": 10}}
+//	"vs_first": {"wait_mean_s": {"ratio": 0.5, "difference": -2, "low": -2.5, "high": -1.5, "p": 0.001, "n": 10, "method": "t"}}
 //
-// with the paired difference to the first policy. What has no meaning is null, or absent in these two.
+// with the paired difference to the first policy; p is that of the paired t test. What has no meaning is null, or absent in these two.
 func (c *Comparison) JSON(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	trace, err := json.Marshal(c.Trace)
@@ -300,10 +328,15 @@ func (c *Comparison) appendSummary(b []byte, s *Summary) []byte {
 		number(`:{"ratio":`, ratio)
 		if paired {
 			number(`,"difference":`, d.T.Mean)
-			number(`,"low":`, d.T.Low)
-			number(`,"high":`, d.T.High)
+			ci := d.T
+			if s.CI[m.Name].Method == d.Bootstrap.Method {
+				ci = d.Bootstrap
+			}
+			number(`,"low":`, ci.Low)
+			number(`,"high":`, ci.High)
 			number(`,"p":`, d.P)
 			number(`,"n":`, float64(d.N))
+			b = appendText(append(b, `,"method":`...), ci.Method)
 		}
 		b = append(b, '}')
 		comma = ","

@@ -212,6 +212,55 @@ func TestOneSeedGivesNoIntervalAndOneFromElsewhereIsShown(t *testing.T) {
 	}
 }
 
+// Intervals by bootstrap take the place of those over seeds, in the JSON too, each with its method; the mean and batch means stay.
+func TestBootstrapTakesThePlaceOfT(t *testing.T) {
+	c := &Comparison{}
+	for seed, wait := range []float64{94, 197, 16, 38, 99, 141, 23} {
+		for _, load := range []float64{0.7, math.NaN()} {
+			c.Runs = append(c.Runs, Run{"fifo", int64(seed), load, row(wait, 900, 0.6, 23)}, Run{"sjf", int64(seed), load, row(wait/2, 900, 0.6, 23)})
+		}
+	}
+	c.Summary = Summarise(c.Runs)
+	c.Summary[3].CI["wait_mean_s"] = stats.Interval{Mean: 1, Low: 0.5, High: 2, N: 20, Method: "batch means"}
+	if n := Bootstrap(c.Summary, c.Runs); n != 7 {
+		t.Errorf("over %d seeds", n)
+	}
+	for i, s := range c.Summary[:3] {
+		half := math.Pow(2, -float64(i%2)) // sjf waits half as long
+		ci := s.CI["wait_mean_s"]
+		if want := stats.BCa([]float64{94 * half, 197 * half, 16 * half, 38 * half, 99 * half, 141 * half, 23 * half}, 0.95, 1); ci != want || ci.Method != "bca" {
+			t.Errorf("%s at %v: %+v, want %+v", s.Policy, s.Load, ci, want)
+		}
+	}
+	if ci := c.Summary[3].CI["wait_mean_s"]; ci.Method != "batch means" || ci.Low != 0.5 {
+		t.Errorf("%+v", ci)
+	}
+	var b bytes.Buffer
+	if err := c.JSON(&b); err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		Summary []struct {
+			CI     map[string]struct{ Method string } `json:"ci95"`
+			Versus map[string]struct {
+				Low, High, Difference float64
+				Method                string
+			} `json:"vs_first"`
+		}
+	}
+	if err := json.Unmarshal(b.Bytes(), &got); err != nil {
+		t.Fatal(err)
+	}
+	d := c.Summary[1].Versus["wait_mean_s"].Bootstrap
+	if v := got.Summary[1].Versus["wait_mean_s"]; v.Method != "bca" || v.Low != d.Low || v.High != d.High || v.Low == 0 || got.Summary[1].CI["wait_mean_s"].Method != "bca" {
+		t.Errorf("%+v of %+v", got.Summary[1], d)
+	}
+	one := Summarise(c.Runs[:1])
+	if n := Bootstrap(one, c.Runs[:1]); n != 0 {
+		t.Errorf("one run, and intervals over %d", n)
+	}
+}
+
 func TestHumanNumbers(t *testing.T) {
 	for v, want := range map[float64]string{
 		0: "0", 1: "1", 1.234: "1.23", 12.34: "12.3", 123.4: "123", 1234567: "1,234,567", -1234: "-1,234", -123: "-123", 0.01234: "0.0123", math.Inf(1): "-",

@@ -71,6 +71,32 @@ func TestBootstrapIntervalsCoverASkewedMeanNearlyAsOftenAsTheySay(t *testing.T) 
 	}
 }
 
+// The treated mice of Efron and Tibshirani (1993, table 2.1). Of all 7^7 resamples the standard error of the mean is 23.36, as in the book
+// (table 2.2); the percentile and BCa limits were worked out over all of them, too.
+func TestBootstrapOfTheMiceIsThatOfAllResamples(t *testing.T) {
+	x := []float64{94, 197, 16, 38, 99, 141, 23}
+	means := bootstrap(x, 1)
+	mean, squares := 0.0, 0.0
+	for _, m := range means {
+		mean += m / Resamples
+	}
+	for _, m := range means {
+		squares += (m - mean) * (m - mean)
+	}
+	near(t, "standard error", math.Sqrt(squares/(Resamples-1)), 23.36, 23.36*3/math.Sqrt(2*Resamples))
+	const seeds = 50
+	var got [4]float64 // means over seeds: the limits of 2000 resamples are some units off those of all
+	for seed := range uint64(seeds) {
+		p, b := Percentile(x, 0.95, seed), BCa(x, 0.95, seed)
+		for i, v := range []float64{p.Low, p.High, b.Low, b.High} {
+			got[i] += v / seeds
+		}
+	}
+	for i, want := range []float64{43.43, 134.43, 46.29, 138.29} {
+		near(t, []string{"percentile low", "percentile high", "BCa low", "BCa high"}[i], got[i], want, 0.8)
+	}
+}
+
 func TestBCaLeansTowardsTheLongTail(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	x := sample(rng, 40, func() float64 { return math.Exp(1.5 * rng.NormFloat64()) })

@@ -309,7 +309,7 @@ func parseLoads(s string) ([]float64, error) {
 
 func compareCommand() *cobra.Command {
 	var f simFlags
-	var names, seeds, load, out, output, shard string
+	var names, seeds, load, out, output, shard, intervals string
 	var pdf bool
 	var workers int
 	cmd := &cobra.Command{
@@ -379,6 +379,13 @@ one by one.`,
 			if o.Shard, err = parseShard(shard, pdf, output, cmd.Flags().Changed("output")); err != nil {
 				return err
 			}
+			switch {
+			case intervals == "t":
+			case o.Shard.Parted():
+				return usagef("--intervals: a shard has none; schedlab merge takes it")
+			case len(o.Seeds) < 2:
+				return usagef("--intervals bootstrap resamples the seeds, and there is one; see --seeds")
+			}
 			if out != "" && !o.Shard.Parted() {
 				if err := checkFolder(out); err != nil {
 					return err
@@ -408,6 +415,9 @@ one by one.`,
 			if err = errors.Join(err, headErr); err != nil {
 				return err
 			}
+			if intervals == "bootstrap" {
+				bootstrap(res)
+			}
 			c := comparison(w, clusterName, nodes, res, &o.Sim)
 			var outErr error // the numbers are shown all the same: to find them may have taken hours
 			if out != "" {
@@ -431,9 +441,30 @@ one by one.`,
 	cmd.Flags().StringVar(&out, "out", "", "folder for plots (SVG, PNG), compare.json and compare.csv; with --shard the file to write, or a folder for part-i-of-n.json")
 	cmd.Flags().StringVar(&shard, "shard", "", "run one part of the experiment, for schedlab merge: i/n (1/4 is the first of four), auto or auto/n")
 	cmd.Flags().BoolVar(&pdf, "pdf", false, "plots as PDF too")
+	intervalsFlag(cmd, &intervals)
 	cmd.Flags().IntVar(&workers, "workers", 0, "simulations at a time (default: one a processor)")
 	outputFlag(cmd, &output, "table", "json", "csv")
 	return cmd
+}
+
+func intervalsFlag(cmd *cobra.Command, to *string) {
+	*to = "t"
+	cmd.Flags().Var(&choice{to, []string{"t", "bootstrap"}}, "intervals", "how 95 % intervals over seeds are made: Student's t, or the BCa bootstrap, which takes no normal distribution for granted and wants 20 seeds")
+}
+
+// fewSeeds is below what a bootstrap wants: its intervals of a mean over n seeds are too narrow by about 1/n.
+const fewSeeds = 20
+
+// bootstrap has the intervals over seeds by the bootstrap, and says so.
+func bootstrap(res *experiment.Result) {
+	switch n := report.Bootstrap(res.Summary, res.Runs); {
+	case n == 0:
+		res.Notes = append(res.Notes, "no interval is by bootstrap: each policy runs once")
+	case n < fewSeeds:
+		res.Notes = append(res.Notes, fmt.Sprintf("intervals over %d seeds by BCa bootstrap: too narrow below %d seeds or so", n, fewSeeds))
+	default:
+		res.Notes = append(res.Notes, fmt.Sprintf("intervals over %d seeds by BCa bootstrap", n))
+	}
 }
 
 // comparison puts together what the report prints.
@@ -610,6 +641,9 @@ func bars(all []report.Summary, metric string) (out []plots.Bar, interval string
 		if ci, ok := s.CI[metric]; ok && ci.Known() {
 			b.Low, b.High = ci.Low, ci.High
 			interval = fmt.Sprintf("95 %% interval over %d seeds", s.Runs)
+			if ci.Method == "bca" {
+				interval += " (bootstrap)"
+			}
 			if s.Runs == 1 {
 				interval = "95 % interval by batch means"
 			}

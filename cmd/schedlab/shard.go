@@ -76,7 +76,7 @@ func partPath(out string, s experiment.Shard) (string, error) {
 }
 
 func mergeCommand() *cobra.Command {
-	var out, output string
+	var out, output, intervals string
 	var pdf bool
 	cmd := &cobra.Command{
 		Use:   "merge PART...",
@@ -107,6 +107,9 @@ trace, cluster, policy, setting or revision of schedlab) are refused.`,
 			if err != nil {
 				return err
 			}
+			if intervals == "bootstrap" {
+				bootstrap(res)
+			}
 			first := parts[0]
 			for _, p := range parts {
 				if p.Shard == 1 { // it holds the first run, of which the report's head speaks
@@ -128,6 +131,7 @@ trace, cluster, policy, setting or revision of schedlab) are refused.`,
 		},
 	}
 	cmd.Flags().StringVar(&out, "out", "", "folder for compare.json, compare.csv and the plots that parts suffice for: mean wait and throughput")
+	intervalsFlag(cmd, &intervals)
 	cmd.Flags().BoolVar(&pdf, "pdf", false, "plots as PDF too")
 	outputFlag(cmd, &output, "table", "json", "csv")
 	return cmd
