@@ -6,6 +6,7 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 
 	"github.com/schedlab/schedlab/benchmarks/experiment"
@@ -30,9 +31,10 @@ func compare(t *testing.T, o experiment.Options, names ...string) map[string]rep
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := map[string]report.Summary{}
+	out := map[string]report.Summary{} // by the names that were given
 	for _, s := range res.Summary {
-		out[s.Policy] = s
+		i := slices.IndexFunc(o.Policies, func(p policies.Spec) bool { return p.String() == s.Policy })
+		out[names[i]] = s
 	}
 	return out
 }

@@ -285,6 +285,9 @@ func (d *Daemon) recover(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if int(a.Task) >= d.kernel.Known() || a.Task < 0 {
+			return fmt.Errorf("the record of attempt %d of task id %d, which was never submitted: %w", a.N, a.Task, store.ErrDamaged)
+		}
 		_, why, _ := strings.Cut(a.How, ": ")
 		if a.Code >= 0 {
 			d.lastEnd[a.Task] = end{a.Code, why}
