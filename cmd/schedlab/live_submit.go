@@ -61,8 +61,9 @@ SIGUSR1 asks it for a checkpoint: it writes files to $CKPT_DIR/new and says so
 with "schedlab live notify checkpoint_done", or a datagram of that word to the
 socket $NOTIFY_SOCKET; or it leaves with exit code 85, which saves what lies
 there, puts it back in the queue and takes no retry; where it has saved nothing
-that is a failure. A preemption asks, waits for --grace, and then sends SIGTERM.
-Who does not catch SIGUSR1 is not sent it.
+that is a failure. While the storage of checkpoints is away it is tried again
+later, which takes no retry either. A preemption asks, waits for --grace, and
+then sends SIGTERM. Who does not catch SIGUSR1 is not sent it.
 
 With --input files and folders are copied to $INPUT_DIR before the command runs,
 as its owner: paths, and URLs of http and https. PATH:as=NAME gives another

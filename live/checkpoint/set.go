@@ -81,6 +81,23 @@ type Set struct {
 	bad map[int64]bool // found so by Restore
 }
 
+// ErrStore is what errors of Save are where it is the store that does not do its part, and not what was to be saved.
+var ErrStore = errors.New("the store of checkpoints does not do its part")
+
+// storeError is an error of a store.
+type storeError struct{ error }
+
+func (e storeError) Unwrap() error      { return e.error }
+func (storeError) Is(target error) bool { return target == ErrStore }
+
+// ofStore makes an error of the store's Put one of the store, unless it was handed too little.
+func ofStore(err error) error {
+	if err == nil || errors.Is(err, io.ErrUnexpectedEOF) {
+		return err
+	}
+	return storeError{err}
+}
+
 // errBad says that a checkpoint is not whole, as against a store that does not answer.
 var errBad = errors.New("not whole")
 
@@ -123,7 +140,7 @@ func (s *Set) all(ctx context.Context) ([]stored, error) {
 func (s *Set) Save(ctx context.Context, dir string, m Manifest) (*Manifest, error) {
 	there, err := s.all(ctx)
 	if err != nil {
-		return nil, err
+		return nil, storeError{err}
 	}
 	m.Schema, m.Seq, m.Bytes, m.Files = schema, 1, 0, []File{}
 	if n := len(there); n > 0 {
@@ -172,7 +189,7 @@ func (s *Set) Save(ctx context.Context, dir string, m Manifest) (*Manifest, erro
 	text = fmt.Appendf(text, "%x\n", sha256.Sum256(text))
 	failpoint.Hit("checkpoint-committing")
 	if err := s.Store.Put(ctx, s.name(m.Seq, manifestName), bytes.NewReader(text), int64(len(text))); err != nil {
-		return nil, err
+		return nil, storeError{err}
 	}
 	failpoint.Hit("checkpoint-committed")
 	return &m, s.prune(ctx, there)
@@ -196,7 +213,7 @@ func (s *Set) put(ctx context.Context, root *os.Root, name string, seq int64, i 
 		return File{}, fmt.Errorf("%s is another user's", name)
 	}
 	sum := sha256.New()
-	err = s.Store.Put(ctx, s.name(seq, strconv.Itoa(i)), io.TeeReader(r, sum), info.Size())
+	err = ofStore(s.Store.Put(ctx, s.name(seq, strconv.Itoa(i)), io.TeeReader(r, sum), info.Size()))
 	failpoint.Hit("checkpoint-file-put")
 	return File{Path: name, Mode: info.Mode().Perm(), Size: info.Size(), Sum: hex.EncodeToString(sum.Sum(nil))}, err
 }

@@ -312,3 +312,61 @@ func TestThePolicyLearnsHowLongRestoringTookAndIsToldOnce(t *testing.T) {
 		t.Errorf("it was told %d times: %v, and before %v", facts, again, cost)
 	}
 }
+
+// While the storage of checkpoints is away nothing that a user gave for his command is spent: neither where what it resumes from cannot be
+// read, nor where what it has saved cannot be stored; and it is said what is waited for, to the next daemon too.
+func TestAnOutageOfTheStorageOfCheckpointsTakesNoRetry(t *testing.T) {
+	dir, flags := t.TempDir(), t.TempDir()
+	change := func(c *Config) { c.awayWait = 300 * time.Millisecond }
+	d := serve(t, dir, change)
+	up, leave, store := filepath.Join(flags, "up"), filepath.Join(flags, "leave"), filepath.Join(dir, "checkpoints")
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"a","checkpoint":{"every":"off"},"command":"test -e %[2]s && exit 0; touch %[1]s; while [ ! -e %[2]s ]; do sleep 0.01; done; echo 1 >$CKPT_DIR/new/n; exit 85"}]}`, up, leave))
+	eventually(t, "it does not run", func() bool { _, err := os.Stat(up); return err == nil })
+	put(t, store, "no folder")
+	put(t, leave, "")
+	away := func(tries int32) {
+		t.Helper()
+		eventually(t, "it does not wait", func() bool {
+			v := d.Tasks(d.All())[0]
+			return v.Attempts >= tries && v.State == "backoff" && v.Code == nil && strings.HasPrefix(v.Reason, "the storage of checkpoints is away, which takes no retry: ")
+		})
+	}
+	away(1)
+	away(3) // it could not be stored, and then not be read
+	d.close()
+	d = serve(t, dir, change)
+	away(3)
+	eventually(t, "nothing is said", func() bool {
+		return strings.Contains(explained(t, d, "1"), "It waits for the storage of checkpoints, which was away")
+	})
+	d.mu.RLock()
+	n, tries := d.away[0], d.kernel.Attempt(0)
+	d.mu.RUnlock()
+	if n < 3 || n < int(tries)-1 {
+		t.Errorf("after a restart %d of %d attempts are known to have ended so", n, tries)
+	}
+	if err := os.Remove(store); err != nil {
+		t.Fatal(err)
+	}
+	if v := d.wait("1")[0]; v.State != "done" || *v.Code != 0 || v.Reason != "" {
+		t.Errorf("%+v", v)
+	}
+	for a, err := range d.store.Attempts(t.Context(), 0) {
+		if err != nil || !strings.HasPrefix(a.How, "failed: the storage") && a.How != "finished" {
+			t.Errorf("attempt %d: %s, %v", a.N, a.How, err)
+		}
+	}
+
+	// For ever it does not go on so.
+	if err := os.RemoveAll(store); err != nil {
+		t.Fatal(err)
+	}
+	put(t, store, "no folder")
+	d.mu.Lock()
+	d.away[1], d.cfg.awayWait = maxAway-1, time.Nanosecond
+	d.mu.Unlock()
+	d.submit(`{"tasks":[{"id":"a","checkpoint":{},"command":"true"}]}`)
+	if v := d.wait("2")[0]; v.State != "failed" || v.Attempts != 2 || !strings.HasPrefix(v.Reason, reasonUnread) {
+		t.Errorf("%+v", v)
+	}
+}

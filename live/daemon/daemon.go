@@ -72,6 +72,7 @@ type Config struct {
 	Retry retry.Limit  // of what may be tried again; zero: as often as the tasks say
 	Alert alert.Config // whom to tell what went wrong; zero: nobody. Host, Log and Count are the daemon's to set
 
+	awayWait   time.Duration // before the storage of checkpoints is tried again for the first time; 0 is DefaultAwayWait. For tests
 	watchEvery time.Duration // how often the machine is sampled; 0 is a second. For tests
 }
 
@@ -125,6 +126,7 @@ type Daemon struct {
 
 	scaledBefore []string // queues whose workers the state bounds, sorted
 
+	away         map[sched.TaskID]int  // attempts in a row that ended since the storage of checkpoints was away
 	refusedRetry map[attemptKey]string // why a failure is final, of attempts whose end is not in the state file yet
 	alarms       []alert.Alert         // of the batch that is being made; the loop's
 	alerts       *alert.Sender         // nil: there is nobody to tell
@@ -185,7 +187,7 @@ func Open(ctx context.Context, c Config) (_ *Daemon, err error) {
 		stopWhy: map[sched.TaskID]string{}, began: map[attemptKey]sched.Time{}, restored: map[attemptKey]bool{}, ended: map[attemptKey]*local.Event{},
 		lastEnd: map[sched.TaskID]end{}, earlier: map[sched.TaskID]sched.Time{}, work: map[sched.TaskID]time.Duration{}, problem: map[sched.TaskID]string{}, recurring: map[sched.JobID]*recurrence{}, quotas: map[[2]string]sched.Quota{},
 		noted: map[attemptKey]local.Saved{}, saved: map[sched.TaskID]local.Saved{}, swept: make(chan struct{}, 1),
-		parts: map[sched.JobID][]sched.JobID{}, refusedRetry: map[attemptKey]string{}, alerted: map[string]*atomic.Int64{},
+		parts: map[sched.JobID][]sched.JobID{}, away: map[sched.TaskID]int{}, refusedRetry: map[attemptKey]string{}, alerted: map[string]*atomic.Int64{},
 	}
 	d.stages.of, d.stages.shown = map[attemptKey]*staging{}, map[sched.TaskID]*InputsView{}
 	for _, r := range alert.Results() {
@@ -369,6 +371,7 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 	clear(d.restored)
 	clear(d.quotas)
 	clear(d.work)
+	clear(d.away)
 	d.budget = retry.New(d.cfg.Retry)
 	for batch, err := range d.store.Batches(ctx, 0) {
 		if err != nil {
@@ -728,7 +731,10 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 	}
 	var why []string
 	if ev != nil {
-		if ev.Kind == local.Ended {
+		if e.Kind == sched.FailedAttempt && e.N == 1 {
+			why = append(why, d.awaits(ev))
+			delete(d.lastEnd, e.Task) // it is no exit of the command that counts
+		} else if ev.Kind == local.Ended {
 			a.Code = ev.Exit.Code
 			if ev.Exit.Reason != "" {
 				why = append(why, ev.Exit.Reason)

@@ -58,7 +58,9 @@ func (d *Daemon) why(t sched.TaskID) []string {
 		}
 		if phase == sched.Backoff {
 			text := "It waits out the backoff after a failure"
-			if at, ok := k.RetryAt(t); ok {
+			if at, ok := k.RetryAt(t); ok && d.away[t] > 0 {
+				text = fmt.Sprintf("It waits for the storage of checkpoints, which was away %d time(s) in a row, and tries again in %s", d.away[t], ago(max(at.Sub(d.loop.Now()), 0)))
+			} else if ok {
 				text = fmt.Sprintf("It waits out the backoff after failure %d of the %d that are tried again, for %s more", k.Failures(t), k.Class(t).Retries, ago(max(at.Sub(d.loop.Now()), 0)))
 			}
 			return append(why, text+".")

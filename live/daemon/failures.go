@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -19,6 +20,12 @@ import (
 func (d *Daemon) retries(now sched.Time, in []sched.Event) {
 	for i := range in {
 		e := &in[i]
+		if e.Kind == sched.FailedAttempt && d.kernel.Attempt(e.Task) == e.Attempt && d.isAway(d.ended[attemptKey{e.Task, e.Attempt}]) && d.away[e.Task] < maxAway {
+			e.N, e.Value = 1, int64(retry.Wait(cmp.Or(d.cfg.awayWait, DefaultAwayWait), uint64(d.first.Epoch.UnixNano()), e.Task, d.away[e.Task]+1))
+			d.noteAway(e)
+			continue
+		}
+		d.noteAway(e)
 		if e.Kind != sched.FailedAttempt || d.kernel.Attempt(e.Task) != e.Attempt || !d.kernel.MayRetry(e.Task) {
 			continue
 		}
@@ -35,6 +42,49 @@ func (d *Daemon) retries(now sched.Time, in []sched.Event) {
 	}
 }
 
+// DefaultAwayWait is the wait after the first attempt that ended since the storage of checkpoints was away; it doubles up to 64 times that.
+// maxAway bounds how many in a row take no retry: that is more than a day.
+const (
+	DefaultAwayWait = 5 * time.Second
+	maxAway         = 300
+)
+
+// isAway reports whether it is the storage of checkpoints that an attempt failed of: what it resumes from could not be read, so that its command
+// did not run, or what it left with CodeRequeue for could not be stored.
+func (d *Daemon) isAway(ev *local.Event) bool {
+	if ev == nil || ev.Kind != local.Ended {
+		return false
+	}
+	return strings.HasPrefix(ev.Exit.Reason, reasonUnread) || ev.Exit.Code == CodeRequeue && ev.Saved != nil && ev.Saved.Away
+}
+
+// reasonUnread begins the shim's reason why it has not run the command.
+const reasonUnread = "its checkpoints cannot be read: "
+
+// noteAway counts the attempts in a row that the storage of checkpoints ended.
+func (d *Daemon) noteAway(e *sched.Event) {
+	switch e.Kind {
+	case sched.FailedAttempt:
+		if e.N == 1 {
+			d.away[e.Task]++
+			return
+		}
+	case sched.Finished, sched.Killed, sched.Stopped:
+	default:
+		return
+	}
+	delete(d.away, e.Task)
+}
+
+// awaits says what a task waits for whose attempt the storage of checkpoints has ended.
+func (d *Daemon) awaits(ev *local.Event) string {
+	text := strings.TrimPrefix(ev.Exit.Reason, reasonUnread)
+	if ev.Exit.Code == CodeRequeue {
+		text = ev.Saved.Problem
+	}
+	return "the storage of checkpoints is away, which takes no retry: " + text
+}
+
 func (d *Daemon) whose(t sched.TaskID) (tenant, queue string) {
 	c := d.book.tb.ClassOf(t)
 	return d.book.tb.Tenants[c.Tenant], d.book.tb.Queues[c.Queue]
@@ -43,7 +93,9 @@ func (d *Daemon) whose(t sched.TaskID) (tenant, queue string) {
 // recount brings the budget to where it was, from what happened in a batch of the state file.
 func (d *Daemon) recount(now sched.Time, in []sched.Event, out []sched.Command) {
 	for i := range in {
-		if e := &in[i]; e.Kind == sched.FailedAttempt && e.Value > 0 {
+		e := &in[i]
+		d.noteAway(e)
+		if e.Kind == sched.FailedAttempt && e.Value > 0 && e.N == 0 {
 			tenant, queue := d.whose(e.Task)
 			d.budget.Retried(now, tenant, queue)
 		}

@@ -230,8 +230,11 @@ func (d *Daemon) Events(ctx context.Context, from int64, follow bool, w io.Write
 			}
 			for i := range r.In {
 				f := &r.In[i]
-				h := Happening{Batch: b.No, TimeS: b.At.Seconds(), What: f.K, Attempt: f.Attempt, Tasks: f.N, Name: f.Name}
+				h := Happening{Batch: b.No, TimeS: b.At.Seconds(), What: f.K, Attempt: f.Attempt, Name: f.Name}
 				if kind, ok := sched.EventKindOf(f.K); ok && aboutTask(kind) {
+					if kind == sched.JobArrived {
+						h.Tasks = f.N
+					}
 					if kind == sched.Started && f.Value > 0 { // told later than its start
 						h.What = "restored"
 					}

@@ -59,6 +59,7 @@ type Saved struct {
 	Failed   int64         `json:"failed"`          // that are not, because it went wrong
 	NotNow   int64         `json:"not_now"`         // requests that the job has refused
 	Problem  string        `json:"error,omitempty"` // of the last that went wrong
+	Away     bool          `json:"away,omitempty"`  // that was the store's fault
 }
 
 const (
@@ -420,7 +421,7 @@ func (k *keeper) restored() {
 // failed notes that a checkpoint did not come about. It is called under mu.
 func (k *keeper) failed(err error) {
 	k.saved.Failed++
-	k.saved.Problem = err.Error()
+	k.saved.Problem, k.saved.Away = err.Error(), errors.Is(err, checkpoint.ErrStore)
 	k.say("a checkpoint failed: %v", err)
 	_ = k.f.write(savedFile, &k.saved, whole) // the next one writes it again
 	k.nudge()
@@ -451,7 +452,7 @@ func (k *keeper) save() {
 			k.noteTook(time.Since(t.at))
 			s.Interval, s.NextS = k.interval().Seconds(), k.period().Seconds()
 			if err == nil {
-				s.Problem = ""
+				s.Problem, s.Away = "", false
 				if err := k.f.write(savedFile, s, whole); err != nil {
 					k.say("the note of a checkpoint: %v", err)
 				}

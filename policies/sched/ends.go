@@ -126,7 +126,8 @@ func (k *Kernel) stopped(e *Event, rw *row) {
 func (k *Kernel) failed(e *Event, rw *row) {
 	t := e.Task
 	cl := k.Class(t)
-	cancelled, spent := rw.flags&flagCancel != 0, int32(rw.fails) >= cl.Retries || rw.fails == 255 || e.Value < 0
+	spare := e.N == 1
+	cancelled, spent := rw.flags&flagCancel != 0, !spare && (int32(rw.fails) >= cl.Retries || rw.fails == 255) || e.Value < 0
 	k.release(t, rw, &k.runs[rw.at], cancelled || spent)
 	switch {
 	case cancelled:
@@ -137,7 +138,9 @@ func (k *Kernel) failed(e *Event, rw *row) {
 		return
 	}
 	k.keep(t, e.Done)
-	rw.fails++
+	if !spare {
+		rw.fails++
+	}
 	k.book.Restarts++
 	rw.phase, rw.cause = Backoff, FailureDelay
 	k.pol.Observe(&k.State, *e)

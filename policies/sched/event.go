@@ -13,7 +13,7 @@ const (
 	_ EventKind = iota
 	// Ends.
 	Finished       // Task, Attempt; Done = the work of the task, 0 if not known
-	FailedAttempt  // Task, Attempt; Done = work kept; Value > 0 = the backoff in ns, instead of the class's; < 0: it is final. Retried after the backoff while retries last
+	FailedAttempt  // Task, Attempt; Done = work kept; Value > 0 = the backoff in ns, instead of the class's; < 0: it is final. Retried after the backoff while retries last, or, where N is 1, at any rate: what the attempt needed was away, and that takes no retry
 	Killed         // Task, Attempt: over, for good, whatever retries are left (a run cut at its limit)
 	Stopped        // Task, Attempt; Done = work kept: the order to stop was carried out
 	CheckpointDone // Task, Attempt; Done = work saved; Value = for how long that held the work up, ns, 0 if not known

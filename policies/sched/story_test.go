@@ -478,6 +478,9 @@ func (s *story) fact(f []string) Event {
 		if d, ok := s.pairs(rest)["value"]; ok {
 			e.Value = int64(s.duration(d))
 		}
+		if n, ok := s.pairs(rest)["n"]; ok {
+			e.N = int32(s.int(n))
+		}
 	case NodeDown, NodeDrain:
 		e.Node = s.node(f[1])
 	case NodeUp:

@@ -284,7 +284,10 @@ func (n *node) takeLane() int16 {
 func (r *Record) failedOnce(now sched.Time, e *sched.Event, k *task) {
 	t := e.Task
 	c := r.tb.ClassOf(t)
-	r.fails[t]++
+	spare := e.N == 1
+	if !spare {
+		r.fails[t]++
+	}
 	n := r.fails[t]
 	wait := sched.RetryBackoff(c.Backoff, int(n))
 	if e.Value > 0 {
@@ -293,7 +296,7 @@ func (r *Record) failedOnce(now sched.Time, e *sched.Event, k *task) {
 	switch {
 	case k.flags&flagCancel != 0:
 		r.over(now, t, entFail, sched.Dropped, k.att)
-	case n > c.Retries || e.Value < 0:
+	case !spare && n > c.Retries || e.Value < 0:
 		r.over(now, t, entFail, sched.Failed, k.att)
 	case wait > 0:
 		r.step(now, t, entFail, sched.Backoff, k.att)

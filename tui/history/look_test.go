@@ -12,19 +12,34 @@ func TestAFailureThatSaysHowItGoesOnIsFollowed(t *testing.T) {
 	for value, want := range map[int64][]sched.Phase{
 		0: {sched.Backoff, sched.Ready, sched.Ready}, int64(3 * time.Second): {sched.Backoff, sched.Backoff, sched.Ready}, -1: {sched.Failed, sched.Failed, sched.Failed},
 	} {
-		tb := &sched.Table{
-			Tasks: make([]sched.Task, 1), Estimates: make([]time.Duration, 1), Classes: []sched.Class{{Retries: 1, Backoff: 2 * time.Second}},
-			Demands: []sched.Demand{{Need: sched.Need{CPU: 1000}, Gang: 1}}, Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: 1,
+		for n := range int32(2) { // the next one that counts is final
+			followFailure(t, value, n, want)
 		}
-		r := New(tb, []sched.NodeSpec{{Name: "n", CPU: 1000, Mem: sched.Unlimited}})
-		const s = sched.Time(time.Second)
-		r.Batch(0, []sched.Event{{Kind: sched.JobArrived, N: 1, Node: sched.NoNode}}, []sched.Command{{Kind: sched.Start, Attempt: 1, On: []sched.Placement{{Replicas: 1}}}})
-		r.Batch(s, []sched.Event{{Kind: sched.FailedAttempt, Attempt: 1, Node: sched.NoNode, Value: value}}, nil)
-		r.Advance(10 * s)
-		for i, at := range []sched.Time{2 * s, 3500 * sched.Time(time.Millisecond), 5 * s} {
-			if f := r.Look(Query{At: at, Task: &TaskQuery{}}); f.Task.Row.State != want[i] {
-				t.Errorf("a failure that says %d: at %v it is %v, want %v", value, at.Seconds(), f.Task.Row.State, want[i])
-			}
+	}
+}
+
+func followFailure(t *testing.T, value int64, n int32, want []sched.Phase) {
+	t.Helper()
+	tb := &sched.Table{
+		Tasks: make([]sched.Task, 1), Estimates: make([]time.Duration, 1), Classes: []sched.Class{{Retries: 1, Backoff: 2 * time.Second}},
+		Demands: []sched.Demand{{Need: sched.Need{CPU: 1000}, Gang: 1}}, Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: 1,
+	}
+	r := New(tb, []sched.NodeSpec{{Name: "n", CPU: 1000, Mem: sched.Unlimited}})
+	const s = sched.Time(time.Second)
+	r.Batch(0, []sched.Event{{Kind: sched.JobArrived, N: 1, Node: sched.NoNode}}, []sched.Command{{Kind: sched.Start, Attempt: 1, On: []sched.Placement{{Replicas: 1}}}})
+	r.Batch(s, []sched.Event{{Kind: sched.FailedAttempt, Attempt: 1, Node: sched.NoNode, Value: value, N: n}}, nil)
+	if value == 0 {
+		start := sched.Command{Kind: sched.Start, Attempt: 2, On: []sched.Placement{{Replicas: 1}}}
+		r.Batch(6*s, nil, []sched.Command{start})
+		r.Batch(7*s, []sched.Event{{Kind: sched.FailedAttempt, Attempt: 2, Node: sched.NoNode}}, nil)
+		if got := r.Look(Query{At: 7 * s, Task: &TaskQuery{}}).Task.Row.State; (got == sched.Failed) != (n == 0) {
+			t.Errorf("after a failure of kind %d another leaves it %v", n, got)
+		}
+	}
+	r.Advance(10 * s)
+	for i, at := range []sched.Time{2 * s, 3500 * sched.Time(time.Millisecond), 5 * s} {
+		if f := r.Look(Query{At: at, Task: &TaskQuery{}}); f.Task.Row.State != want[i] {
+			t.Errorf("a failure that says %d: at %v it is %v, want %v", value, at.Seconds(), f.Task.Row.State, want[i])
 		}
 	}
 }
