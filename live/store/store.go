@@ -94,6 +94,8 @@ type Store struct {
 	db    *sql.DB
 	write *sql.Conn
 	next  int64
+	jobs  int64 // the next job's id
+	mark  *os.File
 
 	begin, commit, rollback, batch, job, attempt *sql.Stmt
 
@@ -141,12 +143,17 @@ func Open(ctx context.Context, dir string) (_ *Store, err error) {
 	if err = s.migrate(ctx, s.write, false); err != nil {
 		return nil, err
 	}
-	var last sql.NullInt64
-	if err = s.write.QueryRowContext(ctx, "SELECT max(no) FROM batch").Scan(&last); err != nil {
+	if err = s.write.QueryRowContext(ctx, "SELECT (SELECT ifnull(max(no), -1) FROM batch) + 1, (SELECT ifnull(max(id), -1) FROM job) + 1").Scan(&s.next, &s.jobs); err != nil {
 		return nil, err
 	}
-	if last.Valid {
-		s.next = last.Int64 + 1
+	if s.mark, err = os.OpenFile(filepath.Join(dir, markFile), os.O_RDWR|os.O_CREATE, 0o600); err != nil {
+		return nil, err
+	}
+	if err = s.seen(); err != nil {
+		return nil, err
+	}
+	if err = s.entries(ctx); err != nil {
+		return nil, err
 	}
 	for _, p := range []struct {
 		to  **sql.Stmt
@@ -175,7 +182,7 @@ func connect(path, journal string) (*sql.DB, error) {
 // whether it ever held something.
 func (s *Store) create(ctx context.Context, path string) error {
 	making := path + ".new"
-	for _, left := range []string{making, making + "-journal"} {
+	for _, left := range []string{making, making + "-journal", filepath.Join(s.dir, markFile)} {
 		if err := os.Remove(left); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -348,7 +355,7 @@ func (s *Store) Append(b *Batch) (err error) {
 			return err
 		}
 		if s.unsure = false; there {
-			s.next++
+			s.appended(b)
 			return nil
 		}
 	}
@@ -381,7 +388,7 @@ func (s *Store) Append(b *Batch) (err error) {
 		return err
 	}
 	failpoint.Hit("store-committed")
-	s.next++
+	s.appended(b)
 	return nil
 }
 
@@ -414,6 +421,27 @@ func (s *Store) Meta(ctx context.Context, key string) (value []byte, err error) 
 		return nil, fmt.Errorf("its entry %s: %w", key, err)
 	}
 	return value, nil
+}
+
+// entries reads all keys and values: one whose key was changed would be missed by nobody who asks for it.
+func (s *Store) entries(ctx context.Context) error {
+	for _, err := range query(ctx, s.db, func(rows *sql.Rows, key *string) error {
+		var value []byte
+		var sum int64
+		err := rows.Scan(key, &value, &sum)
+		if err == nil && sum != sumOfMeta(*key, value) {
+			err = ErrDamaged
+		}
+		if err != nil {
+			return fmt.Errorf("its entry %q: %w", *key, err)
+		}
+		return nil
+	}, "SELECT key, value, sum FROM meta") {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // SetMeta makes a key and its value durable. It is for the goroutine that appends.
@@ -575,6 +603,9 @@ func (s *Store) Close() error {
 	}
 	if s.db != nil {
 		err = errors.Join(err, s.db.Close())
+	}
+	if s.mark != nil {
+		err = errors.Join(err, s.mark.Close())
 	}
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())

@@ -260,8 +260,9 @@ func TestATornOrDamagedEndOfTheLogCostsOnlyWhatStoodThere(t *testing.T) {
 	}
 	db, err := os.ReadFile(path)
 	wal, err2 := os.ReadFile(path + "-wal") // as a crash leaves it: nothing is closed
-	if err != nil || err2 != nil {
-		t.Fatal(err, err2)
+	mark, err3 := os.ReadFile(filepath.Join(dir, markFile))
+	if err := errors.Join(err, err2, err3); err != nil {
+		t.Fatal(err)
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
 	for i := range 150 {
@@ -312,6 +313,55 @@ func TestATornOrDamagedEndOfTheLogCostsOnlyWhatStoodThere(t *testing.T) {
 		if err := errors.Join(s.Append(&Batch{No: got, Facts: []byte("x")}), s.Close()); err != nil {
 			t.Fatal(err)
 		}
+		// Where it is known how much there was, none of it is missed silently, and it is said what then can be done.
+		noted := filepath.Join(dir, markFile)
+		if err := errors.Join(os.WriteFile(path, db, 0o600), os.WriteFile(path+"-wal", torn, 0o600), os.WriteFile(noted, mark, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = Open(t.Context(), dir); (err == nil) != (got == n) {
+			t.Fatalf("damage at %d, which leaves %d of %d batches: %v", at, got, n, err)
+		}
+		if err != nil {
+			if !strings.Contains(err.Error(), "12 batches") || !strings.Contains(err.Error(), noted) {
+				t.Fatal(err)
+			}
+			if err := os.Remove(noted); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, dir)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestANoteThatSaysNothingRefusesNothing(t *testing.T) {
+	dir := t.TempDir()
+	filled(t, dir)
+	path, noted := filepath.Join(dir, File), filepath.Join(dir, markFile)
+	whole, err := os.ReadFile(noted)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, note := range [][]byte{nil, whole[:len(whole)-1], bytes.Repeat([]byte{0xff}, len(whole)), bytes.Repeat([]byte{0}, len(whole))} {
+		if err := os.WriteFile(noted, note, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, dir)
+		if s.Next() != 6 {
+			t.Errorf("%x: %d batches", note, s.Next())
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Of a state that was moved away to start anew.
+	if err := errors.Join(os.WriteFile(noted, whole, 0o600), os.Remove(path)); err != nil {
+		t.Fatal(err)
+	}
+	if s := open(t, dir); s.Next() != 0 {
+		t.Errorf("a new state has %d batches", s.Next())
 	}
 }
 
@@ -403,6 +453,54 @@ func TestARecordThatWasChangedIsNamed(t *testing.T) {
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// Whichever bit of the file is another, what is read is what was written, or an error.
+func TestAChangedBitIsNeverServedAsIfRight(t *testing.T) {
+	dir := t.TempDir()
+	want := filled(t, dir)
+	text, err := os.ReadFile(filepath.Join(dir, File))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark, err := os.ReadFile(filepath.Join(dir, markFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var used []int // the rest of the file is zeros that nobody reads
+	for i, c := range text {
+		if c != 0 {
+			used = append(used, i)
+		}
+	}
+	rng := rand.New(rand.NewPCG(1, 2))
+	refused := 0
+	for range 300 {
+		at, bit := used[rng.IntN(len(used))], byte(1)<<rng.IntN(8)
+		dir := t.TempDir()
+		damaged := slices.Clone(text)
+		damaged[at] ^= bit
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, File), damaged, 0o600), os.WriteFile(filepath.Join(dir, markFile), mark, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(t.Context(), dir)
+		if err != nil {
+			refused++
+			continue
+		}
+		got, err := contents(t.Context(), s)
+		if err != nil {
+			refused++
+		} else if got != want {
+			t.Errorf("bit %d of byte %d: got\n%s\nwant\n%s", bit, at, got, want)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if refused < 50 {
+		t.Errorf("%d of 300 were refused: this proves little", refused)
 	}
 }
 
