@@ -150,8 +150,15 @@ func (d *Daemon) Select(selector string) ([]sched.TaskID, error) {
 		if err != nil || err2 != nil || hasTask && isRange {
 			return nil, fmt.Errorf("%w: %q: select jobs as 3-8,12, a task as 12/train, or last or all", ErrBad, part)
 		}
-		if lo < 1 || hi > len(d.jobs) || lo > hi {
-			return nil, fmt.Errorf("%w: there is no job %s (there are %d)", ErrNotFound, number, len(d.jobs))
+		switch lacking := max(lo, len(d.jobs)+1); {
+		case lo > hi:
+			return nil, fmt.Errorf("%w: %q: a range begins with the lower number", ErrBad, part)
+		case lo < 1:
+			return nil, fmt.Errorf("%w: there is no job %d: the first is 1", ErrNotFound, lo)
+		case lacking == hi:
+			return nil, fmt.Errorf("%w: there is no job %d (there are %d)", ErrNotFound, hi, len(d.jobs))
+		case lacking < hi:
+			return nil, fmt.Errorf("%w: there are no jobs %d to %d (there are %d)", ErrNotFound, lacking, hi, len(d.jobs))
 		}
 		for i := lo; i <= hi; i++ {
 			j := &d.jobs[i-1]

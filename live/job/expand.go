@@ -73,7 +73,7 @@ func (j *Job) Expand() error {
 			t.ID = "main"
 		}
 		if len(t.ID) > maxName || !idForm.MatchString(t.ID) {
-			return fmt.Errorf("task %d: id %q: an id has letters, digits and _.=,+@%%- only, at most %d", i+1, clip(t.ID), maxName)
+			return fmt.Errorf("task %d: id %q: an id has letters, digits and _.=+@%%- only, at most %d", i+1, clip(t.ID), maxName)
 		}
 		if _, twice := members[t.ID]; twice {
 			return fmt.Errorf("task %s stands twice", t.ID)

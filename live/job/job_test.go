@@ -88,6 +88,7 @@ func TestBadJobsAreRefusedWithTheirPlace(t *testing.T) {
 		{"tasks: [{id: a, command: x, after: [a]}]", "a -> a"},
 		{"tasks: [{id: a, command: x, after: [b]}]", `comes after "b"`},
 		{"tasks: [{id: ../a, command: x}]", "an id has letters"},
+		{"tasks: [{id: a, command: x}, {id: 'b,c', command: x}]", "task 2: id \"b,c\": an id has no comma"},
 		{"tasks: [{id: a}]", "no command"},
 		{"tasks: [{id: a, command: x, gpus: 1.5}]", "neither a whole number nor a share"},
 		{"tasks: [{id: a, command: x, gpus: -1}]", "gpus must be from 0"},

@@ -21,6 +21,11 @@ func Parse(text []byte, name string) (*Job, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i := range j.Tasks { // Expand takes them, for those that were accepted once
+		if id := j.Tasks[i].ID; strings.Contains(id, ",") {
+			return nil, fmt.Errorf("%s: task %d: id %q: an id has no comma, which is what stands between tasks where several are named", name, i+1, clip(id))
+		}
+	}
 	if err := j.Expand(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
