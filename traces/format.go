@@ -183,6 +183,14 @@ func Write(w io.Writer, wl *Workload, format string) error {
 	return fmt.Errorf("cannot write trace format %q (can be written: %s)", format, names(true))
 }
 
+// Lost says what the format cannot say of the workload, so that Write leaves it out: columns of the native formats, or in words.
+func Lost(wl *Workload, format string) []string {
+	if format == "swf" {
+		return swfLost(wl)
+	}
+	return nil
+}
+
 // Unpack takes gzip or zstd off r, where its first bytes say so. The caller closes what it returns; r stays open.
 func Unpack(r io.Reader) (io.ReadCloser, error) {
 	plain, _, done, err := decompress(r)

@@ -1,9 +1,15 @@
 package traces
 
 import (
+	"bytes"
+	"fmt"
 	"math"
+	"reflect"
 	"strings"
 	"testing"
+	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -182,6 +188,76 @@ func TestSWFWritesWhatItCannotSayAsAnError(t *testing.T) {
 	s := write(t, read(t, "id,run_s,gpus,gang,tenant\na,1.5,8,2,alice\nb,1,1,,bob\n", ""), "swf")
 	if !strings.Contains(s, "user 2 is bob") || !strings.Contains(s, "\n1 0 -1 1.5 16 -1 -1 16 -1 -1 1 1 -1 -1 -1 -1 -1 -1\n") {
 		t.Fatal(s)
+	}
+}
+
+// What SWF can say of a workload comes back, and nothing of it is told as lost.
+func TestSWFRoundTrip(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		b := NewBuilder("t", "swf")
+		at, name := int64(0), func(prefix string) string {
+			if n := rapid.IntRange(-1, 2).Draw(t, prefix); n >= 0 {
+				return fmt.Sprint(prefix, n)
+			}
+			return ""
+		}
+		kb := rapid.OneOf(rapid.Just[int64](0), rapid.Int64Range(1, 1<<30))
+		for i := range rapid.IntRange(1, 8).Draw(t, "tasks") {
+			at += rapid.Int64Range(0, 5e9).Draw(t, "gap")
+			row := Row{
+				ID: fmt.Sprint(10 + i), Submit: sched.Time(at), Run: time.Duration(rapid.Int64Range(1, 1e12).Draw(t, "run")), Estimate: time.Duration(rapid.Int64Range(-1, 1e12).Draw(t, "estimate")),
+				Gang: rapid.Int32Range(1, 9).Draw(t, "gang"), Need: sched.Need{CPU: 1000, Mem: kb.Draw(t, "memory") << 10}, UsedMem: kb.Draw(t, "used") << 10,
+				Tenant: name("user"), Queue: name("queue"), Kind: name("app"), Line: i + 1,
+			}
+			if err := b.Add(&row); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w, err := b.Build()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text bytes.Buffer
+		if err := Write(&text, w, "swf"); err != nil {
+			t.Fatal(err)
+		}
+		back, err := Read(bytes.NewReader(text.Bytes()), "t", "swf")
+		if err != nil {
+			t.Fatalf("%v:\n%s", err, &text)
+		}
+		if lost := Lost(w, "swf"); len(lost) > 0 || len(back.Notes) > 0 || back.Len() != w.Len() {
+			t.Fatalf("lost %v, notes %v:\n%s", lost, back.Notes, &text)
+		}
+		var one, other Row
+		for i := range w.Tasks {
+			w.RowOf(sched.TaskID(i), &one)
+			back.RowOf(sched.TaskID(i), &other)
+			if !reflect.DeepEqual(one, other) {
+				t.Fatalf("%+v\ncomes back as\n%+v\nfrom\n%s", one, other, &text)
+			}
+		}
+	})
+}
+
+func TestWhatSWFLeavesOutIsTold(t *testing.T) {
+	for text, want := range map[string]string{
+		"id,run_s,mem_gb,mem_used_gb,tenant\n1,1,2,1,ann\n":         "",
+		"id,run_s,priority,labels,gpu_mem_gb,gpus\n1,1,2,a=b,4,1\n": "gpu_mem_gb, priority, labels, that processors are GPUs (but in a comment)",
+		"id,run_s,gpus,cpu,gang\n1,1,2,3,4\n":                       "cpu, how many GPUs a replica has (their sum is kept), that processors are GPUs (but in a comment)",
+		"id,job,run_s,cpu,after\na,j,1,2,\nb,j,0,2,a\n":             "id, job, how many CPUs a replica has (their sum is kept), that tasks wait for others (column 17 names them, and readers do not apply it), tasks whose run time is 0 (readers drop them)",
+		"id,run_s,deadline_s,retries,run_on\n1,5,9,1,fast=2\n":      "deadline_s, retries, run_on",
+	} {
+		w := read(t, text, "")
+		if got := strings.Join(Lost(w, "swf"), ", "); got != want {
+			t.Errorf("%q: %q, wanted %q", text, got, want)
+		}
+	}
+	if s := write(t, read(t, "id,run_s,cpu,gang,mem_gb\n1,5,4,2,1\n", ""), "swf"); !strings.Contains(s, "\n1 0 -1 5 8 -1 -1 8 -1 262144 1 ") { // 2 GiB on 8 processors
+		t.Error(s)
+	}
+	const line = "1 0 -1 5 8 -1 100 8 -1 200 1 -1 -1 -1 -1 -1 -1 -1\n"
+	if w := read(t, line, "swf"); w.Used != nil || w.Demands[0].Need.Mem != 0 {
+		t.Error("memory is taken over from a log that does not say its unit")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,6 +66,8 @@ type swfLine struct {
 	status                   int64
 	user, app, queue, before int64
 
+	memory, asked int64 // KB of each processor, used and requested, where they are taken over
+
 	class sched.ClassID // + 1 if it is known already; then user, app and queue are not there
 	slot  *swfNear      // where the class of a plain line can be kept; nil = nowhere
 }
@@ -83,6 +86,7 @@ type swfReader struct {
 	labels [3]map[int64]string
 	known  map[swfClass]sched.ClassID
 	slow   bool // read every line by anyLine (tests compare)
+	memory bool // the header says that memory is in KB; such files are read by anyLine
 
 	lastSubmit sched.Time // the latest
 	columns    swfTable
@@ -95,7 +99,7 @@ type swfReader struct {
 }
 
 // swfClass is what makes a class.
-type swfClass struct{ width, user, app, queue int64 }
+type swfClass struct{ width, user, app, queue, asked int64 }
 
 // swfNear is a class by the text of its cells.
 type swfNear struct {
@@ -112,7 +116,7 @@ type swfCell struct {
 
 // readSWF reads the Standard Workload Format. A job of n processors (column 8, or 5 where that is unknown) is a gang of n replicas
 // of one CPU, so that it can span nodes. Column 9 is the estimate, 12 the tenant (userN), 15 the queue (queueN), 14 the kind (appN).
-// Memory is not taken over: logs that have it mix units. Column 17 is noted and not applied, since submit times are recorded.
+// Memory is taken over where the header says that it is in KB, as files written here do: logs that have it mix units. Column 17 is noted and not applied, since submit times are recorded.
 func readSWF(in io.Reader, b *Builder) error {
 	return newSWFReader(in, b).all()
 }
@@ -147,6 +151,9 @@ func (r *swfReader) all() error {
 			if s[0] == ';' {
 				swfHeader(s, "MaxProcs:", &procs)
 				swfHeader(s, "MaxNodes:", &nodes)
+				if b.Len() == 0 && string(s) == swfMemoryNote {
+					r.memory, r.slow, r.columns.length = true, true, 0
+				}
 				continue
 			}
 			if err := r.anyLine(s, &row); err != nil {
@@ -199,6 +206,12 @@ func (r *swfReader) all() error {
 		if err := b.push(submit, time.Duration(row.run), time.Duration(row.estimate), class, id, nil, r.line); err != nil {
 			return err
 		}
+		if row.memory > 0 {
+			if b.used == nil {
+				b.used = map[sched.TaskID]Used{}
+			}
+			b.used[sched.TaskID(b.Len()-1)] = Used{Mem: row.memory << 10}
+		}
 	}
 	if procs <= 0 {
 		procs = nodes
@@ -241,6 +254,12 @@ func (r *swfReader) anyLine(s []byte, to *swfLine) error {
 		submit: number(swfSubmit, 9), run: number(swfRun, 9), estimate: number(swfReqTime, 9), width: number(swfReqProcs, 0),
 		alloc: number(swfProcs, 0), status: number(swfStatus, 0), user: number(swfUser, 0), app: number(swfApp, 0),
 		queue: number(swfQueue, 0), before: number(swfPreceding, 0),
+	}
+	if r.memory {
+		to.memory, to.asked = max(number(swfMemory, 0), 0), max(number(swfReqMemory, 0), 0)
+		if bad == nil && max(to.memory, to.asked) > sched.Unlimited>>10 {
+			bad = r.b.Errorf(r.line, "%d KB of memory are out of range", max(to.memory, to.asked))
+		}
 	}
 	return bad
 }
@@ -392,12 +411,12 @@ func manyDigits(s []byte, n int) (int64, bool) {
 
 // class returns the class of a line.
 func (r *swfReader) class(l *swfLine) (sched.ClassID, error) {
-	key := swfClass{l.width, l.user, l.app, l.queue}
+	key := swfClass{l.width, l.user, l.app, l.queue, l.asked}
 	if class, ok := r.known[key]; ok {
 		return class, nil
 	}
 	row := Row{
-		Need: sched.Need{CPU: 1000}, Gang: int32(l.width), Line: r.line,
+		Need: sched.Need{CPU: 1000, Mem: l.asked << 10}, Gang: int32(l.width), Line: r.line,
 		Tenant: r.label(0, "user", l.user), Kind: r.label(1, "app", l.app), Queue: r.label(2, "queue", l.queue),
 	}
 	class, err := r.b.class(&row)
@@ -443,9 +462,66 @@ func swfHeader(line []byte, key string, to *int64) {
 	}
 }
 
+// swfMemoryNote stands in the header of files written here that tell memory.
+const swfMemoryNote = "; Note: memory is in KB of each processor"
+
+// swfLost says what writeSWF leaves out of a workload.
+func swfLost(wl *Workload) []string {
+	s := newShape(wl)
+	gpu, procs, instant := s.used[colGPUs], false, false // a GPU task among others is refused
+	for _, c := range wl.Classes {
+		d := &wl.Demands[c.Demand]
+		procs = procs || gpu && d.Gang > 1 || !gpu && d.Need.CPU != 1000
+	}
+	for _, run := range wl.Run {
+		instant = instant || run == 0
+	}
+	s.used[colCPU] = gpu && s.used[colCPU]
+	for _, c := range []int{colSubmit, colRun, colEstimate, colTenant, colKind, colQueue, colMem, colMemUsed, colGPUs, colGang, colAfter} {
+		s.used[c] = false // said
+	}
+	s.used[colID] = !swfNumeric(wl)
+	var lost []string
+	for _, c := range writeOrder {
+		if s.used[c] {
+			lost = append(lost, columnNames[c])
+		}
+	}
+	switch {
+	case procs && gpu:
+		lost = append(lost, "how many GPUs a replica has (their sum is kept)")
+	case procs:
+		lost = append(lost, "how many CPUs a replica has (their sum is kept)")
+	}
+	if gpu {
+		lost = append(lost, "that processors are GPUs (but in a comment)")
+	}
+	if len(wl.Pred) > 0 {
+		lost = append(lost, "that tasks wait for others (column 17 names them, and readers do not apply it)")
+	}
+	if instant {
+		lost = append(lost, "tasks whose run time is 0 (readers drop them)")
+	}
+	return lost
+}
+
+// swfNumeric reports whether all ids are different positive numbers, which then number the jobs.
+func swfNumeric(wl *Workload) bool {
+	numbers := make(map[uint64]bool, wl.Len())
+	for t := range wl.Tasks {
+		v, ok := canonical([]byte(wl.TaskNames.At(t)))
+		if !ok || v == 0 || numbers[v] {
+			return false
+		}
+		numbers[v] = true
+	}
+	return true
+}
+
 // writeSWF writes the Standard Workload Format. Processors are GPUs where every task asks for whole GPUs, otherwise CPUs (rounded
-// up); a workload with both kinds, with GPU shares or with more than one predecessor of a task cannot be said and is an error.
-// Seconds that are not whole keep their decimals. Names become numbers; comments in the header tell them.
+// up); a workload with both kinds, with GPU shares or with more than one predecessor of a task cannot be said and is an error. What else it
+// cannot say is left out: see Lost.
+// Seconds that are not whole keep their decimals, and memory is rounded up to KB of each processor. Names become numbers; comments in the header tell them.
 func writeSWF(out io.Writer, wl *Workload) error {
 	gpu := wl.Len() > 0
 	anyGPU := false
@@ -476,6 +552,10 @@ func writeSWF(out io.Writer, wl *Workload) error {
 	if gpu {
 		fmt.Fprintf(w, "; Note: processors are GPUs\n")
 	}
+	memory := len(wl.Used) > 0 || slices.ContainsFunc(wl.Demands, func(d sched.Demand) bool { return d.Need.Mem > 0 })
+	if memory {
+		fmt.Fprintln(w, swfMemoryNote)
+	}
 	users, userNote := swfNumbers(wl.Tenants, "user")
 	apps, appNote := swfNumbers(wl.Kinds, "app")
 	queues, queueNote := swfNumbers(wl.Queues, "queue")
@@ -483,22 +563,7 @@ func writeSWF(out io.Writer, wl *Workload) error {
 		fmt.Fprintf(w, "; Note: %s\n", note)
 	}
 
-	numeric := true
-	for t := range wl.Tasks {
-		v, ok := canonical([]byte(wl.TaskNames.At(t)))
-		numeric = numeric && ok && v > 0
-	}
-	seen := map[string]bool{}
-	if numeric && wl.TaskNames.Len() > 0 {
-		for t := range wl.Tasks {
-			id := wl.TaskNames.At(t)
-			if seen[id] {
-				numeric = false
-				break
-			}
-			seen[id] = true
-		}
-	}
+	numeric := swfNumeric(wl)
 	number := func(t sched.TaskID) string {
 		if numeric {
 			return wl.TaskNames.At(int(t))
@@ -528,14 +593,25 @@ func writeSWF(out io.Writer, wl *Workload) error {
 		buf = append(append(buf[:0], number(t)...), ' ')
 		buf = append(appendFixed(buf, int64(wl.Tasks[t].Submit), 9), " -1 "...)
 		buf = append(appendFixed(buf, int64(wl.Run[t]), 9), ' ')
-		buf = append(strconv.AppendInt(buf, procs, 10), " -1 -1 "...)
+		kb := func(bytes int64) { // of a replica
+			if bytes <= 0 {
+				buf = append(buf, "-1 "...)
+				return
+			}
+			each := int64(sched.MulDiv(time.Duration(bytes), int64(d.Gang), max(procs, 1), true))
+			buf = append(strconv.AppendInt(buf, (each-1)>>10+1, 10), ' ')
+		}
+		buf = append(strconv.AppendInt(buf, procs, 10), " -1 "...)
+		kb(wl.Used[t].Mem)
 		buf = append(strconv.AppendInt(buf, procs, 10), ' ')
 		if some && wl.Estimates[t] == wl.Run[t] {
 			buf = append(buf, "-1"...)
 		} else {
 			buf = appendFixed(buf, int64(wl.Estimates[t]), 9)
 		}
-		buf = append(buf, " -1 1 "...)
+		buf = append(buf, ' ')
+		kb(d.Need.Mem)
+		buf = append(buf, "1 "...)
 		buf = append(strconv.AppendInt(buf, users[c.Tenant], 10), " -1 "...)
 		buf = append(strconv.AppendInt(buf, apps[c.Kind], 10), ' ')
 		buf = append(strconv.AppendInt(buf, queues[c.Queue], 10), " -1 "...)

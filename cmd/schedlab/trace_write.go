@@ -38,8 +38,11 @@ func target(to, path string) (string, error) {
 	return "", usagef("%s: the name does not say the format to write; say it with --to (%s)", path, known)
 }
 
-// wrote tells on standard error what a file holds now; standard output stays for data.
+// wrote tells on standard error what a file holds now, and what its format has no words for; standard output stays for data.
 func wrote(cmd *cobra.Command, w *traces.Workload, path, format string) {
+	if lost := traces.Lost(w, format); len(lost) > 0 {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s cannot say, and leaves out: %s\n", destination(path), format, strings.Join(lost, ", "))
+	}
 	if path != "-" && path != "" {
 		fmt.Fprintf(cmd.ErrOrStderr(), "%s: %s in %s (%s)\n", path, count(w.Len(), "task"), count(int(w.Jobs), "job"), format)
 	}
@@ -65,8 +68,9 @@ or .zst after it packs the file; --to overrides. OUT appears whole or not at
 all. What the reader dropped or mended is told on standard error.
 
 csv, jsonl and parquet keep everything. swf keeps submit times, run times,
-estimates, processors and at most one predecessor a task, and refuses what it
-cannot say.`,
+estimates, processors, memory, users, queues, kinds and at most one predecessor
+a task. It refuses shares of GPUs, GPU and CPU tasks in one file, and more
+predecessors; what else it cannot say is left out and told on standard error.`,
 		Example: `  schedlab trace convert philly.csv.gz philly.jsonl.zst
   schedlab trace convert montage.json.gz - --to dot | dot -Tsvg > montage.svg
   zcat old.swf.gz | schedlab trace convert - new.csv`,
@@ -105,13 +109,18 @@ cannot say.`,
 
 // at puts the path before an error that does not name it.
 func at(path string, err error) error {
-	if path == "-" || path == "" {
-		path = "stdout"
-	}
+	path = destination(path)
 	if strings.Contains(err.Error(), path) {
 		return err
 	}
 	return fmt.Errorf("%s: %w", path, err)
+}
+
+func destination(path string) string {
+	if path == "-" || path == "" {
+		return "stdout"
+	}
+	return path
 }
 
 func traceGenerateCommand() *cobra.Command {
