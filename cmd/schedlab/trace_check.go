@@ -5,9 +5,11 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/schedlab/schedlab/benchmarks/experiment"
 	"github.com/schedlab/schedlab/policies/policytest/check"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces"
@@ -20,6 +22,8 @@ func traceCheckCommand() *cobra.Command {
 		tasks string
 		load  float64
 		kill  bool
+
+		horizon time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "check TRACE",
@@ -44,8 +48,10 @@ Exit code 0: no error found; 1: errors, all of which are listed.`,
 			}
 			loaded := cmd.Flags().Changed("load")
 			switch {
-			case tasks == "" && (loaded || kill):
-				return usagef("--load and --kill-at-estimate are for --tasks: they say how the run was made")
+			case tasks == "" && (loaded || kill || horizon != 0):
+				return usagef("--load, --horizon and --kill-at-estimate are for --tasks: they say how the run was made")
+			case horizon < 0:
+				return usagef("--horizon must not be negative")
 			case loaded && !(load > 0 && load < 1e6):
 				return usagef("--load must be a positive number, not %v", load)
 			case args[0] == "-" && tasks == "-":
@@ -64,7 +70,7 @@ Exit code 0: no error found; 1: errors, all of which are listed.`,
 				if nodes == nil {
 					return usagef("%s names no cluster: give the one of the run with --cluster; %s", args[0], cluster.Usage)
 				}
-				if w, err = w.Expand(0); err != nil {
+				if w, err = experiment.Releases(w, horizon); err != nil {
 					return err
 				}
 				if loaded {
@@ -72,7 +78,7 @@ Exit code 0: no error found; 1: errors, all of which are listed.`,
 						return fmt.Errorf("%s: --load: %w", args[0], err)
 					}
 				}
-				bad, err = checkTasks(&text, w, nodes, tasks, kill)
+				bad, err = checkTasks(&text, w, nodes, tasks, kill, horizon)
 				return err
 			})
 			if err != nil {
@@ -87,6 +93,7 @@ Exit code 0: no error found; 1: errors, all of which are listed.`,
 	f.add(cmd, true)
 	cmd.Flags().StringVar(&tasks, "tasks", "", "tasks CSV of a run to check against the trace and the cluster; - is standard input")
 	cmd.Flags().Float64Var(&load, "load", 0, "the run was made with this --load (offered work / capacity)")
+	cmd.Flags().DurationVar(&horizon, "horizon", 0, "the run was made with this --horizon: what had not ended then is no error")
 	cmd.Flags().BoolVar(&kill, "kill-at-estimate", false, "the run was made with --kill-at-estimate, by the trace's estimates")
 	return cmd
 }
@@ -122,7 +129,7 @@ func checkTrace(out *strings.Builder, w *traces.Workload, nodes []sched.NodeSpec
 }
 
 // checkTasks reports on a run; bad is that it broke a promise.
-func checkTasks(out *strings.Builder, w *traces.Workload, nodes []sched.NodeSpec, path string, kill bool) (bad, err error) {
+func checkTasks(out *strings.Builder, w *traces.Workload, nodes []sched.NodeSpec, path string, kill bool, horizon time.Duration) (bad, err error) {
 	in, name := io.Reader(os.Stdin), "stdin"
 	if path != "-" {
 		file, err := os.Open(path)
@@ -146,7 +153,7 @@ func checkTasks(out *strings.Builder, w *traces.Workload, nodes []sched.NodeSpec
 	for i := range nodes {
 		byNode[nodes[i].Name] = sched.NodeID(i)
 	}
-	c := check.Case{Table: w.Table, Run: w.Run, RunOn: w.RunOn, Nodes: nodes, KillAtEstimate: kill}
+	c := check.Case{Table: w.Table, Run: w.Run, RunOn: w.RunOn, Nodes: nodes, KillAtEstimate: kill, Horizon: horizon}
 	sum, list, err := check.CheckCSV(c, unpacked,
 		func(job, task string) (sched.TaskID, bool) { t, ok := byName[key{job, task}]; return t, ok },
 		func(node string) (sched.NodeID, bool) { n, ok := byNode[node]; return n, ok })

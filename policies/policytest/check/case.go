@@ -25,6 +25,7 @@ type Case struct {
 	KillAtEstimate bool                            // a run longer than its estimate is cut there
 	Overhead       time.Duration                   // held and wasted at each start after a preemption
 	Late           time.Duration                   // ends may be told, and room given back, up to so much later (a decision window)
+	Horizon        time.Duration                   // the run was stopped so long after the first submit (only CheckCSV knows it); 0: it ran to its end
 	Links          *Links                          // how input comes to nodes; nil: all fetches have all of the bandwidth, from their start on
 	Saving         *Saving                         // how running tasks save their work; nil: they do not
 

@@ -156,10 +156,13 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 	return sum, k.found, nil
 }
 
+// until returns when a run with a horizon was stopped.
+func (c *Case) until() sched.Time { return c.Table.Tasks[0].Submit.Add(c.Horizon) }
+
 // rowService checks the service of a task with one attempt and notes whether it was completed.
 func (k *checker) rowService(rows []row, s *Span) {
 	w := &rows[s.Task]
-	if s.How == Open {
+	if s.How == Open && k.c.Horizon == 0 {
 		return
 	}
 	c, t, held := &k.c, s.Task, s.End.Sub(s.Start)
@@ -171,6 +174,12 @@ func (k *checker) rowService(rows []row, s *Span) {
 	}
 	staged := c.staging(t, s.Start, s.On, func(p sched.TaskID) (sched.Time, sched.NodeID) { return rows[p].end, rows[p].node })
 	lo, hi = lo+staged, hi+staged
+	if s.How == Open {
+		if until := c.until(); until.Sub(s.Start) > hi {
+			k.bad("service", t, s.Start, "line %d: has not ended at %s, and its run time there is %s", w.line, stamp(until), lo)
+		}
+		return
+	}
 	if held >= lo && held <= hi {
 		w.done = !cut
 		return
@@ -201,7 +210,12 @@ func (k *checker) row(t sched.TaskID, rows []row) {
 		k.bad("end", t, submit, "is not in the CSV")
 		return
 	}
-	if w.end == sched.Never {
+	switch {
+	case k.c.Horizon > 0:
+		if until := k.c.until(); w.end != sched.Never && w.end > until {
+			k.bad("end", t, w.end, "line %d: ended after the run, which was stopped at %s", w.line, stamp(until))
+		}
+	case w.end == sched.Never:
 		k.bad("end", t, submit, "line %d: neither finished nor reported", w.line)
 	}
 	if w.end < submit || (w.start != sched.Never && (w.end < w.start || w.start < submit)) {
