@@ -84,7 +84,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	for _, name := range append(slices.Clone(expressions),
 		"fifo", "fjf", "sjf", "sjf{skip=false}", "easy", "easy{scan=sjbf}", "critical-path", "critical-path{patience=20s}", "critical-path{score=0}",
 		"blevel", "fjf+best-fit", "fjf+fgd", "fjf+gpu-packing", "fjf+gpu-clustering", "fjf+pack-by-tenant", "fjf+random", "fjf+load-weighted",
-		"fjf+two-choices", "fjf+seed{score=2}") {
+		"fjf+two-choices", "fjf+load-weighted{load=all}", "fjf+seed{score=2}") {
 		t.Run(name, func(t *testing.T) {
 			const warm, measured, runs = 4000, 2000, 3 // several: on a busy machine the runtime itself allocates now and then
 			b := newBelt(t, build(t, name)(), warm+(runs+1)*measured)

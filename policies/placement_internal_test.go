@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -426,6 +427,74 @@ func fewestNodes(room *sched.Room, d sched.DemandID, gang int32) int {
 		}
 	}
 	return least
+}
+
+// With load=all CPU, memory, GPUs, latency and connections count alike, each from 0 to 1, the last two while the sample is fresh; what a node does
+// not state counts nothing.
+func TestWholeLoadIsOfAllThatANodeHas(t *testing.T) {
+	const n = 100_000
+	tb := &sched.Table{Tenants: []string{""}, Queues: []string{""}, Kinds: []string{""}, Jobs: 1, Classes: []sched.Class{{}}}
+	tb.Demands = []sched.Demand{{Gang: 1, Need: sched.Need{CPU: 1}}, {Gang: 1, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}}}
+	for range n {
+		tb.Tasks, tb.Estimates = append(tb.Tasks, sched.Task{}), append(tb.Estimates, 1)
+	}
+	spec := sched.NodeSpec{CPU: 8000, Mem: 1 << 30, VRAM: sched.Unlimited, GPUs: 4}
+	nodes := []sched.NodeSpec{spec, spec, spec, spec, spec, spec, {CPU: sched.Unlimited, Mem: sched.Unlimited, VRAM: sched.Unlimited, GPUs: 4}}
+	nowhere := func(_ *sched.State, _ *sched.Room, _ sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
+		return buf, false
+	}
+	k, err := sched.New(sched.Config{Table: tb, Nodes: nodes, Policy: &List{Place: nowhere}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := []sched.Event{{Kind: sched.JobArrived, Task: 0, N: n, Node: sched.NoNode}}
+	for i, p := range []sched.Profile{
+		{},
+		{OtherCPU: 2000},
+		{OtherMem: 1 << 29},
+		{Latency: 60 * time.Millisecond},
+		{Connections: 300},
+		{OtherCPU: 8000 - 1, OtherMem: 1 << 30, GPULoad: 0.5, Latency: 20 * time.Millisecond, Connections: 100},
+		{GPULoad: 0.25},
+	} {
+		in = append(in, sched.Event{Kind: sched.NodeProfile, Node: sched.NodeID(i), Task: sched.Nobody, More: &sched.Detail{Profile: &p}})
+	}
+	k.Step(0, in)
+	for _, name := range []string{"fresh", "stale"} {
+		want := [2][]int64{{0, 250, 500, 0, 0, 2000, 0}, {0, 250, 500, 0, 0, 2000, 0}} // for a task of a CPU, and of a GPU
+		if name == "fresh" {
+			want = [2][]int64{{0, 250, 500, 750, 750, 3000, 0}, {0, 250, 500, 750, 750, 3500, 250}}
+		} else {
+			k.Step(sched.Time(freshProfile), nil)
+		}
+		room := k.Room()
+		for d := range tb.Demands {
+			for i := range nodes {
+				if got := wholeLoad(&k.State, room, &tb.Demands[d].Need, sched.NodeID(i)); got != want[d][i] {
+					t.Errorf("%s, demand %d, node %d: load %d, want %d", name, d, i, got, want[d][i])
+				}
+			}
+		}
+		place := placed(t, "load-weighted{load=all}")()
+		sum := 0.0
+		for i := range nodes {
+			sum += 1000 / (1000 + float64(want[0][i]))
+		}
+		var got [7]float64
+		for i := range sched.TaskID(n) {
+			on, ok := place(&k.State, room, i, nil)
+			if !ok {
+				t.Fatal("no room")
+			}
+			got[on[0].Node] += 1. / n
+		}
+		for i := range got {
+			p := 1000 / (1000 + float64(want[0][i])) / sum
+			if math.Abs(got[i]-p) > 4*math.Sqrt(p*(1-p)/n) {
+				t.Errorf("%s: node %d in %.4f of the draws, want %.4f", name, i, got[i], p)
+			}
+		}
+	}
 }
 
 // TestRandomPlacementsDrawAsTheySay draws many nodes for one task after the other on a cluster that does not change, and counts.

@@ -1,8 +1,10 @@
 package policies
 
 import (
+	"math"
 	"math/bits"
 	"slices"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -16,16 +18,28 @@ var randomEntry = PlacementEntry{
 
 var loadWeightedEntry = PlacementEntry{
 	Name:   "load-weighted",
-	About:  "a node on which it fits, drawn by weight = 100/(1 + load), the load being what is booked there: GPUs, or cores for a task without GPUs; a fresh sampled load that is higher counts",
+	About:  "a node on which it fits, drawn by weight = 100/(1 + load), the load being what is booked there: GPUs, or cores for a task without GPUs; a fresh sampled load that is higher counts. load=all sums shares from 0 to 1: of CPU and memory in use where the node states them, of GPUs where the task asks for any, and of a fresh sample latency/(latency + 20 ms) and connections/(connections + 100)",
 	Source: "The weights described for Open-AutoGLM; weighted least-connection as in Zhang (LVS), Ottawa Linux Symposium 2000",
-	Params: []Param{drawsParam}, New: func(a Args) Place { return (&random{seed: drawSeed(a), weighted: true}).place },
+	Params: []Param{drawsParam, loadParam}, New: func(a Args) Place { return (&random{seed: drawSeed(a), weighted: true, load: loadOf(a)}).place },
 }
 
 var twoChoicesEntry = PlacementEntry{
 	Name:   "two-choices",
 	About:  "the less loaded of two nodes drawn among all on which it fits, the first drawn of equals; load as in load-weighted",
 	Source: "Mitzenmacher, The Power of Two Choices in Randomized Load Balancing, IEEE TPDS 2001, section 1",
-	Params: []Param{drawsParam}, New: func(a Args) Place { return (&random{seed: drawSeed(a), choices: 2}).place },
+	Params: []Param{drawsParam, loadParam}, New: func(a Args) Place { return (&random{seed: drawSeed(a), choices: 2, load: loadOf(a)}).place },
+}
+
+var loadParam = Param{
+	Name: "load", Default: "booked", Choices: []string{"booked", "all"},
+	About: "what is booked; or all: CPU, memory, GPUs, network latency and active connections together",
+}
+
+func loadOf(a Args) func(*sched.State, *sched.Room, *sched.Need, sched.NodeID) int64 {
+	if a.Text(loadParam.Name) == "all" {
+		return wholeLoad
+	}
+	return loadOn
 }
 
 var drawsParam = Param{Name: "seed", Default: "1", Form: natural, Example: "3", About: "seed of the draws, a whole number"}
@@ -35,9 +49,10 @@ func drawSeed(a Args) uint64 { return uint64(a.Float(drawsParam.Name)) }
 // random draws nodes, for a gang one after the other without putting back, each filled.
 type random struct {
 	seed     uint64
-	choices  int  // nodes of which the least loaded is taken; 0 counts as 1
-	weighted bool // by load
-	devices  bool // a share goes on any device
+	choices  int                                                              // nodes of which the least loaded is taken; 0 counts as 1
+	weighted bool                                                             // by load
+	devices  bool                                                             // a share goes on any device
+	load     func(*sched.State, *sched.Room, *sched.Need, sched.NodeID) int64 // in 1/1000
 
 	hash  uint64 // of the task at hand
 	drawn uint64 // numbers drawn for it
@@ -82,10 +97,10 @@ func (p *random) hit(s *sched.State, room *sched.Room, d sched.DemandID) sched.N
 		if room.FitsOn(d, n, 1) == 0 {
 			continue
 		}
-		if p.weighted && p.below(1000+uint64(loadOn(s, room, need, n))) >= 1000 {
+		if p.weighted && p.below(1000+uint64(p.load(s, room, need, n))) >= 1000 {
 			continue
 		}
-		if best == sched.NoNode || p.choices > 1 && loadOn(s, room, need, n) < loadOn(s, room, need, best) {
+		if best == sched.NoNode || p.choices > 1 && p.load(s, room, need, n) < p.load(s, room, need, best) {
 			best = n
 		}
 		if found++; found >= p.choices {
@@ -100,7 +115,7 @@ func (p *random) choose(s *sched.State, room *sched.Room, dem *sched.Demand) int
 	if !p.weighted {
 		best := int(p.below(uint64(len(p.ids))))
 		for range p.choices - 1 {
-			if i := int(p.below(uint64(len(p.ids)))); loadOn(s, room, &dem.Need, p.ids[i]) < loadOn(s, room, &dem.Need, p.ids[best]) {
+			if i := int(p.below(uint64(len(p.ids)))); p.load(s, room, &dem.Need, p.ids[i]) < p.load(s, room, &dem.Need, p.ids[best]) {
 				best = i
 			}
 		}
@@ -109,7 +124,7 @@ func (p *random) choose(s *sched.State, room *sched.Room, dem *sched.Demand) int
 	p.heavy = p.heavy[:0]
 	sum := int64(0)
 	for _, n := range p.ids {
-		sum += max(100_000_000_000/(1000+loadOn(s, room, &dem.Need, n)), 1) // 100/(1 + load), in millionths
+		sum += max(100_000_000_000/(1000+p.load(s, room, &dem.Need, n)), 1) // 100/(1 + load), in millionths
 		p.heavy = append(p.heavy, sum)
 	}
 	u := int64(p.below(uint64(sum)))
@@ -147,6 +162,46 @@ func loadOn(s *sched.State, room *sched.Room, need *sched.Need, n sched.NodeID) 
 		load = max(load, int64(p.GPULoad*float64(all)))
 	}
 	return load
+}
+
+// What counts half in wholeLoad. A change of as much is what the live mode takes for a change of a node that has little (node.Fact).
+const (
+	halfLatency     = 20 * time.Millisecond
+	halfConnections = 100
+)
+
+// wholeLoad is the sum of what of a node's CPU and memory is in use, by tasks and others, of its GPUs for a demand of any, and of its latency and connections,
+// each from 0 to 1, in 1/1000.
+func wholeLoad(s *sched.State, room *sched.Room, need *sched.Need, n sched.NodeID) int64 {
+	spec := room.Spec(n)
+	load := inUse(spec.CPU, room.FreeCPU(n)) + inUse(spec.Mem, room.FreeMem(n))
+	p, ok := s.ProfileOf(n)
+	fresh := ok && s.ProfileAge(n) < freshProfile
+	if all := int64(spec.GPUs) * sched.Whole; need.GPUs > 0 && all > 0 {
+		gpu := inUse(all, room.FreeGPUMilli(n))
+		if fresh {
+			gpu = max(gpu, int64(p.GPULoad*1000))
+		}
+		load += gpu
+	}
+	if fresh {
+		load += saturating(float64(p.Latency), float64(halfLatency)) + saturating(float64(p.Connections), halfConnections)
+	}
+	return load
+}
+
+// saturating is x/(x + h) in 1/1000: h counts half, and no x counts more than 1.
+func saturating(x, h float64) int64 {
+	x = max(x, 0)
+	return int64(math.Round(1000 * x / (x + h)))
+}
+
+// inUse is the share of a capacity that is not free, in 1/1000; 0 where no capacity is stated.
+func inUse(all, free int64) int64 {
+	if all <= 0 || all >= sched.Unlimited {
+		return 0
+	}
+	return int64(math.Round(1000 * float64(all-min(max(free, 0), all)) / float64(all)))
 }
 
 // below draws a number from 0 to n-1; n must be positive.

@@ -29,7 +29,7 @@ func everyPolicy() []string {
 		"fair-share{half-life=5s,weights=red:3}", "expr: max(wait, 10)/estimate + 2*critical", "expr{skip=false}: upward_rank - wait*free_gpus",
 		"rms{mode=partitioned}", "edf{admission=demand}", "llf{quantum=1s}", "fifo{unplaced=reject}+random", "sjf+fgd", "fjf+best-fit{by=sum}",
 		"fjf+dot-product", "fifo+gpu-packing", "fjf+gpu-clustering", "edf+gpu-clustering", "fjf+pack-by-tenant", "fjf+consolidate", "srtf+consolidate",
-		"fjf+random{seed=3}", "easy+random", "srtf+random", "easy+fgd", "fjf+load-weighted", "blevel+two-choices", "rr{quantum=1s}+two-choices",
+		"fjf+random{seed=3}", "easy+random", "srtf+random", "easy+fgd", "fjf+load-weighted", "fjf+load-weighted{load=all}", "blevel+two-choices", "rr{quantum=1s}+two-choices",
 		"easy{scan=lookahead}", "conservative+best-fit", "easy+best-fit", "gavel{round=2s}", "gavel{round=1s,aware=false}",
 		"gavel{objective=ftf,round=1s}", "gavel{objective=makespan,round=2s}", "gavel{objective=throughput,round=2s}", "gavel{objective=fifo,round=1s}",
 		"gavel{objective=fifo,round=2s,aware=false}", "gittins{distribution=h2:5/4,cells=4}", "gittins{cells=5}", "las{quantum=1s}", "2d-las{queues=5/20}",
