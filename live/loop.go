@@ -25,7 +25,7 @@ type Runner interface {
 type Loop struct {
 	Kernel *sched.Kernel
 	Runner Runner
-	Epoch  time.Time // the instant of sched.Time 0
+	Epoch  time.Time // the instant of sched.Time 0, as the wall clock had it
 	// Settle, if not nil, is called between the first fact of a batch and the batch: the decision window, in which more facts of the
 	// moment gather.
 	Settle func(ctx context.Context)
@@ -46,6 +46,8 @@ type Loop struct {
 	in   []sched.Event
 	wake chan struct{}
 	once sync.Once
+
+	clock clock
 }
 
 func (l *Loop) init() { l.wake = make(chan struct{}, 1) }
@@ -61,9 +63,6 @@ func (l *Loop) Report(in ...sched.Event) {
 	default:
 	}
 }
-
-// Now returns the present time on the kernel's axis.
-func (l *Loop) Now() sched.Time { return sched.Time(time.Since(l.Epoch)) }
 
 // Run drives the kernel until the context ends (its error is returned), Tap fails, or Done says so.
 func (l *Loop) Run(ctx context.Context) error {

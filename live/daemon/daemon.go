@@ -305,6 +305,9 @@ func (d *Daemon) recover(ctx context.Context) error {
 		d.loop.Epoch = d.loop.Epoch.Add(-over)
 	}
 	d.opened = d.loop.Now()
+	for _, r := range d.recurring {
+		d.plan(r, &d.jobs[r.last])
+	}
 	return nil
 }
 
@@ -724,7 +727,7 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 	delete(d.restored, k)
 	ev, refused := d.ended[k], d.refusedRetry[k]
 	if ev != nil && ev.Kind == local.Ended && a.Start != sched.Never {
-		if end := sched.Time(ev.Exit.At.Sub(d.loop.Epoch)); end < d.opened {
+		if end := sched.Time(ev.Exit.At.Sub(d.loop.Zero())); end < d.opened {
 			a.End = max(end, a.Start)
 			d.endedAt(e.Task, a.End)
 		}

@@ -127,7 +127,7 @@ func (d *Daemon) failed(e *sched.Event, ev *local.Event, refused string) {
 	tenant, queue := d.whose(e.Task)
 	uid, allowed := j.UID, d.kernel.Class(e.Task).Retries
 	a := alert.Alert{
-		Event: alert.JobFailed, At: d.loop.Epoch.Add(time.Duration(d.kernel.Now())), Task: d.name(e.Task), Job: int32(j.ID) + 1, JobName: j.Name, Tenant: tenant, Queue: queue,
+		Event: alert.JobFailed, At: d.loop.Zero().Add(time.Duration(d.kernel.Now())), Task: d.name(e.Task), Job: int32(j.ID) + 1, JobName: j.Name, Tenant: tenant, Queue: queue,
 		UID: &uid, Attempts: e.Attempt,
 	}
 	lost := ev != nil && ev.Kind == local.Lost

@@ -19,7 +19,8 @@ import (
 // recurrence is a chain of jobs that are copies of each other.
 type recurrence struct {
 	last sched.JobID // the newest of them
-	next time.Time
+	next sched.Time  // by the clock of the loop, which never stands still, whatever is done to the machine's
+	zero time.Time   // that clock's beginning by the machine's, for cron lines
 }
 
 // RecursView is what is shown of a recurrence.
@@ -39,7 +40,7 @@ func (d *Daemon) viewRecurs(t sched.TaskID) *RecursView {
 	if r == nil {
 		return nil
 	}
-	return &RecursView{Every: j.every, First: int32(j.chain) + 1, Next: r.next.Sub(d.loop.Epoch).Seconds()}
+	return &RecursView{Every: j.every, First: int32(j.chain) + 1, Next: r.next.Seconds()}
 }
 
 // Recurring returns the numbers of the first jobs of the chains that the tasks' jobs belong to and that go on, each once.
@@ -86,16 +87,39 @@ func (d *Daemon) recurs(j *Job, spec *job.Job) {
 	if spec.Recurs == 0 {
 		j.chain = j.ID
 	}
-	if next, err := nextRelease(j.every, d.loop.Epoch.Add(time.Duration(j.Submit))); err == nil {
-		d.recurring[j.chain] = &recurrence{j.ID, next}
+	r := d.recurring[j.chain]
+	if r == nil {
+		r = &recurrence{}
+		d.recurring[j.chain] = r
+	}
+	r.last = j.ID
+	if d.kernel != nil {
+		d.plan(r, j)
 	}
 }
+
+// plan sets when a job that recurs has its next copy. A machine's clock that was set is followed by cron lines from then on, but not where it
+// was only set right: a copy that came a moment early must not come again.
+func (d *Daemon) plan(r *recurrence, j *Job) {
+	if zero := d.loop.Zero().Round(0); zero.Sub(r.zero).Abs() > time.Minute {
+		r.zero = zero
+	}
+	next, err := nextRelease(j.every, r.zero.Add(time.Duration(j.Submit)))
+	if err != nil { // a cron line that never comes again
+		delete(d.recurring, j.chain)
+		return
+	}
+	r.next = sched.Time(next.Sub(r.zero))
+}
+
+// recurLook is how long the recurrences are not looked at, at most: the machine may have slept.
+const recurLook = time.Minute
 
 // recurLoop submits the copies when their time has come.
 func (d *Daemon) recurLoop(ctx context.Context) {
 	for {
-		wait := time.Hour
-		now := time.Now()
+		wait := recurLook
+		now := d.loop.Now()
 		var due []sched.JobID
 		d.mu.RLock()
 		changed := d.changed
@@ -113,7 +137,7 @@ func (d *Daemon) recurLoop(ctx context.Context) {
 				wait = min(wait, time.Second)
 			}
 		}
-		if len(due) > 0 && wait == time.Hour {
+		if len(due) > 0 && wait == recurLook {
 			continue
 		}
 		t := time.NewTimer(wait)

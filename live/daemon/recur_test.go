@@ -1,9 +1,13 @@
 package daemon
 
 import (
+	"encoding/json"
+	"errors"
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/schedlab/schedlab/live/store"
 )
 
 // Whoever looks at a job of a chain sees that it recurs, and until when: up to the end of the recurrence, which any of the chain can name.
@@ -40,6 +44,44 @@ func TestAJobThatRecursIsSaidTo(t *testing.T) {
 	}
 	if got := d.Recurring(d.All()); !slices.Equal(got, []int32{3}) {
 		t.Errorf("%v recur", got)
+	}
+}
+
+// A machine's clock that was set back while no daemon ran stops nothing for so long: no recurrence, of either kind, and no backoff.
+func TestAClockThatWasSetBackStopsNothing(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(`{"tasks":[{"id":"t","command":"test $ATTEMPT = 2","retries":1,"backoff_s":2}]}`)
+	waitState(t, d, "1", "backoff")
+	d.submit(`{"job":"tock","every":"* * * * *","tasks":[{"id":"t","command":"true"}]}`)
+	d.submit(`{"job":"tick","every":"1s","tasks":[{"id":"t","command":"true"}]}`)
+	d.close()
+	before, copies := d.kernel.Now(), len(d.All())
+	s, err := store.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := d.first
+	b.Epoch = b.Epoch.Add(1000 * time.Hour) // as a clock that was set back by so much would have it
+	text, err := json.Marshal(b)
+	if err = errors.Join(err, s.SetMeta(t.Context(), "birth", text), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	d = serve(t, dir)
+	if now := d.loop.Now(); now < before || now > before.Add(time.Minute) {
+		t.Errorf("it goes on at %v, from %v", now.Seconds(), before.Seconds())
+	}
+	if v := d.wait("1")[0]; v.State != "done" || v.Attempts != 2 {
+		t.Errorf("%+v", v)
+	}
+	eventually(t, "it does not recur", func() bool { return len(d.All()) > copies+1 })
+	for task, most := range map[string]float64{"3": 2, "2": 61} {
+		if r := d.Tasks(mustSelect(t, d, task))[0].Recurs; r == nil || r.Next-d.loop.Now().Seconds() > most {
+			t.Errorf("%s: the next of %+v comes later than in %v s", task, r, most)
+		}
+	}
+	if epoch, err := time.Parse(time.RFC3339, d.Status().Epoch); err != nil || time.Since(epoch) > time.Minute {
+		t.Errorf("times are said to be since %s, %v", epoch, err)
 	}
 }
 

@@ -316,7 +316,7 @@ func (d *Daemon) Status() Status {
 	defer d.mu.RUnlock()
 	k := d.kernel
 	s := Status{
-		Policy: d.policy, NowS: d.loop.Now().Seconds(), Epoch: d.loop.Epoch.UTC().Format("2006-01-02T15:04:05.000Z"), Jobs: len(d.jobs),
+		Policy: d.policy, NowS: d.loop.Now().Seconds(), Epoch: d.loop.Zero().UTC().Format("2006-01-02T15:04:05.000Z"), Jobs: len(d.jobs),
 		Tasks: k.Known(), Queued: k.Queued(), Blocked: k.Blocked(), Running: k.Running(), Over: k.Over(), Nodes: []Node{},
 	}
 	for _, parts := range d.parts {

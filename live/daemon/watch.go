@@ -131,7 +131,7 @@ func (d *Daemon) look() {
 	if d.cfg.Declared {
 		return
 	}
-	p := r.Fact(d.loop.Epoch)
+	p := r.Fact(d.loop.Zero())
 	// In two samples on end: an attempt that has just ended, or forked, is others' for a moment.
 	held := r.Held()
 	p.OtherGPUs, w.held = held&w.held, held
@@ -165,7 +165,7 @@ func ownCPU() time.Duration {
 
 // show keeps a copy of the reading for those who ask.
 func (d *Daemon) show(r *node.Reading) {
-	s := &Seen{ID: d.cfg.Sampler.ID(), GPUs: d.cfg.GPUsSay, Reading: *r, Profile: r.Profile(d.cfg.Sampler.ID(), d.loop.Epoch)}
+	s := &Seen{ID: d.cfg.Sampler.ID(), GPUs: d.cfg.GPUsSay, Reading: *r, Profile: r.Profile(d.cfg.Sampler.ID(), d.loop.Zero())}
 	s.Reading.GPUs = append([]device.Sample(nil), r.GPUs...)
 	for i := range s.Reading.GPUs {
 		s.Reading.GPUs[i].Processes = append([]device.Process(nil), r.GPUs[i].Processes...)
