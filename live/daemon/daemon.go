@@ -503,18 +503,23 @@ func (d *Daemon) refuse(err error) {
 	}
 }
 
-// adopt takes up the attempts that the kernel believes to run.
+// adopt takes up the attempts that the kernel believes to run. Those that are to stop are told so again: it is not known whether they were. A
+// shim that was goes on counting from then, so that its job has the rest of its grace.
 func (d *Daemon) adopt() {
+	stopping := map[sched.TaskID]int32{}
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.recall()
 	for t := range d.kernel.RunningTasks() {
 		n := d.kernel.Attempt(t)
 		_, ready := d.began[attemptKey{t, n}]
 		d.runner.Adopt(t, n, ready)
 		if d.kernel.Phase(t) == sched.Stopping {
-			d.runner.Stop(t, n, local.Stop{Reason: reasonStopped, Grace: job.DefaultGrace, Save: true})
+			stopping[t] = n
 		}
+	}
+	d.mu.Unlock()
+	for t, n := range stopping {
+		d.runner.Stop(t, n, local.Stop{Reason: reasonStopped, Grace: d.grace(t), Save: true})
 	}
 }
 
@@ -927,12 +932,16 @@ func (o *orders) Stop(t sched.TaskID, attempt int32) {
 	d.mu.RLock()
 	why := d.stopWhy[t]
 	d.mu.RUnlock()
-	grace := job.DefaultGrace
-	if task, err := d.specs.task(d, t); err == nil {
-		grace = task.Grace()
-	}
 	why = cmp.Or(why, reasonPreempted)
-	d.runner.Stop(t, attempt, local.Stop{Reason: why, Grace: grace, Save: why == reasonPreempted})
+	d.runner.Stop(t, attempt, local.Stop{Reason: why, Grace: d.grace(t), Save: why == reasonPreempted})
+}
+
+// grace returns the time that a task has from SIGTERM to SIGKILL.
+func (d *Daemon) grace(t sched.TaskID) time.Duration {
+	if task, err := d.specs.task(d, t); err == nil {
+		return task.Grace()
+	}
+	return job.DefaultGrace
 }
 
 // Checkpoint asks for the attempt's work to be saved.

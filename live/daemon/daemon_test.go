@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -274,6 +275,42 @@ func TestCancelAndPreemptReturnWhenItHasHappened(t *testing.T) {
 	}
 	if n := d.runner.Running(); n != 0 {
 		t.Errorf("%d attempts are left", n)
+	}
+}
+
+// A job that was told to stop has its own grace whatever becomes of the daemon meanwhile: no less, and no more.
+func TestAJobThatIsStoppingKeepsItsGraceAcrossARestart(t *testing.T) {
+	dir, flags := t.TempDir(), t.TempDir()
+	d := serve(t, dir)
+	for _, grace := range []int{3, 600} {
+		d.submit(fmt.Sprintf(`{"tasks":[{"id":"a","grace_s":%d,"command":"trap 'touch %[2]s/told-$SCHEDLAB_JOB' TERM; touch %[2]s/up-$SCHEDLAB_JOB; while :; do sleep 0.02; done"}]}`, grace, flags))
+	}
+	there := func(names ...string) func() bool {
+		return func() bool {
+			return !slices.ContainsFunc(names, func(name string) bool { _, err := os.Stat(filepath.Join(flags, name)); return err != nil })
+		}
+	}
+	eventually(t, "they do not run", there("up-1", "up-2"))
+	ctx, cancel := context.WithCancel(t.Context())
+	asked := make(chan error, 1)
+	go func() { _, err := d.Act(ctx, Who{0}, Cancel, d.All()); asked <- err }()
+	eventually(t, "they are not told", there("told-1", "told-2"))
+	told := time.Now()
+	cancel()
+	<-asked
+	d.close()
+	d = serve(t, dir)
+	var how local.Stop
+	eventually(t, "the second is not told again", func() bool {
+		text, err := os.ReadFile(filepath.Join(filepath.Dir(d.runner.LogPath(1, 1)), "stop"))
+		return err == nil && json.Unmarshal(text, &how) == nil && how.Reason == reasonStopped
+	})
+	if how.Grace != 600*time.Second {
+		t.Errorf("it has a grace of %v after a restart, want 10m", how.Grace)
+	}
+	d.wait("1")
+	if took := time.Since(told); took < 2*time.Second || took > 30*time.Second {
+		t.Errorf("a job with a grace of 3 s was stopped after %v", took)
 	}
 }
 

@@ -218,10 +218,7 @@ func (d *Daemon) Act(ctx context.Context, who Who, what Action, tasks []sched.Ta
 		err = d.await(ctx, done, func(t sched.TaskID) bool { return d.kernel.Phase(t).Over() })
 	case Preempt:
 		for t, n := range attempt {
-			grace := job.DefaultGrace
-			if task, err := d.specs.task(d, t); err == nil {
-				grace = task.Grace()
-			}
+			grace := d.grace(t)
 			for !d.runner.Stop(t, n, local.Stop{Reason: reasonPreempted, Grace: grace, Save: true}) && d.runs(t, n) { // between two tries of the attempt
 				select {
 				case <-time.After(time.Millisecond):

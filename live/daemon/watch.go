@@ -13,7 +13,6 @@ import (
 
 	"github.com/schedlab/schedlab/live/alert"
 	"github.com/schedlab/schedlab/live/device"
-	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
 	"github.com/schedlab/schedlab/live/node"
 	"github.com/schedlab/schedlab/policies/sched"
@@ -307,11 +306,7 @@ func (d *Daemon) watchVRAM(r *node.Reading, live map[attemptKey]bool) {
 	d.watch.mu.Unlock()
 	for k, text := range over {
 		if d.cfg.KillVRAM {
-			grace := job.DefaultGrace
-			if task, err := d.specs.task(d, k.task); err == nil {
-				grace = task.Grace()
-			}
-			d.stopByWatch(k, reasonVRAM+text, grace)
+			d.stopByWatch(k, reasonVRAM+text, d.grace(k.task))
 		} else if _, told := before[k]; !told {
 			d.log.Warn("an attempt holds more GPU memory than it was granted", "task", k.task, "attempt", k.n, "what", text)
 		}
