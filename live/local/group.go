@@ -82,8 +82,9 @@ func (r *Runner) findGroup(u *run, f folder) {
 	r.mu.Unlock()
 }
 
-// reapedBy notes the shim, where nothing else says which processes are the attempt's. It is called under the runner's mu.
+// reapedBy notes the shim, below which all processes are the attempt's. It is called under the runner's mu.
 func (u *run) reapedBy(shim int) {
+	u.shim = shim
 	if u.group != nil && len(u.group.Paths()) == 0 {
 		u.group.SetReaper(shim)
 	}

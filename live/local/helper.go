@@ -119,8 +119,9 @@ func (r *Runner) prepare(f folder) (*helper, error) {
 	}
 }
 
-// tell gives the shim an order. One that cannot hear it is dead, or about to be.
+// tell gives the shim an order. One that cannot hear it is dead, or about to be; one that somebody has stopped is woken.
 func (h *helper) tell(line string) {
+	_ = h.cmd.Process.Signal(syscall.SIGCONT)
 	_ = h.orders.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = h.orders.WriteString(line + "\n")
 }
@@ -163,6 +164,7 @@ func (r *Runner) keep(h *helper) {
 // end ends a shim that runs nothing, and waits for it.
 func (h *helper) end() {
 	_ = h.orders.Close()
+	_ = h.cmd.Process.Signal(syscall.SIGCONT)
 	for h.lines.Scan() {
 	}
 	_ = h.report.Close()

@@ -2,6 +2,7 @@ package local
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -62,7 +63,8 @@ type Runner struct {
 	runs    map[key]*run
 	idle    []*helper // shims that wait for another attempt
 	closed  bool
-	reports *os.File // the FIFO by which the shims say that Saved has changed
+	slack   time.Duration // 0 is stopSlack. For tests
+	reports *os.File      // the FIFO by which the shims say that Saved has changed
 }
 
 type key struct {
@@ -76,12 +78,17 @@ type run struct {
 	f     folder
 	by    *helper // its shim; nil where it is adopted, and once it is over
 	gate  bool    // its shim waits at it
+	shim  int     // its process id, from when it waits at the gate or is adopted
 	pidfd int     // of the shim of one that is adopted; else -1
 	stop  *Stop
-	group cgroup.Group // nil where the runner makes none
-	mem   int64        // the limit of its memory, in bytes; 0 = none
-	at    folder       // of its try, from the beginning
-	saves bool         // its shim knows askSignal
+	over  chan struct{} // closed when that is told
+	ended bool          // by the runner itself, as the shim did not
+
+	killing sync.Mutex   // held while the runner kills what is below the shim, which has another attempt once by is nil; before the runner's mu
+	group   cgroup.Group // nil where the runner makes none
+	mem     int64        // the limit of its memory, in bytes; 0 = none
+	at      folder       // of its try, from the beginning
+	saves   bool         // its shim knows askSignal
 
 	ctx    context.Context // of what comes before its shim; ends when it is stopped, and with the runner
 	cancel context.CancelFunc
@@ -96,7 +103,7 @@ func (r *Runner) add(k key) *run {
 	if r.runs[k] != nil || r.closed {
 		return nil
 	}
-	u := &run{key: k, pidfd: -1}
+	u := &run{key: k, pidfd: -1, over: make(chan struct{})}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	r.runs[k] = u
 	return u
@@ -110,6 +117,15 @@ func (r *Runner) end(u *run, e Event) {
 	}
 	delete(r.runs, u.key)
 	u.cancel()
+	close(u.over)
+	switch {
+	case !u.ended:
+	case e.Kind == Lost:
+		e.Kind, e.Err = Ended, ""
+		e.Exit = Exit{At: time.Now(), Code: 128 + int32(syscall.SIGKILL), Signal: int(syscall.SIGKILL), Reason: u.stop.Reason}
+	case e.Kind == Ended && e.Exit.Code != 0 && e.Exit.Reason == "":
+		e.Exit.Reason = u.stop.Reason
+	}
 	if u.at != "" {
 		if s, ok := u.at.readSaved(); ok {
 			e.Saved = &s
@@ -204,9 +220,11 @@ func (r *Runner) spawn(u *run, s *Spec) (Event, error) {
 		h.end()
 	}
 	e, err := f.verdict(u, problem)
+	u.killing.Lock()
 	r.mu.Lock()
 	u.by = nil // nobody tells it anything about this attempt any more
 	r.mu.Unlock()
+	u.killing.Unlock()
 	if over {
 		r.keep(h)
 	}
@@ -325,21 +343,99 @@ func (r *Runner) Stop(t sched.TaskID, attempt int32, how Stop) bool {
 // signal tells the shim to stop.
 func (r *Runner) signal(u *run, f folder, how Stop) {
 	failpoint.Hit("runner-stop-writing")
-	if err := f.write("stop", how, fleeting); err != nil {
-		how.Grace = 0 // the shim takes its default
+	within := how.Grace
+	if err := f.write("stop", how, fleeting); err != nil { // the shim takes its default
+		var s Spec
+		_ = f.read("spec", &s)
+		within = s.Grace
+	}
+	if how.Save { // once for the checkpoint, then for the end
+		within *= 2
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	switch {
 	case u.by != nil:
 		u.by.tell(lineStop)
 	case u.pidfd >= 0:
-		_ = unix.PidfdSendSignal(u.pidfd, unix.SIGTERM, nil, 0)
+		u.send(unix.SIGCONT)
+		u.send(unix.SIGTERM)
 	}
+	r.mu.Unlock()
+	go r.enforce(u, within)
+}
+
+// send signals the shim, and reports whether there is one. It is called under the runner's mu.
+func (u *run) send(sig syscall.Signal) bool {
+	switch {
+	case u.by != nil:
+		return u.by.cmd.Process.Signal(sig) == nil
+	case u.pidfd >= 0:
+		return unix.PidfdSendSignal(u.pidfd, sig, nil, 0) == nil
+	}
+	return false
+}
+
+// stopSlack is how much longer than its grace a stop may take.
+const stopSlack = 5 * time.Second
+
+// enforce ends what a stop has not ended in time, for a shim that somebody has stopped does nothing: it is woken, and what it runs is killed. One
+// that then stays stopped is killed as well. One that has no process any more may take its time: it may have work to store.
+func (r *Runner) enforce(u *run, within time.Duration) {
+	next := time.NewTimer(within + cmp.Or(r.slack, stopSlack))
+	defer next.Stop()
+	for stuck := 0; ; {
+		select {
+		case <-u.over:
+			return
+		case <-next.C:
+			next.Reset(time.Second)
+		}
+		r.mu.Lock()
+		closed := r.closed
+		r.mu.Unlock()
+		if closed {
+			return
+		}
+		stuck = r.kill(u, stuck)
+	}
+}
+
+// kill is one try of enforce. It returns how many there were at which the shim stayed stopped.
+func (r *Runner) kill(u *run, stuck int) int {
+	u.killing.Lock()
+	defer u.killing.Unlock()
+	r.mu.Lock()
+	if !u.send(syscall.SIGCONT) { // it is over, and told in a moment
+		r.mu.Unlock()
+		return 0
+	}
+	shim, g := u.shim, u.group
+	r.mu.Unlock()
+	left := descendants(shim)
+	if g != nil {
+		if in, err := g.Members(); err == nil && len(in) > 0 {
+			left = append(left, in...)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			_ = g.Kill(ctx) // what that leaves, killTree and the next try find
+			cancel()
+		}
+	}
+	killTree(shim)
+	if stuck++; !halted(shim) {
+		stuck = 0
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if stuck > 2 {
+		u.send(syscall.SIGKILL)
+	}
+	u.ended = u.ended || len(left) > 0 || stuck > 2
+	return stuck
 }
 
 // shut ends the shim that waits at the gate. It is called under the runner's mu.
 func (u *run) shut() {
+	u.send(syscall.SIGCONT)
 	u.by.orders.Close()
 	u.gate = false
 }

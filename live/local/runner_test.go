@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/schedlab/schedlab/live/cgroup"
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -390,20 +392,111 @@ func TestAnAttemptOutlivesItsDaemonAndIsAdopted(t *testing.T) {
 }
 
 func TestAnAdoptedAttemptCanBeStopped(t *testing.T) {
-	root := t.TempDir()
-	first := newBench(t, root)
-	first.start(spec(1, "sleep 1000"))
-	first.want(Ready)
-	first.Open(1, 1)
-	shimOf(t, root, 1)
-	second := newBench(t, root)
-	second.Adopt(1, 1, true)
-	second.want(Adopted)
-	second.Stop(1, 1, Stop{Reason: "preempted", Grace: time.Second})
-	if e := second.want(Ended); e.Exit.Signal != 15 || e.Exit.Reason != "preempted" {
-		t.Errorf("exit %+v, want it stopped", e.Exit)
+	for _, late := range []bool{true, false} { // or before it is found
+		root := t.TempDir()
+		first := newBench(t, root)
+		first.start(spec(1, "sleep 1000"))
+		first.want(Ready)
+		first.Open(1, 1)
+		shimOf(t, root, 1)
+		second := newBench(t, root)
+		second.Adopt(1, 1, true)
+		if late {
+			second.want(Adopted)
+		}
+		second.Stop(1, 1, Stop{Reason: "preempted", Grace: time.Second})
+		if !late {
+			second.want(Adopted)
+		}
+		if e := second.want(Ended); e.Exit.Signal != 15 || e.Exit.Reason != "preempted" {
+			t.Errorf("exit %+v, want it stopped", e.Exit)
+		}
+		first.want(Ended)
 	}
-	first.want(Ended)
+}
+
+func TestAnAttemptWhoseShimIsStoppedCanBeStopped(t *testing.T) {
+	for _, adopted := range []bool{false, true} {
+		for name, harass := range map[string]func(t *testing.T, shim int){
+			"once": func(*testing.T, int) {},
+			"for ever": func(t *testing.T, shim int) {
+				fd, err := unix.PidfdOpen(shim, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				done := make(chan struct{})
+				t.Cleanup(func() {
+					close(done)
+					_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may wait, stopped, for another attempt
+				})
+				go func() {
+					for tick := time.Tick(100 * time.Microsecond); ; {
+						select {
+						case <-done:
+							return
+						case <-tick:
+							_ = unix.PidfdSendSignal(fd, unix.SIGSTOP, nil, 0)
+						}
+					}
+				}()
+			},
+		} {
+			t.Run(fmt.Sprint(name, " adopted ", adopted), func(t *testing.T) {
+				root := t.TempDir()
+				first := newBench(t, root)
+				first.slack = 100 * time.Millisecond
+				first.start(spec(1, `trap "" TERM; setsid sleep 1000 & while :; do sleep 1; done`))
+				first.want(Ready)
+				first.Open(1, 1)
+				shim := shimOf(t, root, 1)
+				mark := FolderVariable + "=" + filepath.Join(root, "0", "1", "1")
+				waitFor(t, func() bool { return len(alive(t, mark)) >= 3 })
+				b := first
+				if adopted {
+					b = newBench(t, root)
+					b.slack = first.slack
+					b.Adopt(1, 1, true)
+					b.want(Adopted)
+				}
+				if err := syscall.Kill(shim, syscall.SIGSTOP); err != nil {
+					t.Fatal(err)
+				}
+				harass(t, shim)
+				b.Stop(1, 1, Stop{Reason: "cancelled", Grace: 50 * time.Millisecond})
+				if e := b.want(Ended); e.Exit.Signal != 9 || e.Exit.Reason != "cancelled" {
+					t.Errorf("exit %+v, want it killed and cancelled", e.Exit)
+				}
+				if left := alive(t, mark); len(left) > 0 {
+					t.Errorf("processes %v are left", left)
+				}
+				if adopted {
+					<-first.events
+				}
+			})
+		}
+	}
+}
+
+func TestAStoppedShimThatWaitsIsWoken(t *testing.T) {
+	b := newBench(t, t.TempDir())
+	stop := func() {
+		for _, pid := range shims(t, b.Root) {
+			if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	b.start(spec(1, "true"))
+	b.want(Ready)
+	stop() // at its gate
+	b.Open(1, 1)
+	b.want(Ended)
+	stop() // for another attempt
+	b.start(spec(2, "true"))
+	b.want(Ready)
+	stop()
+	b.Stop(2, 1, Stop{Reason: "cancelled"})
+	b.want(Voided)
 }
 
 func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {

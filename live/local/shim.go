@@ -655,22 +655,37 @@ func descendants(root int) []int {
 	return out
 }
 
-// parentOf reads /proc/PID/stat: pid (name) state ppid. The name may hold anything, so the last bracket counts.
+// parentOf returns a process's parent, and whether it is dead and not reaped yet.
 func parentOf(pid int) (ppid int, dead, ok bool) {
+	ppid, state := statOf(pid)
+	return ppid, state == "Z" || state == "X", state != ""
+}
+
+// halted reports whether a process is stopped, by a signal or by who traces it.
+func halted(pid int) bool {
+	_, state := statOf(pid)
+	return state == "T" || state == "t"
+}
+
+// statOf reads /proc/PID/stat: pid (name) state ppid. The name may hold anything, so the last bracket counts. The state is "" where there is no
+// such process.
+func statOf(pid int) (ppid int, state string) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
-		return 0, false, false
+		return 0, ""
 	}
 	i := strings.LastIndexByte(string(b), ')')
 	if i < 0 {
-		return 0, false, false
+		return 0, ""
 	}
 	f := strings.Fields(string(b[i+1:]))
 	if len(f) < 2 {
-		return 0, false, false
+		return 0, ""
 	}
-	ppid, err = strconv.Atoi(f[1])
-	return ppid, f[0] == "Z" || f[0] == "X", err == nil
+	if ppid, err = strconv.Atoi(f[1]); err != nil {
+		return 0, ""
+	}
+	return ppid, f[0]
 }
 
 // bootID tells one boot of the machine from another.
