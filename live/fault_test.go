@@ -62,6 +62,9 @@ func faulty(t *testing.T, y *yard, status int, fail, heal func()) {
 	if _, _, err := y.client.Tasks(ctx, "", "", 0); err != nil {
 		t.Errorf("looking is not possible meanwhile: %v", err)
 	}
+	if s, err := y.client.Status(ctx); err != nil || !strings.HasPrefix(s.Problem, "the state file cannot be written: ") {
+		t.Errorf("status says %q, %v", s.Problem, err)
+	}
 	heal()
 	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		_, err := y.client.Submit(ctx, []byte(`{"tasks":[{"id":"after","command":"true","dir":"/"}]}`))
@@ -71,6 +74,9 @@ func faulty(t *testing.T, y *yard, status int, fail, heal func()) {
 		if time.Now().After(end) {
 			t.Fatalf("it does not recover: %v", err)
 		}
+	}
+	if s, err := y.client.Status(ctx); err != nil || s.Problem != "" {
+		t.Errorf("status says %q when that is over, %v", s.Problem, err)
 	}
 	had := y.jobs()
 	if had < accepted+2 {

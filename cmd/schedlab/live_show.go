@@ -432,6 +432,9 @@ func statusCommand() *cobra.Command {
 				if output == "json" {
 					return writeJSON(w, s)
 				}
+				if s.Problem != "" {
+					fmt.Fprintln(w, wrap("nothing is accepted or started: "+s.Problem, 80))
+				}
 				fmt.Fprintf(w, "policy %s; %s in %s: %d running, %d ready, %d blocked, %d over", s.Policy,
 					counted(int64(s.Tasks), "task", "tasks"), counted(int64(s.Jobs), "job", "jobs"), s.Running, s.Queued, s.Blocked, s.Over)
 				if s.Aside > 0 {

@@ -74,6 +74,9 @@ func (d *Daemon) why(t sched.TaskID) []string {
 		if d.isPlacing(attemptKey{t, k.Attempt(t)}) {
 			why = []string{fmt.Sprintf("It is placed since %s (attempt %d), and its inputs are being brought.", since(k.StartedAt(t)), k.Attempt(t))}
 		}
+		if text := d.notBegun(t); text != "" {
+			why = []string{fmt.Sprintf("It is placed since %s (attempt %d), and has not begun: %s.", since(k.StartedAt(t)), k.Attempt(t), text)}
+		}
 		if text := d.overruns(attemptKey{t, k.Attempt(t)}); text != "" {
 			why = append(why, "It uses more GPU memory than it asked for: "+text+".")
 		}

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -81,6 +82,9 @@ func (d *Daemon) view(t sched.TaskID) Task {
 					v.GPUs = append(v.GPUs, i)
 				}
 			}
+		}
+		if o.Phase == sched.Running && d.notBegun(t) != "" {
+			v.Why = "not begun"
 		}
 	case sched.Blocked, sched.Ready, sched.Claiming, sched.Backoff, sched.Held:
 		v.Why = k.CauseOf(t).String()
@@ -294,6 +298,7 @@ type Status struct {
 	Over    int     `json:"over"`
 	Aside   int     `json:"aside"` // held, in backoff, or about to take the room of what is stopping
 	Nodes   []Node  `json:"nodes"`
+	Problem string  `json:"problem,omitempty"` // why nothing is accepted or started
 }
 
 // Node is what is shown of a node. Capacities that are not stated are left out.
@@ -335,7 +340,31 @@ func (d *Daemon) Status() Status {
 		v.MemGB, v.MemFreeGB = float64(spec.Mem)/gib, float64(room.FreeMem(n))/gib
 	}
 	s.Nodes = append(s.Nodes, v)
+	s.Problem = d.unwritten()
 	return s
+}
+
+// unwritten says why the state file cannot be written; "" where it can. What is shown then is ahead of it by the batch that is being written.
+func (d *Daemon) unwritten() string {
+	d.reqMu.Lock()
+	defer d.reqMu.Unlock()
+	if d.fault == nil || errors.Is(d.fault, errStopping) {
+		return ""
+	}
+	return strings.TrimPrefix(d.fault.Error(), ErrUnavailable.Error()+": ")
+}
+
+// notBegun says what keeps a task that is placed from beginning, where that is something wrong. It is called under mu.
+func (d *Daemon) notBegun(t sched.TaskID) string {
+	n := d.kernel.Attempt(t)
+	at, begun := d.began[attemptKey{t, n}]
+	if why := d.unwritten(); why != "" && (!begun || at == d.kernel.Now()) {
+		return why
+	}
+	if begun {
+		return ""
+	}
+	return d.runner.Short(t, n)
 }
 
 // drained says why nothing is started on this machine; "" where it is. It has not gone while this runs on it: one that is not up is

@@ -89,6 +89,7 @@ type run struct {
 	mem     int64        // the limit of its memory, in bytes; 0 = none
 	at      folder       // of its try, from the beginning
 	saves   bool         // its shim knows askSignal
+	short   string       // what the machine said it is short of when it was to begin
 
 	ctx    context.Context // of what comes before its shim; ends when it is stopped, and with the runner
 	cancel context.CancelFunc
@@ -158,6 +159,9 @@ func (r *Runner) Start(t sched.TaskID, attempt int32, describe func(ctx context.
 				break
 			}
 			// The machine is short of something: that is no fault of the command, which has not run.
+			r.mu.Lock()
+			u.short = err.Error()
+			r.mu.Unlock()
 			if r.slept(u, wait) {
 				e, err = Event{Kind: Voided}, nil
 				break
@@ -170,6 +174,16 @@ func (r *Runner) Start(t sched.TaskID, attempt int32, describe func(ctx context.
 		r.release(u)
 		r.end(u, e)
 	}()
+}
+
+// Short says what the machine was short of when an attempt was to begin that waits for it; "" where it does not.
+func (r *Runner) Short(t sched.TaskID, attempt int32) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u := r.runs[key{t, attempt}]; u != nil && u.f == "" {
+		return u.short
+	}
+	return ""
 }
 
 // passing reports whether an error is one of a machine that is short of something for now.

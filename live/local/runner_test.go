@@ -499,6 +499,40 @@ func TestAStoppedShimThatWaitsIsWoken(t *testing.T) {
 	b.want(Voided)
 }
 
+func TestAnAttemptWaitsForAFullDiskAndSaysSo(t *testing.T) {
+	root := t.TempDir()
+	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "size=1m,nr_inodes=20"); err != nil {
+		t.Skipf("no file system of its own can be mounted: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(root, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	var ballast []string
+	for {
+		name := filepath.Join(root, fmt.Sprint("ballast", len(ballast)))
+		if err := os.WriteFile(name, nil, 0o600); err != nil {
+			break
+		}
+		ballast = append(ballast, name)
+	}
+	b := newBench(t, root)
+	b.start(spec(1, "true"))
+	waitFor(t, func() bool { return strings.Contains(b.Short(1, 1), "no space left") })
+	for _, name := range ballast {
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.want(Ready)
+	if text := b.Short(1, 1); text != "" {
+		t.Errorf("it still says %q", text)
+	}
+	b.Open(1, 1)
+	b.want(Ended)
+}
+
 func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {
 	root := t.TempDir()
 	b := newBench(t, root)
