@@ -419,6 +419,29 @@ func FuzzSTG(f *testing.F) {
 	})
 }
 
+func TestNamesThatDifferInWhatCannotBePrintedAreDifferentNodesInDOT(t *testing.T) {
+	ids := []string{"a b", "a\tb", "a\u00a0b", "a\nb", `a\nb`, `a\`, `a"`, "a\x1bb"}
+	rows := make([]Row, len(ids))
+	for i, id := range ids {
+		rows[i] = Row{ID: id, Job: "j\t1", Run: 1, Estimate: 1, Name: "x\ty"}
+		if i > 0 {
+			rows[i].After = []string{ids[i-1]}
+		}
+	}
+	w := build(t, rows)
+	text := write(t, w, "dot")
+	back, err := readDOTText(text, "g.dot")
+	if err != nil {
+		t.Fatalf("%v:\n%s", err, text)
+	}
+	if got := write(t, back, "jsonl"); got != write(t, w, "jsonl") {
+		t.Errorf("%s\nreads as\n%s", text, got)
+	}
+	if !strings.Contains(text, `[label="x y\n`) {
+		t.Errorf("what is shown is not cleaned:\n%s", text)
+	}
+}
+
 func FuzzDOT(f *testing.F) {
 	f.Add(dotText)
 	f.Add("digraph G { a -> b -> c; d }")

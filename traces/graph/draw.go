@@ -76,14 +76,14 @@ func DOT(w io.Writer, tb *sched.Table, tasks []sched.TaskID, p Picture) error {
 	if title == "" {
 		title = "schedlab"
 	}
-	fmt.Fprintf(b, "digraph %s {\n\trankdir=LR;\n\tnode [shape=box];\n", quoteDOT(title))
+	fmt.Fprintf(b, "digraph %s {\n\trankdir=LR;\n\tnode [shape=box];\n", labelDOT(title))
 	id := p.ID
 	if id == nil {
 		id = func(t sched.TaskID) string { return tb.TaskNames.At(int(t)) }
 	}
 	run := p.run(tb)
 	for _, t := range tasks {
-		fmt.Fprintf(b, "\t%s [label=%s", quoteDOT(id(t)), quoteDOT(p.name(tb, t)+"\n"+seconds(run[t])))
+		fmt.Fprintf(b, "\t%s [label=%s", quoteDOT(id(t)), labelDOT(p.name(tb, t)+"\n"+seconds(run[t])))
 		if p.Attr != nil {
 			p.Attr(t, func(k, v string) { fmt.Fprintf(b, ", %s=%s", k, quoteDOT(v)) })
 		}
@@ -112,21 +112,32 @@ func DOT(w io.Writer, tb *sched.Table, tasks []sched.TaskID, p Picture) error {
 	return b.Flush()
 }
 
-// quoteDOT writes a quoted DOT string. In one, only \" and, in labels, escapes like \n mean anything else than themselves.
+// labelDOT is quoteDOT for what is shown: what cannot be printed is a blank.
+func labelDOT(s string) string {
+	return quoteDOT(strings.Map(func(r rune) rune {
+		if r != '\n' && !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, s))
+}
+
+// quoteDOT writes a quoted DOT string. In one, only \" and, in labels, escapes like \n mean anything else than themselves. All else stands as
+// it is, since names that differ are those of different nodes.
 func quoteDOT(s string) string {
 	var b strings.Builder
 	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
+	for i := range len(s) {
+		switch c := s[i]; c {
+		case '"', '\\':
 			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r == '\n':
+			b.WriteByte(c)
+		case '\n':
 			b.WriteString(`\n`)
-		case !unicode.IsPrint(r):
+		case 0: // ends a text in C
 			b.WriteByte(' ')
 		default:
-			b.WriteRune(r)
+			b.WriteByte(c)
 		}
 	}
 	b.WriteByte('"')
