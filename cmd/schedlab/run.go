@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -109,7 +110,7 @@ it with
 	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload, and of what breaks at random")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
 	fl.StringVar(&o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where (packed if the name ends in .gz or .zst)")
-	fl.StringVar(&o.journal, "journal", "", "write all facts and orders, for schedlab replay")
+	fl.StringVar(&o.journal, "journal", "", "write all facts and orders, for schedlab replay (packed if the name ends in .gz or .zst)")
 	fl.StringVar(&o.metrics, "metrics", "", "write the metrics as JSON")
 	fl.StringVar(&o.waits, "wait-profile", "", "write who waited for what as a pprof profile")
 	outputFlag(cmd, &output, "table", "json", "csv")
@@ -207,8 +208,13 @@ func (o *runOutputs) journaled(w *traces.Workload, c sim.Config, spec policies.S
 	if err != nil {
 		return nil, err
 	}
-	err = writeFile(o.journal, func(out io.Writer) error {
-		jw, err := journal.NewWriter(out, journal.Header{Policy: spec.String(), Seed: seed, Config: settings, Nodes: c.Nodes}, tb)
+	err = writeFile(o.journal, func(out io.Writer) (err error) {
+		packed, err := packer(o.journal, out)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, packed.Close()) }()
+		jw, err := journal.NewWriter(packed, journal.Header{Policy: spec.String(), Seed: seed, Config: settings, Nodes: c.Nodes}, tb)
 		if err != nil {
 			return err
 		}

@@ -26,6 +26,7 @@ type Reader struct {
 	size   int64
 	name   string // for errors
 	file   *os.File
+	temp   bool // it is a temporary one
 	header Header
 
 	version int
@@ -44,7 +45,7 @@ type Reader struct {
 	failed error
 }
 
-// Open opens the journal in a file.
+// Open opens the journal in a file, which gzip or zstd may have packed: then it is unpacked into a temporary file first.
 func Open(path string) (*Reader, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -58,13 +59,33 @@ func Open(path string) (*Reader, error) {
 		err = fmt.Errorf("%s: is no regular file, and a journal is read from its end", path)
 	}
 	if err == nil {
+		var plain *os.File
+		if plain, err = unpacked(f, path); plain != nil {
+			_ = f.Close()
+			return openPlain(plain, path, true)
+		}
+	}
+	if err == nil {
+		return openPlain(f, path, false)
+	}
+	_ = f.Close()
+	return nil, err
+}
+
+func openPlain(f *os.File, path string, temp bool) (*Reader, error) {
+	st, err := f.Stat()
+	if err == nil {
 		var r *Reader
 		if r, err = newReader(f, st.Size(), path); err == nil {
-			r.file = f
+			r.file, r.temp = f, temp
 			return r, nil
 		}
 	}
-	_ = f.Close()
+	if temp {
+		discard(f)
+	} else {
+		_ = f.Close()
+	}
 	return nil, err
 }
 
@@ -127,7 +148,10 @@ func (r *Reader) Close() error {
 	if r.dec != nil {
 		r.dec.Close()
 	}
-	if r.file != nil {
+	switch {
+	case r.temp:
+		discard(r.file)
+	case r.file != nil:
 		return r.file.Close()
 	}
 	return nil
