@@ -471,7 +471,7 @@ func bootstrap(res *experiment.Result) {
 func comparison(w *traces.Workload, clusterName string, nodes []sched.NodeSpec, res *experiment.Result, s *experiment.Settings) *report.Comparison {
 	c := heading(w, res.Workload, clusterName, nodes)
 	c.Runs, c.Summary = res.Runs, res.Summary
-	c.Notes = notes(res, traceNotes(w, s))
+	c.Notes = notes(res, traceNotes(w, s, nodes))
 	return c
 }
 
@@ -486,9 +486,12 @@ func heading(w, first *traces.Workload, clusterName string, nodes []sched.NodeSp
 	}
 }
 
-// traceNotes is what is to be said of a trace, and of settings that speak of what is not in it, which may be meant.
-func traceNotes(w *traces.Workload, s *experiment.Settings) []string {
+// traceNotes is what is to be said of a trace, of settings that speak of what is not in it, which may be meant, and of nodes.
+func traceNotes(w *traces.Workload, s *experiment.Settings, nodes []sched.NodeSpec) []string {
 	var out []string
+	if text := cluster.Ignored(nodes); text != "" {
+		out = append(out, text)
+	}
 	for _, tenant := range s.Tenants.Absent(w) {
 		out = append(out, fmt.Sprintf("no task is of tenant %q, which has a quota", tenant))
 	}

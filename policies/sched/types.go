@@ -123,7 +123,7 @@ func (d *Demand) CPUTotal() int64 { return int64(d.Gang) * d.Need.CPU }
 type Label struct{ Key, Value string }
 
 // Taint keeps tasks off a node unless they tolerate it. Effects NoSchedule and NoExecute both refuse the start here;
-// PreferNoSchedule is kept and has no effect on feasibility.
+// PreferNoSchedule is kept and changes nothing, which cluster.Ignored tells.
 type Taint struct{ Key, Value, Effect string }
 
 // Toleration tolerates taints as in Kubernetes: an empty Key tolerates all; Exists ignores Value; an empty Effect matches all effects.
