@@ -101,6 +101,9 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			if err != nil {
 				return err
 			}
+			if to != "" && cmd.Flags().Changed("name") {
+				return usagef("--name is of a new job; what --to adds to has one")
+			}
 			var doc *job.Job
 			if file != "" {
 				for _, name := range []string{"cpu", "mem", "gpus", "gpu-mem", "gpu-type", "gang", "label", "toleration", "priority", "criticality", "retries", "estimate", "limit", "grace", "backoff", "deadline", "array", "kind", "id", "checkpoint", "after", "input"} {
@@ -112,19 +115,17 @@ It prints the job's number. When it returns, the job is on the disk.`,
 					return err
 				}
 				j.Tasks, j.Edges, j.To = doc.Tasks, doc.Edges, doc.To
-				if j.Name == "" {
-					j.Name = doc.Name
+				for name, v := range map[string]struct{ to, said *string }{
+					"name": {&j.Name, &doc.Name}, "tenant": {&j.Tenant, &doc.Tenant}, "queue": {&j.Queue, &doc.Queue}, "every": {&j.Every, &doc.Every},
+				} {
+					if !cmd.Flags().Changed(name) { // one that is given goes before the file, also where it says none
+						*v.to = *v.said
+					}
 				}
-				if j.Tenant == "" {
-					j.Tenant = doc.Tenant
+				if !cmd.Flags().Changed("quiet") {
+					j.Quiet = doc.Quiet
 				}
-				if j.Queue == "" {
-					j.Queue = doc.Queue
-				}
-				if j.Every == "" {
-					j.Every = doc.Every
-				}
-				j.Params, j.Env, j.Dir, j.Quiet = doc.Params, doc.Env, doc.Dir, j.Quiet || doc.Quiet
+				j.Params, j.Env, j.Dir = doc.Params, doc.Env, doc.Dir
 			} else {
 				t.Command = args
 				t.EstimateS, t.LimitS, t.BackoffS, t.DeadlineS = estimate.Seconds(), limit.Seconds(), backoff.Seconds(), deadline.Seconds()
@@ -145,7 +146,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 				if t.GPUMemGB, err = number("--gpu-mem", gpuMem); err != nil {
 					return err
 				}
-				if cmd.Flags().Changed("checkpoint") {
+				if every != "" {
 					t.Checkpoint = &job.Checkpoint{Every: every}
 				}
 				if len(after) > 0 && to == "" {
