@@ -236,7 +236,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
 	f.StringVar(&j.Name, "name", "", "name of the job")
 	f.StringVar(&j.Tenant, "tenant", "", "whose job it is, for quotas and fair shares")
 	f.StringVar(&j.Queue, "queue", "", "queue of the job")
-	f.StringVar(&j.Every, "every", "", "the job recurs: a duration (24h) or a cron line in UTC")
+	f.StringVar(&j.Every, "every", "", "the job recurs: a duration (24h) or a cron line in UTC; one copy waits, and others are left out")
 	f.BoolVar(&j.Quiet, "quiet", false, "raise no alerts (set for what an alert's command submits)")
 	f.StringVar(&t.ID, "id", "", "id of the task (default main)")
 	f.StringVar(&t.Kind, "kind", "", "kind of the task, for throughput tables")

@@ -14,7 +14,8 @@ import (
 )
 
 // A job with `every` recurs: when its time has come, a copy of it is submitted for its owner, which recurs in its turn. What was missed
-// while no daemon ran is made up once.
+// while no daemon ran is made up once. A copy is left out where the one before it has not begun: one waits, whatever they take and however long
+// there is no room.
 
 // recurrence is a chain of jobs that are copies of each other.
 type recurrence struct {
@@ -100,11 +101,14 @@ func (d *Daemon) recurs(j *Job, spec *job.Job) {
 
 // plan sets when a job that recurs has its next copy. A machine's clock that was set is followed by cron lines from then on, but not where it
 // was only set right: a copy that came a moment early must not come again.
-func (d *Daemon) plan(r *recurrence, j *Job) {
+func (d *Daemon) plan(r *recurrence, j *Job) { d.planFrom(r, j, j.Submit) }
+
+// planFrom sets when the next copy after an instant comes.
+func (d *Daemon) planFrom(r *recurrence, j *Job, from sched.Time) {
 	if zero := d.loop.Zero().Round(0); zero.Sub(r.zero).Abs() > time.Minute {
 		r.zero = zero
 	}
-	next, err := nextRelease(j.every, r.zero.Add(time.Duration(j.Submit)))
+	next, err := nextRelease(j.every, r.zero.Add(time.Duration(from)))
 	if err != nil { // a cron line that never comes again
 		delete(d.recurring, j.chain)
 		return
@@ -117,6 +121,7 @@ const recurLook = time.Minute
 
 // recurLoop submits the copies when their time has come.
 func (d *Daemon) recurLoop(ctx context.Context) {
+	said := map[sched.JobID]string{} // why there is no copy
 	for {
 		wait := recurLook
 		now := d.loop.Now()
@@ -132,8 +137,21 @@ func (d *Daemon) recurLoop(ctx context.Context) {
 		}
 		d.mu.RUnlock()
 		for _, origin := range due {
-			if err := d.recur(ctx, origin); err != nil && ctx.Err() == nil {
-				d.log.Error("a recurring job could not be submitted", "job", origin+1, "err", err)
+			err := d.recur(ctx, origin)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case err == nil:
+				delete(said, origin)
+				continue
+			case said[origin] == err.Error():
+			case errors.Is(err, errWaits):
+				d.log.Warn("a recurring job is not submitted again as long as its last copy has not begun", "job", origin+1)
+			default:
+				d.log.Error("a recurring job could not be submitted; it is tried again every second", "job", origin+1, "err", err)
+			}
+			said[origin] = err.Error()
+			if !errors.Is(err, errWaits) {
 				wait = min(wait, time.Second)
 			}
 		}
@@ -155,16 +173,37 @@ func (d *Daemon) recurLoop(ctx context.Context) {
 // errEnded says of a copy that its recurrence was ended after it was due.
 var errEnded = errors.New("its recurrence has been ended")
 
-// recur submits the next copy of a chain, unless that has been ended.
+// errWaits says that a copy is left out.
+var errWaits = errors.New("the last copy waits")
+
+// waits reports whether a job is not over and nothing of it has begun. It is called under mu.
+func (d *Daemon) waits(j *Job) bool {
+	open := false
+	for t := j.First; t < j.First+sched.TaskID(j.Tasks); t++ {
+		if d.kernel.Attempt(t) > 0 {
+			return false
+		}
+		open = open || !d.kernel.Phase(t).Over()
+	}
+	return open
+}
+
+// recur submits the next copy of a chain, unless that has been ended or the last one waits.
 func (d *Daemon) recur(ctx context.Context, origin sched.JobID) error {
-	d.mu.RLock()
+	d.mu.Lock()
 	r := d.recurring[origin]
 	if r == nil {
-		d.mu.RUnlock()
+		d.mu.Unlock()
 		return nil
 	}
-	first := d.jobs[r.last].First
-	d.mu.RUnlock()
+	last := &d.jobs[r.last]
+	first := last.First
+	if d.waits(last) {
+		d.planFrom(r, last, d.now())
+		d.mu.Unlock()
+		return errWaits
+	}
+	d.mu.Unlock()
 	old, uid, _, err := d.specs.job(d, first)
 	if err != nil {
 		return err

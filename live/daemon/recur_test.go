@@ -3,7 +3,11 @@ package daemon
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"log/slog"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -82,6 +86,52 @@ func TestAClockThatWasSetBackStopsNothing(t *testing.T) {
 	}
 	if epoch, err := time.Parse(time.RFC3339, d.Status().Epoch); err != nil || time.Since(epoch) > time.Minute {
 		t.Errorf("times are said to be since %s, %v", epoch, err)
+	}
+}
+
+// However long there is no room, one copy waits, and that others are left out is told once; they come again when it has begun.
+func TestCopiesThatCannotBeginDoNotPileUp(t *testing.T) {
+	dir, log, flag := t.TempDir(), &warnings{}, filepath.Join(t.TempDir(), "go")
+	change := func(c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	}
+	d := serve(t, dir, change)
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"t","command":"while [ ! -e %s ]; do sleep 0.02; done","cpu":4}]}`, flag))
+	waitState(t, d, "1", "running")
+	d.submit(`{"job":"tick","every":"1s","tasks":[{"id":"t","command":"true"},{"id":"u","command":"true","after":["t"]}]}`)
+	told := func(n int) bool { return strings.Count(log.String(), "as long as its last copy has not begun") == n }
+	time.Sleep(3500 * time.Millisecond)
+	if n := len(d.All()); n != 3 || !told(1) {
+		t.Errorf("%d tasks, want 3: copies pile up; the log says\n%s", n, log)
+	}
+	d.close()
+	d = serve(t, dir, change)
+	time.Sleep(1500 * time.Millisecond)
+	if n := len(d.All()); n != 3 || !told(2) {
+		t.Errorf("after a restart %d tasks, want 3; the log says\n%s", n, log)
+	}
+	put(t, flag, "")
+	eventually(t, "it does not recur any more", func() bool { return len(d.All()) > 7 })
+	if !told(2) {
+		t.Errorf("the log says\n%s", log)
+	}
+}
+
+// That a job fits the machine no longer is told once, not at every try.
+func TestARecurringJobThatFitsNoLongerIsToldOfOnce(t *testing.T) {
+	dir, log := t.TempDir(), &warnings{}
+	d := serve(t, dir)
+	d.submit(`{"job":"tick","every":"1s","tasks":[{"id":"t","command":"true","gpus":4}]}`)
+	d.wait("1")
+	d.close()
+	serve(t, dir, func(c *Config) {
+		c.Node.GPUs = 2
+		c.Log = slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	})
+	eventually(t, "it is not told", func() bool { return strings.Contains(log.String(), "could not hold") })
+	time.Sleep(2500 * time.Millisecond)
+	if n := strings.Count(log.String(), "could not be submitted"); n != 1 {
+		t.Errorf("it is told %d times:\n%s", n, log)
 	}
 }
 
