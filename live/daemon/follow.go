@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/schedlab/schedlab/live/job"
@@ -30,7 +31,8 @@ type recordLine struct {
 type arrival struct {
 	First  sched.TaskID `json:"first"`
 	Submit sched.Time   `json:"submit_ns"`
-	Job    job.Job      `json:"job"` // without what it runs
+	Job    job.Job      `json:"job"`          // without what it runs
+	To     int32        `json:"to,omitempty"` // the workflow that it is an addition to
 }
 
 // Beginning is where a state began.
@@ -123,7 +125,7 @@ func (d *Daemon) arriving(ctx context.Context, facts []byte) ([]arrival, error) 
 		if err := json.Unmarshal(stored.Spec, &j); err != nil {
 			return nil, err
 		}
-		out = append(out, arrival{stored.First, stored.Submit, withoutCommands(&j)})
+		out = append(out, arrival{stored.First, stored.Submit, withoutCommands(&j), j.To})
 	}
 	return out, nil
 }
@@ -153,6 +155,10 @@ type Follower struct {
 	begin *Beginning
 	book  *book
 	next  int64
+
+	mu    sync.RWMutex
+	of    []sched.JobID          // the workflow that each job was added to; itself where it was added to none
+	grown map[sched.JobID]string // workflows to which something was added: their names
 }
 
 // ErrOtherState is returned, wrapped, where a daemon answers that has another state than the one before.
@@ -215,7 +221,10 @@ func (f *Follower) arrive(jobs []arrival) (err error) {
 	add := func() {
 		for i := range jobs {
 			a := &jobs[i]
-			_, first, e := f.book.add(&a.Job, a.Submit)
+			id, first, e := f.book.add(&a.Job, a.Submit)
+			if e == nil {
+				f.noteOf(id, a.To)
+			}
 			if e == nil && first != a.First {
 				e = fmt.Errorf("task %d arrives where task %d is due", a.First, first)
 			}
@@ -235,9 +244,39 @@ func (f *Follower) arrive(jobs []arrival) (err error) {
 	return err
 }
 
+// noteOf keeps which workflow a job belongs to.
+func (f *Follower) noteOf(id sched.JobID, to int32) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	of := id
+	if to > 0 && int(to) <= len(f.of) {
+		of = f.of[to-1]
+		if f.grown == nil {
+			f.grown = map[sched.JobID]string{}
+		}
+		f.grown[of] = f.book.tb.JobName.At(int(of))
+	}
+	f.of = append(f.of, of)
+}
+
+// Workflow returns the workflow that a job was added to, and the name of that where something was added to it. It may be called while Read takes
+// in lines.
+func (f *Follower) Workflow(id sched.JobID) (of sched.JobID, name string, grown bool) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	if int(id) < len(f.of) {
+		id = f.of[id]
+	}
+	name, grown = f.grown[id]
+	return id, name, grown
+}
+
 // Selector returns the task as the commands take it: 12, or 12/train in a job of several.
-func Selector(tb *sched.Table, t sched.TaskID) string {
+func (f *Follower) Selector(tb *sched.Table, t sched.TaskID) string {
 	id := tb.Tasks[t].Job
+	if of, _, grown := f.Workflow(id); grown {
+		return strconv.Itoa(int(of)+1) + "/" + tb.TaskNames.At(int(t))
+	}
 	if (t == 0 || tb.Tasks[t-1].Job != id) && (int(t)+1 == len(tb.Tasks) || tb.Tasks[t+1].Job != id) {
 		return strconv.Itoa(int(id) + 1)
 	}

@@ -75,6 +75,9 @@ func TestAFollowerHasTheDaemonsHistoryAlsoAcrossARestart(t *testing.T) {
 
 	d = serve(t, dir)
 	d.submit(`{"job":"two","tasks":[{"id":"y","command":"true"},{"id":"z","command":"true"}]}`)
+	if err := d.join(`{"to":2,"tasks":[{"id":"w","command":"true"}]}`); err != nil {
+		t.Fatal(err)
+	}
 	d.wait("all")
 	m.catchUp(t, d)
 	d.mu.RLock()
@@ -89,7 +92,7 @@ func TestAFollowerHasTheDaemonsHistoryAlsoAcrossARestart(t *testing.T) {
 	}
 	d.mu.RLock()
 	defer d.mu.RUnlock()
-	if m.k.Known() != d.kernel.Known() || m.k.Known() != 6 {
+	if m.k.Known() != d.kernel.Known() || m.k.Known() != 7 {
 		t.Fatalf("%d tasks are known to the follower, %d to the daemon", m.k.Known(), d.kernel.Known())
 	}
 	for i := range m.k.Known() {
@@ -97,8 +100,11 @@ func TestAFollowerHasTheDaemonsHistoryAlsoAcrossARestart(t *testing.T) {
 		if got, want := m.k.Outcome(id), d.kernel.Outcome(id); got != want {
 			t.Errorf("task %s: %+v, by the daemon %+v", d.name(id), got, want)
 		}
-		if got, want := Selector(m.tb, id), d.name(id); got != want {
+		if got, want := m.Selector(m.tb, id), d.name(id); got != want {
 			t.Errorf("task %d is called %q, by the daemon %q", i, got, want)
+		}
+		if of, name, grown := m.Workflow(m.tb.Tasks[id].Job); of != d.workflow(id).ID || grown && name != d.workflow(id).Name || grown != (of == 1) {
+			t.Errorf("task %d is of job %d, %q, by the daemon of %+v", i, of+1, name, d.workflow(id))
 		}
 	}
 	if m.now < m.k.Now() {

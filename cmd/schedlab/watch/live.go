@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/schedlab/schedlab/live/api"
@@ -31,6 +32,7 @@ const (
 type Live struct {
 	*Run
 	c *api.Client
+	f atomic.Pointer[daemon.Follower] // of the recording
 
 	seenMu sync.Mutex
 	seen   map[string]*cluster.Profile // by node
@@ -54,14 +56,16 @@ func Follow(ctx context.Context, c *api.Client, info tui.Info, build func(string
 // follower feeds the recording, beginning with a new one.
 func (l *Live) follower(build func(string) (sched.Policy, error)) *daemon.Follower {
 	var sh *shadow
-	f := &daemon.Follower{Build: func(name string) (sched.Policy, error) {
+	f := &daemon.Follower{}
+	f.Build = func(name string) (sched.Policy, error) {
 		p, err := build(name)
 		if err != nil {
 			return unknown{}, nil // an older daemon may have other policies: what it did is shown all the same
 		}
 		return p, nil
-	}}
+	}
 	f.Begin = func(b *daemon.Beginning, tb *sched.Table) {
+		l.f.Store(f)
 		l.begin(tb, b.Nodes)
 		sh = newShadow(sched.Config{Table: tb, Nodes: b.Nodes}, b.Policy, build, l.waits)
 		l.change(func(i *tui.Info) {
@@ -150,7 +154,7 @@ func (l *Live) sample(ctx context.Context) {
 // Look answers what is on the screen, with what was measured where the present is shown.
 func (l *Live) Look(q history.Query) history.Frame {
 	f := l.Run.Look(q)
-	numbered(&f)
+	l.numbered(&f)
 	if f.At < f.End.Add(-2*time.Second) {
 		return f
 	}
@@ -189,10 +193,18 @@ func (l *Live) Look(q history.Query) history.Frame {
 }
 
 // numbered puts the numbers of jobs before their names: that is how the commands call them, and two jobs may have one name.
-func numbered(f *history.Frame) {
+func (l *Live) numbered(f *history.Frame) {
+	by := l.f.Load()
+	number := func(r *history.TaskRow) {
+		of, name, grown := by.Workflow(sched.JobID(r.JobID))
+		if grown {
+			r.Job = name
+		}
+		r.Job = strings.TrimSpace(strconv.Itoa(int(of)+1) + " " + r.Job)
+	}
 	rows := func(list []history.TaskRow) {
 		for i := range list {
-			list[i].Job = strings.TrimSpace(strconv.Itoa(int(list[i].JobID)+1) + " " + list[i].Job)
+			number(&list[i])
 		}
 	}
 	rows(f.List.Rows)
@@ -204,8 +216,7 @@ func numbered(f *history.Frame) {
 		rows(d.Succs)
 	}
 	for i := range f.DAG.Rows {
-		t := &f.DAG.Rows[i].Task
-		t.Job = strings.TrimSpace(strconv.Itoa(int(t.JobID)+1) + " " + t.Job)
+		number(&f.DAG.Rows[i].Task)
 	}
 }
 
@@ -214,7 +225,7 @@ func (l *Live) selector(t sched.TaskID) (s string) {
 	rec, _, _ := l.record()
 	rec.Table(func(tb *sched.Table) {
 		if t >= 0 && int(t) < len(tb.Tasks) {
-			s = daemon.Selector(tb, t)
+			s = l.f.Load().Selector(tb, t)
 		}
 	})
 	return s
@@ -227,8 +238,9 @@ func (l *Live) TaskNamed(job, name string) (sched.TaskID, bool) {
 	if number, _, _ := strings.Cut(name, "/"); job == "" {
 		if n, err := strconv.Atoi(number); err == nil {
 			rec.Table(func(tb *sched.Table) {
+				f := l.f.Load()
 				for t := range tb.Tasks {
-					if int(tb.Tasks[t].Job) == n-1 && daemon.Selector(tb, sched.TaskID(t)) == name {
+					if of, _, _ := f.Workflow(tb.Tasks[t].Job); int(of) == n-1 && f.Selector(tb, sched.TaskID(t)) == name {
 						found = sched.TaskID(t)
 						return
 					}

@@ -115,6 +115,16 @@ func TestALiveRecordingFollowsTheDaemonAndActsOnIt(t *testing.T) {
 	if got, ok := l.TaskNamed("", "7/x"); ok {
 		t.Errorf("7/x is task %d", got)
 	}
+	// What is added to a workflow is of that, by its number and by its name.
+	submit(t, c, `{"to":1,"tasks":[{"id":"late","cpu":1,"command":"true"}]}`)
+	eventually(t, "what is added is called as its workflow is", func() bool {
+		id, ok := l.TaskNamed("", "1/late")
+		if !ok || l.selector(id) != "1/late" {
+			return false
+		}
+		d := l.Look(history.Query{Latest: true, Task: &history.TaskQuery{Task: id}}).Task
+		return d != nil && d.Row.Job == "1 before"
+	})
 	act := func(kind tui.ActionKind, task sched.TaskID, want string) {
 		t.Helper()
 		if said, err := l.Act(t.Context(), tui.Action{Kind: kind, Task: task}); err != nil || !strings.Contains(said, want) {
@@ -127,7 +137,7 @@ func TestALiveRecordingFollowsTheDaemonAndActsOnIt(t *testing.T) {
 	eventually(t, "y is not held", func() bool { look(); return f.Counts[sched.Held] == 0 })
 	act(tui.Preempt, x, "2/x")
 	act(tui.Cancel, x, "2/x")
-	eventually(t, "x is dropped and y done", func() bool { look(); return f.Counts[sched.Dropped] == 1 && f.Counts[sched.Done] == 3 })
+	eventually(t, "x is dropped and y done", func() bool { look(); return f.Counts[sched.Dropped] == 1 && f.Counts[sched.Done] == 4 })
 	if said, err := l.Act(t.Context(), tui.Action{Kind: tui.SetPolicy, Policy: "easy"}); err != nil || !strings.Contains(said, "easy") {
 		t.Errorf("it says %q, %v", said, err)
 	}
@@ -151,9 +161,9 @@ func TestALiveRecordingFollowsTheDaemonAndActsOnIt(t *testing.T) {
 	eventually(t, "the UI says that the daemon is gone", func() bool { return l.Info().Note != "" })
 	c, stop = serve(t, state, sockets)
 	submit(t, c, `{"job":"after","tasks":[{"id":"z","command":"true"}]}`)
-	eventually(t, "the recording goes on", func() bool { look(); return f.Counts[sched.Done] == 4 && l.Info().Note == "" })
-	if f.Counts.Submitted() != 5 {
-		t.Errorf("%d tasks are recorded, wanted 5", f.Counts.Submitted())
+	eventually(t, "the recording goes on", func() bool { look(); return f.Counts[sched.Done] == 5 && l.Info().Note == "" })
+	if f.Counts.Submitted() != 6 {
+		t.Errorf("%d tasks are recorded, wanted 6", f.Counts.Submitted())
 	}
 
 	// Another state begins a new recording.
