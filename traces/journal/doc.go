@@ -42,6 +42,7 @@ package journal
 import (
 	"encoding/json"
 	"errors"
+	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -60,7 +61,8 @@ const (
 )
 
 const (
-	frameTarget = 256 << 10 // bytes after which a frame ends
+	frameTarget = 256 << 10   // bytes after which a frame ends
+	frameTime   = time.Second // and how long after its first batch
 
 	magicPreamble = 0x184D2A5E
 	magicIndex    = 0x184D2A5F

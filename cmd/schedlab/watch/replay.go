@@ -3,6 +3,7 @@ package watch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"time"
@@ -92,7 +93,9 @@ func Replay(ctx context.Context, j *journal.Reader, info tui.Info, set ReplaySet
 		for n := 0; ; n++ {
 			b, err := j.Next()
 			if errors.Is(err, journal.ErrTruncated) {
-				r.change(func(i *tui.Info) { i.Note = "the journal was cut short; this is up to its last whole frame" })
+				r.change(func(i *tui.Info) {
+					i.Note = fmt.Sprintf("the journal was cut short; this is up to its last whole frame, %d batches", n)
+				})
 				return nil
 			}
 			if errors.Is(err, io.EOF) {
