@@ -3,6 +3,7 @@ package traces
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -222,5 +223,35 @@ func TestCheckFindsWhatFitsNoNode(t *testing.T) {
 		"the estimate is below the run time: 1 task, first low false;"
 	if got != want {
 		t.Fatalf("\n%s\n%s", got, want)
+	}
+}
+
+func TestNamesThatTheClusterDoesNotHaveAreTold(t *testing.T) {
+	w := read(t, "id,run_s,gpus,run_on,speed_on,input_gb,input_at\na,1,1,n1=2;n9=3,,,\nb,1,1,nvidia a100=2;n9=3,T4=2;V100=1,1,n1\nc,1,1,,A100=2;V100=3,1,n7\nd,1,1,,V100=1;T4=2,,\n", "")
+	nodes := []sched.NodeSpec{{Name: "n1", GPUs: 8, GPUType: "A100", VRAM: sched.Unlimited, CPU: sched.Unlimited, Mem: sched.Unlimited}, {Name: "n2"}}
+	var got []string
+	for _, p := range w.Strangers(nodes) {
+		got = append(got, p.String())
+	}
+	want := []string{
+		`run_on: no node and no GPU type here is named "n9": 2 tasks, first a`,
+		`input_at: no node here is named "n7": 1 task, first c`,
+		"speed_on: no GPU here is of type T4 or V100: 1 task, first b",
+		"speed_on: no GPU here is of type V100 or T4: 1 task, first d",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if all := w.Check(nodes); len(all) < len(want) || all[len(all)-1].String() != want[3] || all[len(all)-1].Fatal {
+		t.Errorf("%v", all)
+	}
+	var b strings.Builder
+	b.WriteString("id,run_s,run_on\n")
+	for i := range 9 {
+		fmt.Fprintf(&b, "t%d,1,x%d=1\n", i, i)
+	}
+	list := read(t, b.String(), "").Strangers(nodes)
+	if len(list) != maxStrangers+1 || list[maxStrangers].String() != "4 further such names: 4 tasks, first t5" {
+		t.Errorf("%v", list)
 	}
 }

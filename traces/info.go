@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
@@ -382,6 +383,80 @@ func (w *Workload) Check(nodes []sched.NodeSpec) []Problem {
 				break
 			}
 		}
+	}
+	if nodes != nil {
+		list = append(list, w.Strangers(nodes)...)
+	}
+	return list
+}
+
+// maxStrangers bounds how many names Strangers lists.
+const maxStrangers = 5
+
+// Strangers lists the names in run_on, speed_on and input_at that no node bears and no GPU type, which are likely misspelt: they mean nothing. Of a
+// throughput table one type must be there, since it may serve many clusters.
+func (w *Workload) Strangers(nodes []sched.NodeSpec) []Problem {
+	if len(w.RunOn)+len(w.Data)+len(w.Speeds) == 0 {
+		return nil
+	}
+	names, types := make(map[string]bool, len(nodes)), map[string]bool{}
+	for i := range nodes {
+		names[nodes[i].Name] = true
+		if nodes[i].GPUType != "" {
+			types[sched.GPUKey(nodes[i].GPUType)] = true
+		}
+	}
+	var list []Problem
+	at, more := map[string]int{}, map[string]bool{}
+	var rest Problem
+	note := func(t sched.TaskID, text string) {
+		i, ok := at[text]
+		switch {
+		case ok:
+			list[i].Count++
+		case len(list) < maxStrangers:
+			at[text] = len(list)
+			list = append(list, Problem{Text: text, Count: 1, First: w.TaskNames.At(int(t))})
+		default:
+			more[text] = true
+			if rest.Count++; rest.Count == 1 {
+				rest.First = w.TaskNames.At(int(t))
+			}
+		}
+	}
+	for _, t := range slices.Sorted(maps.Keys(w.RunOn)) {
+		for _, c := range w.RunOn[t] {
+			if !names[c.On] && !types[sched.GPUKey(c.On)] {
+				note(t, fmt.Sprintf("run_on: no node and no GPU type here is named %q", c.On))
+			}
+		}
+	}
+	for _, t := range slices.Sorted(maps.Keys(w.Data)) {
+		if on := w.Data[t].At; on != "" && !names[on] {
+			note(t, fmt.Sprintf("input_at: no node here is named %q", on))
+		}
+	}
+	strange := make([]string, len(w.Speeds)) // what to say of a throughput table
+	for i, table := range w.Speeds {
+		if len(table) == 0 || slices.ContainsFunc(table, func(s sched.SpeedOn) bool { return types[sched.GPUKey(s.GPUType)] }) {
+			continue
+		}
+		all := make([]string, len(table))
+		for k, s := range table {
+			all[k] = s.GPUType
+		}
+		strange[i] = "speed_on: no GPU here is of type " + strings.Join(all, " or ")
+	}
+	if slices.ContainsFunc(strange, func(s string) bool { return s != "" }) {
+		for t := range w.Tasks {
+			if s := strange[w.ClassOf(sched.TaskID(t)).Speeds]; s != "" {
+				note(sched.TaskID(t), s)
+			}
+		}
+	}
+	if len(more) > 0 {
+		rest.Text = plural(len(more), "further such name")
+		list = append(list, rest)
 	}
 	return list
 }

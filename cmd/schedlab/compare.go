@@ -471,7 +471,7 @@ func bootstrap(res *experiment.Result) {
 func comparison(w *traces.Workload, clusterName string, nodes []sched.NodeSpec, res *experiment.Result, s *experiment.Settings) *report.Comparison {
 	c := heading(w, res.Workload, clusterName, nodes)
 	c.Runs, c.Summary = res.Runs, res.Summary
-	c.Notes = notes(res, traceNotes(w, s, nodes))
+	c.Notes = notes(res, traceNotes(w, nodes, s))
 	return c
 }
 
@@ -487,7 +487,7 @@ func heading(w, first *traces.Workload, clusterName string, nodes []sched.NodeSp
 }
 
 // traceNotes is what is to be said of a trace, of settings that speak of what is not in it, which may be meant, and of nodes.
-func traceNotes(w *traces.Workload, s *experiment.Settings, nodes []sched.NodeSpec) []string {
+func traceNotes(w *traces.Workload, nodes []sched.NodeSpec, s *experiment.Settings) []string {
 	var out []string
 	if text := cluster.Ignored(nodes); text != "" {
 		out = append(out, text)
@@ -507,6 +507,9 @@ func traceNotes(w *traces.Workload, s *experiment.Settings, nodes []sched.NodeSp
 	}
 	for _, n := range w.Notes {
 		out = append(out, n.String())
+	}
+	for _, p := range w.Strangers(nodes) {
+		out = append(out, p.String())
 	}
 	return out
 }

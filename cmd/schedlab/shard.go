@@ -51,7 +51,7 @@ func compareShard(cmd *cobra.Command, o *experiment.Options, w *traces.Workload,
 		first = w
 	}
 	c := heading(w, first, clusterName, o.Nodes)
-	p := experiment.NewPartial(o, res, w, c.Trace, c.Cluster, traceNotes(w, &o.Sim, o.Nodes))
+	p := experiment.NewPartial(o, res, w, c.Trace, c.Cluster, traceNotes(w, o.Nodes, &o.Sim))
 	if path == "" {
 		return p.Write(cmd.OutOrStdout())
 	}
