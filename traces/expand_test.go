@@ -226,6 +226,20 @@ func TestCheckFindsWhatFitsNoNode(t *testing.T) {
 	}
 }
 
+func TestCheckSaysThatAPoolHasNoSharesOfGPUs(t *testing.T) {
+	w := read(t, "id,run_s,estimate_s,gpus\nshare,1,1,0.5\nwhole,1,1,2\n", "")
+	pool := sched.NodeSpec{GPUs: sched.MaxDevices + 1, CPU: sched.Unlimited, Mem: sched.Unlimited, VRAM: sched.Unlimited}
+	got := w.Check([]sched.NodeSpec{pool})
+	if len(got) != 1 || !got[0].Fatal || got[0].String() != "a share of a GPU cannot be had on a node of more than 64 GPUs: 1 task, first share, which asks for 0.5 GPU" {
+		t.Errorf("%v", got)
+	}
+	few := pool
+	few.GPUs = sched.MaxDevices
+	if got := w.Check([]sched.NodeSpec{pool, few}); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestNamesThatTheClusterDoesNotHaveAreTold(t *testing.T) {
 	w := read(t, "id,run_s,gpus,run_on,speed_on,input_gb,input_at\na,1,1,n1=2;n9=3,,,\nb,1,1,nvidia a100=2;n9=3,T4=2;V100=1,1,n1\nc,1,1,,A100=2;V100=3,1,n7\nd,1,1,,V100=1;T4=2,,\n", "")
 	nodes := []sched.NodeSpec{{Name: "n1", GPUs: 8, GPUType: "A100", VRAM: sched.Unlimited, CPU: sched.Unlimited, Mem: sched.Unlimited}, {Name: "n2"}}

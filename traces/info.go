@@ -461,6 +461,9 @@ func (w *Workload) Strangers(nodes []sched.NodeSpec) []Problem {
 	return list
 }
 
+// PoolShare says why a node of very many GPUs takes no part of one.
+var PoolShare = fmt.Sprintf("a share of a GPU cannot be had on a node of more than %d GPUs", sched.MaxDevices)
+
 // misfit says why the nodes cannot hold the gang together when they are empty, "" if they can as far as replicas of this one
 // demand go.
 func misfit(d *sched.Demand, nodes []sched.NodeSpec) string {
@@ -472,6 +475,12 @@ func misfit(d *sched.Demand, nodes []sched.NodeSpec) string {
 	for i := range nodes {
 		n := &nodes[i]
 		if !suits(d, n) {
+			continue
+		}
+		if d.Need.GPUs > 0 && d.Need.GPUMilli < sched.Whole && n.GPUs > sched.MaxDevices {
+			if room == 0 {
+				why = PoolShare
+			}
 			continue
 		}
 		k := int64(math.MaxInt32)
