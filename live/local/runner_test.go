@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -417,18 +418,19 @@ func TestAnAdoptedAttemptCanBeStopped(t *testing.T) {
 
 func TestAnAttemptWhoseShimIsStoppedCanBeStopped(t *testing.T) {
 	for _, adopted := range []bool{false, true} {
-		for name, harass := range map[string]func(t *testing.T, shim int){
-			"once": func(*testing.T, int) {},
-			"for ever": func(t *testing.T, shim int) {
+		for name, harass := range map[string]func(t *testing.T, shim int) (done func()){
+			"once": func(*testing.T, int) func() { return func() {} },
+			"for ever": func(t *testing.T, shim int) func() {
 				fd, err := unix.PidfdOpen(shim, 0)
 				if err != nil {
 					t.Fatal(err)
 				}
 				done := make(chan struct{})
-				t.Cleanup(func() {
+				end := sync.OnceFunc(func() {
 					close(done)
 					_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may wait, stopped, for another attempt
 				})
+				t.Cleanup(end)
 				go func() {
 					for tick := time.Tick(100 * time.Microsecond); ; {
 						select {
@@ -439,6 +441,7 @@ func TestAnAttemptWhoseShimIsStoppedCanBeStopped(t *testing.T) {
 						}
 					}
 				}()
+				return end
 			},
 		} {
 			t.Run(fmt.Sprint(name, " adopted ", adopted), func(t *testing.T) {
@@ -461,7 +464,7 @@ func TestAnAttemptWhoseShimIsStoppedCanBeStopped(t *testing.T) {
 				if err := syscall.Kill(shim, syscall.SIGSTOP); err != nil {
 					t.Fatal(err)
 				}
-				harass(t, shim)
+				done := harass(t, shim)
 				b.Stop(1, 1, Stop{Reason: "cancelled", Grace: 50 * time.Millisecond})
 				if e := b.want(Ended); e.Exit.Signal != 9 || e.Exit.Reason != "cancelled" {
 					t.Errorf("exit %+v, want it killed and cancelled", e.Exit)
@@ -469,6 +472,7 @@ func TestAnAttemptWhoseShimIsStoppedCanBeStopped(t *testing.T) {
 				if left := alive(t, mark); len(left) > 0 {
 					t.Errorf("processes %v are left", left)
 				}
+				done()
 				if adopted {
 					<-first.events
 				}
