@@ -284,12 +284,16 @@ func Placeable(w *traces.Workload, nodes []sched.NodeSpec) error {
 	if count == 0 {
 		return nil
 	}
+	tasks := "tasks"
+	if len(w.Tasks) == 1 {
+		tasks = "task"
+	}
 	hint := ""
 	if d := w.DemandOf(at); d.Need.GPUs > 0 && d.Need.GPUMilli < sched.Whole && slices.ContainsFunc(nodes, func(n sched.NodeSpec) bool { return n.GPUs > sched.MaxDevices }) {
 		hint = "; " + traces.PoolShare
 	}
-	return fmt.Errorf("%s: task %s asks for %s, which this cluster cannot hold even when empty (%d of %d tasks)%s",
-		w.Source, w.TaskNames.At(int(at)), w.DemandOf(at), count, len(w.Tasks), hint)
+	return fmt.Errorf("%s: task %s asks for %s, which this cluster cannot hold even when empty (%d of %d %s)%s",
+		w.Source, w.TaskNames.At(int(at)), w.DemandOf(at), count, len(w.Tasks), tasks, hint)
 }
 
 func cmpTime(a, b sched.Time) int {

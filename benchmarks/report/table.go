@@ -241,7 +241,11 @@ func (c *Comparison) heading() string {
 	if c.Cluster.GPUs > 0 {
 		on += ", " + Plural(int(c.Cluster.GPUs), "GPU")
 	} else if c.Cluster.CPUs != nil {
-		on += ", " + Human(*c.Cluster.CPUs) + " CPUs"
+		unit := " CPUs"
+		if *c.Cluster.CPUs == 1 {
+			unit = " CPU"
+		}
+		on += ", " + Human(*c.Cluster.CPUs) + unit
 	}
 	if c.Cluster.Spec != "" {
 		on = c.Cluster.Spec + " (" + on + ")"
