@@ -165,3 +165,31 @@ func TestWhoReadsALogTooSlowlyIsTold(t *testing.T) {
 	gapless(t, before, 100, 111)
 	gapless(t, after, 188, 200)
 }
+
+// Where the log was slow, what is left in the pipe is logged, and nobody is said to hold that open who does not.
+func TestWhatIsLeftOfAnOutputIsLoggedAndWhetherItIsHeldOpenIsKnown(t *testing.T) {
+	for _, held := range []bool{false, true} {
+		read, write, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer read.Close()
+		defer write.Close()
+		for i := range 5000 {
+			fmt.Fprintf(write, "line %d\n", i)
+		}
+		if !held {
+			_ = write.Close()
+		}
+		s := &shim{log: openLog(filepath.Join(t.TempDir(), "log"), 1<<20, 1)}
+		if open := s.logRest(read); open != held {
+			t.Errorf("held open: %v, want %v", open, held)
+		}
+		s.log.close()
+		text, err := os.ReadFile(s.log.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		gapless(t, string(text), 0, 5000)
+	}
+}

@@ -294,8 +294,7 @@ func (s *shim) execute() {
 	}
 	drained := make(chan struct{})
 	go func() {
-		if _, err := io.Copy(struct{ io.Writer }{s.log}, read); errors.Is(err, os.ErrDeadlineExceeded) {
-			s.logRest(read)
+		if _, err := io.Copy(struct{ io.Writer }{s.log}, read); errors.Is(err, os.ErrDeadlineExceeded) && s.logRest(read) {
 			_, _ = io.WriteString(s.log, "schedlab: a process that is none of the job's holds the job's output open; what it writes from here on is not kept\n")
 		}
 		_ = read.Close()
@@ -326,22 +325,25 @@ func (s *shim) execute() {
 // /proc, could hold it open for ever.
 const outputFor = 2 * time.Second
 
-// logRest logs what lies in the pipe now.
-func (s *shim) logRest(read *os.File) {
+// logRest logs what lies in the pipe now, and reports whether somebody holds it open: it may be the log that is slow.
+func (s *shim) logRest(read *os.File) (open bool) {
 	raw, err := read.SyscallConn()
 	if err != nil {
-		return
+		return true
 	}
 	b := make([]byte, 64<<10)
+	open = true
 	_ = raw.Control(func(fd uintptr) { // Read would only say again that it is too late
 		for range 16 { // as much as a pipe holds at most, as a rule
 			n, err := syscall.Read(int(fd), b)
 			if err != nil || n == 0 {
+				open = err != nil
 				return
 			}
 			_, _ = s.log.Write(b[:n])
 		}
 	})
+	return open
 }
 
 // fail notes that the command could not be run.
