@@ -740,14 +740,12 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 	var why []string
 	if ev != nil {
 		if e.Kind == sched.FailedAttempt && e.N == 1 {
-			why = append(why, d.awaits(ev))
-			delete(d.lastEnd, e.Task) // it is no exit of the command that counts
+			why = append(why, d.awaits(ev)) // and no exit: that of the command does not count
 		} else if ev.Kind == local.Ended {
 			a.Code = ev.Exit.Code
 			if ev.Exit.Reason != "" {
 				why = append(why, ev.Exit.Reason)
 			}
-			delete(d.problem, e.Task)
 			d.metrics.dropped.Add(float64(ev.Exit.DroppedLines))
 			d.lostLines(e.Task, ev.Exit.DroppedLines)
 		} else if ev.Err != "" {
@@ -760,6 +758,8 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 		delete(d.refusedRetry, k)
 	}
 	text := strings.Join(why, "; ")
+	delete(d.lastEnd, e.Task) // of the attempt before: the next daemon would not know it
+	delete(d.problem, e.Task)
 	if a.Code >= 0 {
 		d.lastEnd[e.Task] = end{a.Code, text}
 	} else if text != "" {

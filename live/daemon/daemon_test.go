@@ -214,6 +214,25 @@ func TestARunningAttemptWhoseFolderIsRemovedDoesNotRunTwice(t *testing.T) {
 	}
 }
 
+// What is shown of a task is how its last attempt ended, also where that was lost, and not how the one before it did.
+func TestALostAttemptIsNotShownWithTheEndOfTheOneBefore(t *testing.T) {
+	dir, flag := t.TempDir(), filepath.Join(t.TempDir(), "again")
+	d := serve(t, dir)
+	d.submit(fmt.Sprintf(`{"tasks":[{"id":"a","retries":1,"backoff_s":0.01,"command":"test $ATTEMPT = 1 && exit 3; touch %s; exec sleep 1000"}]}`, flag))
+	eventually(t, "it does not run again", func() bool { _, err := os.Stat(flag); return err == nil })
+	for _, pid := range processesOf(d) {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // the shim: nobody writes an exit
+	}
+	d.wait("1")
+	for range 2 {
+		if v := d.Tasks(d.All())[0]; v.State != "failed" || v.Attempts != 2 || v.Code != nil || v.Reason != "its shim was killed" {
+			t.Errorf("%+v, code %v, want it lost at its second attempt", v, v.Code)
+		}
+		d.close()
+		d = serve(t, dir)
+	}
+}
+
 func TestALogIsShownWithItsPartThatWasRotatedAway(t *testing.T) {
 	d := serve(t, t.TempDir())
 	d.submit(`{"tasks":[{"id":"a","command":"echo last"}]}`)
