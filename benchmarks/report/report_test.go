@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/charmbracelet/lipgloss"
 	"github.com/schedlab/schedlab/benchmarks/stats"
@@ -258,6 +259,25 @@ func TestBootstrapTakesThePlaceOfT(t *testing.T) {
 	one := Summarise(c.Runs[:1])
 	if n := Bootstrap(one, c.Runs[:1]); n != 0 {
 		t.Errorf("one run, and intervals over %d", n)
+	}
+}
+
+// What a trace's tasks are called may say anything: no terminal is to obey it.
+func TestTablesHaveNoControlCharactersButTheirOwn(t *testing.T) {
+	c := &Comparison{Runs: []Run{{"fifo", 1, math.NaN(), row(1, 900, 0.6, 23)}}, Notes: []string{"task \x1b[31mred\a and \xff asks for much"}}
+	c.Trace.Source = "a\x1b]0;title\x07.csv"
+	c.Summary = Summarise(c.Runs)
+	var b strings.Builder
+	if err := c.Table(&b, TableOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range b.String() {
+		if r != '\n' && unicode.IsControl(r) {
+			t.Errorf("%q is in %q", r, b.String())
+		}
+	}
+	if !strings.Contains(b.String(), `task \u001b[31mred\u0007 and `+"\uFFFD asks") {
+		t.Error(b.String())
 	}
 }
 

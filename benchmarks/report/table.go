@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/charmbracelet/lipgloss"
 	"github.com/muesli/termenv"
@@ -415,11 +417,12 @@ func elide(s string, most int) string {
 	return "…"
 }
 
-// wrap breaks text at spaces into lines of at most width; a longer word stands alone.
+// wrap breaks printable text at spaces into lines of at most width; a longer word stands alone.
 func wrap(text string, width int) []string {
 	if text == "" {
 		return nil
 	}
+	text = Printable(text)
 	if width <= 0 {
 		return []string{text}
 	}
@@ -432,4 +435,22 @@ func wrap(text string, width int) []string {
 		}
 	}
 	return lines
+}
+
+// Printable returns the text as a terminal may be shown it, which would obey control characters: names come from files and from others. They are
+// written as JSON has them, so that JSON stays what it is; lines and tabs stay, and what is no UTF-8 becomes U+FFFD.
+func Printable(s string) string {
+	bad := func(r rune) bool { return r != '\n' && r != '\t' && unicode.IsControl(r) }
+	if utf8.ValidString(s) && strings.IndexFunc(s, bad) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		if bad(r) {
+			fmt.Fprintf(&b, "\\u%04x", r)
+		} else {
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }

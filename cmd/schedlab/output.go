@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -11,10 +10,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
+
+	"github.com/schedlab/schedlab/benchmarks/report"
 )
 
 // writeFile writes the file at path whole: under a temporary name in the same folder, synced, renamed. On an error there is no new file,
@@ -114,24 +113,12 @@ func (c *choice) Set(s string) error {
 	return nil
 }
 
-// shown is a terminal, or what becomes one. Jobs, their owners and files may have put control characters into what is shown to others, whose
-// terminals would obey them: these are written as JSON has them, so that JSON stays what it is. Each Write must be of whole runes.
+// shown is a terminal, or what becomes one: jobs, their owners and files may have put control characters into what is shown to others. Each Write
+// must be of whole runes.
 type shown struct{ w io.Writer }
 
 func (s shown) Write(p []byte) (int, error) {
-	bad := func(r rune) bool { return r != '\n' && r != '\t' && unicode.IsControl(r) }
-	if utf8.Valid(p) && bytes.IndexFunc(p, bad) < 0 {
-		return s.w.Write(p)
-	}
-	var b strings.Builder
-	for _, r := range string(p) { // what is no UTF-8 becomes U+FFFD
-		if bad(r) {
-			fmt.Fprintf(&b, "\\u%04x", r)
-		} else {
-			b.WriteRune(r)
-		}
-	}
-	if _, err := io.WriteString(s.w, b.String()); err != nil {
+	if _, err := io.WriteString(s.w, report.Printable(string(p))); err != nil {
 		return 0, err
 	}
 	return len(p), nil
