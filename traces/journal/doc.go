@@ -42,7 +42,6 @@ package journal
 import (
 	"encoding/json"
 	"errors"
-	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -61,8 +60,7 @@ const (
 )
 
 const (
-	frameTarget = 256 << 10   // bytes after which a frame ends
-	frameTime   = time.Second // and how long after its first batch
+	frameTarget = 256 << 10 // bytes after which a frame ends
 
 	magicPreamble = 0x184D2A5E
 	magicIndex    = 0x184D2A5F

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -421,39 +420,6 @@ func TestAJournalCutAnywhereReadsUpToItsLastWholeFrame(t *testing.T) {
 			t.Fatalf("cut at %d: table %v", cut, err)
 		}
 	}
-}
-
-func TestTheFrameOfASlowRunIsWrittenAfterASecond(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		j := plain(5)
-		var b bytes.Buffer
-		jw, err := NewWriter(&b, j.header, j.table)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, want := range []int64{0, 0, 3, 3, 5} { // batches that a run killed after batch i has left
-			if i == 2 || i == 4 {
-				time.Sleep(frameTime)
-				synctest.Wait()
-			}
-			x := &j.batches[i]
-			if err := jw.Batch(x.Now, x.In, x.Out); err != nil {
-				t.Fatal(err)
-			}
-			n := int64(0)
-			if r, err := open(b.Bytes()); err != nil {
-				t.Fatal(err)
-			} else if n, err = readAll(r); !errors.Is(err, ErrTruncated) {
-				t.Fatal(err)
-			}
-			if n != want {
-				t.Errorf("after batch %d: %d batches, want %d", i, n, want)
-			}
-		}
-		if err := jw.Close(); err != nil {
-			t.Fatal(err)
-		}
-	})
 }
 
 func TestADamagedFrameIsAnErrorThatNamesItsOffset(t *testing.T) {

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math"
 	"strconv"
-	"sync/atomic"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -17,8 +16,7 @@ import (
 
 // Writer writes a journal. It is used by one goroutine, which packs and writes a frame when it is full.
 //
-// Its memory is that of a frame, 256 KiB, and more only while one batch is larger than that. A frame whose first batch is a second old ends with
-// the next batch, so that a slow run that is killed loses no more than that.
+// Its memory is that of a frame, 256 KiB, and more only while one batch is larger than that.
 type Writer struct {
 	tb *sched.Table
 	w  io.Writer
@@ -29,9 +27,6 @@ type Writer struct {
 	no   int64        // the next batch
 	next sched.TaskID // the task after the last arrival of the frame
 	job  sched.JobID  // the last one that arrived in the frame
-
-	timer *time.Timer // since the first batch of the frame
-	due   atomic.Bool // it has run out
 
 	frame   entry
 	count   int64   // frames begun, from 1
@@ -85,7 +80,6 @@ func (jw *Writer) Batch(now sched.Time, in []sched.Event, out []sched.Command) e
 	if jw.frame.batches == 0 {
 		jw.frame.batch, jw.frame.time, jw.frame.last = jw.no, now, now
 		jw.next, jw.job = 0, -1
-		jw.await()
 	}
 	jw.now = now
 	since, n := uint64(now)-uint64(jw.frame.last), 0
@@ -100,7 +94,7 @@ func (jw *Writer) Batch(now sched.Time, in []sched.Event, out []sched.Command) e
 	jw.frame.batches++
 	jw.frame.last = now
 	jw.no++
-	if jw.n >= frameTarget || jw.due.Load() {
+	if jw.n >= frameTarget {
 		jw.send()
 	}
 	return nil
@@ -137,16 +131,6 @@ func (jw *Writer) Arrived(now sched.Time, t sched.TaskID, out []sched.Command) e
 	return jw.Batch(now, []sched.Event{{Kind: sched.JobArrived, Task: t, N: 1, Node: sched.NoNode}}, out)
 }
 
-// await begins the time of a frame.
-func (jw *Writer) await() {
-	jw.due.Store(false)
-	if jw.timer == nil {
-		jw.timer = time.AfterFunc(frameTime, func() { jw.due.Store(true) })
-	} else {
-		jw.timer.Reset(frameTime)
-	}
-}
-
 // takes reports whether a batch of one fact, so long after the one before, can be written as most are: it is not the frame's first.
 func (jw *Writer) takes(now sched.Time, since uint64, out []sched.Command) bool {
 	return !jw.shut && jw.frame.batches > 0 && now >= jw.now && since < in6 && len(out) <= 1 && len(jw.buf)-jw.n >= 3*slack
@@ -166,7 +150,7 @@ func (jw *Writer) finish(b *[3 * slack]byte, n int, now sched.Time, out []sched.
 	jw.now, jw.frame.last = now, now
 	jw.frame.batches++
 	jw.no++
-	if jw.n >= frameTarget || jw.due.Load() {
+	if jw.n >= frameTarget {
 		jw.send()
 	}
 	return true
@@ -255,9 +239,6 @@ func (jw *Writer) Close() error {
 	if !jw.closed {
 		_ = jw.Flush()
 		jw.closed, jw.shut = true, true
-		if jw.timer != nil {
-			jw.timer.Stop()
-		}
 		if jw.err == nil {
 			jw.write(appendIndex(nil, jw.entries, jw.offset))
 		}
