@@ -376,6 +376,7 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 	clear(d.work)
 	clear(d.away)
 	d.budget = retry.New(d.cfg.Retry)
+	refused, firstRefused := 0, ""
 	for batch, err := range d.store.Batches(ctx, 0) {
 		if err != nil {
 			return false, err
@@ -407,9 +408,26 @@ func (d *Daemon) replay(ctx context.Context, b *birth, script bool) (same bool, 
 		}
 		d.recount(batch.At, in, out)
 		got := d.kernel.Step(batch.At, in)
-		if !script && !sameOrders(got, out) {
+		switch {
+		case sameOrders(got, out):
+		case !script:
 			return false, nil
+		default:
+			for i := range out {
+				o := &out[i]
+				if slices.ContainsFunc(got, func(c sched.Command) bool {
+					return c.Kind == o.Kind && c.Task == o.Task && c.Attempt == o.Attempt && c.Queue == o.Queue
+				}) {
+					continue
+				}
+				if refused++; refused == 1 {
+					firstRefused = fmt.Sprintf("%s of task id %d in batch %d", o.Kind, o.Task, batch.No)
+				}
+			}
 		}
+	}
+	if refused > 0 { // they would be nobody's
+		d.log.Error("orders that another program gave are not taken by this one: what they have begun may still run, and is unknown to it", "orders", refused, "first", firstRefused)
 	}
 	if script {
 		p, err := d.cfg.Build(d.policy)

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/schedlab/schedlab/live/job"
 	"github.com/schedlab/schedlab/live/local"
+	"github.com/schedlab/schedlab/live/store"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -397,6 +399,36 @@ func TestAnotherProgramsOrdersAreTakenAsTheyWere(t *testing.T) {
 			t.Errorf("%+v, want it done at its first attempt", v)
 		}
 	}
+}
+
+// A kernel that books otherwise than the one before may have no room for what that had started.
+func TestAnotherProgramsOrdersThatAreNotTakenAreTold(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	for range 2 {
+		d.submit(`{"tasks":[{"id":"t","command":"sleep 1000","cpu":3}]}`)
+	}
+	waitState(t, d, "1", "running")
+	d.close()
+	s, err := store.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	facts, err := encode(nil, []sched.Command{{Kind: sched.Start, Task: 1, Attempt: 1, On: []sched.Placement{{Replicas: 1}}}})
+	if err == nil {
+		err = s.Append(&store.Batch{No: s.Next(), At: sched.Time(time.Hour), Facts: facts})
+	}
+	if err = errors.Join(err, s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	var log bytes.Buffer
+	d = serve(t, dir, func(c *Config) {
+		c.Log = slog.New(slog.NewTextHandler(&log, &slog.HandlerOptions{Level: slog.LevelError}))
+	})
+	if !strings.Contains(log.String(), "start of task id 1 in batch") {
+		t.Errorf("it told %q", log.String())
+	}
+	d.close()
 }
 
 // oneAtATime starts nothing beside what runs.
