@@ -134,7 +134,7 @@ func (p *Param) canonical(v string) string {
 	}
 	if _, err := strconv.ParseFloat(p.Default, 64); err != nil { // "0" could be both
 		if d, err := time.ParseDuration(v); err == nil {
-			return duration(d)
+			return sched.ShortDuration(d)
 		}
 	}
 	parts := strings.Split(v, "/")
@@ -150,18 +150,6 @@ func (p *Param) canonical(v string) string {
 		parts[i] = strings.Replace(strconv.FormatFloat(f, form, -1, 64), "e+", "e", 1) // a + is before a placement
 	}
 	return strings.Join(parts, "/")
-}
-
-// duration prints without units of zeros at the end: 10m, not 10m0s.
-func duration(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
 }
 
 // Spec is a parsed policy name. What means the same is the same Spec: values have one spelling, and defaults that are spelled out are left out.

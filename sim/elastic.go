@@ -101,7 +101,7 @@ func (q *ElasticQueue) fields() []field {
 func (e *Elastic) String() string {
 	var parts []string
 	if e.Provisioning > 0 {
-		parts = append(parts, "provisioning="+short(e.Provisioning))
+		parts = append(parts, "provisioning="+sched.ShortDuration(e.Provisioning))
 	}
 	for i := range e.Queues {
 		if text := printFields(e.Queues[i].fields()); text != "" {

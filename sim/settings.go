@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/schedlab/schedlab/policies/sched"
 )
 
 // Failures says what breaks by itself, at random; nil is nothing. Times are exponential unless a shape says otherwise: with shape k they are Weibull, of
@@ -298,7 +300,7 @@ func printFields(fields []field) string {
 		switch at := f.at.(type) {
 		case *time.Duration:
 			if *at != 0 {
-				parts = append(parts, f.name+"="+short(*at))
+				parts = append(parts, f.name+"="+sched.ShortDuration(*at))
 			}
 		case *float64:
 			if *at != 0 {
@@ -319,16 +321,4 @@ func printFields(fields []field) string {
 		}
 	}
 	return strings.Join(parts, ",")
-}
-
-// short is d without units of zeros at its end: 720h, not 720h0m0s.
-func short(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = s[:len(s)-2]
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = s[:len(s)-2]
-	}
-	return s
 }

@@ -45,13 +45,13 @@ func ParseWindow(text string) (*Window, error) {
 func (w *Window) String() string {
 	text := "0"
 	if w.Max > 0 {
-		text = short(w.Min)
+		text = sched.ShortDuration(w.Min)
 	}
 	if w.Max != w.Min {
-		text += "-" + short(w.Max)
+		text += "-" + sched.ShortDuration(w.Max)
 	}
 	if w.Cost > 0 {
-		text += ",cost=" + short(w.Cost)
+		text += ",cost=" + sched.ShortDuration(w.Cost)
 	}
 	return text
 }

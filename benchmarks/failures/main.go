@@ -20,6 +20,7 @@ import (
 	"github.com/schedlab/schedlab/benchmarks/experiment"
 	"github.com/schedlab/schedlab/benchmarks/plots"
 	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
 	"github.com/schedlab/schedlab/traces/cluster"
@@ -115,25 +116,13 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f.Note(fmt.Sprintf("a node is down for %s; checkpoints %s; mean of %d seeds", text(*repair), *checkpoint, *seeds))
+	f.Note(fmt.Sprintf("a node is down for %s; checkpoints %s; mean of %d seeds", sched.ShortDuration(*repair), *checkpoint, *seeds))
 	for _, format := range []string{"svg", "png"} {
 		if err := write(f, filepath.Join(*out, "failures."+format), format); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// text is d without zeros at its end: 1h, not 1h0m0s.
-func text(d time.Duration) string {
-	s := d.String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
-	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return s
 }
 
 func write(f *plots.Figure, name, format string) (err error) {

@@ -29,6 +29,18 @@ func (t Time) Sub(u Time) time.Duration { return time.Duration(t - u) }
 // Seconds returns t in seconds on the trace's axis.
 func (t Time) Seconds() float64 { return float64(t) / 1e9 }
 
+// ShortDuration writes a duration without units of zeros at its end: 10m, not 10m0s.
+func ShortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = s[:len(s)-2]
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = s[:len(s)-2]
+	}
+	return s
+}
+
 // Seconds returns the Time of s seconds, rounded to the nanosecond, and false where s is not a number or does not fit.
 func Seconds(s float64) (Time, bool) {
 	ns := math.Round(s * 1e9)

@@ -81,3 +81,14 @@ func TestAWindowIsWrittenAsAdaptiveFixedOrNone(t *testing.T) {
 		}
 	}
 }
+
+func TestShortDurationsReadBackAndEndInNoZeroUnits(t *testing.T) {
+	for text, d := range map[string]time.Duration{"0s": 0, "10m": 10 * time.Minute, "720h": 720 * time.Hour, "1h30m": 90 * time.Minute, "1h0m5s": time.Hour + 5*time.Second, "20ms": 20 * ms} {
+		if got := sched.ShortDuration(d); got != text {
+			t.Errorf("%v is %q, want %q", d, got, text)
+		}
+		if back, err := time.ParseDuration(text); err != nil || back != d {
+			t.Errorf("%q reads as %v", text, back)
+		}
+	}
+}
