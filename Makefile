@@ -3,7 +3,10 @@ GO ?= go
 FUZZTIME ?= 10s
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check test race fuzz bench bench-live bench-short bench-compare bench-baseline bench-readme bench-growth verify crash slurm demo pictures pictures-tui clean
+.PHONY: help deps build check test race fuzz bench bench-live bench-short bench-compare bench-baseline bench-readme bench-growth pgo verify crash slurm demo pictures pictures-tui clean
+
+# What is compiled to be checked need not be fast: it takes half a minute less without cmd/schedlab/default.pgo.
+check test race fuzz crash: export GOFLAGS += -pgo=off
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +66,9 @@ bench-readme: ## make bench, and its table into benchmarks/README.md
 
 bench-growth: ## the cost of a task from 1e4 to 1e7 of them, drawn (5 minutes)
 	$(GO) run ./benchmarks/speed -growth benchmarks/pictures
+
+pgo: ## measure again what is hot, by which the compiler makes schedlab fast (7 minutes)
+	$(GO) run ./benchmarks/speed -pgo cmd/schedlab/default.pgo
 
 verify: build ## compare with published results (needs the references; 15 minutes)
 	bin/schedlab verify

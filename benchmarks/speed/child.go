@@ -1,12 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"runtime/pprof"
 	"syscall"
 	"time"
 
@@ -23,6 +26,7 @@ import (
 // asked is what a child is to do.
 type asked struct {
 	policy, load, file string
+	cpuprofile         string // where a CPU profile of what is measured goes
 	tasks, times       int
 	named, progress    bool
 	paused             bool // say when the workload is there, and go on when told to
@@ -70,14 +74,32 @@ func (a *asked) simulate() (told, error) {
 			return told{}, err
 		}
 	}
-	before := userNS()
-	for range max(a.times, 1) {
-		if err := a.once(w, spec, experiment.Options{Nodes: nodes, Estimates: experiment.Estimates{Kind: "trace"}}, &m); err != nil {
-			return told{}, err
+	m.UserNS, err = a.measured(func() error {
+		return a.once(w, spec, experiment.Options{Nodes: nodes, Estimates: experiment.Estimates{Kind: "trace"}}, &m)
+	})
+	return m, err
+}
+
+// measured does something as often as asked and returns what once took, in ns of user CPU. For a profile it is done until there is enough to see.
+func (a *asked) measured(do func() error) (ns float64, err error) {
+	var b bytes.Buffer
+	if a.cpuprofile != "" {
+		if err := pprof.StartCPUProfile(&b); err != nil {
+			return 0, err
 		}
+		defer func() {
+			pprof.StopCPUProfile()
+			err = errors.Join(err, os.WriteFile(a.cpuprofile, b.Bytes(), 0o666))
+		}()
 	}
-	m.UserNS = (userNS() - before) / float64(max(a.times, 1))
-	return m, nil
+	before, n := userNS(), 0
+	for n < max(a.times, 1) || a.cpuprofile != "" && userNS()-before < profiledFor {
+		if err := do(); err != nil {
+			return 0, err
+		}
+		n++
+	}
+	return (userNS() - before) / float64(n), nil
 }
 
 func (a *asked) once(w *traces.Workload, spec policies.Spec, o experiment.Options, m *told) error {
@@ -116,16 +138,15 @@ func (a *asked) once(w *traces.Workload, spec policies.Spec, o experiment.Option
 
 // read reads a trace of so many rows.
 func (a *asked) read() (told, error) {
-	before := userNS()
-	w, err := traces.Open(a.file, "")
-	if err != nil {
-		return told{}, err
+	var w *traces.Workload
+	ns, err := a.measured(func() (err error) {
+		w, err = traces.Open(a.file, "")
+		return err
+	})
+	if err == nil && w.Len() != a.tasks {
+		err = fmt.Errorf("%s: %d rows read, not %d", a.file, w.Len(), a.tasks)
 	}
-	done := userNS()
-	if w.Len() != a.tasks {
-		return told{}, fmt.Errorf("%s: %d rows read, not %d", a.file, w.Len(), a.tasks)
-	}
-	return told{UserNS: done - before}, nil
+	return told{UserNS: ns}, err
 }
 
 // child does what the runner asks of this process.

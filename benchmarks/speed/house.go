@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -23,7 +22,8 @@ import (
 // house is where rows are measured: a folder for files, this program and schedlab to run as children, the floors.
 type house struct {
 	dir      string
-	self     string
+	self     string // this program as it is,
+	program  string // and compiled as schedlab is
 	schedlab string
 	floors   *floors
 	quick    bool            // shorter floors
@@ -44,7 +44,7 @@ type fifoRun struct {
 // soon is how long a measurement may be old to stand for this moment.
 const soon = 50 * time.Millisecond
 
-// open builds schedlab and starts the floors. close takes the folder away again.
+// open builds the programs and starts the floors. close takes the folder away again.
 func open(quick bool) (h *house, err error) {
 	h = &house{quick: quick, made: map[string]bool{}}
 	if h.self, err = os.Executable(); err != nil {
@@ -53,14 +53,15 @@ func open(quick bool) (h *house, err error) {
 	if h.dir, err = os.MkdirTemp("", "schedlab-speed-"); err != nil {
 		return nil, err
 	}
-	h.schedlab = filepath.Join(h.dir, "schedlab")
-	build := exec.Command("go", "build", "-trimpath", "-o", h.schedlab, "github.com/schedlab/schedlab/cmd/schedlab")
-	build.Stderr = os.Stderr
-	if err = build.Run(); err == nil {
+	h.schedlab, h.program = filepath.Join(h.dir, "schedlab"), filepath.Join(h.dir, "speed")
+	if err = compile(h.schedlab, "cmd/schedlab"); err == nil {
+		err = compile(h.program, "benchmarks/speed")
+	}
+	if err == nil {
 		h.floors, err = startFloors(h.self)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("build of schedlab: %w", err), os.RemoveAll(h.dir))
+		return nil, errors.Join(err, os.RemoveAll(h.dir))
 	}
 	return h, nil
 }
@@ -178,13 +179,13 @@ func (p *process) ended(cmd *exec.Cmd) {
 
 // child runs this program.
 func (h *house) child(what string, n int, args ...string) (process, error) {
-	return h.run(1, what != "make", h.self, append([]string{"-child", what, "-tasks", fmt.Sprint(n)}, args...)...)
+	return h.run(1, what != "make", h.program, append([]string{"-child", what, "-tasks", fmt.Sprint(n)}, args...)...)
 }
 
 // timed runs this program to simulate, between two floors that are measured right before and right after it does, not before it makes the workload. How long
 // that took by the clock is not told.
 func (h *house) timed(n int, args ...string) (p process, floors floorPair, err error) {
-	cmd := exec.Command(h.self, append([]string{"-child", "simulate", "-paused", "-tasks", fmt.Sprint(n)}, args...)...)
+	cmd := exec.Command(h.program, append([]string{"-child", "simulate", "-paused", "-tasks", fmt.Sprint(n)}, args...)...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -393,13 +394,13 @@ func (h *house) start(args ...string) (sample, error) {
 // swf is `schedlab run` on a batch log against a bare loop in C++ that does the least the same can cost: whole processes, parsing included.
 func (h *house) swf(policy, algorithm string, n int) (sample, error) {
 	const source = "benchmarks/cxxfloor/floor.cc"
-	root, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/schedlab/schedlab").Output()
+	root, err := moduleRoot()
 	if err != nil {
 		return sample{}, err
 	}
 	bare := filepath.Join(h.dir, "floor")
 	if !h.made[bare] {
-		if _, err := buildCXXFloor(filepath.Join(strings.TrimSpace(string(root)), filepath.FromSlash(source)), h.dir); err != nil {
+		if _, err := buildCXXFloor(filepath.Join(root, filepath.FromSlash(source)), h.dir); err != nil {
 			return nothing(err.Error()), nil
 		}
 		h.made[bare] = true

@@ -29,6 +29,7 @@ func run() (err error) {
 	flag.StringVar(&a.file, "file", "", "trace that the child reads or makes")
 	flag.BoolVar(&a.named, "named", false, "give the tasks of the trace names")
 	flag.BoolVar(&a.progress, "progress", false, "draw a progress bar")
+	flag.StringVar(&a.cpuprofile, "cpuprofile", "", "write a CPU profile of what the child measures to this file")
 	flag.BoolVar(&a.paused, "paused", false, "let the child say when its workload is there, and wait for a byte")
 	b := bench{out: os.Stdout}
 	flag.BoolVar(&b.short, "short", false, "fewer tasks, and only ratios beyond 1.25 x of a budget fail")
@@ -37,6 +38,7 @@ func run() (err error) {
 	flag.StringVar(&b.gobench, "gobench", "", "write every run to the file too, as Go's benchmarks print them, for benchstat")
 	readme := flag.String("readme", "", "put the table in its place in this file too")
 	growth := flag.String("growth", "", "instead, draw the cost of a task against their number, as growth.png and growth.svg in this folder")
+	pgo := flag.String("pgo", "", "instead, profile what the table measures and write the sum to this file, for the compiler")
 	flag.Parse()
 	switch {
 	case flag.NArg() > 0:
@@ -53,6 +55,9 @@ func run() (err error) {
 	defer func() { err = errors.Join(err, h.close()) }()
 	if *growth != "" {
 		return grow(h, os.Stdout, *growth)
+	}
+	if *pgo != "" {
+		return guide(h, *pgo)
 	}
 	var page page
 	if *readme != "" {

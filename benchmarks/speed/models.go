@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -40,13 +39,13 @@ func (h *house) bare() (string, error) {
 	if h.made[out] {
 		return out, nil
 	}
-	dir, err := exec.Command("go", "list", "-f", "{{.Dir}}", "github.com/schedlab/schedlab/sim").Output()
+	root, err := moduleRoot()
 	if err != nil {
 		return "", err
 	}
 	replace, questions := map[string]string{}, 0
 	for _, name := range asking {
-		source, copied := filepath.Join(strings.TrimSpace(string(dir)), name), filepath.Join(h.dir, name)
+		source, copied := filepath.Join(root, "sim", name), filepath.Join(h.dir, name)
 		text, err := os.ReadFile(source)
 		if err != nil {
 			return "", err
@@ -68,9 +67,7 @@ func (h *house) bare() (string, error) {
 	if err := os.WriteFile(overlay, said, 0o666); err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-overlay", overlay, "-o", out, "github.com/schedlab/schedlab/benchmarks/speed")
-	build.Stderr = os.Stderr
-	err = build.Run()
+	err = compile(out, "benchmarks/speed", "-overlay", overlay)
 	h.made[out] = err == nil
 	return out, err
 }
@@ -87,7 +84,7 @@ func (h *house) modelsOff(n int) (sample, error) {
 	for _, whole := range []int{0, 1, 1, 0, 0, 1, 1, 0} {
 		name := bare
 		if whole == 1 {
-			name = h.self
+			name = h.program
 		}
 		p, err := h.run(1, true, name, "-child", "simulate", "-tasks", fmt.Sprint(n), "-policy", "fifo", "-load", "gpus")
 		if err != nil {

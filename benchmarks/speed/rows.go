@@ -175,7 +175,7 @@ func everyPolicy() []row {
 			}
 		}
 		rows = append(rows, row{
-			name: "policy " + e.Name, tasks: n, in: inFifo, bounds: b, note: note,
+			name: "policy " + e.Name, tasks: n, in: inFifo, bounds: b, note: note, policy: e.Name, load: "gpus",
 			measure: func(h *house, n int) (sample, error) { return h.overFifo(e.Name, n) },
 		})
 	}
