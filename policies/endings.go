@@ -206,7 +206,7 @@ func (q *stints) endingOf(room *sched.Room, w *endings, n sched.NodeID, nd *stin
 		return 0
 	}
 	for i := nd.first; i != 0; i = q.runs[i].later {
-		f := &q.runs[i].freed
+		f := &q.runs[i]
 		if gpus, cpu, mem = gpus-f.gpus, cpu-f.cpu, mem-f.mem; gpus <= 0 && cpu <= 0 && mem <= 0 {
 			return i
 		}

@@ -78,6 +78,9 @@ func (p *RoundRobin) Decide(r *sched.Round) {
 			break
 		}
 		p.line.pop()
+		if next := p.line.head + 3; next < len(p.line.items) {
+			r.Soon(p.line.items[next].Task)
+		}
 		if r.Phase(t) == sched.Ready { // a quota refused it: the line moves on without it
 			p.aside = append(p.aside, it)
 		}
@@ -151,11 +154,11 @@ func (p *RoundRobin) byNode(r *sched.Round, t sched.TaskID) bool {
 	if at == 0 {
 		return false
 	}
-	if on := r.Placements(q.runs[at].task); len(on) == 1 {
-		node := on[0].Node
+	if last := &q.runs[at]; q.runs[last.prev].task != last.task && q.runs[last.next].task != last.task {
+		node := last.node
 		g := gapOn(r.State, d, node)
 		for i := at; i != 0; i = q.runs[i].earlier {
-			g.less(q.runs[i].freed)
+			g.less(q.runs[i].freed())
 		}
 		x.ids = x.ids[:0]
 		for i := at; i != 0; i = q.runs[i].earlier {
@@ -163,7 +166,7 @@ func (p *RoundRobin) byNode(r *sched.Round, t sched.TaskID) bool {
 				continue
 			}
 			spared := g
-			if spared.more(q.runs[i].freed); spared.closed() {
+			if spared.more(q.runs[i].freed()); spared.closed() {
 				g = spared
 			} else {
 				x.ids = append(x.ids, q.runs[i].task)
@@ -171,7 +174,7 @@ func (p *RoundRobin) byNode(r *sched.Round, t sched.TaskID) bool {
 		}
 		x.buf = append(x.buf[:0], sched.Placement{Node: node, Replicas: 1}) // the kernel chooses the devices
 	} else {
-		p.byNodes(r, t, at, on)
+		p.byNodes(r, t, at, r.Placements(last.task))
 	}
 	if len(x.ids) == 0 {
 		return false

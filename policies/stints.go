@@ -10,14 +10,16 @@ import (
 
 // stints are the running tasks in the order of their start, and what those of them that may be stopped hold on every node.
 type stints struct {
-	runs    []stint // slot 0 is the anchor of the ring
-	free    []int32 // unused slots
-	slot    []int32 // by TaskID: its first slot, 0 = it has none; negative: it claims room, see claims
-	open    int32   // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
-	due     int32   // the first whose slice is not over; 0 = none
-	ripe    int     // stints that may be stopped, or are stopping
+	runs    []stint         // slot 0 is the anchor of the ring
+	devices []sched.Devices // by slot
+	free    []int32         // unused slots
+	slot    []int32         // by TaskID: its first slot, 0 = it has none; negative: it claims room, see claims
+	open    int32           // the first that may not be stopped, where those that are stopping anyway do not count; 0 = none
+	due     int32           // the first whose slice is not over; 0 = none
+	ripe    int             // stints that may be stopped, or are stopping
 	seq     int64
 	nodes   []stintsOn
+	gaps    []gap // by node, of its search
 	claims  claims
 	log     nodeLog    // nodes that have gained room, for the trees
 	all     nodeLog    // nodes that have changed, for the levels
@@ -37,21 +39,24 @@ type stints struct {
 	search  int64
 }
 
-// stint is a running task on one of its nodes. Those of a gang follow each other.
+// stint is a running task on one of its nodes: a line of the processor's cache. Those of a gang follow each other.
 type stint struct {
 	task           sched.TaskID
 	node           sched.NodeID
 	next, prev     int32 // in the order of start
 	later, earlier int32 // on the node, in the same order; 0 = none
-	passed         bool  // may be stopped, or is stopping
-	whole          bool  // no other stint holds its devices
 	start          sched.Time
 	seq            int64 // rises in the order of start, the same for a whole gang
-	devices        sched.Devices
-	freed          amount // what its end makes free on the node. Devices that a claim has booked as well go to the claim
+	cpu, mem       int64 // freed, see there
+	gpus           int32
+	passed         bool // may be stopped, or is stopping
+	whole          bool // no other stint holds its devices
 }
 
-// stintsOn is what runs on a node, and what those hold that may be stopped.
+// freed is what the end of a stint makes free on its node. Devices that a claim has booked as well go to the claim.
+func (r *stint) freed() amount { return amount{r.cpu, r.mem, r.gpus} }
+
+// stintsOn is what runs on a node, and what those hold that may be stopped: a line of the processor's cache.
 type stintsOn struct {
 	first, last int32
 	passed      int32         // those that may be stopped, or are stopping
@@ -59,16 +64,15 @@ type stintsOn struct {
 	twice       sched.Devices // booked more than once, when freed was worked out
 	gpuLevel    int32         // in the index; -1 = down
 	cpuLevel    int32
-	search      int64 // gap is of this search
-	gap         gap
+	search      int64 // its gap is of this search
 }
 
 func (q *stints) grow(s *sched.State) {
 	if len(q.runs) == 0 {
-		q.runs = append(q.runs, stint{task: sched.Nobody})
+		q.runs, q.devices = append(q.runs, stint{task: sched.Nobody}), append(q.devices, 0)
 	}
 	for n := len(q.nodes); n < s.Room().Len(); n++ {
-		q.nodes = append(q.nodes, stintsOn{gpuLevel: -1, cpuLevel: -1})
+		q.nodes, q.gaps = append(q.nodes, stintsOn{gpuLevel: -1, cpuLevel: -1}), append(q.gaps, gap{})
 		q.byGPU.grow(n + 1)
 		q.byCPU.grow(n + 1)
 		q.log.grow()
@@ -106,8 +110,7 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 	need, at, on := &s.Demand(t).Need, s.WorkBegins(t), s.Placements(t)
 	whole := need.GPUMilli >= sched.Whole
 	first := q.add(t, on[0].Node, at, whole)
-	r := &q.runs[first]
-	r.freed, r.devices = amountOf(need, on[0].Replicas), on[0].GPUs
+	q.hold(first, need, &on[0])
 	q.slot[t] = first
 	if len(on) == 1 {
 		q.settle(s, on[0].Node)
@@ -119,12 +122,18 @@ func (q *stints) start(s *sched.State, t sched.TaskID) {
 		if i == 0 {
 			i = q.add(t, p.Node, at, whole)
 		}
-		r := &q.runs[i]
-		r.freed, r.devices = r.freed.plus(amountOf(need, p.Replicas)), r.devices|p.GPUs
+		q.hold(i, need, p)
 	}
 	for i := first; q.runs[i].task == t; i = q.runs[i].next {
 		q.settle(s, q.runs[i].node)
 	}
+}
+
+// hold takes in that a stint holds what a placement says.
+func (q *stints) hold(i int32, need *sched.Need, p *sched.Placement) {
+	r, a := &q.runs[i], amountOf(need, p.Replicas)
+	r.cpu, r.mem, r.gpus = r.cpu+a.cpu, r.mem+a.mem, r.gpus+a.gpus
+	q.devices[i] |= p.GPUs
 }
 
 // settle takes in that a task has started on a node. A restored kernel tells of claims first: they, or others, may have booked its devices.
@@ -153,12 +162,13 @@ func (q *stints) add(t sched.TaskID, n sched.NodeID, start sched.Time, whole boo
 	if last := len(q.free) - 1; last >= 0 {
 		i, q.free = q.free[last], q.free[:last]
 	} else {
-		q.runs = append(q.runs, stint{})
+		q.runs, q.devices = append(q.runs, stint{}), append(q.devices, 0)
 		i = int32(len(q.runs) - 1)
 	}
 	nd, end := &q.nodes[n], q.runs[0].prev
 	r := &q.runs[i]
 	*r = stint{}
+	q.devices[i] = 0
 	r.task, r.node, r.prev, r.earlier, r.start, r.seq, r.whole = t, n, end, nd.last, start, q.seq, whole
 	q.runs[end].next, q.runs[0].prev = i, i
 	if nd.last != 0 {
@@ -187,12 +197,12 @@ func (q *stints) end(t sched.TaskID) {
 		r := &q.runs[i]
 		nd, next := &q.nodes[r.node], r.next
 		if r.passed {
-			nd.freed = nd.freed.minus(r.freed)
+			nd.freed = nd.freed.minus(r.freed())
 			nd.passed--
 			q.ripe--
 		}
-		if r.whole {
-			nd.twice &^= r.devices // what claims had booked of it is theirs alone now
+		if r.whole && nd.twice != 0 {
+			nd.twice &^= q.devices[i] // what claims had booked of it is theirs alone now
 		}
 		q.runs[r.prev].next, q.runs[next].prev = next, r.prev
 		if r.earlier != 0 {
@@ -212,7 +222,7 @@ func (q *stints) end(t sched.TaskID) {
 			q.due = next
 		}
 		q.free = append(q.free, i)
-		if f := &r.freed; f.gpus > 0 || f.cpu > 0 || f.mem > 0 {
+		if r.gpus > 0 || r.cpu > 0 || r.mem > 0 {
 			q.touch(r.node)
 		} else {
 			q.lose(r.node) // all that it held goes to a claim
@@ -263,12 +273,11 @@ func (q *stints) claimed(s *sched.State, n sched.NodeID) {
 	changed := nd.twice ^ twice
 	nd.twice = twice
 	for i := nd.first; i != 0 && changed != 0; i = q.runs[i].later {
-		r := &q.runs[i]
-		if r.devices&changed == 0 {
+		if q.devices[i]&changed == 0 {
 			continue
 		}
-		if q.rebookOne(r, nd); r.whole {
-			changed &^= r.devices // nobody else's
+		if q.rebookOne(i, nd); q.runs[i].whole {
+			changed &^= q.devices[i] // nobody else's
 		}
 	}
 }
@@ -278,19 +287,19 @@ func (q *stints) rebook(s *sched.State, n sched.NodeID) {
 	nd := &q.nodes[n]
 	nd.twice = s.Room().Overbooked(n)
 	for i := nd.first; i != 0; i = q.runs[i].later {
-		if r := &q.runs[i]; r.devices != 0 {
-			q.rebookOne(r, nd)
+		if q.devices[i] != 0 {
+			q.rebookOne(i, nd)
 		}
 	}
 	q.touch(n)
 }
 
-func (q *stints) rebookOne(r *stint, nd *stintsOn) {
-	gpus := int32(bits.OnesCount64(uint64(r.devices &^ nd.twice)))
+func (q *stints) rebookOne(i int32, nd *stintsOn) {
+	r, gpus := &q.runs[i], int32(bits.OnesCount64(uint64(q.devices[i]&^nd.twice)))
 	if r.passed {
-		nd.freed.gpus += gpus - r.freed.gpus
+		nd.freed.gpus += gpus - r.gpus
 	}
-	r.freed.gpus = gpus
+	r.gpus = gpus
 }
 
 // pass lets the prefix that may be stopped grow up to the first task whose slice is not over.
@@ -302,7 +311,7 @@ func (q *stints) pass(s *sched.State, quantum time.Duration) {
 		}
 		r.passed = true
 		nd := &q.nodes[r.node]
-		nd.freed = nd.freed.plus(r.freed)
+		nd.freed = nd.freed.plus(r.freed())
 		nd.passed++
 		q.ripe++
 		q.touch(r.node)

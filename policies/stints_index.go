@@ -127,7 +127,7 @@ func (q *stints) soonest(s *sched.State, d sched.DemandID) int32 {
 		for n := range idx.at(level) {
 			g := q.gap(s, d, n)
 			for i := q.nodes[n].first; i != 0 && q.runs[i].passed && (best == 0 || q.runs[i].seq < q.runs[best].seq); i = q.runs[i].later {
-				if g.less(q.runs[i].freed); g.closed() {
+				if g.less(q.runs[i].freed()); g.closed() {
 					best = i
 					break
 				}
@@ -143,9 +143,10 @@ func (q *stints) soonest(s *sched.State, d sched.DemandID) int32 {
 		}
 		nd := &q.nodes[r.node]
 		if nd.search != q.search {
-			nd.search, nd.gap = q.search, q.gap(s, d, r.node)
+			nd.search, q.gaps[r.node] = q.search, q.gap(s, d, r.node)
 		}
-		if nd.gap.less(r.freed); nd.gap.closed() {
+		g := &q.gaps[r.node]
+		if g.less(r.freed()); g.closed() {
 			return i
 		}
 	}

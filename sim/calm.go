@@ -227,14 +227,30 @@ func (r *run) carryOut(now sched.Time, out []sched.Command) {
 
 // halt reports the stops of light preemptions, in order: numbers are sorted faster than facts.
 func (r *run) halt(now sched.Time) {
-	slices.Sort(r.halts)
+	inOrder(r.halts)
 	for _, t := range r.halts {
-		done := r.k.Kept(t) + now.Sub(r.k.StartedAt(t))
-		add(&r.stops).Set(sched.Stopped, t, 0, r.k.Attempt(t), min(done, r.Workload.Run[t]))
+		kept, began, run := r.k.Kept(t), r.k.StartedAt(t), r.Workload.Run[t]
+		r.ends.drop(began.Add(run-kept), t)
+		add(&r.stops).Set(sched.Stopped, t, 0, r.k.Attempt(t), min(kept+now.Sub(began), run))
 	}
 	r.halts = r.halts[:0]
 	if r.ends.len() > 2*r.k.Running()+1024 { // of stopped attempts, mostly
 		r.ends.prune(r.runs)
+	}
+}
+
+// inOrder sorts tasks, mostly very few.
+func inOrder(tasks []sched.TaskID) {
+	if len(tasks) > 8 {
+		slices.Sort(tasks)
+		return
+	}
+	for i := 1; i < len(tasks); i++ {
+		t, j := tasks[i], i
+		for ; j > 0 && t < tasks[j-1]; j-- {
+			tasks[j] = tasks[j-1]
+		}
+		tasks[j] = t
 	}
 }
 

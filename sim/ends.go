@@ -23,7 +23,8 @@ func (e end) Before(f end) bool { return e.at < f.at || e.at == f.at && e.task <
 // others; and where ends do not come as the slots would have them, a heap of all is what remains. The slots' width follows the rate at
 // which ends are taken, the ring's length their number.
 //
-// Ends of attempts that were stopped stay until they come up, or until somebody prunes: cancelling by attempt number is cheaper than removing.
+// Ends of attempts that were stopped are dropped where that is quick; others stay until they come up, or until somebody prunes: attempts are told apart by
+// their numbers.
 // Invariant: an end is in the ring only if its slot is one of cur..cur+len(ring)-1, and in the line only if its slot is before cur.
 type ends struct {
 	first  sched.Time // when the next of all is; Never where there is none
@@ -58,6 +59,7 @@ const (
 	pageSlots = 8 // slots whose ends are put into the line together
 	minRing   = 1 << 11
 	maxRing   = 1 << 22
+	fewInSlot = 8 // ends of a slot that drop looks at
 )
 
 // timeKey keeps the order of times, also of negative ones, in a number without sign.
@@ -330,6 +332,33 @@ func (q *ends) rebuild(now sched.Time, shift uint32, size int) {
 		e := n.end
 		all, n.next, q.free = n.next, q.free, all
 		q.place(e)
+	}
+}
+
+// drop takes the end of a task at a time out, if it is found at once: in the ring, in a slot of few. Otherwise it stays, and comes up, or is pruned.
+func (q *ends) drop(at sched.Time, t sched.TaskID) {
+	slot := q.slotOf(at)
+	if slot-q.cur >= uint64(len(q.ring)) {
+		return
+	}
+	link := &q.ring[slot&uint64(len(q.ring)-1)]
+	for range fewInSlot {
+		i := *link
+		if i == 0 {
+			return
+		}
+		n := &q.nodes[i]
+		if n.task != t || n.at != at {
+			link = &n.next
+			continue
+		}
+		*link = n.next
+		n.next, q.free = q.free, i
+		q.inRing--
+		if at == q.first { // it was not in the line, of which there is none then
+			q.look()
+		}
+		return
 	}
 }
 

@@ -61,6 +61,18 @@ func TestEndsComeInTheOrderOfAPlainList(t *testing.T) {
 					rt.Fatalf("%d ends of %d are left, at least %d are to be kept", q.len(), n, len(plain))
 				}
 			}
+			for range rapid.IntRange(0, 10).Draw(rt, "drops") {
+				if len(plain) == 0 {
+					break
+				}
+				n, i := q.len(), rapid.IntRange(0, len(plain)-1).Draw(rt, "dropped")
+				q.drop(plain[i].at, plain[i].task)
+				if k := q.len(); k != n && k != n-1 {
+					rt.Fatalf("%d ends of %d are left", k, n)
+				}
+				gone[plain[i]] = true
+				plain = slices.Delete(plain, i, i+1)
+			}
 			for range rapid.IntRange(0, 40).Draw(rt, "pops") {
 				for len(gone) > 0 && !q.empty() && gone[q.top()] {
 					q.pop()
@@ -87,6 +99,43 @@ func TestEndsComeInTheOrderOfAPlainList(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is stopped goes at once, mostly: else the queue would be full of it. In a slot of many it is not searched for.
+func TestADroppedEndIsGoneUnlessItsSlotHasMany(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 1))
+	run := runsLike["lognormal"]
+	var q ends
+	q.start(0)
+	var all []end
+	push := func(e end) {
+		q.push(e)
+		all = append(all, e)
+	}
+	now := sched.Time(0)
+	for task := range sched.TaskID(40_000) {
+		push(end{now.Add(time.Duration(run(rng))), task, 1})
+		if len(all) > 4000 {
+			now = q.pop().at
+			all = slices.DeleteFunc(all, func(e end) bool { return e.at < now })
+		}
+	}
+	before := q.len()
+	for _, e := range all[len(all)-1000:] {
+		q.drop(e.at, e.task)
+	}
+	if left := q.len() - (before - 1000); left > 100 {
+		t.Errorf("%d of 1000 ends are still there", left)
+	}
+	q.start(0)
+	for task := range sched.TaskID(1000) {
+		q.push(end{1e9, task, 1})
+	}
+	q.drop(1e9, 999) // the last that came is the first of its slot
+	q.drop(1e9, 0)
+	if q.len() != 999 {
+		t.Errorf("%d ends of one time are left", q.len())
+	}
 }
 
 // plainHeap is the queue as the standard library's heap.
