@@ -34,6 +34,9 @@ type FairShare struct {
 	used    []ledger // by TenantID
 	charges []charge // by TaskID
 	caps    bundle
+
+	at sched.Time // grown was last asked for this instant,
+	by float64    // and said so; 0: it was not
 }
 
 // epochs is the number of half-lives after which use is forgotten, a power of two.
@@ -113,8 +116,11 @@ func (p *FairShare) grown(t sched.Time) float64 {
 	if p.halfLife == 0 {
 		return 1
 	}
-	into := int64(t) - p.halfLifeOf(t)*int64(p.halfLife)
-	return math.Exp2(float64(into) / float64(p.halfLife))
+	if t != p.at || p.by == 0 { // where a task ends another one starts
+		into := int64(t) - p.halfLifeOf(t)*int64(p.halfLife)
+		p.at, p.by = t, math.Exp2(float64(into)/float64(p.halfLife))
+	}
+	return p.by
 }
 
 // passTime begins a new half-life.
