@@ -138,6 +138,16 @@ func TestADroppedEndIsGoneUnlessItsSlotHasMany(t *testing.T) {
 	}
 }
 
+func TestStopsAreReportedInTheOrderOfTasks(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		got := rapid.SliceOfN(rapid.Map(rapid.Int32Range(0, 30), func(n int32) sched.TaskID { return sched.TaskID(n) }), 0, 20).Draw(rt, "tasks")
+		want := slices.Sorted(slices.Values(got))
+		if inOrder(got); !slices.Equal(got, want) {
+			rt.Fatalf("%v, wanted %v", got, want)
+		}
+	})
+}
+
 // plainHeap is the queue as the standard library's heap.
 type plainHeap []end
 
