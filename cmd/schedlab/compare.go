@@ -302,6 +302,9 @@ func parseLoads(s string) ([]float64, error) {
 		if err != nil || !(f > 0) || f > 100 {
 			return nil, usagef("--load must be numbers above 0 and at most 100 (1 = all the cluster can do), not %q", x)
 		}
+		if slices.Contains(out, f) {
+			return nil, usagef("--load names %v twice", f)
+		}
 		out = append(out, f)
 	}
 	return out, nil
