@@ -64,13 +64,26 @@ func scenarioShowCommand() *cobra.Command {
 	}
 }
 
-// openScenario opens a scenario; a name that there is not is a usage error.
+// openScenario opens a scenario; a name that there is not is a usage error, and what its file says of policies and seeds is not.
 func openScenario(name string) (*scenarios.Scenario, error) {
 	s, err := scenarios.Open(name)
 	if errors.Is(err, scenarios.ErrUnknown) {
-		err = asUsage(err)
+		return nil, asUsage(err)
 	}
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Policies) > 0 {
+		if _, err := parsePolicies(strings.Join(s.Policies, ",")); err != nil {
+			return nil, fmt.Errorf("%s: policies: %v", s.Source, err)
+		}
+	}
+	if s.Seeds != "" {
+		if _, err := parseSeeds(s.Seeds); err != nil {
+			return nil, fmt.Errorf("%s: %s", s.Source, strings.TrimPrefix(err.Error(), "--"))
+		}
+	}
+	return s, nil
 }
 
 // scenarioRunCommand is compare --scenario.
