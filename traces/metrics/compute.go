@@ -194,7 +194,6 @@ func Compute(in Input) Row {
 	t := &tally{in: &in, row: &r, jobs: newJobs(wl), tenants: make([]meanOf, len(wl.Tenants)), first: sched.Never, last: math.MinInt64}
 	t.start()
 	in.each(t.ran, t.take)
-	t.finish()
 	jobs := t.jobs
 	if !jobs.single {
 		run := in.Paths
@@ -208,6 +207,7 @@ func Compute(in Input) Row {
 			}
 		}
 	}
+	t.finish()
 	first, last := t.first, t.last
 	if t.open && in.Horizon != 0 {
 		last = max(last, in.Horizon)
@@ -268,7 +268,7 @@ func (y *tally) start() {
 	}
 }
 
-// finish gives the one tenant that there is what is known of the jobs.
+// finish gives the one tenant that there is what is known of the jobs, once all are counted.
 func (y *tally) finish() {
 	if y.tenantOf == nil && len(y.in.Workload.Classes) > 0 {
 		y.tenants[y.in.Workload.Classes[0].Tenant] = y.jobs.slowdown

@@ -206,6 +206,14 @@ func TestFairnessIsJainsIndexOverTheTenantsMeanSlowdowns(t *testing.T) {
 	want(t, "fairness", Compute(w.input()).Fairness, 8*8/(2*(4.0+36)))
 }
 
+func TestOneTenantIsFairToItselfAlsoWhereJobsHaveSeveralTasks(t *testing.T) {
+	w := newWorld()
+	w.add(0, 0, 10*second, done(0, 0, 10*second, 10*time.Second))
+	w.add(0, 0, 10*second, done(0, 10*second, 20*second, 10*time.Second))
+	w.add(1, 0, 10*second, done(0, 20*second, 30*second, 10*time.Second))
+	want(t, "fairness", Compute(w.input()).Fairness, 1)
+}
+
 func TestWarmUpLeavesEarlyTasksOutOfMeansAndNotOutOfTheMakespan(t *testing.T) {
 	w := newWorld()
 	w.add(0, -5*second, second, done(-5*second, 95*second, 96*second, time.Second))
