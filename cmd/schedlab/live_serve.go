@@ -174,6 +174,9 @@ type checkpointing struct {
 func (c *checkpointing) fill(at folders.Folders) error {
 	var err error
 	if c.place != "" && !strings.HasPrefix(c.place, "s3://") {
+		if strings.Contains(c.place, "://") {
+			return usagef("--checkpoints: %q is neither a folder nor s3://bucket/prefix", c.place)
+		}
 		if c.place, err = filepath.Abs(c.place); err != nil {
 			return err
 		}
