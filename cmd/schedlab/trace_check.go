@@ -35,7 +35,11 @@ With --tasks, check a run by the tasks CSV that "schedlab run --tasks-csv"
 wrote: capacity of every node and GPU at every instant, constraints, precedence,
 gangs together, service given = run time, waits. The checker shares no code
 with the simulator. Of tasks that were started more than once the CSV has only
-the last attempt, so that their capacity and service are not checked.
+the last attempt, so that their capacity and service are not checked. The CSV
+says nothing of the models of a run: where tasks fail of themselves, or with
+--checkpoint, --memory or --window, they hold what they have for another time
+than the trace says, and that is told as an error. "schedlab run --check" knows
+the models and checks any run.
 
 Exit code 0: no error found; 1: errors, all of which are listed.`,
 		Example: `  schedlab trace check jobs.csv --cluster 8x8xA100
