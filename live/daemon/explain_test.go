@@ -56,10 +56,18 @@ func TestEveryReasonToWaitIsSaidWithItsNumbers(t *testing.T) {
 	waitState(t, d, "5", "running")
 	d.submit(task(`,"cpu":0.1`) + `,"queue":"few"}`)
 	says("6", `It asks for 0\.1 cpu and .*\. All 2 workers of queue "few" are busy, and 1 of its tasks wait\.`)
+	word := func(task, want string) {
+		t.Helper()
+		if v := d.Tasks(mustSelect(t, d, task))[0]; v.Why != want {
+			t.Errorf("%s waits for %q, want %q", task, v.Why, want)
+		}
+	}
+	word("6", "quota")
 	d.cancel("6")
 	d.submit(task(`,"cpu":0.1,"gpus":0.75`) + `,"tenant":"red"}`)
 	says("7", `It asks for .* The quota of tenant "red" is 0\.5 GPUs: its 0 running tasks hold 0, and this one would be 0\.75 more\.`)
 
+	word("7", "quota")
 	d.cancel("7")
 
 	// Room: what is free, and of what it is short. Order: there is room for 9, and 8 comes first.
@@ -71,6 +79,7 @@ func TestEveryReasonToWaitIsSaidWithItsNumbers(t *testing.T) {
 	if err := d.holdOne("9"); err != nil {
 		t.Fatal(err)
 	}
+	word("9", "hold")
 	says("9", "A user holds it: `schedlab live release 9` lets it go\\.")
 	d.cancel("8")
 	for range 2 {

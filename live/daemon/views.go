@@ -88,7 +88,12 @@ func (d *Daemon) view(t sched.TaskID) Task {
 		}
 	case sched.Blocked, sched.Ready, sched.Claiming, sched.Backoff, sched.Held:
 		v.Why = k.CauseOf(t).String()
-		if o.Phase == sched.Ready && !k.Room().Up(d.here()) && k.QuotaAllows(t) {
+		switch { // what is order to the simulator, and has nothing to do with who comes first
+		case o.Phase == sched.Held:
+			v.Why = "hold"
+		case o.Phase == sched.Ready && !k.QuotaAllows(t):
+			v.Why = "quota"
+		case o.Phase == sched.Ready && !k.Room().Up(d.here()):
 			v.Why = "drained"
 		}
 	}
