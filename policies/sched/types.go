@@ -327,6 +327,15 @@ type Outcome struct {
 // Wait returns ready to end less holding (SPEC: wait). It is meaningful for tasks that are over and were ready.
 func (o Outcome) Wait() time.Duration { return o.End.Sub(o.Ready) - o.Held }
 
+// gib is so many bytes with four digits, and whole from 1000 GiB on.
+func gib(bytes int64) string {
+	x := float64(bytes) / (1 << 30)
+	if x >= 1000 {
+		return fmt.Sprintf("%.0f GiB", x)
+	}
+	return fmt.Sprintf("%.4g GiB", x)
+}
+
 // String says what a task asks for, as people write it: `2x(8 GPU of A100|H100, 4 cpu, 16 GiB)`.
 func (d *Demand) String() string {
 	var parts []string
@@ -340,7 +349,7 @@ func (d *Demand) String() string {
 			s += " of " + strings.Join(d.GPUTypes, "|")
 		}
 		if n.VRAM > 0 {
-			s += fmt.Sprintf(" with %.4g GiB VRAM", float64(n.VRAM)/(1<<30))
+			s += " with " + gib(n.VRAM) + " VRAM"
 		}
 		parts = append(parts, s)
 	}
@@ -348,7 +357,7 @@ func (d *Demand) String() string {
 		parts = append(parts, fmt.Sprintf("%g cpu", float64(n.CPU)/1000))
 	}
 	if n.Mem > 0 {
-		parts = append(parts, fmt.Sprintf("%.4g GiB", float64(n.Mem)/(1<<30)))
+		parts = append(parts, gib(n.Mem))
 	}
 	for _, l := range d.Labels {
 		parts = append(parts, fmt.Sprintf("label %s=%s", l.Key, l.Value))
