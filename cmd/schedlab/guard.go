@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -8,7 +9,8 @@ import (
 )
 
 // checkOutputs refuses, before anything is simulated, what would lose a result or an input at the end: two outputs under one name,
-// however it is written, an output that replaces what is read, and a folder that is not there. "" among the paths is no path.
+// however it is written, an output that replaces what is read, and a folder that is not there or takes no file. "" among the paths is no
+// path.
 func checkOutputs(reads, writes []string) error {
 	read := map[string]string{}
 	for _, path := range reads {
@@ -45,22 +47,46 @@ func checkOutputs(reads, writes []string) error {
 		if other, ok := written[real]; ok {
 			return usagef("%s and %s are one file, named for two outputs", other, path)
 		}
+		to := path
+		if at, err := filepath.EvalSymlinks(path); err == nil {
+			to = at
+		}
+		if err := takesFiles(filepath.Dir(to)); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
 		written[real] = path
 	}
 	return nil
 }
 
-// checkFolder refuses a path where no folder can be made since something else is there.
+// checkFolder refuses a path where no folder can be made, since something else is there or may not be changed, and one that takes no file.
 func checkFolder(path string) error {
 	for at := filepath.Clean(path); ; at = filepath.Dir(at) {
 		st, err := os.Stat(at)
 		switch {
 		case err == nil && !st.IsDir():
 			return fmt.Errorf("%s: %s is not a folder", path, at)
-		case err == nil || at == filepath.Dir(at):
+		case err == nil:
+			if err := takesFiles(at); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			return nil
+		case at == filepath.Dir(at):
 			return nil
 		}
 	}
+}
+
+// takesFiles makes a file in the folder, and removes it: the folder's mode alone does not say whether one can.
+func takesFiles(folder string) error {
+	f, err := os.CreateTemp(folder, ".schedlab-*.tmp")
+	if err == nil {
+		err = errors.Join(f.Close(), os.Remove(f.Name()))
+	}
+	if pe, ok := err.(*fs.PathError); ok {
+		err = fmt.Errorf("no file can be made in folder %s: %w", folder, pe.Err)
+	}
+	return err
 }
 
 func isFolder(path string) error {
