@@ -235,11 +235,11 @@ func (t *Task) members() ([]Task, error) {
 		}
 		combos = next
 	}
+	if len(combos) == 0 {
+		return nil, fmt.Errorf("a matrix without values")
+	}
 	if index == nil {
 		index = []int{0}
-		if len(combos) == 0 {
-			return nil, fmt.Errorf("a matrix without values")
-		}
 	}
 	if len(index)*len(combos) > maxTasks {
 		return nil, fmt.Errorf("more than %d members", maxTasks)

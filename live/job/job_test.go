@@ -98,6 +98,8 @@ func TestBadJobsAreRefusedWithTheirPlace(t *testing.T) {
 		{"tasks: [{id: a, command: x, dir: ../..}]", "not an absolute path"},
 		{"tasks: [{id: a, command: x, array: 1-999999999}]", "more than 100000"},
 		{"tasks: [{id: a, command: x, array: 1-3;4}]", "write it as"},
+		{"tasks: [{id: a, command: x}, {id: b, command: x, matrix: {q: []}}]", "task b: a matrix without values"},
+		{"tasks: [{id: a, command: x}, {id: b, command: x, array: 1-3, matrix: {p: [1], q: []}}]", "task b: a matrix without values"},
 		{"tasks: [{id: a, command: x, checkpoint: {every: 1ms}}]", "at least 100ms"},
 		{"{\"tasks\":[{\"id\":\"a\",\n\"command\":[\"x\"],\"nope\":1}]}", "unknown field"},
 		{"tasks: [{id: a, command: x}]\n---\ntasks: []", "more than one job"},
