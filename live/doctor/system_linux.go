@@ -130,16 +130,24 @@ func system() []Check {
 		out = append(out, limit("open files", max(soft, hard), hard, 4096, count, "each attempt takes up to 6", "n"))
 	}
 	if soft, hard, err := limitOf(limitProcesses); err == nil {
-		c := limit("processes", soft, hard, 4096, count, "attempts share it with all else of this user", "u")
-		if pids := wholeOf("/proc/sys/kernel/pid_max"); pids > 0 {
-			c.Why += fmt.Sprintf(", of %d on the machine", pids)
-		}
-		out = append(out, c)
+		out = append(out, processes(soft, hard, wholeOf("/proc/sys/kernel/pid_max")))
 	}
 	if soft, hard, err := limitOf(limitLocked); err == nil {
 		out = append(out, limit("page-locked memory", soft, hard, 1<<30, size, "staging falls back to pageable buffers beyond it, and copies to GPUs are slower", "l"))
 	}
 	return append(out, clock(), pidfd())
+}
+
+// processes is the user's limit, or all that the machine can have (0: not known) where that is less.
+func processes(soft, hard uint64, pids int64) Check {
+	if pids > 0 {
+		soft, hard = min(soft, uint64(pids)), min(hard, uint64(pids))
+	}
+	c := limit("processes", soft, hard, 4096, count, "attempts share it with all else of this user", "u")
+	if pids > 0 {
+		c.Why += fmt.Sprintf(", of %d on the machine", pids)
+	}
+	return c
 }
 
 func wholeOf(path string) int64 {

@@ -23,6 +23,22 @@ func TestALimitSaysHowItIsRaised(t *testing.T) {
 	}
 }
 
+func TestAUserHasNoMoreProcessesThanTheMachine(t *testing.T) {
+	for _, c := range []struct {
+		soft, hard uint64
+		pids       int64
+		want       string
+	}{
+		{96364, 96364, 32768, "32768, of 32768 on the machine"},
+		{8192, unlimited, 32768, "8192 (hard limit 32768), of 32768 on the machine"},
+		{unlimited, unlimited, 0, "unlimited"},
+	} {
+		if got := processes(c.soft, c.hard, c.pids).Why; got != c.want {
+			t.Errorf("%d, %d of %d: %q, want %q", c.soft, c.hard, c.pids, got, c.want)
+		}
+	}
+}
+
 func TestFileSystemsThatLoseTheStateAreKnown(t *testing.T) {
 	for magic, want := range map[uint32]fileSystemKind{
 		0xef53: {name: "ext4"}, 0x01021994: {name: "tmpfs", memory: true}, 0x6969: {name: "nfs", remote: true}, 7: {name: "file system 0x7"},
