@@ -135,6 +135,9 @@ func (j *Job) Expand() error {
 			return fmt.Errorf("more than %d dependencies", maxEdges)
 		}
 		if slices.Contains(t.After, t.ID) {
+			if j.To > 0 {
+				return fmt.Errorf("a cycle: %s -> %s: what is added to a workflow needs an id of its own", t.ID, t.ID)
+			}
 			return fmt.Errorf("a cycle: %s -> %s", t.ID, t.ID)
 		}
 	}

@@ -86,6 +86,7 @@ func TestBadJobsAreRefusedWithTheirPlace(t *testing.T) {
 		{"tasks:\n- {id: a, command: x}\n- {id: a, command: y}", "task a stands twice"},
 		{"tasks: [{id: a, command: x, after: [b]}, {id: b, command: x, after: [c]}, {id: c, command: x, after: [a]}]", "a cycle: a -> c -> b -> a"},
 		{"tasks: [{id: a, command: x, after: [a]}]", "a -> a"},
+		{"to: 3\ntasks: [{id: a, command: x, after: [a]}]", "a -> a: what is added to a workflow needs an id of its own"},
 		{"tasks: [{id: a, command: x, after: [b]}]", `comes after "b"`},
 		{"tasks: [{id: ../a, command: x}]", "an id has letters"},
 		{"tasks: [{id: a, command: x}, {id: 'b,c', command: x}]", "task 2: id \"b,c\": an id has no comma"},
