@@ -55,7 +55,13 @@ const Estimates = "estimates"
 // Hints are what a policy may be told of the workload before it is built.
 type Hints struct {
 	MeanEstimate time.Duration // for default quanta; 0 = unknown
+	Setup        time.Duration // what an attempt takes before its work gets on, where it was preempted: default quanta come on top of it
 	Typical      *sched.Table  // of the tasks that fgd takes as typical; nil = the kernel's, with the tasks to come as far as it has them
+}
+
+// slice returns a default quantum: a part of the mean estimate. Slices that set up is not a part of would leave no time for work.
+func (h *Hints) slice(part time.Duration) time.Duration {
+	return max(h.MeanEstimate/part, time.Millisecond) + h.Setup
 }
 
 // Args are the parameters given to a policy, checked for their types.

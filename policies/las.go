@@ -42,11 +42,11 @@ var lasEntry = Entry{
 		"Tasks that have attained the same share the nodes in turn, a quantum each. A long task may starve while shorter ones keep coming. " +
 		"Where each start costs more than a quantum before work begins (a fetch, a restore), tasks may stop each other without end: choose a longer one.",
 	Source: "Foreground-background of Kleinrock, Queueing Systems II, 1976, section 4.6; LAS of Rai, Urvoy-Keller & Biersack, SIGMETRICS 2003; by quanta where they share.",
-	Params: []Param{{Name: "quantum", Default: auto, About: "attained time by which tasks are told apart; auto is a tenth of the mean estimate"}},
+	Params: []Param{{Name: "quantum", Default: auto, About: "attained time by which tasks are told apart; auto is a tenth of the mean estimate on top of what a start after a preemption costs"}},
 	New: func(a Args) (sched.Policy, error) {
 		q := a.Duration("quantum")
 		if q <= 0 {
-			q = max(a.Hints.MeanEstimate/10, time.Millisecond)
+			q = a.Hints.slice(10)
 		}
 		return newLAS(q, a.Place), nil
 	},

@@ -104,11 +104,11 @@ var llfEntry = Entry{
 	About: "Laxity is the time to the deadline less the estimated work left; it falls while a task waits. A waiting task stops running ones whose laxity is larger by the quantum or " +
 		"more, also when that comes about with the time, unless it will be late itself. Optimal on one processor where all times are multiples of the quantum. Tasks without a deadline rank last and may starve.",
 	Source: "Mok, PhD thesis, MIT 1983; Dertouzos & Mok, IEEE TSE 1989.",
-	Params: []Param{{Name: "quantum", Default: auto, About: "difference of laxities from which on a task is stopped; auto is a tenth of the mean estimate"}, skipParam},
+	Params: []Param{{Name: "quantum", Default: auto, About: "difference of laxities from which on a task is stopped; auto is a tenth of the mean estimate on top of what a start after a preemption costs"}, skipParam},
 	New: func(a Args) (sched.Policy, error) {
 		q := a.Duration("quantum")
 		if q <= 0 {
-			q = max(a.Hints.MeanEstimate/10, time.Millisecond)
+			q = a.Hints.slice(10)
 		}
 		return NewLLF(a.Place, a.Bool("skip"), q), nil
 	},

@@ -303,11 +303,11 @@ var rrEntry = Entry{
 	About: "One line in the order of readiness; a task whose slice has ended may be stopped, and is only if that makes room for the head of the line, " +
 		"which blocks. Each waits at most a slice for its turn once it is the head, so nothing starves.",
 	Source: "Time-sharing as in Kleinrock 1967; gang time slices as in Feitelson & Rudolph, JPDC 1992.",
-	Params: []Param{{Name: "quantum", Default: auto, About: "length of a slice; auto is a tenth of the mean estimate"}},
+	Params: []Param{{Name: "quantum", Default: auto, About: "length of a slice; auto is a tenth of the mean estimate on top of what a start after a preemption costs"}},
 	New: func(a Args) (sched.Policy, error) {
 		q := a.Duration("quantum")
 		if q <= 0 {
-			q = max(a.Hints.MeanEstimate/10, time.Millisecond)
+			q = a.Hints.slice(10)
 		}
 		return &RoundRobin{Quantum: q, Place: a.Place}, nil
 	},

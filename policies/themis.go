@@ -181,11 +181,11 @@ var themisEntry = Entry{
 		"once it has run for a lease. The paper's auction is left out. A large task may starve beside a stream of small ones, some of which have always just begun a " +
 		"lease, but not with skip=false, where the worst off holds up all others; a long task may starve while more work comes than can be done.",
 	Source: "Mahajan, Balasubramanian, Singhvi, Venkataraman, Akella, Phanishayee & Chawla, NSDI 2020, sections 3 and 5.",
-	Params: []Param{{Name: "lease", Default: auto, About: "time for which a task that has started is not stopped; auto is a quarter of the mean estimate"}, skipParam},
+	Params: []Param{{Name: "lease", Default: auto, About: "time for which a task that has started is not stopped; auto is a quarter of the mean estimate on top of what a start after a preemption costs"}, skipParam},
 	New: func(a Args) (sched.Policy, error) {
 		lease := a.Duration("lease")
 		if lease <= 0 {
-			lease = max(a.Hints.MeanEstimate/4, time.Millisecond)
+			lease = a.Hints.slice(4)
 		}
 		return NewThemis(a.Place, a.Bool("skip"), lease), nil
 	},

@@ -65,6 +65,19 @@ const (
 	never = "never"
 )
 
+// Setup returns what an attempt takes before its work gets on, where the task was preempted before. Where a stop loses what is not saved, the first
+// checkpoint belongs to it, if its time is known beforehand.
+func (c *Config) Setup() time.Duration {
+	d := c.Overhead
+	if p := c.Checkpoint; p != nil {
+		d += p.Restart
+		if every, err := p.Every.fixed(); p.Stop == "lose" && err == nil && every > 0 {
+			d += every + p.Cost
+		}
+	}
+	return d
+}
+
 // fixed returns the duration that it says, 0 if it is another rule.
 func (i Interval) fixed() (time.Duration, error) {
 	switch i {

@@ -489,7 +489,7 @@ func (o *Options) config(w *traces.Workload, p policies.Spec, seed int64, estima
 		shown = w.Estimates
 	}
 	var err error
-	c.Policy, err = policies.Build(p, policies.Hints{MeanEstimate: mean(shown)})
+	c.Policy, err = policies.Build(p, policies.Hints{MeanEstimate: mean(shown), Setup: c.Setup()})
 	return c, err
 }
 

@@ -26,6 +26,7 @@ type journalSettings struct {
 	Driver       string `json:"driver"`
 	StartNS      int64  `json:"start_ns"`
 	MeanEstimate int64  `json:"mean_estimate_ns"` // policies may derive defaults from it
+	Setup        int64  `json:"setup_ns,omitempty"`
 	HorizonNS    int64  `json:"horizon_ns,omitempty"`
 
 	Typical []typicalTasks `json:"typical,omitempty"` // of the whole trace, for placements that go by it, where some of it was never told
@@ -41,7 +42,7 @@ type typicalTasks struct {
 }
 
 func journalConfig(c sim.Config, spec policies.Spec) (json.RawMessage, error) {
-	s := journalSettings{Driver: "sim", HorizonNS: int64(c.Horizon)}
+	s := journalSettings{Driver: "sim", Setup: int64(c.Setup()), HorizonNS: int64(c.Horizon)}
 	if c.Horizon != 0 && spec.Placement == "fgd" {
 		s.Typical = typicalOf(c.Workload.Table)
 	}
@@ -139,7 +140,7 @@ func journalled(h *journal.Header, name string) (s journalSettings, build func(s
 		if err != nil {
 			return nil, err
 		}
-		return policies.Build(spec, policies.Hints{MeanEstimate: time.Duration(s.MeanEstimate), Typical: typical})
+		return policies.Build(spec, policies.Hints{MeanEstimate: time.Duration(s.MeanEstimate), Setup: time.Duration(s.Setup), Typical: typical})
 	}, nil
 }
 
