@@ -190,7 +190,7 @@ func (p *plainConservative) find(s *sched.State, t sched.TaskID) (sched.Time, []
 			}
 			continue
 		}
-		if on, ok := p.window(s, at, at.Add(longest)).FirstFit(d, nil); ok {
+		if on, ok := p.window(s, at, at.Add(longest)).LowestFit(d, nil); ok {
 			for i := range on {
 				if !plainShares(s) {
 					on[i].GPUs = 0 // whole ones are interchangeable: the kernel chooses

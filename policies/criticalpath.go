@@ -100,8 +100,20 @@ type Weights struct{ Rank, Latency, Share, Preds, Heat, Age float64 }
 var DefaultWeights = Weights{Rank: 0.5, Latency: 0.1, Share: 0.6, Preds: 0.1, Heat: 0.1, Age: 0.1}
 
 type scoredNode struct {
+	last  bool // Room.TakenLast
 	score int64
 	node  sched.NodeID
+}
+
+// compare orders nodes as a gang fills them.
+func (a scoredNode) compare(b scoredNode) int {
+	if a.last != b.last {
+		if b.last {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.node, b.node))
 }
 
 // unit is the scale of keys: priorities are rounded to millionths, so that no processor's fused arithmetic can change an order.
@@ -668,9 +680,9 @@ func (p *CriticalPath) byScore(s *sched.State, room *sched.Room, t sched.TaskID,
 	}
 	p.scored = p.scored[:0]
 	for _, n := range p.nodes {
-		p.scored = append(p.scored, scoredNode{p.scores.value(s, n), n})
+		p.scored = append(p.scored, scoredNode{room.TakenLast(d, n), p.scores.value(s, n), n})
 	}
-	slices.SortFunc(p.scored, func(a, b scoredNode) int { return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.node, b.node)) })
+	slices.SortFunc(p.scored, scoredNode.compare)
 	start, left := len(buf), dem.Gang
 	for _, c := range p.scored {
 		if k := room.FitsOn(d, c.node, left); k > 0 {

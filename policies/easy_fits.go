@@ -96,7 +96,7 @@ func (p *Easy) freed(s *sched.State, n sched.NodeID) {
 			switch {
 			case n != v.node: // besides this one, it may fit on the reserved node only
 				f.node = n
-				if v.node < n && freeOn(s.Room(), v.node).covers(&f.least) {
+				if s.Room().Before(l.demand, v.node, n) && freeOn(s.Room(), v.node).covers(&f.least) {
 					f.node = v.node
 				}
 				if !s.Room().Up(n) || !a.allowed(s, l.demand, n) {
@@ -112,8 +112,8 @@ func (p *Easy) freed(s *sched.State, n sched.NodeID) {
 			f.woken, f.dozed = p.rounds, true
 		case f.stale || !f.one:
 			p.stale(l.demand, f)
-		case f.room && n >= f.node: // the first node stays the first
-			f.known = f.known && f.aside && n >= f.asideOn
+		case f.room && !s.Room().Before(l.demand, n, f.node): // the first node stays the first
+			f.known = f.known && f.aside && !s.Room().Before(l.demand, n, f.asideOn)
 		case s.Room().Up(n) && a.allowed(s, l.demand, n):
 			if !f.open {
 				f.woken, f.dozed = p.rounds, false

@@ -56,6 +56,7 @@ func TestEasyIsTheSameWithItsIndexesAndWithout(t *testing.T) {
 func busyCase(rt *rapid.T) (w *traces.Workload, nodes []sched.NodeSpec, faults []sim.Fault) {
 	rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 1)) // the cases are too large to be drawn value by value
 	kind := rapid.SampledFrom([]string{"pool", "gpu", "cpu", "mixed", "gangs"}).Draw(rt, "kind")
+	soft := rapid.Bool().Draw(rt, "soft")
 	half := time.Second / 2
 	count := 1 + rng.IntN(7)
 	if kind == "pool" {
@@ -68,6 +69,9 @@ func busyCase(rt *rapid.T) (w *traces.Workload, nodes []sched.NodeSpec, faults [
 			n.CPU, n.Mem, n.GPUs = int64(4+rng.IntN(60))*1000, sched.Unlimited, 0
 		case rng.IntN(4) == 0:
 			n.GPUs, n.GPUType = 4, "B"
+		}
+		if soft && i%3 == 0 {
+			n.Taints = []sched.Taint{{Key: "hot", Effect: "PreferNoSchedule"}}
 		}
 		nodes = append(nodes, n)
 	}

@@ -264,29 +264,24 @@ func (l *List) start(r *sched.Round, t sched.TaskID, only sched.NodeID) bool {
 // try starts t, or claims room for it. It reports false where there is no room; true, with the task still ready, where there was room and
 // the kernel refused the start.
 func (l *List) try(r *sched.Round, t sched.TaskID) bool {
-	place := l.Place
-	if place == nil {
-		if r.StartFirst(t) {
+	if l.Place == nil {
+		switch {
+		case r.StartFirst(t):
 			return true
-		}
-		if l.Evict == nil {
+		case l.Evict == nil:
 			return false
+		case l.stop.near.serves(r.State, t):
+			return l.stop.byGaps(r, t, l.Evict)
 		}
-		place = FirstFit
+		return l.stop.byPlan(r, t, l.Evict, lowestFit, true)
 	}
-	on, ok := place(r.State, r.Room(), t, l.buf[:0])
+	on, ok := l.Place(r.State, r.Room(), t, l.buf[:0])
 	l.buf = on[:0]
 	if ok {
 		r.Start(t, on...)
 		return true
 	}
-	switch {
-	case l.Evict == nil:
-		return false
-	case l.Place == nil && l.stop.near.serves(r.State, t):
-		return l.stop.byGaps(r, t, l.Evict)
-	}
-	return l.stop.byPlan(r, t, l.Evict, place, l.Place == nil)
+	return l.Evict != nil && l.stop.byPlan(r, t, l.Evict, l.Place, false)
 }
 
 // never is the key of tasks that rank last.

@@ -10,7 +10,7 @@ import (
 
 // PlacementEntry is a way to choose nodes, named as `policy+name{key=value,...}`. Any policy that is Placed takes any of them. All agree on
 // whether there is room, on what a share's device must hold, and on a gang: its replicas go to the node that comes first, as many as fit
-// there, then to the next.
+// there, then to the next. Nodes with a soft taint that the task does not tolerate (Room.TakenLast) come behind all others, however good they are.
 type PlacementEntry struct {
 	Name   string
 	About  string // what it prefers, and who wins a tie
@@ -75,6 +75,11 @@ var firstFitEntry = PlacementEntry{
 // FirstFit places on the lowest-numbered nodes.
 func FirstFit(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
 	return room.FirstFit(s.DemandID(t), buf)
+}
+
+// lowestFit is FirstFit that takes no node last: for plans of what the end, or the stop, of running tasks makes room for. What makes room node by node finds the same.
+func lowestFit(s *sched.State, room *sched.Room, t sched.TaskID, buf []sched.Placement) ([]sched.Placement, bool) {
+	return room.LowestFit(s.DemandID(t), buf)
 }
 
 // natural is the form of a parameter that is a whole number from 0 to 1e9.

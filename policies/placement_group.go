@@ -68,8 +68,16 @@ func (c *consolidate) place(s *sched.State, room *sched.Room, t sched.TaskID, bu
 	rate := func(n sched.NodeID) int64 { return leastLeft(s, room, t, n) }
 	c.ids = room.Candidates(d, 0, 0, c.ids[:0])
 	c.nodes = c.nodes[:0]
+	others := int32(0) // replicas that fit on nodes that are not taken last: these stand first
 	for _, n := range c.ids {
-		c.nodes = append(c.nodes, hostFit{room.FitsOn(d, n, dem.Gang), -room.Rated(n, memo, rate), n})
+		k, last := room.FitsOn(d, n, dem.Gang), room.TakenLast(d, n)
+		if last && others >= dem.Gang {
+			break
+		}
+		if !last {
+			others = min(others+k, dem.Gang)
+		}
+		c.nodes = append(c.nodes, hostFit{k, -room.Rated(n, memo, rate), n})
 	}
 	slices.SortFunc(c.nodes, func(a, b hostFit) int {
 		return cmp.Or(cmp.Compare(b.fit, a.fit), cmp.Compare(a.left, b.left), cmp.Compare(a.node, b.node))

@@ -259,7 +259,9 @@ func plainPlace(name string) Place {
 				nodes = append(nodes, node{n, plainScores[name](s, room, t, n)})
 			}
 		}
-		slices.SortStableFunc(nodes, func(a, b node) int { return slices.Compare(b.score, a.score) })
+		slices.SortStableFunc(nodes, func(a, b node) int {
+			return cmp.Or(cmp.Compare(plainLast(room, dem, a.id), plainLast(room, dem, b.id)), slices.Compare(b.score, a.score))
+		})
 		left := dem.Gang
 		for _, n := range nodes {
 			k := room.FitsOn(d, n.id, left)
@@ -284,6 +286,16 @@ func plainPlace(name string) Place {
 		}
 		return buf[:0], false
 	}
+}
+
+// plainLast is 1 for a node with a soft taint that the demand does not tolerate, else 0.
+func plainLast(room *sched.Room, dem *sched.Demand, n sched.NodeID) int {
+	for _, taint := range room.Spec(n).Taints {
+		if taint.Effect == "PreferNoSchedule" && !slices.ContainsFunc(dem.Tolerations, func(t sched.Toleration) bool { return t.Tolerates(taint) }) {
+			return 1
+		}
+	}
+	return 0
 }
 
 // watched makes a placement that is held against others at each call: what it finds must pass check.
@@ -350,13 +362,13 @@ func TestWhatAPlacementReturnsFits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			newPlace := placed(t, name)
 			gen := policytest.Cases(policytest.Gen{})
-			found, gangs := 0, 0
+			found, gangs, lasts := 0, 0, 0
 			rapid.Check(t, func(rt *rapid.T) {
 				c := gen.Draw(rt, "case")
 				place := watched(newPlace(), func(s *sched.State, room *sched.Room, task sched.TaskID, on []sched.Placement, ok bool) {
 					d, dem := s.DemandID(task), s.Demand(task)
 					want, fits := room.FirstFit(d, nil)
-					if ok != fits {
+					if ok != fits || ok != (fitting(room, d, dem.Gang, nil) >= dem.Gang) {
 						rt.Fatalf("task %d (%v): found %v, first fit %v", task, dem, ok, fits)
 					}
 					if !ok {
@@ -367,8 +379,9 @@ func TestWhatAPlacementReturnsFits(t *testing.T) {
 					}
 					plan := &sched.Room{}
 					plan.CopyFrom(room)
-					replicas := int32(0)
+					replicas, last := int32(0), false
 					for _, p := range on {
+						last = last || plainLast(room, dem, p.Node) == 1
 						whole := dem.Need.GPUs == 0 || dem.Need.GPUMilli == sched.Whole
 						if plan.FitsOn(d, p.Node, p.Replicas) < p.Replicas || p.GPUs != 0 && whole && p.GPUs&^plan.WholeDevices(p.Node) != 0 {
 							rt.Fatalf("task %d (%v): %v does not fit behind those before it", task, dem, p)
@@ -389,6 +402,14 @@ func TestWhatAPlacementReturnsFits(t *testing.T) {
 					if dem.Gang > 1 {
 						gangs++
 					}
+					others := func(n sched.NodeID) bool { return plainLast(room, dem, n) == 0 }
+					if last {
+						lasts++
+						if fitting(room, d, dem.Gang, others) >= dem.Gang || name != "consolidate" && fitting(plan, d, 1, others) > 0 {
+							rt.Fatalf("task %d (%v): on %v, and there is room on nodes that are not taken last", task, dem, on)
+						}
+						others = nil
+					}
 					if name == "consolidate" {
 						nodes := func(on []sched.Placement) int {
 							seen := map[sched.NodeID]bool{}
@@ -397,27 +418,38 @@ func TestWhatAPlacementReturnsFits(t *testing.T) {
 							}
 							return len(seen)
 						}
-						if least := fewestNodes(room, d, dem.Gang); nodes(on) != least || nodes(want) < least {
+						if least := fewestNodes(room, d, dem.Gang, others); nodes(on) != least || nodes(want) < least {
 							rt.Fatalf("task %d (%v): on %d nodes, it fits on %d", task, dem, nodes(on), least)
 						}
 					}
 				})
 				batches(policytest.TB(t, rt), c, orderFor(rt, place))
 			})
-			if found < 300 || gangs == 0 { // some seeds make few gangs that fit
-				t.Errorf("%d placements, %d of gangs: the cases say little", found, gangs)
+			if found < 300 || gangs == 0 || lasts == 0 { // some seeds make few gangs that fit
+				t.Errorf("%d placements, %d of gangs, %d on nodes that are taken last: the cases say little", found, gangs, lasts)
 			}
 		})
 	}
 }
 
-// fewestNodes tries every set of nodes.
-func fewestNodes(room *sched.Room, d sched.DemandID, gang int32) int {
+// fitting adds up how many replicas fit, each node at most the gang, on the nodes that of, if not nil, names.
+func fitting(room *sched.Room, d sched.DemandID, gang int32, of func(sched.NodeID) bool) int32 {
+	sum := int32(0)
+	for n := range sched.NodeID(room.Len()) {
+		if of == nil || of(n) {
+			sum += room.FitsOn(d, n, gang)
+		}
+	}
+	return sum
+}
+
+// fewestNodes tries every set of the nodes that of, if not nil, names.
+func fewestNodes(room *sched.Room, d sched.DemandID, gang int32, of func(sched.NodeID) bool) int {
 	least := math.MaxInt
 	for set := range 1 << room.Len() {
 		sum, size := int32(0), 0
 		for n := range sched.NodeID(room.Len()) {
-			if set>>n&1 != 0 {
+			if set>>n&1 != 0 && (of == nil || of(n)) {
 				size++
 				sum += room.FitsOn(d, n, gang)
 			}

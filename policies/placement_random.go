@@ -4,6 +4,7 @@ import (
 	"math"
 	"math/bits"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -76,7 +77,7 @@ func (p *random) place(s *sched.State, room *sched.Room, t sched.TaskID, buf []s
 	p.ids = room.Candidates(d, 0, 0, p.ids[:0])
 	start, left := len(buf), dem.Gang
 	for len(p.ids) > 0 {
-		i := p.choose(s, room, dem)
+		i := p.choose(s, room, dem, p.ids[:notLast(room, d, p.ids)])
 		n := p.ids[i]
 		k := room.FitsOn(d, n, left)
 		buf = p.fill(room, d, dem, n, k, buf)
@@ -94,7 +95,7 @@ func (p *random) hit(s *sched.State, room *sched.Room, d sched.DemandID) sched.N
 	best, need, found := sched.NoNode, &s.Table().Demands[d].Need, 0
 	for range tries {
 		n := sched.NodeID(p.below(uint64(room.Len())))
-		if room.FitsOn(d, n, 1) == 0 {
+		if room.FitsOn(d, n, 1) == 0 || room.TakenLast(d, n) {
 			continue
 		}
 		if p.weighted && p.below(1000+uint64(p.load(s, room, need, n))) >= 1000 {
@@ -110,12 +111,20 @@ func (p *random) hit(s *sched.State, room *sched.Room, d sched.DemandID) sched.N
 	return sched.NoNode
 }
 
+// notLast returns how many of the candidates to draw from: those that are not taken last, which stand first, or all where there are no others.
+func notLast(room *sched.Room, d sched.DemandID, ids []sched.NodeID) int {
+	if !room.Parted(d) || room.TakenLast(d, ids[0]) {
+		return len(ids)
+	}
+	return sort.Search(len(ids), func(i int) bool { return room.TakenLast(d, ids[i]) })
+}
+
 // choose draws an index of ids.
-func (p *random) choose(s *sched.State, room *sched.Room, dem *sched.Demand) int {
+func (p *random) choose(s *sched.State, room *sched.Room, dem *sched.Demand, ids []sched.NodeID) int {
 	if !p.weighted {
-		best := int(p.below(uint64(len(p.ids))))
+		best := int(p.below(uint64(len(ids))))
 		for range p.choices - 1 {
-			if i := int(p.below(uint64(len(p.ids)))); p.load(s, room, &dem.Need, p.ids[i]) < p.load(s, room, &dem.Need, p.ids[best]) {
+			if i := int(p.below(uint64(len(ids)))); p.load(s, room, &dem.Need, ids[i]) < p.load(s, room, &dem.Need, ids[best]) {
 				best = i
 			}
 		}
@@ -123,7 +132,7 @@ func (p *random) choose(s *sched.State, room *sched.Room, dem *sched.Demand) int
 	}
 	p.heavy = p.heavy[:0]
 	sum := int64(0)
-	for _, n := range p.ids {
+	for _, n := range ids {
 		sum += max(100_000_000_000/(1000+p.load(s, room, &dem.Need, n)), 1) // 100/(1 + load), in millionths
 		p.heavy = append(p.heavy, sum)
 	}

@@ -1,7 +1,6 @@
 package policies
 
 import (
-	"cmp"
 	"slices"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -62,9 +61,9 @@ func (b *byScore) place(s *sched.State, room *sched.Room, t sched.TaskID, buf []
 	b.ids = room.Candidates(d, 0, b.limit, b.ids[:0])
 	b.nodes = b.nodes[:0]
 	for _, n := range b.ids {
-		b.nodes = append(b.nodes, scoredNode{room.Rated(n, memo, rate), n})
+		b.nodes = append(b.nodes, scoredNode{room.TakenLast(d, n), room.Rated(n, memo, rate), n})
 	}
-	slices.SortFunc(b.nodes, func(x, y scoredNode) int { return cmp.Or(cmp.Compare(y.score, x.score), cmp.Compare(x.node, y.node)) })
+	slices.SortFunc(b.nodes, scoredNode.compare)
 	start, left := len(buf), dem.Gang
 	for _, c := range b.nodes {
 		k := room.FitsOn(d, c.node, left)

@@ -63,6 +63,7 @@ type plainWants struct {
 }
 
 type plainScored struct {
+	last  int // plainLast
 	score float64
 	node  sched.NodeID
 }
@@ -632,12 +633,12 @@ func (p *PlainCriticalPath) byScore(s *sched.State, room *sched.Room, t sched.Ta
 	}
 	p.scored = p.scored[:0]
 	for _, n := range p.nodes {
-		p.scored = append(p.scored, plainScored{plainNodeScore(s, room, n), n})
+		p.scored = append(p.scored, plainScored{plainLast(room, dem, n), plainNodeScore(s, room, n), n})
 	}
 	if dem.Gang == 1 {
 		best := p.scored[0]
 		for _, c := range p.scored[1:] {
-			if c.score > best.score {
+			if c.last < best.last || c.last == best.last && c.score > best.score {
 				best = c
 			}
 		}
@@ -648,6 +649,8 @@ func (p *PlainCriticalPath) byScore(s *sched.State, room *sched.Room, t sched.Ta
 	}
 	slices.SortStableFunc(p.scored, func(a, b plainScored) int {
 		switch {
+		case a.last != b.last:
+			return a.last - b.last
 		case a.score > b.score:
 			return -1
 		case a.score < b.score:

@@ -162,6 +162,9 @@ func (l *plainList) try(r *sched.Round, t sched.TaskID) bool {
 	if l.Evict == nil {
 		return false
 	}
+	if l.Place == nil {
+		place = lowestFit
+	}
 	return l.preempt(r, t, place)
 }
 

@@ -230,7 +230,7 @@ func (p *Preemptive) try(r *sched.Round, it heap.Item) bool {
 			p.tried(r, t)
 			return true
 		}
-		return p.search(r, t, FirstFit)
+		return p.search(r, t, lowestFit)
 	}
 	c, known := p.amongGained(r.State, d, it)
 	if !known && p.fitsNowhere(r.State, d) {

@@ -201,7 +201,7 @@ func (v *reservation) make(s *sched.State) {
 		for len(v.ends) > 0 && v.ends[0].Key == at {
 			give(s, &v.after, v.ends.Pop().Task)
 		}
-		on, ok := FirstFit(s, &v.after, v.head, v.on[:0])
+		on, ok := lowestFit(s, &v.after, v.head, v.on[:0])
 		v.on = on[:0]
 		if ok {
 			v.shadow = sched.Time(at)
@@ -270,6 +270,12 @@ func (v *reservation) nodeBeside(s *sched.State, d sched.DemandID, first sched.N
 	}
 	if need := v.agenda.takes[d].times(s.Table().Demands[d].Gang); v.leaves(&need) {
 		return first
+	}
+	if s.Room().Parted(d) {
+		if v.ids = s.Room().Candidates(d, 0, 2, v.ids[:0]); len(v.ids) == 2 {
+			return v.ids[1]
+		}
+		return sched.NoNode
 	}
 	if first+1 < sched.NodeID(s.Room().Len()) {
 		if v.ids = s.Room().Candidates(d, first+1, 1, v.ids[:0]); len(v.ids) > 0 && v.ids[0] > first {

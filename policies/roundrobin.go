@@ -214,7 +214,7 @@ func (p *RoundRobin) byPlan(r *sched.Round, t sched.TaskID) bool {
 	q, x := &p.running, &p.stop
 	place := p.Place
 	if place == nil {
-		place = FirstFit
+		place = lowestFit
 	}
 	x.victims, x.leaving = x.victims[:0], x.leaving[:0]
 	on, ok := x.buf, false

@@ -292,8 +292,30 @@ func (w *RefCluster) all() []int {
 	return nodes
 }
 
-// firstFit places t on the lowest-numbered nodes.
+// inTurn returns the nodes in the order in which room for t is looked for: those with a soft taint that it does not tolerate last.
+func (w *RefCluster) inTurn(t int) []int {
+	nodes := w.all()
+	slices.SortStableFunc(nodes, func(a, b int) int { return cmp.Compare(w.last(t, a), w.last(t, b)) })
+	return nodes
+}
+
+// last is 1 for a node that is taken last, else 0.
+func (w *RefCluster) last(t, n int) int {
+	for _, taint := range w.c.Nodes[n].Taints {
+		if taint.Effect == "PreferNoSchedule" && !slices.ContainsFunc(w.demand(t).Tolerations, func(x sched.Toleration) bool { return x.Tolerates(taint) }) {
+			return 1
+		}
+	}
+	return 0
+}
+
+// firstFit places t on the lowest-numbered nodes, and on those that are taken last behind all others.
 func (w *RefCluster) firstFit(t int, room []refRoom) []sched.Placement {
+	return w.fill(t, room, w.inTurn(t), nil)
+}
+
+// lowestFit places t on the lowest-numbered nodes: no plan heeds soft taints.
+func (w *RefCluster) lowestFit(t int, room []refRoom) []sched.Placement {
 	return w.fill(t, room, w.all(), nil)
 }
 
@@ -410,7 +432,7 @@ func (w *RefCluster) preempt(t int, stopping, victims []int) bool {
 		return false // there will be room by itself
 	}
 	slices.Reverse(gone) // the order in which they are told does not matter to anybody
-	return w.claim(t, w.firstFit(t, w.room(slices.Concat(stopping, gone)...)), gone)
+	return w.claim(t, w.lowestFit(t, w.room(slices.Concat(stopping, gone)...)), gone)
 }
 
 // RefRoundRobin is one line in the order of readiness, the head of which blocks. Tasks that have run for the quantum may be stopped, in the order of their
@@ -511,7 +533,7 @@ func (w *RefCluster) reserveBy(head int, end func(t int) sched.Time) *refReserva
 			}
 		}
 		room := w.room(gone...)
-		if on := w.firstFit(head, room); on != nil {
+		if on := w.lowestFit(head, room); on != nil {
 			v.shadow, v.after = at, room
 			for _, p := range on {
 				v.after[p.Node].take(&w.demand(head).Need, p)
@@ -531,7 +553,7 @@ func (v *refReservation) backfill(t int) (on []sched.Placement, fits bool) {
 	if !v.beside && w.now.Add(w.slowest(w.left(t), on)) <= v.shadow || v.shadow == sched.Never {
 		return on, true
 	}
-	return w.fill(t, room, w.all(), func(n int) int64 { return w.fits(t, v.after, n) }), true
+	return w.fill(t, room, w.inTurn(t), func(n int) int64 { return w.fits(t, v.after, n) }), true
 }
 
 // book takes a task that was started and may run past the shadow time off what is left then.
@@ -855,16 +877,18 @@ func (p *refCritical) heat(d *sched.Demand) float64 {
 	return heat
 }
 
-// choose places by the node score, among the first nodes on which a replica fits; a gang that these do not hold goes by first fit.
+// choose places by the node score, among the first nodes on which a replica fits, those that are taken last behind all others; a gang that these do not hold goes by first fit.
 func (p *refCritical) choose(t int) []sched.Placement {
 	room := p.room()
 	var nodes []int
-	for n := range p.c.Nodes {
+	for _, n := range p.inTurn(t) {
 		if p.fits(t, room, n) > 0 && (p.score == 0 || len(nodes) < p.score) {
 			nodes = append(nodes, n)
 		}
 	}
-	slices.SortStableFunc(nodes, func(a, b int) int { return cmp.Compare(p.nodeScore(room, b), p.nodeScore(room, a)) })
+	slices.SortStableFunc(nodes, func(a, b int) int {
+		return cmp.Or(cmp.Compare(p.last(t, a), p.last(t, b)), cmp.Compare(p.nodeScore(room, b), p.nodeScore(room, a)))
+	})
 	if on := p.fill(t, room, nodes, nil); on != nil {
 		return on
 	}

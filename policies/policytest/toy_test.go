@@ -274,11 +274,26 @@ func (r *toyRun) decide() {
 	}
 }
 
+// inTurn returns the nodes as first fit looks at them: those with a soft taint that is not tolerated last.
+func (r *toyRun) inTurn(d *sched.Demand) []int {
+	var first, last []int
+	for n := range r.node {
+		if slices.ContainsFunc(r.c.Nodes[n].Taints, func(taint sched.Taint) bool {
+			return taint.Effect == "PreferNoSchedule" && !slices.ContainsFunc(d.Tolerations, func(x sched.Toleration) bool { return x.Tolerates(taint) })
+		}) {
+			last = append(last, n)
+		} else {
+			first = append(first, n)
+		}
+	}
+	return append(first, last...)
+}
+
 func (r *toyRun) tryStart(t sched.TaskID) {
 	k, d := &r.task[t], r.c.Table.DemandOf(t)
 	k.on = nil
 	left := d.Gang
-	for n := range r.node {
+	for _, n := range r.inTurn(d) {
 		for left > 0 && r.allowed(d, n) {
 			p := sched.Placement{Node: sched.NodeID(n), Replicas: 1}
 			x, spec := &r.node[n], &r.c.Nodes[n]

@@ -10,7 +10,7 @@ import (
 const Unrated int64 = math.MinInt64
 
 // Pick returns, of the first limit nodes in node order on which one replica fits, that with the largest score, the lowest-numbered of equals;
-// NoNode where it fits nowhere. Where a score is Unrated it asks rate, which returns the score and may note it. No limit (0) is all nodes.
+// NoNode where it fits nowhere. Nodes that are TakenLast count only where it fits on no other, as for PickAny and PickRated. Where a score is Unrated it asks rate, which returns the score and may note it. No limit (0) is all nodes.
 func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int64) NodeID {
 	best, most := NoNode, Unrated
 	for _, n := range r.front(d, limit) {
@@ -25,11 +25,15 @@ func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int6
 	return best
 }
 
-// front returns the first limit nodes (0: all) on which one replica fits. They are valid until the next search.
+// front returns the first limit nodes (0: all) on which one replica fits, those that are TakenLast only if there are no others. They are valid until the next search.
 func (r *Room) front(d DemandID, limit int) []NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
+	kinds, back := p.turns()
 	if p.share || need.GPUs >= gpuLevels-1 {
-		r.found = r.Candidates(d, 0, limit, r.found[:0])
+		r.found = r.candidates(d, p, kinds, 0, limit, r.found[:0])
+		if len(r.found) == 0 && back != nil {
+			r.found = r.candidates(d, p, back, 0, limit, r.found)
+		}
 		return r.found
 	}
 	// Who is on the level has the GPUs.
@@ -41,24 +45,26 @@ func (r *Room) front(d DemandID, limit int) []NodeID {
 		limit = len(r.nodes)
 	}
 	r.found = slices.Grow(r.found[:0], limit)[:limit]
-	found, nodes, kinds, n := r.found, r.nodes, p.kinds, 0
+	found, nodes, n := r.found, r.nodes, 0
 	level, wide := p.level, l.top+1-p.level
-	w := 0
-	for i := range l.sums {
-		for rest := l.sums[i].union(level, wide); rest != 0; rest &= rest - 1 {
-			x := w + bits.TrailingZeros64(rest)
-			for cand := l.flat[x].union(level, wide) & kinds[x]; cand != 0; cand &= cand - 1 {
-				id := x<<6 + bits.TrailingZeros64(cand)
-				if nd := &nodes[id]; nd.cpu < cpu || nd.mem < mem {
-					continue
-				}
-				found[n] = NodeID(id)
-				if n++; n == limit {
-					return found
+	for ; n == 0 && kinds != nil; kinds, back = back, nil {
+		w := 0
+		for i := range l.sums {
+			for rest := l.sums[i].union(level, wide); rest != 0; rest &= rest - 1 {
+				x := w + bits.TrailingZeros64(rest)
+				for cand := l.flat[x].union(level, wide) & kinds[x]; cand != 0; cand &= cand - 1 {
+					id := x<<6 + bits.TrailingZeros64(cand)
+					if nd := &nodes[id]; nd.cpu < cpu || nd.mem < mem {
+						continue
+					}
+					found[n] = NodeID(id)
+					if n++; n == limit {
+						return found
+					}
 				}
 			}
+			w += 64
 		}
-		w += 64
 	}
 	return found[:n]
 }
@@ -69,16 +75,18 @@ func (r *Room) PickAny(d DemandID, score, top []int64) NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
 	set := r.roomy(p)
 	best, most := NoNode, Unrated
-	for from := 0; from < r.words; from += 64 {
-		for rest := set.words(from, r.words); rest != 0; rest &= rest - 1 {
-			w := from + bits.TrailingZeros64(rest)
-			if top[w] <= most {
-				continue
-			}
-			for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
-				if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); score[id] > most && r.fitsOn(need, id, 1) == 1 {
-					if best, most = id, score[id]; most == top[w] {
-						break
+	for kinds, back := p.turns(); best == NoNode && kinds != nil; kinds, back = back, nil {
+		for from := 0; from < r.words; from += 64 {
+			for rest := set.words(from, r.words); rest != 0; rest &= rest - 1 {
+				w := from + bits.TrailingZeros64(rest)
+				if top[w] <= most {
+					continue
+				}
+				for cand := set.word(w) & kinds[w]; cand != 0; cand &= cand - 1 {
+					if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); score[id] > most && r.fitsOn(need, id, 1) == 1 {
+						if best, most = id, score[id]; most == top[w] {
+							break
+						}
 					}
 				}
 			}
@@ -99,7 +107,7 @@ func (s *nodeSet) words(from, words int) uint64 {
 // it has; so a rating tells whether it still holds, here and on copies. The zero value holds for no node.
 type Rating struct{ stamp, Score int64 }
 
-// Favourite is the best node of a block of nodes for a demand, as it was when the block was last looked at. The zero value is of no block.
+// Favourite is the best node of a block of nodes for a demand, as it was when the block was last looked at: of those that are TakenLast only where it fits on no other. The zero value is of no block.
 type Favourite struct {
 	stamp, score int64
 	node         NodeID // NoNode: it fits on none
@@ -162,18 +170,21 @@ func (r *Room) PickRated(d DemandID, limit int, memo []Rating, best []Favourite,
 	need, p := &(*r.demands)[d].Need, r.plan(d)
 	set := r.roomy(p)
 	pick, most := NoNode, Unrated
+	kinds, back := p.turns()
 	if limit > 0 {
-		for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
-			for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
-				id := NodeID(w<<6 + bits.TrailingZeros64(cand))
-				if r.fitsOn(need, id, 1) != 1 {
-					continue
-				}
-				if v := r.Rated(id, memo, rate); v > most {
-					pick, most = id, v
-				}
-				if limit--; limit == 0 {
-					return pick
+		for ; pick == NoNode && kinds != nil; kinds, back = back, nil {
+			for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
+				for cand := set.word(w) & kinds[w]; cand != 0; cand &= cand - 1 {
+					id := NodeID(w<<6 + bits.TrailingZeros64(cand))
+					if r.fitsOn(need, id, 1) != 1 {
+						continue
+					}
+					if v := r.Rated(id, memo, rate); v > most {
+						pick, most = id, v
+					}
+					if limit--; limit == 0 {
+						return pick
+					}
 				}
 			}
 		}
@@ -184,11 +195,20 @@ func (r *Room) PickRated(d DemandID, limit int, memo []Rating, best []Favourite,
 		if f.stamp != r.stamps[b] {
 			r.stamp()
 			w, at := b*blockNodes/64, b*blockNodes%64
-			cand := set.word(w) & p.kinds[w] >> at & (1<<blockNodes - 1) << at
+			cand := set.word(w) >> at & (1<<blockNodes - 1) << at
 			f.stamp = r.stamps[b]
-			f.node, f.score = r.favourite(need, NodeID(w<<6), cand, memo, rate)
+			f.node, f.score = r.favourite(need, NodeID(w<<6), cand&kinds[w], memo, rate)
+			if f.node == NoNode && back != nil {
+				f.node, f.score = r.favourite(need, NodeID(w<<6), cand&back[w], memo, rate)
+			}
 		}
-		if f.node != NoNode && f.score > most {
+		switch {
+		case f.node == NoNode:
+		case back != nil && pick != NoNode && back.has(int(pick)) != back.has(int(f.node)):
+			if back.has(int(pick)) {
+				pick, most = f.node, f.score
+			}
+		case f.score > most:
 			pick, most = f.node, f.score
 		}
 	}

@@ -26,7 +26,7 @@ type Room struct {
 	byCores bool    // a demand without GPUs was asked for
 	stray   NodeID  // the node whose free CPU may be of another level than that on which it is in cpuIdx; NoNode: none is
 	shares  bitset  // nodes that have a device with a part to spare (up, and told apart)
-	allowed map[string]bitset
+	allowed map[string]rightKind
 	plans   []plan // per demand
 	words   int
 	clock   *clock   // of the stamps; copies share it
@@ -68,6 +68,7 @@ type nodeRoom struct {
 // plan is what a search for room for a demand needs to know of it.
 type plan struct {
 	kinds bitset // nodes of the right kind; nil = not looked up yet
+	split *split // of these; nil = all are alike
 	level int
 	gpu   bool  // the level is one of free GPUs; else of free CPU
 	share bool  // of a GPU: the nodes are in Room.shares
@@ -78,9 +79,27 @@ type plan struct {
 	gpuMilli, cpuMilli float64 // of all replicas
 }
 
+// rightKind is which nodes are of the right kind for a demand.
+type rightKind struct {
+	all   bitset
+	split *split
+}
+
+// split parts the nodes of the right kind: those at the back have a soft taint (PreferNoSchedule) that the demand does not tolerate. Searches for room take them last,
+// so whether there is room does not depend on it. Neither part is empty.
+type split struct{ front, back bitset }
+
+// turns returns the nodes of the right kind in the order in which they are searched: the second are nil where all are alike.
+func (p *plan) turns() (first, second bitset) {
+	if p.split != nil {
+		return p.split.front, p.split.back
+	}
+	return p.kinds, nil
+}
+
 // NewRoom returns the empty ledger of the nodes. Demands are looked up in *demands, which may grow.
 func NewRoom(specs []NodeSpec, demands *[]Demand) *Room {
-	r := &Room{demands: demands, allowed: map[string]bitset{}, clock: new(clock), stray: NoNode}
+	r := &Room{demands: demands, allowed: map[string]rightKind{}, clock: new(clock), stray: NoNode}
 	r.words = max(1, (len(specs)+63)/64)
 	r.gpuIdx.init(r.words)
 	r.cpuIdx.init(r.words)
@@ -233,12 +252,12 @@ func (r *Room) markShares(id NodeID) {
 // CopyFrom makes r equal to src, reusing r's memory. The copy shares what never changes.
 func (r *Room) CopyFrom(src *Room) {
 	if len(r.specs) != len(src.specs) { // nodes were added: look the kinds up again
-		r.allowed = map[string]bitset{}
+		r.allowed = map[string]rightKind{}
 	}
 	r.plans = src.plans[:len(src.plans):len(src.plans)] // they never change
 	r.demands, r.specs = src.demands, src.specs
 	if r.allowed == nil {
-		r.allowed = map[string]bitset{}
+		r.allowed = map[string]rightKind{}
 	}
 	if src.clock.runs {
 		src.stamp() // a copy of it may be asked for ratings again and again
@@ -391,17 +410,12 @@ func (r *Room) makePlans(d DemandID) *plan {
 
 func (r *Room) planOf(dem *Demand) plan {
 	key := dem.kindKey()
-	set, ok := r.allowed[key]
+	right, ok := r.allowed[key]
 	if !ok {
-		set = make(bitset, r.words)
-		for i := range r.specs {
-			if dem.allows(&r.specs[i]) {
-				set.set(i)
-			}
-		}
-		r.allowed[key] = set
+		right = r.rightKind(dem)
+		r.allowed[key] = right
 	}
-	need, p := &dem.Need, plan{kinds: set, gpuMilli: float64(dem.GPUTotal()), cpuMilli: float64(dem.CPUTotal())}
+	need, p := &dem.Need, plan{kinds: right.all, split: right.split, gpuMilli: float64(dem.GPUTotal()), cpuMilli: float64(dem.CPUTotal())}
 	switch {
 	case need.share():
 		p.share = true
@@ -420,6 +434,46 @@ func (r *Room) planOf(dem *Demand) plan {
 		}
 	}
 	return p
+}
+
+func (r *Room) rightKind(dem *Demand) rightKind {
+	k := rightKind{all: make(bitset, r.words)}
+	parts := split{make(bitset, r.words), make(bitset, r.words)}
+	front, back := false, false
+	for i := range r.specs {
+		switch s := &r.specs[i]; {
+		case !dem.allows(s):
+			continue
+		case dem.shuns(s):
+			parts.back.set(i)
+			back = true
+		default:
+			parts.front.set(i)
+			front = true
+		}
+		k.all.set(i)
+	}
+	if front && back {
+		k.split = &parts
+	}
+	return k
+}
+
+// TakenLast reports whether searches for room take the node after others, for a soft taint that the demand does not tolerate.
+func (r *Room) TakenLast(d DemandID, n NodeID) bool {
+	p := r.plan(d)
+	return p.split != nil && p.split.back.has(int(n))
+}
+
+// Parted reports whether some nodes are TakenLast.
+func (r *Room) Parted(d DemandID) bool { return r.plan(d).split != nil }
+
+// Before reports whether first fit looks at a before it looks at b; both are of the right kind.
+func (r *Room) Before(d DemandID, a, b NodeID) bool {
+	if s := r.plan(d).split; s != nil && s.back.has(int(a)) != s.back.has(int(b)) {
+		return s.back.has(int(b))
+	}
+	return a < b
 }
 
 // roomy returns the nodes that have the GPUs, or without GPUs about the cores, that one replica needs.
@@ -462,18 +516,30 @@ func (d *Demand) allows(s *NodeSpec) bool {
 		return false
 	}
 	for _, taint := range s.Taints {
-		if taint.Effect == "PreferNoSchedule" {
-			continue
-		}
-		ok := false
-		for _, t := range d.Tolerations {
-			ok = ok || t.Tolerates(taint)
-		}
-		if !ok {
+		if taint.Effect != "PreferNoSchedule" && !d.tolerates(taint) {
 			return false
 		}
 	}
 	return true
+}
+
+// shuns reports whether a node has a soft taint that the demand does not tolerate.
+func (d *Demand) shuns(s *NodeSpec) bool {
+	for _, taint := range s.Taints {
+		if taint.Effect == "PreferNoSchedule" && !d.tolerates(taint) {
+			return true
+		}
+	}
+	return false
+}
+
+func (d *Demand) tolerates(taint Taint) bool {
+	for _, t := range d.Tolerations {
+		if t.Tolerates(taint) {
+			return true
+		}
+	}
+	return false
 }
 
 // FitsOn returns how many replicas of the demand, at most limit, fit on the node now.
@@ -585,17 +651,27 @@ func (r *Room) devices(need *Need, id NodeID, replicas int32) Devices {
 	return 1 << best
 }
 
-// FirstFit looks for room for the whole gang on the nodes in their order and appends the placements to buf. A share that several
+// FirstFit looks for room for the whole gang on the nodes in their order, those that are TakenLast behind all others, and appends the placements to buf. A share that several
 // replicas ask for gets one placement a replica. It reports false, and buf unchanged, where there is no room.
 func (r *Room) FirstFit(d DemandID, buf []Placement) ([]Placement, bool) {
 	return r.FirstFitWhere(d, buf, nil)
 }
 
+// LowestFit is FirstFit on the nodes in their order, taken last or not: for plans, which ask when and by whose end there will be room.
+func (r *Room) LowestFit(d DemandID, buf []Placement) ([]Placement, bool) {
+	p := *r.plan(d)
+	p.split = nil
+	return r.firstFit(d, &p, buf, nil)
+}
+
 // FirstFitWhere is FirstFit on those nodes on which limit, if not nil, allows replicas: it gets the node and the replicas that fit
 // and returns how many of them it allows.
 func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, fits int32) int32) ([]Placement, bool) {
+	return r.firstFit(d, r.plan(d), buf, limit)
+}
+
+func (r *Room) firstFit(d DemandID, p *plan, buf []Placement, limit func(n NodeID, fits int32) int32) ([]Placement, bool) {
 	dem := &(*r.demands)[d]
-	p := r.plan(d)
 	if len(buf) == 0 && dem.Gang == 1 && limit == nil {
 		id := r.firstNode(&dem.Need, p)
 		if id < 0 {
@@ -606,23 +682,25 @@ func (r *Room) FirstFitWhere(d DemandID, buf []Placement, limit func(n NodeID, f
 	start, left := len(buf), dem.Gang
 	share := dem.Need.share()
 	set := r.roomy(p)
-	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
-		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
-			id := NodeID(w<<6 + bits.TrailingZeros64(cand))
-			k := r.fitsOn(&dem.Need, id, left)
-			if k > 0 && limit != nil {
-				k = min(k, limit(id, k))
-			}
-			if k <= 0 {
-				continue
-			}
-			if share && k > 1 { // each on its own device or part; choose one by one on booked room
-				buf = r.Shares(d, id, k, buf, nil)
-			} else {
-				buf = append(buf, Placement{Node: id, Replicas: k, GPUs: r.devices(&dem.Need, id, k)})
-			}
-			if left -= k; left == 0 {
-				return buf, true
+	for kinds, back := p.turns(); kinds != nil; kinds, back = back, nil {
+		for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
+			for cand := set.word(w) & kinds[w]; cand != 0; cand &= cand - 1 {
+				id := NodeID(w<<6 + bits.TrailingZeros64(cand))
+				k := r.fitsOn(&dem.Need, id, left)
+				if k > 0 && limit != nil {
+					k = min(k, limit(id, k))
+				}
+				if k <= 0 {
+					continue
+				}
+				if share && k > 1 { // each on its own device or part; choose one by one on booked room
+					buf = r.Shares(d, id, k, buf, nil)
+				} else {
+					buf = append(buf, Placement{Node: id, Replicas: k, GPUs: r.devices(&dem.Need, id, k)})
+				}
+				if left -= k; left == 0 {
+					return buf, true
+				}
 			}
 		}
 	}
@@ -657,24 +735,42 @@ func (r *Room) FirstNode(d DemandID) NodeID { return r.firstNode(&(*r.demands)[d
 
 // firstNode returns the first node with room for one replica, or -1.
 func (r *Room) firstNode(need *Need, p *plan) NodeID {
+	kinds, back := p.turns()
 	if p.exact && p.gpu {
-		return r.gpuIdx.first(p.level, p.kinds)
+		n := r.gpuIdx.first(p.level, kinds)
+		if n == NoNode && back != nil {
+			n = r.gpuIdx.first(p.level, back)
+		}
+		return n
 	}
 	set := r.roomy(p)
-	for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
-		for cand := set.word(w) & p.kinds[w]; cand != 0; cand &= cand - 1 {
-			if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
-				return id
+	for ; kinds != nil; kinds, back = back, nil {
+		for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
+			for cand := set.word(w) & kinds[w]; cand != 0; cand &= cand - 1 {
+				if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {
+					return id
+				}
 			}
 		}
 	}
 	return NoNode
 }
 
-// Candidates appends to buf the first limit nodes, in node order from node `from` on and round the end, on which one replica fits.
-// limit <= 0 means all.
+// Candidates appends to buf the first limit nodes, in node order from node `from` on and round the end, on which one replica fits; those that are TakenLast come
+// behind all others, in the same order. limit <= 0 means all.
 func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []NodeID {
-	need, p := &(*r.demands)[d].Need, r.plan(d)
+	p, start := r.plan(d), len(buf)
+	kinds, back := p.turns()
+	buf = r.candidates(d, p, kinds, from, limit, buf)
+	if found := len(buf) - start; back != nil && (limit <= 0 || found < limit) {
+		buf = r.candidates(d, p, back, from, limit-found, buf)
+	}
+	return buf
+}
+
+// candidates is Candidates among some nodes of the right kind.
+func (r *Room) candidates(d DemandID, p *plan, kinds bitset, from NodeID, limit int, buf []NodeID) []NodeID {
+	need := &(*r.demands)[d].Need
 	set := r.roomy(p)
 	start, first, cut := len(buf), int(from)>>6, uint64(1)<<(from&63)-1
 	for round := range 2 { // the words from that of `from` on, then those up to it: it is looked at twice, each time in part
@@ -683,7 +779,7 @@ func (r *Room) Candidates(d DemandID, from NodeID, limit int, buf []NodeID) []No
 			w, end, part = 0, first+1, cut
 		}
 		for w = set.next(w, r.words); w < end; w = set.next(w+1, r.words) {
-			cand := set.word(w) & p.kinds[w]
+			cand := set.word(w) & kinds[w]
 			if w == first {
 				cand &= part
 			}

@@ -36,9 +36,36 @@ func (r *slowRoom) allowed(d *Demand, n *NodeSpec) bool {
 		ok = ok && slices.Contains(n.Labels, l)
 	}
 	for _, t := range n.Taints {
-		ok = ok && slices.ContainsFunc(d.Tolerations, func(x Toleration) bool { return x.Tolerates(t) })
+		ok = ok && (t.Effect == "PreferNoSchedule" || slices.ContainsFunc(d.Tolerations, func(x Toleration) bool { return x.Tolerates(t) }))
 	}
 	return ok
+}
+
+// last reports whether a demand takes a node last.
+func (r *slowRoom) last(d *Demand, n NodeID) bool {
+	return slices.ContainsFunc(r.specs[n].Taints, func(t Taint) bool {
+		return t.Effect == "PreferNoSchedule" && !slices.ContainsFunc(d.Tolerations, func(x Toleration) bool { return x.Tolerates(t) })
+	})
+}
+
+// inTurn puts nodes that are taken last behind the others.
+func (r *slowRoom) inTurn(d *Demand, nodes []NodeID) []NodeID {
+	var last []NodeID
+	others := slices.DeleteFunc(slices.Clone(nodes), func(n NodeID) bool {
+		if r.last(d, n) {
+			last = append(last, n)
+			return true
+		}
+		return false
+	})
+	return append(others, last...)
+}
+
+func (r *slowRoom) all() (nodes []NodeID) {
+	for n := range r.specs {
+		nodes = append(nodes, NodeID(n))
+	}
+	return nodes
 }
 
 // left returns free CPU, memory, share and VRAM of each device (of a pool: one entry with all of it).
@@ -129,6 +156,9 @@ func TestRoomIndexAgreesWithAScan(t *testing.T) {
 			if n("tainted", 0, 4) == 0 {
 				s.Taints = []Taint{{"edge", "true", "NoSchedule"}}
 			}
+			if n("soft", 0, 2) == 0 {
+				s.Taints = append(s.Taints, Taint{rapid.SampledFrom([]string{"edge", "hot"}).Draw(rt, "key"), "true", "PreferNoSchedule"})
+			}
 			return s
 		}
 		slow := &slowRoom{down: map[NodeID]bool{}, others: map[NodeID][2]int64{}}
@@ -216,13 +246,13 @@ func checkFirstFit(rt *rapid.T, slow *slowRoom, room *Room, d DemandID) []Placem
 		}
 		left := dem.Gang
 		want := map[NodeID]int32{}
-		for i := range slow.specs {
-			k := slow.fitsOn(d, NodeID(i), left)
+		for _, i := range slow.inTurn(dem, slow.all()) {
+			k := slow.fitsOn(d, i, left)
 			if odd {
 				k *= int32(i & 1)
 			}
 			if k > 0 {
-				want[NodeID(i)] = k
+				want[i] = k
 				left -= k
 			}
 		}
@@ -235,6 +265,25 @@ func checkFirstFit(rt *rapid.T, slow *slowRoom, room *Room, d DemandID) []Placem
 			short, ok := room.FirstFit(d, nil)
 			if !ok || !slices.Equal(short, got[1:]) {
 				rt.Fatalf("demand %v: FirstFit %v behind something, %v alone", dem, got[1:], short)
+			}
+		}
+		if !odd {
+			lowest, found := room.LowestFit(d, nil)
+			rest := dem.Gang
+			for _, i := range slow.all() {
+				k := int32(0)
+				for _, p := range lowest {
+					if p.Node == i {
+						k += p.Replicas
+					}
+				}
+				if found && k != slow.fitsOn(d, i, rest) {
+					rt.Fatalf("demand %v: LowestFit %v", dem, lowest)
+				}
+				rest -= k
+			}
+			if found != (left == 0) {
+				rt.Fatalf("demand %v: LowestFit says %v, the scan leaves %d replicas", dem, found, left)
 			}
 		}
 		if before != booked(room) {
@@ -286,6 +335,12 @@ func checkRoom(rt *rapid.T, slow *slowRoom, room *Room, d DemandID, id NodeID) {
 		n := NodeID((int(id) + i) % len(slow.specs))
 		if slow.fitsOn(d, n, 1) == 1 {
 			all = append(all, n)
+		}
+	}
+	all = slow.inTurn(dem, all)
+	for n := range slow.specs {
+		if n := NodeID(n); room.Allowed(d, n) && room.Allowed(d, id) && (room.TakenLast(d, n) && !room.TakenLast(d, id) || n > id && room.TakenLast(d, n) == room.TakenLast(d, id)) != room.Before(d, id, n) {
+			rt.Fatalf("demand %v: first fit looks at %d before %d: %v", dem, id, n, room.Before(d, id, n))
 		}
 	}
 	front := []NodeID{77}

@@ -134,8 +134,8 @@ func (d *Demand) CPUTotal() int64 { return int64(d.Gang) * d.Need.CPU }
 // Label is a node's label, or one that a task asks for.
 type Label struct{ Key, Value string }
 
-// Taint keeps tasks off a node unless they tolerate it. Effects NoSchedule and NoExecute both refuse the start here;
-// PreferNoSchedule is kept and changes nothing, which cluster.Ignored tells.
+// Taint keeps tasks off a node unless they tolerate it. Effects NoSchedule and NoExecute both refuse the start here. PreferNoSchedule, the soft one, keeps nothing off:
+// searches for room take such a node only where no other has room (Room.TakenLast), and what plans by finish time, or chooses whom to preempt, does not look at it.
 type Taint struct{ Key, Value, Effect string }
 
 // Toleration tolerates taints as in Kubernetes: an empty Key tolerates all; Exists ignores Value; an empty Effect matches all effects.
