@@ -492,9 +492,6 @@ func heading(w, first *traces.Workload, clusterName string, nodes []sched.NodeSp
 // traceNotes is what is to be said of a trace, of settings that speak of what is not in it, which may be meant, and of nodes.
 func traceNotes(w *traces.Workload, nodes []sched.NodeSpec, s *experiment.Settings) []string {
 	var out []string
-	if text := cluster.Ignored(nodes); text != "" {
-		out = append(out, text)
-	}
 	for _, tenant := range s.Tenants.Absent(w) {
 		out = append(out, fmt.Sprintf("no task is of tenant %q, which has a quota", tenant))
 	}

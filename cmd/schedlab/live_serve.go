@@ -113,7 +113,7 @@ tenant, queue, tenant+queue or all.
 	f.StringVar(&o.node, "node", "", "what this machine offers (default: its cores, memory and GPUs)")
 	gpusFlag(cmd, &o.gpus)
 	f.StringSliceVar(&o.labels, "label", nil, "key=value of this machine, which tasks can ask for (submit --label); node-type=edge brings the taint edge-node=true:NoSchedule")
-	f.StringSliceVar(&o.taints, "taint", nil, "key=value:Effect of this machine, which keeps tasks off that do not tolerate it (submit --toleration); NoSchedule or NoExecute (PreferNoSchedule keeps nothing off)")
+	f.StringSliceVar(&o.taints, "taint", nil, "key=value:Effect of this machine, which keeps tasks off that do not tolerate it (submit --toleration); NoSchedule or NoExecute (PreferNoSchedule keeps nothing off: it makes a node the last to be taken, and here is one node)")
 	f.StringVar(&o.window, "window", "10ms-50ms", "the decision window: MIN-MAX under load, one duration for always, or 0 for none")
 	f.StringVar(&o.metrics, "metrics", "", "also serve /metrics, /healthz and /readyz on this TCP address, as 127.0.0.1:9464")
 	o.log, o.vram, o.others = "text", "warn", "count"
@@ -264,9 +264,6 @@ func serve(ctx context.Context, o *serveFlags) error {
 		log = slog.New(slog.NewJSONHandler(os.Stderr, nil))
 	}
 	c.Log = log
-	if text := cluster.Ignored([]sched.NodeSpec{c.Node}); text != "" {
-		log.Warn(text)
-	}
 	if c.Header, err = json.Marshal(journalSettings{Driver: "live", MeanEstimate: int64(liveMeanEstimate)}); err != nil {
 		return err
 	}

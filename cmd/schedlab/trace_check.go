@@ -111,9 +111,6 @@ func checkTrace(out *strings.Builder, w *traces.Workload, nodes []sched.NodeSpec
 	for _, n := range w.Notes {
 		fmt.Fprintf(out, "note: %s\n", n)
 	}
-	if text := cluster.Ignored(nodes); text != "" {
-		fmt.Fprintf(out, "note: %s\n", text)
-	}
 	fatal, tasks := 0, 0
 	for _, p := range w.Check(nodes) {
 		level := "warning"

@@ -59,9 +59,6 @@ What is not stated (CPU, RAM, GPU memory) is not modelled and never runs out.`,
 				}
 				return asUsageUnlessFile(err, args[0])
 			}
-			if text := cluster.Ignored(nodes); text != "" {
-				fmt.Fprintln(cmd.ErrOrStderr(), "schedlab:", text)
-			}
 			return toStdout(cmd, func(w io.Writer) error {
 				switch output {
 				case "json":

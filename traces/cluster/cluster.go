@@ -389,33 +389,6 @@ func TaintEdge(n *sched.NodeSpec) {
 	n.Taints = append(append([]sched.Taint(nil), n.Taints...), sched.Taint{Key: "edge-node", Value: "true", Effect: "NoSchedule"})
 }
 
-// Ignored says, for people, which taints of the nodes change nothing: no policy looks at PreferNoSchedule, so that such a node comes in its turn
-// and not last. "" where there is none.
-func Ignored(nodes []sched.NodeSpec) string {
-	first, soft, count := -1, sched.Taint{}, 0
-	for i := range nodes {
-		t := slices.IndexFunc(nodes[i].Taints, func(t sched.Taint) bool { return t.Effect == "PreferNoSchedule" })
-		if t < 0 {
-			continue
-		}
-		if count++; first < 0 {
-			first, soft = i, nodes[i].Taints[t]
-		}
-	}
-	if first < 0 {
-		return ""
-	}
-	who, have := nodes[first].Name, "has"
-	if count > 1 {
-		who, have = fmt.Sprintf("%s and %d more", who, count-1), "have"
-	}
-	taint := soft.Key
-	if soft.Value != "" {
-		taint += "=" + soft.Value
-	}
-	return fmt.Sprintf("%s %s taint %s:PreferNoSchedule, which changes nothing: no policy takes such nodes last; NoSchedule keeps tasks off", who, have, taint)
-}
-
 // Format describes a cluster in one line, for headers: "80 nodes: 640 V100, 5120 CPU, 40960 GB".
 func Format(nodes []sched.NodeSpec) string {
 	var b strings.Builder

@@ -163,22 +163,6 @@ nodes:
     gpus: 4
 `
 
-func TestTaintsThatChangeNothingAreTold(t *testing.T) {
-	nodes, err := Read(strings.NewReader(yamlText), "c.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := Ignored(nodes); !strings.HasPrefix(got, "trainer-001 and 1 more have taint hot:PreferNoSchedule, which changes nothing") {
-		t.Errorf("%q", got)
-	}
-	if got := Ignored(nodes[1:2]); !strings.HasPrefix(got, "trainer-002 has taint hot:PreferNoSchedule") {
-		t.Errorf("%q", got)
-	}
-	if got := Ignored(nodes[2:]); got != "" {
-		t.Errorf("%q", got)
-	}
-}
-
 func TestYAMLIsReadWhole(t *testing.T) {
 	nodes, err := Read(strings.NewReader(yamlText), "c.yaml")
 	if err != nil {
