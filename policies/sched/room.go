@@ -35,6 +35,7 @@ type Room struct {
 	stamped bool     // all of them have one
 	found   []NodeID // scratch of front
 	mixed   bool     // some node is not of reference speed
+	soft    bool     // some node has a soft taint, so that demands may part the nodes
 
 	types        []string // GPU types of the nodes, in order of appearance
 	capGPU       []int64  // GPUs of each type, 1/1000, up or down
@@ -117,6 +118,7 @@ func (r *Room) add(s NodeSpec) NodeID {
 	}
 	n := nodeRoom{cores: -1, cpu: s.CPU, mem: s.Mem, gpus: s.GPUs, dev: int32(len(r.milli)), pool: s.GPUs > MaxDevices, capped: s.CPU < Unlimited, memory: s.Mem < Unlimited, slow: !s.Reference()}
 	r.mixed = r.mixed || n.slow
+	r.soft = r.soft || (&Demand{}).shuns(&s)
 	if !n.pool && s.GPUs > 0 {
 		n.devices = uint8(s.GPUs)
 		n.whole = Devices(1)<<s.GPUs - 1
@@ -267,7 +269,7 @@ func (r *Room) CopyFrom(src *Room) {
 	r.stamps = append(r.stamps[:0], src.stamps...)
 	r.milli = append(r.milli[:0], src.milli...)
 	r.vram = append(r.vram[:0], src.vram...)
-	r.words, r.clock, r.mixed = src.words, src.clock, src.mixed
+	r.words, r.clock, r.mixed, r.soft = src.words, src.clock, src.mixed, src.soft
 	r.gpuIdx.copyFrom(&src.gpuIdx)
 	r.cpuIdx.copyFrom(&src.cpuIdx)
 	r.byCores, r.stray = src.byCores, src.stray
@@ -460,18 +462,30 @@ func (r *Room) rightKind(dem *Demand) rightKind {
 }
 
 // TakenLast reports whether searches for room take the node after others, for a soft taint that the demand does not tolerate.
-func (r *Room) TakenLast(d DemandID, n NodeID) bool {
-	p := r.plan(d)
-	return p.split != nil && p.split.back.has(int(n))
-}
+func (r *Room) TakenLast(d DemandID, n NodeID) bool { return r.soft && r.last(d, n) }
 
 // Parted reports whether some nodes are TakenLast.
-func (r *Room) Parted(d DemandID) bool { return r.plan(d).split != nil }
+func (r *Room) Parted(d DemandID) bool { return r.soft && r.parted(d) }
 
 // Before reports whether first fit looks at a before it looks at b; both are of the right kind.
 func (r *Room) Before(d DemandID, a, b NodeID) bool {
-	if s := r.plan(d).split; s != nil && s.back.has(int(a)) != s.back.has(int(b)) {
-		return s.back.has(int(b))
+	if r.soft {
+		return r.before(d, a, b)
+	}
+	return a < b
+}
+
+// These are apart so that what is mostly asked for, where there is no soft taint, is inlined.
+func (r *Room) last(d DemandID, n NodeID) bool {
+	s := r.plan(d).split
+	return s != nil && s.back.has(int(n))
+}
+
+func (r *Room) parted(d DemandID) bool { return r.plan(d).split != nil }
+
+func (r *Room) before(d DemandID, a, b NodeID) bool {
+	if last := r.last(d, b); last != r.last(d, a) {
+		return last
 	}
 	return a < b
 }
@@ -735,16 +749,11 @@ func (r *Room) FirstNode(d DemandID) NodeID { return r.firstNode(&(*r.demands)[d
 
 // firstNode returns the first node with room for one replica, or -1.
 func (r *Room) firstNode(need *Need, p *plan) NodeID {
-	kinds, back := p.turns()
-	if p.exact && p.gpu {
-		n := r.gpuIdx.first(p.level, kinds)
-		if n == NoNode && back != nil {
-			n = r.gpuIdx.first(p.level, back)
-		}
-		return n
+	if p.exact && p.gpu && p.split == nil {
+		return r.gpuIdx.first(p.level, p.kinds)
 	}
 	set := r.roomy(p)
-	for ; kinds != nil; kinds, back = back, nil {
+	for kinds, back := p.turns(); kinds != nil; kinds, back = back, nil {
 		for w := set.next(0, r.words); w < r.words; w = set.next(w+1, r.words) {
 			for cand := set.word(w) & kinds[w]; cand != 0; cand &= cand - 1 {
 				if id := NodeID(w<<6 + bits.TrailingZeros64(cand)); r.fitsOn(need, id, 1) == 1 {

@@ -256,12 +256,8 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	}
 	dem := k.tb.Classes[rw.class].Demand
 	plan := k.room.plan(dem)
-	if plan.whole > 0 && k.quotas == nil {
-		kinds, back := plan.turns()
-		n := k.room.gpuIdx.first(plan.level, kinds)
-		if n == NoNode && back != nil {
-			n = k.room.gpuIdx.first(plan.level, back)
-		}
+	if plan.whole > 0 && k.quotas == nil && plan.split == nil {
+		n := k.room.gpuIdx.first(plan.level, plan.kinds)
 		if n == NoNode {
 			return false
 		}
