@@ -7,6 +7,7 @@ import (
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/lines"
+	"github.com/schedlab/schedlab/policies/internal/skyline"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -46,6 +47,7 @@ type Conservative struct {
 	due      []sched.TaskID    // scratch
 	on, was  []sched.Placement // scratch
 	hopes    []hope            // by demand
+	holes    []skyline.Hole    // scratch
 	pass     int64
 	near     int          // regions are looked at one by one if there are at most so many; 0: few (tests take other numbers)
 	over     sched.TaskID // the last that ended, plus 1

@@ -13,8 +13,8 @@ import (
 // regions are stretches of time in which room has come free, one hull a node.
 type regions struct {
 	list []region
-	at   []int32 // by node: index in list, plus 1
-	log  []int32 // indexes in list, each time that one was added or has more room
+	at   []int32  // by node: index in list, plus 1
+	log  []region // what was added
 }
 
 type region struct {
@@ -35,7 +35,7 @@ func (r *regions) add(n sched.NodeID, from, to sched.Time) {
 		r.list = append(r.list, region{n, from, to})
 		r.at[n] = i + 1
 	}
-	r.log = append(r.log, i)
+	r.log = append(r.log, region{n, from, to})
 }
 
 func (r *regions) clear() {
@@ -55,12 +55,60 @@ func (r *regions) of(n sched.NodeID) *region {
 
 // hope is what the freed room promises a demand that goes on one node: it may be less, as room has been taken since, and not more.
 type hope struct {
-	pass    int64 // to which the rest belongs
-	seen    int   // entries of the log that are taken in
-	first   int64 // the earliest time of a stretch with enough room
-	longest int64
-	vain    int  // searches since then that found nothing
-	again   bool // all regions are to be taken in again
+	pass int64     // to which the rest belongs
+	seen int       // entries of the log that are taken in
+	best []stretch // with enough room: from each first on, the longest so far; first and longest ascend
+	vain int       // searches since then that found nothing
+}
+
+type stretch struct{ first, longest int64 }
+
+// hopes of more stretches than this take two for one: there is little to win and each has to be looked at.
+const mostHopes = 12
+
+// add takes in a stretch, unless one as long starts no later.
+func (h *hope) add(first, longest int64) {
+	i := len(h.best)
+	for i > 0 && h.best[i-1].first > first {
+		i--
+	}
+	if i > 0 && h.best[i-1].longest >= longest {
+		return
+	}
+	j := i
+	for j < len(h.best) && h.best[j].longest <= longest {
+		j++
+	}
+	if j > i {
+		h.best[i] = stretch{first, longest}
+		h.best = slices.Delete(h.best, i+1, j)
+		return
+	}
+	h.best = slices.Insert(h.best, i, stretch{first, longest})
+	if len(h.best) <= mostHopes {
+		return
+	}
+	k := 1 // of neighbours the two of which one loses least by being taken for the other
+	for m := 2; m < len(h.best)-1; m++ {
+		if h.best[m].longest-h.best[m-1].longest < h.best[k].longest-h.best[k-1].longest {
+			k = m
+		}
+	}
+	h.best[k-1].longest = h.best[k].longest
+	h.best = slices.Delete(h.best, k, k+1)
+}
+
+// has reports whether there may be a stretch that starts no later than a time and is so long.
+func (h *hope) has(at, long int64) bool {
+	for i := range h.best {
+		if h.best[i].first > at {
+			return false
+		}
+		if h.best[i].longest >= long {
+			return true
+		}
+	}
+	return false
 }
 
 // bringForward looks at all that wait, in their order, for an earlier start in room that has come free. What was not free when a task was last looked
@@ -86,7 +134,7 @@ func (p *Conservative) bringForward(s *sched.State) {
 			}
 			var n sched.NodeID
 			if n, at = p.sooner(s, b); n == b.on[0].Node && at == from {
-				p.dash(b.demand)
+				p.dash(s, b.demand)
 				continue
 			}
 			p.was = append(p.was[:0], b.on...)
@@ -140,26 +188,28 @@ func (p *Conservative) hopeful(s *sched.State, b *booking) bool {
 	}
 	h := &p.hopes[b.demand]
 	if h.pass != p.pass {
-		*h = hope{pass: p.pass, first: skyline.Ever}
+		p.hopeAnew(s, b.demand, h)
 	}
-	if h.again {
-		h.again, h.seen = false, len(p.freed.log)
-		for i := range p.freed.list {
-			p.look(s, b.demand, h, &p.freed.list[i])
-		}
-	}
-	want, last := &p.table.wants[b.demand], int32(-1)
 	for ; h.seen < len(p.freed.log); h.seen++ {
-		if i := p.freed.log[h.seen]; i != last { // of the only node they are all the same
-			last = i
-			p.look(s, b.demand, h, &p.freed.list[i])
-		}
+		p.look(s, b.demand, h, &p.freed.log[h.seen])
 	}
-	if h.first <= int64(b.from) && (h.longest >= int64(b.to-b.from) || p.table.mixed) {
+	long := int64(b.to - b.from)
+	if p.table.mixed {
+		long = 1
+	}
+	if h.has(int64(b.from), long) {
 		return true
 	}
 	g := p.freed.of(b.on[0].Node) // it may slide into what is free just before it
-	return g != nil && g.from < b.from && g.to > g.from && p.table.nodes[g.node].Back(int64(b.from), int64(b.from)-1, want) < int64(b.from)
+	return g != nil && g.from < b.from && g.to > g.from && p.table.nodes[g.node].Back(int64(b.from), int64(b.from)-1, &p.table.wants[b.demand]) < int64(b.from)
+}
+
+// hopeAnew takes all regions in.
+func (p *Conservative) hopeAnew(s *sched.State, d sched.DemandID, h *hope) {
+	*h = hope{pass: p.pass, seen: len(p.freed.log), best: h.best[:0]}
+	for i := range p.freed.list {
+		p.look(s, d, h, &p.freed.list[i])
+	}
 }
 
 // look takes a region into a demand's hope.
@@ -168,16 +218,22 @@ func (p *Conservative) look(s *sched.State, d sched.DemandID, h *hope, g *region
 		return
 	}
 	l, want := &p.table.nodes[g.node], &p.table.wants[d]
-	if first, longest := l.Holes(l.Back(int64(g.from), int64(s.Now()), want), int64(g.to), want); longest > 0 {
-		h.first, h.longest = min(h.first, first), max(h.longest, longest)
+	p.holes = l.Holes(l.Back(int64(g.from), int64(s.Now()), want), int64(g.to), want, p.holes[:0])
+	for _, e := range p.holes {
+		long := e.To
+		if long < skyline.Ever { // and it may start before 0
+			long -= e.From
+		}
+		h.add(e.From, long)
 	}
 }
 
 // dash takes in that a hope was vain. After a few, what is left of it is worked out again.
-func (p *Conservative) dash(d sched.DemandID) {
+func (p *Conservative) dash(s *sched.State, d sched.DemandID) {
 	h := &p.hopes[d]
 	if h.vain++; h.vain == 4 {
-		*h = hope{pass: h.pass, first: skyline.Ever, again: true}
+		p.hopeAnew(s, d, h)
+		h.vain = 4
 	}
 }
 

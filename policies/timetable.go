@@ -344,23 +344,16 @@ func (tt *timetable) placeGang(s *sched.State, t sched.TaskID, d sched.DemandID,
 		if !tt.allowed(s, d, sched.NodeID(n)) {
 			continue
 		}
-		tt.steps = append(tt.steps[:0], from)
+		tt.steps = tt.steps[:0]
 		for _, l := range tt.linesOf(n) {
-			for at := l.Next(from); at < min(plusTime(until, hold), skyline.Ever); at = l.Next(at) {
-				if at < until {
-					tt.steps = append(tt.steps, at)
-				}
-				if at-hold >= from && at-hold < until {
-					tt.steps = append(tt.steps, at-hold+1)
-				}
-			}
+			tt.steps = l.Steps(from, min(plusTime(until, hold), skyline.Ever), tt.steps)
 		}
-		slices.Sort(tt.steps)
-		before := int32(0)
-		for i, at := range tt.steps {
-			if i > 0 && at == tt.steps[i-1] || at >= until {
-				continue
-			}
+		if len(tt.devs[n]) > 0 {
+			slices.Sort(tt.steps)
+		}
+		// It changes where a step starts, and where the end of what starts there passes one.
+		starts, passed, before := 0, 0, int32(0)
+		for at := from; at < until; {
 			k := tt.replicas(s, d, sched.NodeID(n), at, at+hold, gang)
 			switch {
 			case at == from:
@@ -368,7 +361,27 @@ func (tt *timetable) placeGang(s *sched.State, t sched.TaskID, d sched.DemandID,
 			case k != before:
 				tt.gains = append(tt.gains, gain{at, before - k})
 			}
-			before = k
+			if before = k; k == 0 && !tt.shares {
+				first, ok := tt.nodes[n].Earliest(at+1, until, hold, skyline.Ever, &tt.wants[d])
+				if !ok {
+					break
+				}
+				at = first
+				continue
+			}
+			for starts < len(tt.steps) && tt.steps[starts] <= at {
+				starts++
+			}
+			for passed < len(tt.steps) && tt.steps[passed]-hold < at {
+				passed++
+			}
+			at = until
+			if starts < len(tt.steps) {
+				at = min(at, tt.steps[starts])
+			}
+			if passed < len(tt.steps) {
+				at = min(at, tt.steps[passed]-hold+1)
+			}
 		}
 	}
 	at := from

@@ -47,7 +47,8 @@ type block struct {
 	at        []int64  // when each step starts, ascending; it ends where the next one starts, the last one never
 	free      []Amount // less what is added to all
 	all       Amount
-	low, high Amount // of free
+	low, high Amount // of free, unless stale
+	stale     bool
 }
 
 // Reset makes the line one step without beginning or end.
@@ -63,13 +64,18 @@ func (l *Line) block() *block {
 	if n := len(l.spare); n > 0 {
 		b := l.spare[n-1]
 		l.spare = l.spare[:n-1]
-		b.at, b.free, b.all = b.at[:0], b.free[:0], Amount{}
+		b.at, b.free, b.all, b.stale = b.at[:0], b.free[:0], Amount{}, false
 		return b
 	}
 	return &block{at: make([]int64, 0, 8), free: make([]Amount, 0, 8)}
 }
 
+// bounds makes low and high those of free. Changes leave that to who asks: many come between two questions.
 func (b *block) bounds() {
+	if !b.stale {
+		return
+	}
+	b.stale = false
 	b.low, b.high = b.free[0], b.free[0]
 	for i := range b.free[1:] {
 		b.low.lower(&b.free[1+i])
@@ -118,8 +124,7 @@ func (l *Line) split(t int64) (bi, i int) {
 		half := l.block()
 		half.at, half.free, half.all = append(half.at, b.at[most/2:]...), append(half.free, b.free[most/2:]...), b.all
 		b.at, b.free = b.at[:most/2], b.free[:most/2]
-		b.bounds()
-		half.bounds()
+		b.stale, half.stale = true, true
 		l.blocks = slices.Insert(l.blocks, bi+1, half)
 		if i >= most/2 {
 			b, bi, i = half, bi+1, i-most/2
@@ -139,37 +144,41 @@ func (l *Line) Add(from, to int64, a Amount) {
 	if to < Ever {
 		l.split(to)
 	}
-	bi, i := l.split(from)
+	first, at := l.split(from)
+	bi, i := first, at
 	for ; bi < len(l.blocks); bi, i = bi+1, 0 {
 		b := l.blocks[bi]
-		if b.at[i] >= to {
-			break
-		}
 		if i == 0 && l.end(bi, len(b.at)-1) <= to {
 			b.all = b.all.plus(&a)
 			continue
 		}
+		if b.at[i] >= to {
+			break
+		}
+		b.stale = true
 		for ; i < len(b.at) && b.at[i] < to; i++ {
 			b.free[i] = b.free[i].plus(&a)
 		}
-		b.bounds()
+		if i < len(b.at) {
+			break
+		}
 	}
-	l.join(from)
-	if to < Ever {
-		l.join(to)
+	if bi < len(l.blocks) {
+		l.join(bi, i)
 	}
+	l.join(first, at)
 }
 
-// join makes one step of the one that starts at t and the one before it, if they are alike.
-func (l *Line) join(t int64) {
-	bi, i := l.find(t)
+// join makes one step of a step and the one before it, if they are alike.
+func (l *Line) join(bi, i int) {
 	b := l.blocks[bi]
 	var before Amount
 	switch {
-	case b.at[i] != t:
-		return
 	case i > 0:
-		before = b.value(i - 1)
+		if b.free[i] == b.free[i-1] {
+			l.drop(bi, i, i+1)
+		}
+		return
 	case bi > 0:
 		last := l.blocks[bi-1]
 		before = last.value(len(last.at) - 1)
@@ -190,11 +199,14 @@ func (l *Line) drop(bi, from, to int) {
 		l.spare = append(l.spare, b)
 		return
 	}
-	b.bounds()
+	b.stale = true
 }
 
 // Forget drops the steps that are over at t.
 func (l *Line) Forget(t int64) {
+	if at := l.blocks[0].at; len(at) > 1 && at[1] > t {
+		return
+	}
 	bi, i := l.find(t)
 	if bi == 0 && i == 0 {
 		return
@@ -206,10 +218,39 @@ func (l *Line) Forget(t int64) {
 	}
 }
 
-// Next returns when the step ends that a time is in.
-func (l *Line) Next(t int64) int64 {
-	bi, i := l.find(t)
-	return l.end(bi, i)
+// Steps appends the starts of the steps that start after from and before until.
+func (l *Line) Steps(from, until int64, buf []int64) []int64 {
+	bi, i := l.find(from)
+	for i++; bi < len(l.blocks); bi, i = bi+1, 0 {
+		for _, at := range l.blocks[bi].at[i:] {
+			if at >= until {
+				return buf
+			}
+			buf = append(buf, at)
+		}
+	}
+	return buf
+}
+
+// Fits reports whether need is free from one time to another, from < to.
+func (l *Line) Fits(from, to int64, need *Amount) bool {
+	bi, i := l.find(from)
+	for ; bi < len(l.blocks); bi, i = bi+1, 0 {
+		b := l.blocks[bi]
+		left := Amount{need[0] - b.all[0], need[1] - b.all[1], need[2] - b.all[2]}
+		if i == 0 && !b.stale && b.low.covers(&left) {
+			continue
+		}
+		for ; i < len(b.at); i++ {
+			if b.at[i] >= to {
+				return true
+			}
+			if !b.free[i].covers(&left) {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // Low returns the least of each resource that is free between two times, from < to.
@@ -247,6 +288,7 @@ func (l *Line) each(bi, i int, to int64, f func(b *block, i int)) {
 	for ; bi < len(l.blocks); bi, i = bi+1, 0 {
 		b := l.blocks[bi]
 		if i == 0 && b.at[len(b.at)-1] < to {
+			b.bounds()
 			f(b, -1)
 			continue
 		}
@@ -277,6 +319,7 @@ func (l *Line) Earliest(from, until, hold, stop int64, need *Amount) (int64, boo
 				return 0, false
 			}
 			if i == 0 {
+				b.bounds()
 				if low := b.low.plus(&b.all); ok && low.covers(need) {
 					break
 				}
@@ -301,40 +344,45 @@ func (l *Line) Earliest(from, until, hold, stop int64, need *Amount) (int64, boo
 	}
 }
 
-// Holes looks at the stretches in which need is free, of those that end after from and start before until, and returns the start of the first, not
-// before from, and the length of the longest, which may go on past until; until and 0 where there is none.
-func (l *Line) Holes(from, until int64, need *Amount) (first, longest int64) {
-	first = until
-	for t := from; t < until; {
-		start, ok := l.Earliest(t, until, 1, Ever, need)
-		if !ok {
-			break
-		}
-		end := l.lacks(start, need)
-		first, longest = min(first, start), max(longest, end-start)
-		if end == Ever {
-			return first, Ever
-		}
-		t = end
-	}
-	return first, longest
-}
+// Hole is a stretch of time in which a need is free.
+type Hole struct{ From, To int64 }
 
-// lacks returns the first time from t on at which need is not free.
-func (l *Line) lacks(t int64, need *Amount) int64 {
-	bi, i := l.find(t)
+// Holes appends the stretches in which need is free, of those that end after from and start before until, in their order. The first is cut at from,
+// the last may go on past until.
+func (l *Line) Holes(from, until int64, need *Amount, buf []Hole) []Hole {
+	if from >= until {
+		return buf
+	}
+	bi, i := l.find(from)
+	start, ok := from, false
 	for ; bi < len(l.blocks); bi, i = bi+1, 0 {
 		b := l.blocks[bi]
-		if low := b.low.plus(&b.all); i == 0 && low.covers(need) {
-			continue
+		if i == 0 {
+			b.bounds()
+			if low := b.low.plus(&b.all); ok && low.covers(need) {
+				continue
+			}
+			if high := b.high.plus(&b.all); !ok && b.at[0] < until && !high.covers(need) {
+				continue
+			}
 		}
+		left := Amount{need[0] - b.all[0], need[1] - b.all[1], need[2] - b.all[2]}
 		for ; i < len(b.at); i++ {
-			if v := b.value(i); !v.covers(need) {
-				return max(b.at[i], t)
+			if !ok && b.at[i] >= until {
+				return buf
+			}
+			switch fits := b.free[i].covers(&left); {
+			case fits && !ok:
+				start, ok = max(b.at[i], from), true
+			case ok && !fits:
+				buf, ok = append(buf, Hole{start, b.at[i]}), false
 			}
 		}
 	}
-	return Ever
+	if ok {
+		buf = append(buf, Hole{start, Ever})
+	}
+	return buf
 }
 
 // Back returns the first time, not before floor, from which on need is free up to t; t where it is not free just before t.

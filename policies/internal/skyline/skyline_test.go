@@ -2,6 +2,7 @@ package skyline
 
 import (
 	"math"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -90,6 +91,10 @@ func TestALineIsItsSumOfChanges(t *testing.T) {
 				if got := l.High(from, to); got != high {
 					rt.Fatalf("High(%d, %d) is %v, not %v", from, to, got, high)
 				}
+				need := Amount{Any, low[1] + rapid.Int64Range(-1, 1).Draw(rt, "more"), low[2]}
+				if got := l.Fits(from, to, &need); got != low.covers(&need) {
+					rt.Fatalf("Fits(%d, %d, %v) is %v", from, to, need, got)
+				}
 			case 4:
 				hold := rapid.Int64Range(1, 60).Draw(rt, "hold")
 				stop := int64(Ever)
@@ -117,38 +122,34 @@ func TestALineIsItsSumOfChanges(t *testing.T) {
 				}
 			case 6:
 				need := Amount{Any, Any, rapid.Int64Range(0, 9).Draw(rt, "need")}
-				first, longest := to, int64(0)
+				var want []Hole
 				for u := from; u < to; u++ {
 					end := u
 					for end <= plainSpan && p.covers(end, end+1, &need) {
 						end++
 					}
-					if end > plainSpan {
-						end = Ever
-					}
 					if end > u {
-						first = min(first, u)
-						if end == Ever {
-							end, longest = plainSpan, Ever
+						want = append(want, Hole{u, end})
+						if u = end; end > plainSpan {
+							want[len(want)-1].To = Ever
 						}
-						longest = max(longest, end-u)
-						u = end
 					}
 				}
-				if a, b := l.Holes(from, to, &need); a != first || b != longest {
-					rt.Fatalf("Holes(%d, %d, %v) is %d and %d, not %d and %d", from, to, need, a, b, first, longest)
+				if got := l.Holes(from, to, &need, nil); !slices.Equal(got, want) {
+					rt.Fatalf("Holes(%d, %d, %v) are %v, not %v", from, to, need, got, want)
 				}
 			case 7:
 				now = from
 				l.Forget(now)
 			}
+			steps := l.Steps(now, plainSpan, nil)
 			for u := now; u < plainSpan; u++ {
+				if slices.Contains(steps, u) != (u > now && p.at(u) != p.at(u-1)) {
+					rt.Fatalf("the steps are %v, whether or not there is one at %d", steps, u)
+				}
 				bi, i := l.find(u)
 				if got := l.blocks[bi].value(i); got != p.at(u) {
 					rt.Fatalf("at %d there is %v free, not %v", u, got, p.at(u))
-				}
-				if n := l.Next(u); n < Ever && p.at(n) == p.at(n-1) {
-					rt.Fatalf("the step at %d is none", n)
 				}
 			}
 			if len(l.blocks) > 1 {
