@@ -365,7 +365,14 @@ func (p *Conservative) displace(s *sched.State) {
 		if b.from == sched.Never {
 			continue
 		}
-		if b.from >= now {
+		switch {
+		case b.from < now:
+		case p.table.whole(s, b.demand):
+			if p.table.nodes[b.on[0].Node].Fits(int64(b.from), int64(b.to), &p.table.wants[b.demand]) {
+				p.table.book(s, b.demand, b.on, b.from, b.to, -1)
+				continue
+			}
+		default:
 			p.table.book(s, b.demand, b.on, b.from, b.to, -1)
 			if p.table.keeps(s, b.demand, b.on, b.from, b.to) {
 				continue
