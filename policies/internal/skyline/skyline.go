@@ -91,15 +91,14 @@ func (l *Line) find(t int64) (bi, i int) {
 		bi = sort.Search(len(l.blocks)-1, func(k int) bool { return l.blocks[k+1].at[0] > t })
 	}
 	at := l.blocks[bi].at
-	lo, hi := 0, len(at)-1
-	for lo < hi {
-		if mid := (lo + hi + 1) / 2; at[mid] <= t {
-			lo = mid
-		} else {
-			hi = mid - 1
+	for n := len(at); n > 1; { // no branch to be guessed: it would be guessed wrongly every other time
+		half := n / 2
+		if at[i+half] <= t {
+			i += half
 		}
+		n -= half
 	}
-	return bi, lo
+	return bi, i
 }
 
 // end returns when a step ends.
@@ -308,40 +307,45 @@ func (l *Line) Earliest(from, until, hold, stop int64, need *Amount) (int64, boo
 		return 0, false
 	}
 	bi, i := l.find(from)
-	t, ok := from, true // ok: need is free from t up to the step at hand
-	for {
+	t, ok, done := from, true, min(plus(from, hold), stop) // ok: need is free from t up to the step at hand, and until done is enough
+	for ; bi < len(l.blocks); bi, i = bi+1, 0 {
 		b := l.blocks[bi]
-		for {
-			switch at := b.at[i]; {
-			case ok && at >= min(plus(t, hold), stop):
+		left := Amount{need[0] - b.all[0], need[1] - b.all[1], need[2] - b.all[2]}
+		if i == 0 {
+			switch at := b.at[0]; {
+			case ok && at >= done:
 				return t, true
 			case !ok && at >= until:
 				return 0, false
 			}
-			if i == 0 {
-				b.bounds()
-				if low := b.low.plus(&b.all); ok && low.covers(need) {
-					break
-				}
-				if high := b.high.plus(&b.all); !high.covers(need) {
-					ok = false
-					break
-				}
+			b.bounds()
+			if ok && b.low.covers(&left) {
+				continue
 			}
-			v := b.value(i)
-			fits := v.covers(need)
-			if fits && !ok {
-				t = b.at[i]
-			}
-			ok = fits
-			if i++; i == len(b.at) {
-				break
+			if !b.high.covers(&left) {
+				ok = false
+				continue
 			}
 		}
-		if bi, i = bi+1, 0; bi == len(l.blocks) {
-			return t, ok
+		free := b.free[:len(b.at)]
+		for k, at := range b.at[i:] {
+			f := &free[i+k]
+			if ok {
+				if at >= done {
+					return t, true
+				}
+				ok = f.covers(&left)
+				continue
+			}
+			if at >= until {
+				return 0, false
+			}
+			if f.covers(&left) {
+				t, ok, done = at, true, min(plus(at, hold), stop)
+			}
 		}
 	}
+	return t, ok
 }
 
 // Hole is a stretch of time in which a need is free.
