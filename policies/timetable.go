@@ -25,6 +25,7 @@ type timetable struct {
 	byDem  []*whenFits      // by demand: since when, at the earliest, there is room on each node for an instant
 	steps  []int64          // scratch
 	gains  []gain           // scratch
+	firsts []int64          // scratch, by device
 	lows   []skyline.Amount // scratch, by device
 }
 
@@ -361,12 +362,11 @@ func (tt *timetable) placeGang(s *sched.State, t sched.TaskID, d sched.DemandID,
 			case k != before:
 				tt.gains = append(tt.gains, gain{at, before - k})
 			}
-			if before = k; k == 0 && !tt.shares {
-				first, ok := tt.nodes[n].Earliest(at+1, until, hold, skyline.Ever, &tt.wants[d])
-				if !ok {
-					break
-				}
-				at = first
+			if k >= gang { // all can start here: the others matter only before
+				until = at
+			}
+			if before = k; k == 0 {
+				at = tt.mayHold(s, d, sched.NodeID(n), at+1, until, hold)
 				continue
 			}
 			for starts < len(tt.steps) && tt.steps[starts] <= at {
@@ -411,6 +411,42 @@ func (tt *timetable) placeGang(s *sched.State, t sched.TaskID, d sched.DemandID,
 }
 
 func plusTime(a, b int64) int64 { return int64(sched.Time(a).Add(sched.Time(b).Sub(0))) }
+
+// mayHold returns the first time from which on a node may hold a replica of the demand for so long; until where there is none before. At any time
+// before it the node cannot.
+func (tt *timetable) mayHold(s *sched.State, d sched.DemandID, n sched.NodeID, from, until, hold int64) int64 {
+	need, devs, want := &s.Table().Demands[d].Need, tt.devs[n], tt.wants[d]
+	switch {
+	case len(devs) > 0:
+		want[2] = skyline.Any
+	case need.GPUs > 0 && need.GPUMilli < sched.Whole: // nobody knows how much of a device is left
+		return until
+	}
+	at, ok := tt.nodes[n].Earliest(from, until, hold, skyline.Ever, &want)
+	if !ok {
+		return until
+	}
+	if need.GPUs == 0 || len(devs) == 0 {
+		return at
+	}
+	want, k := skyline.Amount{sched.Whole, skyline.Any, skyline.Any}, int(need.GPUs)
+	if need.GPUMilli < sched.Whole {
+		if want[0], k = int64(need.GPUMilli), 1; need.VRAM > 0 {
+			want[1] = need.VRAM
+		}
+	}
+	tt.firsts = tt.firsts[:0]
+	for i := range devs {
+		if first, ok := devs[i].Earliest(at, until, hold, skyline.Ever, &want); ok {
+			tt.firsts = append(tt.firsts, first)
+		}
+	}
+	if len(tt.firsts) < k {
+		return until
+	}
+	slices.Sort(tt.firsts)
+	return tt.firsts[k-1]
+}
 
 // linesOf returns a node's skyline and those of its devices.
 func (tt *timetable) linesOf(n int) func(func(int, *skyline.Line) bool) {
