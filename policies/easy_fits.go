@@ -17,7 +17,7 @@ type liveDemand struct {
 
 // demandFit is what is known of a demand's chance to start. Of a demand that is neither open nor stale, no task has room.
 type demandFit struct {
-	live  bool // stands in Easy.live
+	live  bool // stands in Easy.live; else it is neither open nor asleep nor hopeless
 	open  bool // stands in Easy.open: tasks of it may start
 	stale bool // room and what follows is not known
 	room  bool // it fits now
@@ -86,7 +86,7 @@ func (p *Easy) freed(s *sched.State, n sched.NodeID) {
 		}
 		f := &p.fits[l.demand]
 		if p.queues[l.demand].Len() == 0 && !f.open {
-			f.live = false
+			f.live, f.asleep, f.hopeless = false, false, false // wake and forget, which goes through live, would not put these right
 			p.live = slices.Delete(p.live, i, i+1)
 			i--
 			continue

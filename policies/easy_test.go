@@ -308,6 +308,59 @@ func TestEasyReservesForTheFirstThatCanEverStart(t *testing.T) {
 	}
 }
 
+func TestEasyBackfillsATaskWhoseDemandSleptWhenItWasLastAskedFor(t *testing.T) {
+	// Pairs of cores: the one that came at 3 would delay the large task, which has node 0 from 20 on, until room comes free on node 1 at 5. After it
+	// nobody waits for a pair when node 1 frees another at 10, when the large task starts at 20, and when the third node fails at 25. The pair
+	// that comes at 27 ends by 35, when the second large task may start, and starts at once.
+	early := func(submit, run, estimate float64) traces.Row {
+		return with(cores(submit, run, 2), func(r *traces.Row) { r.Estimate = time.Duration(estimate * 1e9) })
+	}
+	rows := []traces.Row{
+		cores(0, 1, 2), cores(0, 20, 2), early(0, 5, 30), early(0, 10, 30), cores(2, 100, 4), cores(3, 30, 2),
+		cores(26, 10, 4), cores(27, 8, 2),
+	}
+	cluster := append(machines(2, 4, 0), machines(1, 1, 0)...)
+	cluster[2].Name = "small"
+	faults := []sim.Fault{{At: second(25), Node: 2}}
+	res := simulate(t, sim.Config{Workload: workload(t, rows...), Nodes: cluster, Policy: &policies.Easy{}, Faults: faults})
+	for i, want := range []float64{0, 0, 0, 0, 20, 5, 35, 27} {
+		if got := res.Outcome(sched.TaskID(i)).Start; got != second(want) {
+			t.Errorf("task %d starts at %g, wanted %g", i, got.Seconds(), want)
+		}
+	}
+}
+
+func TestEasyReservesForADemandThatHadNoHopeWhenItWasLastAskedFor(t *testing.T) {
+	// A gang on nodes 0 and 1 waits for node 1, which is down, and is put on hold. When node 1 is up again, another that asks for the same comes, behind
+	// one that waits for node 2, which stays down: it gets the reservation for 22, and the last task, which would run past that, waits.
+	gang := func(submit float64) traces.Row {
+		return with(cores(submit, 10, 4), func(r *traces.Row) { r.Gang = 2 })
+	}
+	rows := []traces.Row{gang(0), cores(1, 9, 2), cores(12, 10, 8), cores(12, 10, 2), gang(13), cores(14, 100, 2)}
+	cluster := machines(3, 4, 0)
+	cluster[2].CPU = 8000
+	w := workload(t, rows...)
+	k, err := sched.New(sched.Config{Table: w.Table, Nodes: cluster, Policy: &policies.Easy{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Step(0, []sched.Event{{Kind: sched.NodeDown, Node: 1}, {Kind: sched.NodeDown, Node: 2}})
+	comes := func(i sched.TaskID) { k.Step(w.Tasks[i].Submit, []sched.Event{arrival(i)}) }
+	comes(0)
+	comes(1)
+	k.Step(second(3), []sched.Event{{Kind: sched.Hold, Task: 0, Node: sched.NoNode}})
+	k.Step(second(10), []sched.Event{report(sched.Finished, 1, 1, 9*time.Second)})
+	k.Step(second(11), []sched.Event{{Kind: sched.NodeUp, Node: 1}})
+	for i := sched.TaskID(2); i < 6; i++ {
+		comes(i)
+	}
+	for i, want := range []sched.Phase{sched.Held, sched.Done, sched.Ready, sched.Running, sched.Ready, sched.Ready} {
+		if got := k.Phase(sched.TaskID(i)); got != want {
+			t.Errorf("task %d is %v, wanted %v", i, got, want)
+		}
+	}
+}
+
 func TestEasyReservesNothingForATaskThatAQuotaRefuses(t *testing.T) {
 	// Four cores. Tenant red may have one, and has it until 100. Its next task stands first in the line and would fit; the second, of blue, needs
 	// all four and gets the reservation: the third, which would run past 100, waits.
