@@ -10,7 +10,8 @@ import (
 const Unrated int64 = math.MinInt64
 
 // Pick returns, of the first limit nodes in node order on which one replica fits, that with the largest score, the lowest-numbered of equals;
-// NoNode where it fits nowhere. Nodes that are TakenLast count only where it fits on no other, as for PickAny and PickRated. Where a score is Unrated it asks rate, which returns the score and may note it. No limit (0) is all nodes.
+// NoNode where it fits nowhere. Nodes that are TakenLast count only where it fits on no other, as for PickAny and PickRated. Where a score is Unrated it asks
+// rate, which returns the score and may note it. No limit (0) is all nodes.
 func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int64) NodeID {
 	best, most := NoNode, Unrated
 	for _, n := range r.front(d, limit) {
@@ -25,7 +26,8 @@ func (r *Room) Pick(d DemandID, limit int, score []int64, rate func(NodeID) int6
 	return best
 }
 
-// front returns the first limit nodes (0: all) on which one replica fits, those that are TakenLast only if there are no others. They are valid until the next search.
+// front returns the first limit nodes (0: all) on which one replica fits, those that are TakenLast only if there are no others. They are valid until the next
+// search.
 func (r *Room) front(d DemandID, limit int) []NodeID {
 	need, p := &(*r.demands)[d].Need, r.plan(d)
 	kinds, back := p.turns()
@@ -107,7 +109,8 @@ func (s *nodeSet) words(from, words int) uint64 {
 // it has; so a rating tells whether it still holds, here and on copies. The zero value holds for no node.
 type Rating struct{ stamp, Score int64 }
 
-// Favourite is the best node of a block of nodes for a demand, as it was when the block was last looked at: of those that are TakenLast only where it fits on no other. The zero value is of no block.
+// Favourite is the best node of a block of nodes for a demand, as it was when the block was last looked at: of those that are TakenLast only where it fits on no
+// other. The zero value is of no block.
 type Favourite struct {
 	stamp, score int64
 	node         NodeID // NoNode: it fits on none

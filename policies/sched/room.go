@@ -665,8 +665,8 @@ func (r *Room) devices(need *Need, id NodeID, replicas int32) Devices {
 	return 1 << best
 }
 
-// FirstFit looks for room for the whole gang on the nodes in their order, those that are TakenLast behind all others, and appends the placements to buf. A share that several
-// replicas ask for gets one placement a replica. It reports false, and buf unchanged, where there is no room.
+// FirstFit looks for room for the whole gang on the nodes in their order, those that are TakenLast behind all others, and appends the placements to buf. A
+// share that several replicas ask for gets one placement a replica. It reports false, and buf unchanged, where there is no room.
 func (r *Room) FirstFit(d DemandID, buf []Placement) ([]Placement, bool) {
 	return r.FirstFitWhere(d, buf, nil)
 }
