@@ -46,10 +46,14 @@ const unbound = 0.1
 
 // guide profiles what the table measures and writes the sum to the file.
 func guide(h *house, to string) error {
-	var all []*profile.Profile
 	file := filepath.Join(h.dir, "cpu.prof")
-	take := func(what string, weight float64, err error) error {
-		if err != nil {
+	all, err := h.hotWork(file)
+	if err != nil {
+		return err
+	}
+	var parts []*profile.Profile
+	for _, w := range all {
+		if err := w.run(); err != nil {
 			return err
 		}
 		data, err := os.ReadFile(file)
@@ -57,59 +61,16 @@ func guide(h *house, to string) error {
 			return err
 		}
 		p, err := profile.ParseData(data)
+		if err == nil {
+			err = weigh(p, w.weight)
+		}
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", w.what, err)
 		}
-		if err := weigh(p, weight); err != nil {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		all = append(all, p)
-		fmt.Fprintln(os.Stderr, what)
-		return nil
+		parts = append(parts, p)
+		fmt.Fprintln(os.Stderr, w.what)
 	}
-	done := map[string]bool{}
-	for _, r := range table {
-		if what := r.policy + " of " + r.load; r.policy != "" && !done[what] {
-			done[what] = true
-			_, err := h.child("simulate", min(r.tasks, million), "-policy", r.policy, "-load", r.load, "-cpuprofile", file)
-			weight := 1.0
-			if slow[r.policy].why != "" {
-				weight = unbound
-			}
-			if err := take(what, weight, err); err != nil {
-				return err
-			}
-		}
-	}
-	for _, format := range []string{"csv", "parquet", "swf"} {
-		for _, named := range []bool{false, true} {
-			if named && format == "swf" { // it has numbers only
-				continue
-			}
-			trace, err := h.file(format, named, million)
-			if err != nil {
-				return err
-			}
-			_, err = h.child("read", million, "-file", trace, "-cpuprofile", file)
-			if err := take(fmt.Sprintf("%s, named %v", format, named), 1, err); err != nil {
-				return err
-			}
-		}
-	}
-	trace, err := h.file("parquet", false, million)
-	if err != nil {
-		return err
-	}
-	for _, flag := range []string{"--journal", "--tasks-csv"} {
-		out := filepath.Join(h.dir, "written")
-		for range 4 { // a run is short, and writing a part of it
-			_, err := h.run(1, false, h.schedlab, "run", trace, "--cluster", diurnalCluster, "--policy", "fifo", "-o", "json", flag, out, "--cpuprofile", file)
-			if err := take(flag, 1, errors.Join(err, os.RemoveAll(out))); err != nil {
-				return err
-			}
-		}
-	}
-	sum, err := profile.Merge(all)
+	sum, err := profile.Merge(parts)
 	if err != nil {
 		return err
 	}
@@ -118,6 +79,60 @@ func guide(h *house, to string) error {
 		return err
 	}
 	return errors.Join(sum.Write(w), w.Close())
+}
+
+// hotWork is something that is to be fast.
+type hotWork struct {
+	what   string
+	weight float64
+	run    func() error // writes its profile
+}
+
+// hotWork returns all that is to be fast; each writes its profile to the file.
+func (h *house) hotWork(file string) ([]hotWork, error) {
+	var all []hotWork
+	done := map[string]bool{}
+	for _, r := range table {
+		what := r.policy + " of " + r.load
+		if r.policy == "" || done[what] {
+			continue
+		}
+		done[what] = true
+		weight := 1.0
+		if slow[r.policy].why != "" {
+			weight = unbound
+		}
+		all = append(all, hotWork{what, weight, func() error {
+			_, err := h.child("simulate", min(r.tasks, million), "-policy", r.policy, "-load", r.load, "-cpuprofile", file)
+			return err
+		}})
+	}
+	for _, f := range []struct {
+		format string
+		named  bool
+	}{{"csv", false}, {"csv", true}, {"parquet", false}, {"parquet", true}, {"swf", false}} {
+		trace, err := h.file(f.format, f.named, million)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, hotWork{fmt.Sprintf("%s, named %v", f.format, f.named), 1, func() error {
+			_, err := h.child("read", million, "-file", trace, "-cpuprofile", file)
+			return err
+		}})
+	}
+	trace, err := h.file("parquet", false, million)
+	if err != nil {
+		return nil, err
+	}
+	for _, flag := range []string{"--journal", "--tasks-csv"} {
+		w := hotWork{flag, 1, func() error {
+			out := filepath.Join(h.dir, "written")
+			_, err := h.run(1, false, h.schedlab, "run", trace, "--cluster", diurnalCluster, "--policy", "fifo", "-o", "json", flag, out, "--cpuprofile", file)
+			return errors.Join(err, os.RemoveAll(out))
+		}}
+		all = append(all, w, w, w, w) // a run is short, and writing a part of it
+	}
+	return all, nil
 }
 
 // weigh gives a profile a weight, and takes from it what only the machine knows that it was measured on.
