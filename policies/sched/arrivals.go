@@ -1,5 +1,7 @@
 package sched
 
+import "slices"
+
 // How tasks come, and become ready.
 
 // arrive makes the tasks of a JobArrived known.
@@ -31,15 +33,12 @@ func (k *Kernel) arrive(e *Event) {
 	for len(k.rows) < first { // those between come later
 		k.rows = append(k.rows, row{class: k.tb.Tasks[len(k.rows)].Class, at: int32(NoNode), ready: Never, first: Never})
 	}
-	edges, tasks := k.tb.SuccOff != nil, k.tb.Tasks[first:end]
+	if grow := end - len(k.rows); grow > 0 { // once for all of them
+		k.rows = slices.Grow(k.rows, grow)[:end]
+	}
+	edges, tasks, rows := k.tb.SuccOff != nil, k.tb.Tasks[first:end], k.rows[first:end]
 	for i := range tasks {
-		t := TaskID(first + i)
-		var rw *row
-		if int(t) < len(k.rows) {
-			rw = &k.rows[t]
-		} else {
-			rw = more(&k.rows)
-		}
+		t, rw := TaskID(first+i), &rows[i]
 		rw.fresh(Blocked, Dependency, tasks[i].Class, k.now, Never)
 		if submit := tasks[i].Submit; submit < k.now { // what a decision window took since the submission is waiting too
 			rw.since, rw.cause = submit, Window
