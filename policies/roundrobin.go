@@ -29,8 +29,8 @@ type RoundRobin struct {
 	stop    stopping
 	full    []int        // by demand: the last decision that found no room for it. What is started and claimed since leaves no more
 	round   int          // decisions
-	stuck   sched.TaskID // the head that found no room, by these changes of room and this end of the prefix
-	changes int
+	stuck   sched.TaskID // the head that found no room, after these gains of it and by this end of the prefix
+	gains   int
 	open    int32
 	near    bool // tasks of one replica are placed by first fit, and nobody shares GPUs
 	plain   bool // work out whom to stop the slow way (tests compare)
@@ -59,7 +59,7 @@ func (p *RoundRobin) Observe(s *sched.State, e sched.Event) {
 		p.running.rebook(s, e.Node)
 	case sched.Updated, sched.CheckpointDone, sched.EdgeAdded:
 	default:
-		p.running.changes++ // a quota may have been raised
+		p.running.gains++ // a quota may have been raised
 	}
 }
 
@@ -94,7 +94,7 @@ func (p *RoundRobin) Decide(r *sched.Round) {
 // try starts t, or claims room for it. It reports false where there is no room; true, with the task still ready, where there was room and
 // the kernel refused the start.
 func (p *RoundRobin) try(r *sched.Round, t sched.TaskID) bool {
-	again := t == p.stuck && p.changes == p.running.changes
+	again := t == p.stuck && p.gains == p.running.gains
 	d := r.DemandID(t)
 	for len(p.full) <= int(d) {
 		p.full = append(p.full, 0)
@@ -135,7 +135,7 @@ func (p *RoundRobin) try(r *sched.Round, t sched.TaskID) bool {
 	}
 	p.stuck = sched.Nobody
 	if !done {
-		p.stuck, p.changes, p.open = t, p.running.changes, p.running.open
+		p.stuck, p.gains, p.open = t, p.running.gains, p.running.open
 	}
 	return done
 }

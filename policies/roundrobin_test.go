@@ -61,3 +61,14 @@ func TestRoundRobinCountsOnMemoryThatAnEndMakesFree(t *testing.T) {
 	k.Step(second(2.5), []sched.Event{report(sched.Finished, 1, 1, 1500*time.Millisecond)})
 	phases(t, k, "2.5 s", sched.Stopping, sched.Done, sched.Running, sched.Claiming)
 }
+
+func TestRoundRobinCountsOnAShareThatAnEndMakesFree(t *testing.T) {
+	// Two halves of the only GPU are held when task 2 comes; at 1.5 s, before any slice is over, one comes free.
+	half := func(submit float64) traces.Row {
+		return with(devices(submit, 9, 1), func(r *traces.Row) { r.Need.GPUMilli = 500 })
+	}
+	k := turns(t, workload(t, half(0), half(0.5), half(1)), machines(1, 64, 1))
+	phases(t, k, "1 s", sched.Running, sched.Running, sched.Ready)
+	k.Step(second(1.5), []sched.Event{report(sched.Finished, 0, 1, 1500*time.Millisecond)})
+	phases(t, k, "1.5 s", sched.Done, sched.Running, sched.Running)
+}

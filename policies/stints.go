@@ -35,7 +35,7 @@ type stints struct {
 	seen    int        // entries of all that byGPU and byCPU have taken in
 	byGPU   nodeLevels // nodes by what is free or held by tasks that may be stopped
 	byCPU   nodeLevels
-	changes int // of room and of what may be stopped
+	gains   int // so often room came free, or more could be stopped
 	search  int64
 }
 
@@ -224,8 +224,11 @@ func (q *stints) end(t sched.TaskID) {
 		q.free = append(q.free, i)
 		if r.gpus > 0 || r.cpu > 0 || r.mem > 0 {
 			q.touch(r.node)
-		} else {
-			q.lose(r.node) // all that it held goes to a claim
+		} else { // all that it held goes to a claim; of a GPU that it shared something may be left
+			q.lose(r.node)
+			if !r.whole {
+				q.gains++
+			}
 		}
 		i = next
 	}

@@ -11,13 +11,13 @@ import (
 
 // touch takes in that a node may have gained room, or that more may be stopped there.
 func (q *stints) touch(n sched.NodeID) {
+	q.gains++
 	q.log.add(n)
 	q.lose(n)
 }
 
 // lose takes in that room of a node has been taken, or is counted otherwise: no task finds room there sooner than before.
 func (q *stints) lose(n sched.NodeID) {
-	q.changes++
 	if q.indexed {
 		q.all.add(n)
 	}
