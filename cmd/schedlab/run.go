@@ -32,6 +32,11 @@ func runCommand() *cobra.Command {
 		Long: `Simulates one policy, prints its row, and writes only the files that the flags
 name. TRACE is as for schedlab compare.
 
+The last column of --tasks-csv says what became of a task: done, failed, dropped
+(cancelled because one before it failed) or rejected (by the policy), and where
+--horizon cut the run, where the task stood: running, ready, blocked, unknown
+(not yet submitted) and so on.
+
 --wait-profile writes a pprof profile of waiting: who waited for what. Look at
 it with
   go tool pprof -http=: waits.pb.gz`,
@@ -109,7 +114,7 @@ it with
 	fl.StringVar(&name, "policy", "fifo", "the policy, as name{key=value,...}+placement")
 	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload, and of what breaks at random")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
-	fl.StringVar(&o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where (packed if the name ends in .gz or .zst)")
+	fl.StringVar(&o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where, what became of it (packed if the name ends in .gz or .zst)")
 	fl.StringVar(&o.journal, "journal", "", "write all facts and orders, for schedlab replay (packed if the name ends in .gz or .zst)")
 	fl.StringVar(&o.metrics, "metrics", "", "write the metrics as JSON")
 	fl.StringVar(&o.waits, "wait-profile", "", "write who waited for what as a pprof profile")

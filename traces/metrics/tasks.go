@@ -14,11 +14,11 @@ import (
 )
 
 // TasksHeader is the first line of the tasks CSV.
-const TasksHeader = "task,job,submit_s,ready_s,start_s,end_s,wait_s,node,gpus,attempts"
+const TasksHeader = "task,job,submit_s,ready_s,start_s,end_s,wait_s,node,gpus,attempts,state"
 
 // WriteTasks writes one CSV line a task in the order of the input, as a stream. outcomes fills in what became of the tasks from one on. Times are seconds on the
 // trace's axis, exact, and empty where the thing never happened; start is the first start. node and gpus are those of the last attempt, as
-// placed returns them (nil, or an empty answer: the outcome's node alone).
+// placed returns them (nil, or an empty answer: the outcome's node alone). state is the outcome's phase.
 //
 //	node  node-001*2;node-002   name*replicas, *1 left out
 //	gpus  0-3;0+2               the devices on each of these nodes, in the same order; empty where no node tells GPUs apart
@@ -40,6 +40,10 @@ func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcom
 	var devices [256]snippet // of the small sets
 	for set := range devices {
 		devices[set] = snippetOf(string(AppendDevices(nil, sched.Devices(set))) + ",")
+	}
+	var states [sched.Rejected + 1]snippet
+	for ph := range states {
+		states[ph] = snippetOf("," + sched.Phase(ph).String() + "\n")
 	}
 	// Usually a task is called by its number, and so is its job.
 	plain := wl.TaskNames.Len() == 0 && wl.JobName.Len() == 0
@@ -67,15 +71,12 @@ func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcom
 
 		// The rest, but for what it says of placements in words, is put into room that is there.
 		buf = slices.Grow(buf, room)
-		b, n := buf[:cap(buf)], len(buf)
+		b, n := (*line)(buf[len(buf):cap(buf)]), 0
 		if numbered {
-			cell := (*[32]byte)(b[n:])
-			digits := putWhole(cell, uint64(t)+1) & 15
-			cell[digits] = ','
-			n += digits + 1
-			putWhole((*[32]byte)(b[n:]), uint64(t)+1)
-			n += digits + 1
-			b[n-1] = ','
+			n = putWhole(b, 0, uint64(t)+1)
+			b[n&most] = ','
+			n++
+			n = putAgain(b, n, 0)
 		}
 		submit := n
 		n = putSeconds(b, n, int64(task.Submit))
@@ -94,8 +95,7 @@ func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcom
 		if o.Phase.Over() && o.Ready != sched.Never && o.End != sched.Never {
 			n = putSeconds(b, n, int64(o.Wait()))
 		} else {
-			b[n] = ','
-			n++
+			n = putTime(b, n, sched.Never)
 		}
 		var on []sched.Placement
 		if placed != nil {
@@ -110,16 +110,20 @@ func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcom
 			(need.GPUs == 0 || need.GPUMilli == sched.Whole && nodes[on[0].Node].GPUs <= sched.MaxDevices) {
 			n = names[on[0].Node].put(b, n)
 			n = devices[on[0].GPUs].put(b, n)
-			buf = b[:n]
 		} else {
-			buf = append(appendNodes(b[:n], nodes, on), ',')
+			buf = append(appendNodes(buf[:len(buf)+n], nodes, on), ',')
 			buf = append(appendGPUs(buf, nodes, on, need), ',')
+			buf = slices.Grow(buf, room)
+			b, n = (*line)(buf[len(buf):cap(buf)]), 0
 		}
 		if few := o.Attempts; few >= 0 && few < 10 { // as most
-			buf = append(buf, '0'+byte(few), '\n')
+			b[n&most] = '0' + byte(few)
+			n++
 		} else {
-			buf = append(strconv.AppendInt(buf, int64(few), 10), '\n')
+			n += len(strconv.AppendInt(b[n&most:n&most], int64(few), 10))
 		}
+		n = states[o.Phase].put(b, n)
+		buf = buf[:len(buf)+n]
 	}
 	_, err := w.Write(buf)
 	return err
@@ -127,8 +131,12 @@ func WriteTasks(w io.Writer, wl *traces.Workload, nodes []sched.NodeSpec, outcom
 
 const (
 	fullBuffer = 64 << 10
-	room       = 256 // bytes: five times, a node and a set of devices as snippets
+	most       = 255           // bytes of a row that are put: two names, five times, a node, a set of devices, the attempts and a state
+	room       = most + 1 + 32 // and what is written beyond the last of them, to be overwritten
 )
+
+// line is room for a row. Its places are masked, so that the compiler sees that they are inside.
+type line [room]byte
 
 // snippet is a short text that is copied without a loop.
 type snippet struct {
@@ -142,21 +150,21 @@ func snippetOf(s string) snippet {
 	return x
 }
 
-func (s *snippet) put(b []byte, n int) int {
-	to := b[n : n+24]
+func (s *snippet) put(b *line, n int) int {
+	to := b[n&most:]
 	le := binary.LittleEndian
 	le.PutUint64(to, le.Uint64(s.text[:]))
 	le.PutUint64(to[8:], le.Uint64(s.text[8:]))
 	if s.n > 16 {
 		le.PutUint64(to[16:], le.Uint64(s.text[16:]))
-		copy(b[n+24:n+31], s.text[24:])
+		copy(to[24:31], s.text[24:])
 	}
 	return n + int(s.n)
 }
 
 // putAgain repeats the cell that begins at from and ends at n, of at most 24 bytes.
-func putAgain(b []byte, n, from int) int {
-	cell, to := b[from:from+24], b[n:n+24]
+func putAgain(b *line, n, from int) int {
+	cell, to := b[from&most:], b[n&most:]
 	le := binary.LittleEndian
 	x, y, z := le.Uint64(cell), le.Uint64(cell[8:]), le.Uint64(cell[16:])
 	le.PutUint64(to, x)
@@ -191,73 +199,73 @@ var lead, three = func() (lead, three [1024]uint32) {
 	return lead, three
 }()
 
-// putWhole puts v < 1e9 into to, and returns how many digits it has. It writes up to 10 bytes.
-func putWhole(to *[32]byte, v uint64) int {
+// putWhole puts v < 1e9 at n, and returns where it ends. It writes up to 10 bytes.
+func putWhole(b *line, n int, v uint64) int {
+	to := b[n&most:]
 	le := binary.LittleEndian
 	if v < 1000 {
 		x := lead[v&1023]
-		le.PutUint32(to[:], x)
-		return int(x >> 24)
+		le.PutUint32(to, x)
+		return n + int(x>>24)
 	}
 	high := v / 1000
 	last := three[(v-1000*high)&1023]
 	if high < 1000 {
 		x := lead[high&1023]
 		k := x >> 24 & 3
-		le.PutUint32(to[:], x)
+		le.PutUint32(to, x)
 		le.PutUint32(to[k:], last)
-		return int(k) + 3
+		return n + int(k) + 3
 	}
 	top := high / 1000
 	x := lead[top&1023]
 	k := x >> 24 & 3
-	le.PutUint32(to[:], x)
+	le.PutUint32(to, x)
 	le.PutUint32(to[k:], three[(high-1000*top)&1023])
 	le.PutUint32(to[k+3:], last)
-	return int(k) + 6
+	return n + int(k) + 6
 }
 
-func putTime(b []byte, n int, t sched.Time) int {
+func putTime(b *line, n int, t sched.Time) int {
 	if t == sched.Never {
-		b[n] = ','
+		b[n&most] = ','
 		return n + 1
 	}
 	return putSeconds(b, n, int64(t))
 }
 
 // putSeconds puts what AppendSeconds appends, and a comma, into b at n, and returns where that ends. It writes up to 32 bytes.
-func putSeconds(b []byte, n int, ns int64) int {
+func putSeconds(b *line, n int, ns int64) int {
 	const second = uint64(time.Second)
 	u := uint64(ns)
 	if u >= 1e9*second {
-		return len(append(AppendSeconds(b[:n], ns), ','))
+		return n + len(append(AppendSeconds(b[n&most:n&most], ns), ','))
 	}
 	le := binary.LittleEndian
-	to := (*[32]byte)(b[n:])
 	whole := u / second
 	rest := u - whole*second
-	k := putWhole(to, whole)
+	n = putWhole(b, n, whole)
 	if rest > 0 {
-		k &= 15
 		high := rest / 1000
 		top := high / 1000
 		mid, low := high-1000*top, rest-1000*high
 		x, y, z := three[top&1023], three[mid&1023], three[low&1023]
-		to[k] = '.'
-		le.PutUint32(to[k+1:], x)
-		le.PutUint32(to[k+4:], y)
-		le.PutUint32(to[k+7:], z)
+		to := b[n&most:]
+		to[0] = '.'
+		le.PutUint32(to[1:], x)
+		le.PutUint32(to[4:], y)
+		le.PutUint32(to[7:], z)
 		switch {
 		case low > 0:
-			k += 7 + int(z>>24)
+			n += 7 + int(z>>24)
 		case mid > 0:
-			k += 4 + int(y>>24)
+			n += 4 + int(y>>24)
 		default:
-			k += 1 + int(x>>24)
+			n += 1 + int(x>>24)
 		}
 	}
-	to[k&31] = ','
-	return n + k + 1
+	b[n&most] = ','
+	return n + 1
 }
 
 // appendName appends name i of the list as a CSV field.

@@ -41,9 +41,9 @@ func TestTasksCSVHasOneLineATaskInInputOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := TasksHeader + `
-c,2,0.000000002,0.000000002,0.000000003,,,node-002,0:500,2
-a,1,0,0,0.5,11,1,node-001*2;node-002,0-3;0+2,1
-"b,""x""",1,0.000000001,,,12,,,,0
+c,2,0.000000002,0.000000002,0.000000003,,,node-002,0:500,2,running
+a,1,0,0,0.5,11,1,node-001*2;node-002,0-3;0+2,1,done
+"b,""x""",1,0.000000001,,,12,,,,0,dropped
 `
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
@@ -59,7 +59,7 @@ func TestTasksCSVCountsTheGPUsOfAPool(t *testing.T) {
 		func(sched.TaskID) []sched.Placement {
 			return []sched.Placement{{Node: 0, Replicas: 2}, {Node: 1, Replicas: 1, GPUs: 0xff}}
 		})
-	if want := ",pool*2;small,#16;0-7,1\n"; err != nil || !strings.HasSuffix(b.String(), want) {
+	if want := ",pool*2;small,#16;0-7,1,done\n"; err != nil || !strings.HasSuffix(b.String(), want) {
 		t.Errorf("%v: %q does not end in %q", err, b.String(), want)
 	}
 }

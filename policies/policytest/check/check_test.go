@@ -455,6 +455,30 @@ func TestEveryBrokenPromiseInATasksCSVIsNoticed(t *testing.T) {
 	}
 }
 
+func withStates(text string) string {
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "attempts\n", "attempts,state\n"), ",1\n", ",1,done\n")
+	return strings.ReplaceAll(text, ",2\n", ",2,done\n")
+}
+
+func TestTheStatesOfATasksCSVAreChecked(t *testing.T) {
+	good := withStates(goodCSV)
+	c, _, _ := sample()
+	if sum, found, err := checkText(c, good); err != nil || len(found) > 0 || sum.Rows != 5 {
+		t.Errorf("%+v %v %v", sum, found, err)
+	}
+	for from, to := range map[string]string{
+		"0:500,1,done": "0:500,1,failed", "0-1,1,done": "0-1,1,running", "20,20,20,25,2,b,,2,done": "20,20,20,,,b,,2,done",
+		"3,3,0,10,10,14,0,a*2,0-1,1,done": "3,3,0,,,14,,,,0,done",
+	} {
+		if _, found, err := checkText(c, strings.Replace(good, from, to, 1)); err != nil || !slices.Contains(rules(found), "outcome") {
+			t.Errorf("%s for %s: %v %v", to, from, found, err)
+		}
+	}
+	if _, _, err := checkText(c, strings.Replace(good, "0-1,1,done", "0-1,1,lost", 1)); err == nil || !strings.Contains(err.Error(), `line 4: state: "lost" is none of `) {
+		t.Errorf("%v", err)
+	}
+}
+
 func TestWhatIsNoTasksCSVIsAnErrorThatNamesTheLine(t *testing.T) {
 	c, _, _ := sample()
 	for _, text := range []string{"", "a,b\n", strings.Replace(goodCSV, "2,2,0,", "2,2,x,", 1), strings.Replace(goodCSV, ",2\n5", ",-2\n5", 1), goodCSV + "1,2\n"} {

@@ -25,7 +25,17 @@ import (
 //     GPU 0 (several are joined with "+"); "#8" are 8 GPUs of a pool, whose GPUs have no index; "" is none. The whole field is empty
 //     for a task without GPUs.
 //   - attempts: how often it was started
+//   - state (may be missing, as in files of before it was written): done, failed, dropped or rejected; of a run that was stopped also where
+//     the task stood, by the names of sched.Phase
 var Columns = []string{"task", "job", "submit_s", "ready_s", "start_s", "end_s", "wait_s", "node", "gpus", "attempts"}
+
+// phases are the states of a task, those that are final last.
+var phases, final = func() (all, final []string) {
+	for p := sched.Unknown; p <= sched.Rejected; p++ {
+		all = append(all, p.String())
+	}
+	return all, all[sched.Done:]
+}()
 
 // CSVSummary says how much of a tasks CSV was checked.
 type CSVSummary struct {
@@ -40,7 +50,8 @@ type row struct {
 	ready, start     sched.Time
 	end              sched.Time
 	attempts         int32
-	done             bool // as far as the row tells
+	done             bool   // as far as the row tells, but for its state
+	state            string // "" where there is no such column
 	wait             time.Duration
 	hasWait, present bool
 	node             sched.NodeID // the first of the last attempt; NoNode if none
@@ -63,6 +74,7 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 			return sum, nil, fmt.Errorf("line 1: no column %s", name)
 		}
 	}
+	states := slices.Index(head, "state")
 	k := &checker{c: c}
 	rows := make([]row, len(c.Table.Tasks))
 	var spans []Span
@@ -110,6 +122,11 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 			return sum, k.found, fmt.Errorf("line %d: attempts: %q is not a count", line, f(9))
 		}
 		w.attempts = int32(n)
+		if states >= 0 {
+			if w.state = rec[states]; !slices.Contains(phases, w.state) {
+				return sum, k.found, fmt.Errorf("line %d: state: %q is none of %s", line, w.state, strings.Join(phases, ", "))
+			}
+		}
 		if n == 0 {
 			if w.start != sched.Never || f(7) != "" {
 				k.bad("csv", id, w.start, "line %d: has a start or a node and no attempt", line)
@@ -133,7 +150,7 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 		if n > 1 {
 			sum.Repeated++
 			k.placements(&s) // the last attempt's own shape can still be checked
-			w.done = w.end != sched.Never
+			w.done = w.end != sched.Never && (w.state == "" || w.state == "done")
 			continue
 		}
 		if w.end == sched.Never {
@@ -182,6 +199,7 @@ func (k *checker) rowService(rows []row, s *Span) {
 	}
 	if held >= lo && held <= hi {
 		w.done = !cut
+		k.doneOrNot(t, w)
 		return
 	}
 	if held >= 0 && held <= hi {
@@ -189,17 +207,30 @@ func (k *checker) rowService(rows []row, s *Span) {
 		for _, p := range s.On {
 			for _, d := range downs[p.Node] {
 				if d.from == s.End {
+					k.doneOrNot(t, w)
 					return
 				}
 			}
 		}
 		for _, f := range c.Faults {
 			if f.Attempt == 1 && f.Task == t && f.After == held {
+				k.doneOrNot(t, w)
 				return
 			}
 		}
 	}
 	k.bad("service", t, s.End, "line %d: ran for %s, its run time there is %s", w.line, held, lo)
+}
+
+// doneOrNot checks the state of a task of which the row tells whether it was completed.
+func (k *checker) doneOrNot(t sched.TaskID, w *row) {
+	switch {
+	case w.state == "" || w.done == (w.state == "done"):
+	case w.done:
+		k.bad("outcome", t, w.end, "line %d: is %s, and was completed by its times", w.line, w.state)
+	default:
+		k.bad("outcome", t, w.end, "line %d: is done, and was not completed by its times", w.line)
+	}
 }
 
 // row checks what one row says of order and waits.
@@ -220,6 +251,15 @@ func (k *checker) row(t sched.TaskID, rows []row) {
 	}
 	if w.end < submit || (w.start != sched.Never && (w.end < w.start || w.start < submit)) {
 		k.bad("outcome", t, w.end, "line %d: times are out of order", w.line)
+	}
+	switch {
+	case w.state == "":
+	case slices.Contains(final, w.state) && w.end == sched.Never:
+		k.bad("outcome", t, submit, "line %d: is %s and has no end", w.line, w.state)
+	case !slices.Contains(final, w.state) && w.end != sched.Never:
+		k.bad("outcome", t, w.end, "line %d: is %s and has an end", w.line, w.state)
+	case w.attempts == 0:
+		k.doneOrNot(t, w)
 	}
 	ready, free := submit, true
 	for _, p := range k.c.Table.Preds(t) {
