@@ -82,6 +82,25 @@ func TestARunIsCutAtItsEstimateOnlyWhereAsked(t *testing.T) {
 	}
 }
 
+// The estimate of the workload is what a user has asked for; what a policy believes is its own affair, or rows of a compare would be of other work.
+func TestARunIsCutAtTheWorkloadsEstimateWhateverThePolicySees(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		est, seen time.Duration
+		policy    sched.Policy
+		want      want
+	}{
+		{"the policy knows the run time", 4 * s, 10 * s, evictAt(), want{sched.Failed, 4, 8, 8, 0, 0}},
+		{"the policy believes half", 10 * s, 5 * s, evictAt(), want{sched.Done, 10, 20, 0, 0, 0}},
+		{"preempted", 4 * s, 20 * s, evictAt(3), want{sched.Failed, 4, 8, 8, 1, 0}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := workload(t, estimated(gpus(0, 10*s, 2), c.est))
+			c.want.check(t, run(t, sim.Config{Workload: w, Nodes: nodes(1, 0, 2), Policy: c.policy, Estimates: []time.Duration{c.seen}, KillAtEstimate: true}))
+		})
+	}
+}
+
 func TestAKilledTaskIsNotTriedAgain(t *testing.T) {
 	w := workload(t, with(estimated(gpus(0, 10*s, 2), 4*s), func(r *traces.Row) { r.Retries = 3 }))
 	res := run(t, sim.Config{Workload: w, Nodes: nodes(1, 0, 2), Policy: evictAt(), KillAtEstimate: true})

@@ -145,10 +145,11 @@ func (r *run) limit(t sched.TaskID, c *sched.Command) time.Duration {
 	return max(est-u.on(est), 0) + r.overheadOf(t, c.Attempt)
 }
 
+// estimateOn is the workload's estimate of t there, by which runs are cut, whatever the policy is shown.
 func (r *run) estimateOn(t sched.TaskID, on []sched.Placement) time.Duration {
 	var est time.Duration
 	for _, p := range on {
-		est = max(est, sched.EstimateOn(r.tb, t, r.k.Room().Spec(p.Node)))
+		est = max(est, sched.EstimateOn(r.Workload.Table, t, r.k.Room().Spec(p.Node)))
 	}
 	return est
 }

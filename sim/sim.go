@@ -25,7 +25,7 @@ type Config struct {
 	Nodes          []sched.NodeSpec
 	Policy         sched.Policy
 	Estimates      []time.Duration // what policies see, per task; nil: the workload's
-	KillAtEstimate bool            // a run longer than its estimate is cut there and counts as killed
+	KillAtEstimate bool            // a run longer than the workload's estimate, not than Estimates, is cut there and counts as killed
 	Restart        bool            // an evicted task loses its work; default: it resumes
 	Overhead       time.Duration   // paid, while holding, at each start after a preemption
 	Horizon        sched.Time      // stop there; 0: run until nothing is left to happen

@@ -565,8 +565,10 @@ func Unfinished(r *sim.Result, n int) error {
 // Violations returns an error that tells what the independent checkers found wrong with a run, or nil.
 func Violations(rec *Checker, c sim.Config, r *sim.Result) error {
 	w := c.Truth()
+	tb := c.Table()
+	tb.Estimates = c.Workload.Estimates // by which runs are cut
 	one := check.Case{
-		Table: c.Table(), Run: w.Run, RunOn: w.RunOn, Late: c.Window.Late(), Nodes: c.Nodes, Restart: c.Restart,
+		Table: tb, Run: w.Run, RunOn: w.RunOn, Late: c.Window.Late(), Nodes: c.Nodes, Restart: c.Restart,
 		KillAtEstimate: c.KillAtEstimate, Overhead: c.Overhead, Faults: rec.NodeFaults(),
 	}
 	if st := c.Staging; st != nil {

@@ -56,7 +56,7 @@ func (f *simFlags) addSimulation(cmd *cobra.Command) {
 	fl.StringVar(&f.cluster, "cluster", "", "nodes: a shorthand such as 8x8xA100, pool:128cpu or \"1000x(64cpu,512gb,8xH100)\", or a file (default: what the trace names)")
 	fl.StringVar(&f.format, "format", "", "format of the trace (default: detected)")
 	fl.StringVar(&f.estimates, "estimates", "trace", "run-time estimates that policies see: trace, perfect or factor:x (of the run time)")
-	fl.BoolVar(&f.kill, "kill-at-estimate", false, "cut a run that exceeds its estimate")
+	fl.BoolVar(&f.kill, "kill-at-estimate", false, "cut a run that exceeds its estimate, that of the trace whatever policies see")
 	fl.BoolVar(&f.restart, "restart", false, "a preempted task loses its work (default: it resumes)")
 	fl.DurationVar(&f.overhead, "overhead", 0, "time lost, while holding, at each start after a preemption")
 	fl.DurationVar(&f.horizon, "horizon", 0, "stop so long after the first submit (default: run to the end). What is periodic or recurs is released up to then (default: for two hyperperiods)")

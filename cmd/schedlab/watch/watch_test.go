@@ -111,12 +111,15 @@ var ways = []struct {
 		c.Window = &sim.Window{Min: time.Second, Max: 30 * time.Second, Cost: 200 * time.Millisecond}
 	}},
 	{"runs cut at estimates", func(c *sim.Config) {
-		c.KillAtEstimate, c.Estimates = true, slices.Clone(c.Workload.Run)
-		for t := range c.Estimates {
+		w, tb := *c.Workload, *c.Workload.Table
+		tb.Estimates = slices.Clone(w.Run)
+		for t := range tb.Estimates {
 			if t%50 == 0 {
-				c.Estimates[t] /= 2
+				tb.Estimates[t] /= 2
 			}
 		}
+		w.Table = &tb
+		c.KillAtEstimate, c.Workload = true, &w
 	}},
 	{"window, cut", func(c *sim.Config) {
 		c.Window = &sim.Window{Min: 20 * time.Second, Max: 20 * time.Second}
