@@ -25,6 +25,7 @@ type Comparison struct {
 	Runs    []Run     // one a policy, seed and load
 	Summary []Summary // one a policy and load, in the order of the policies; the first policy is what the others are compared with
 	Notes   []string  // for people, below the table
+	Files   []string  // that were written beside the JSON, in it alone; nil: none
 }
 
 // Trace says what was replayed.
@@ -263,7 +264,15 @@ func (c *Comparison) JSON(w io.Writer) error {
 	for i := range c.Summary {
 		put(between(i), c.appendSummary(line[:0], &c.Summary[i]))
 	}
-	put([]byte("\n]}\n"))
+	put([]byte("\n]"))
+	if len(c.Files) > 0 {
+		files, err := json.Marshal(c.Files)
+		if err != nil {
+			return err
+		}
+		put([]byte(",\n\"files\":"), files)
+	}
+	put([]byte("}\n"))
 	return b.Flush()
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -424,9 +423,9 @@ one by one.`,
 			c := comparison(w, clusterName, nodes, res, &o.Sim)
 			var outErr error // the numbers are shown all the same: to find them may have taken hours
 			if out != "" {
-				var files int
-				if files, outErr = writeOut(out, c, res, pdf); outErr == nil {
-					c.Notes = append(c.Notes, fmt.Sprintf("%d files in %s", files, out))
+				var said string
+				if said, outErr = writeOut(out, c, res, pdf); outErr == nil {
+					c.Notes = append(c.Notes, said)
 				}
 			}
 			if output == "table" {
@@ -441,7 +440,7 @@ one by one.`,
 	cmd.Flags().StringVar(&names, "policies", "fifo,rr,critical-path", "policies, separated by commas; the first is what the others are compared with")
 	cmd.Flags().StringVar(&seeds, "seeds", "", "seeds: N for 1..N, or a-b (default: 5 for generated workloads, 1 for a trace)")
 	cmd.Flags().StringVar(&load, "load", "", "offered loads to scale the trace to: all submit times divided by one factor (default: as it is)")
-	cmd.Flags().StringVar(&out, "out", "", "folder for plots (SVG, PNG), compare.json and compare.csv; with --shard the file to write, or a folder for part-i-of-n.json")
+	cmd.Flags().StringVar(&out, "out", "", "folder for plots (SVG, PNG), compare.json and compare.csv, in the place of those of the run before; with --shard the file to write, or a folder for part-i-of-n.json")
 	cmd.Flags().StringVar(&shard, "shard", "", "run one part of the experiment, for schedlab merge: i/n (1/4 is the first of four), auto or auto/n")
 	cmd.Flags().BoolVar(&pdf, "pdf", false, "plots as PDF too")
 	intervalsFlag(cmd, &intervals)
@@ -546,90 +545,6 @@ func tableOptions(w io.Writer) report.TableOptions {
 	return opt
 }
 
-// writeOut writes the plots and the numbers into a folder and returns the number of files.
-func writeOut(dir string, c *report.Comparison, res *experiment.Result, pdf bool) (int, error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
-		return 0, err
-	}
-	n := 0
-	write := func(name string, to func(io.Writer) error) error {
-		n++
-		return writeFile(filepath.Join(dir, name), to)
-	}
-	formats := []string{"svg", "png"}
-	if pdf {
-		formats = append(formats, "pdf")
-	}
-	draw := func(name string, fig *plots.Figure, err error) error {
-		if err == plots.ErrNoData {
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("%s: %w", name, err)
-		}
-		for _, format := range formats {
-			if err := write(name+"."+format, func(w io.Writer) error { return fig.Write(w, format) }); err != nil {
-				return err
-			}
-		}
-		return nil
-	}
-	if err := write("compare.json", c.JSON); err != nil {
-		return n, err
-	}
-	if err := write("compare.csv", c.CSV); err != nil {
-		return n, err
-	}
-	var cdfs []plots.CDF
-	var util, queue []plots.Series
-	what := "GPU"
-	for _, p := range res.Pictures {
-		cdfs, util, queue, what = append(cdfs, p.Waits), append(util, p.Utilization), append(queue, p.Queue), p.What
-	}
-	where := filepath.Base(c.Trace.Source) + ", " + report.Plural(c.Trace.Tasks, "task")
-	if len(c.Runs) > len(res.Pictures) {
-		where += fmt.Sprintf(", seed %d", c.Runs[0].Seed)
-	}
-	fig, err := plots.WaitCDF("Waiting time of tasks ("+where+")", cdfs)
-	if err := draw("wait-cdf", fig, err); err != nil {
-		return n, err
-	}
-	fig, err = plots.OverTime(what+" utilization over time ("+where+")", what+"s allocated", true, util)
-	if err := draw("utilization", fig, err); err != nil {
-		return n, err
-	}
-	fig, err = plots.OverTime("Queue length over time ("+where+")", "ready tasks waiting", false, queue)
-	if err := draw("queue", fig, err); err != nil {
-		return n, err
-	}
-	waits, interval := bars(c.Summary, "wait_mean_s")
-	fig, err = plots.Bars("Mean wait", "mean wait of a task (s)", interval, waits)
-	if err := draw("wait-mean", fig, err); err != nil {
-		return n, err
-	}
-	rates, interval := bars(c.Summary, "throughput_per_min")
-	fig, err = plots.Bars("Throughput", "finished tasks a minute", interval, rates)
-	if err := draw("throughput", fig, err); err != nil {
-		return n, err
-	}
-	for _, p := range res.Pictures {
-		fig, err = p.Gantt.Figure(p.Policy + ": who held what (" + where + ")")
-		if err := draw("gantt-"+fileName(p.Policy), fig, err); err != nil {
-			return n, err
-		}
-	}
-	if res.Workload == nil { // merged from parts
-		return n, nil
-	}
-	if title, nodes, edges, ok := experiment.JobGraph(res.Workload); ok {
-		fig, err = plots.DAG(title, nodes, edges)
-		if err := draw("job-dag", fig, err); err != nil {
-			return n, err
-		}
-	}
-	return n, nil
-}
-
 // bars makes one bar a policy and load of a metric.
 func bars(all []report.Summary, metric string) (out []plots.Bar, interval string) {
 	loads := map[float64]bool{}
@@ -657,16 +572,6 @@ func bars(all []report.Summary, metric string) (out []plots.Bar, interval string
 		out = append(out, b)
 	}
 	return out, interval
-}
-
-// fileName makes a name for files of a policy: letters, digits and - only.
-func fileName(policy string) string {
-	return strings.Trim(strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '.' || r == '-' {
-			return r
-		}
-		return '-'
-	}, policy), "-")
 }
 
 // newBar is the progress bar on a terminal's standard error; elsewhere it draws nothing.

@@ -120,11 +120,11 @@ trace, cluster, policy, setting or revision of schedlab) are refused.`,
 				Trace: first.Trace, Cluster: first.Cluster, Runs: res.Runs, Summary: res.Summary, Notes: notes(res, first.Notes),
 			}
 			if out != "" {
-				files, err := writeOut(out, c, res, pdf)
+				said, err := writeOut(out, c, res, pdf)
 				if err != nil {
 					return err
 				}
-				c.Notes = append(c.Notes, fmt.Sprintf("%d files in %s", files, out),
+				c.Notes = append(c.Notes, said,
 					"distributions, time series, Gantt charts and job graphs need the runs themselves: schedlab compare --out, of one seed and load")
 			}
 			return show(cmd.OutOrStdout(), c, output)
