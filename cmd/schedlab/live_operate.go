@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -79,23 +80,28 @@ func quotaCommand() *cobra.Command {
 	var q daemon.Quota
 	var cpu, gpus, output string
 	var running int64
+	var lift bool
 	cmd := &cobra.Command{
 		Use:   "quota",
 		Short: "Show quotas, or set one",
-		Long: `Shows the quotas in force. With --tenant or --queue it sets one: what the
-running tasks of the tenant or queue may hold together, and how many they may
-be. Without --cpu, --gpus and --tasks the quota is lifted.`,
-		Example: "  schedlab live quota\n  schedlab live quota --tenant vision --gpus 4 --cpu 32",
+		Long: `Shows the quotas in force, or that of --tenant or --queue. With --cpu, --gpus or
+--tasks it sets that one: what the running tasks of the tenant or queue may hold
+together, and how many they may be; what is not said is not bounded. --lift
+takes the quota away.`,
+		Example: "  schedlab live quota\n  schedlab live quota --tenant vision --gpus 4 --cpu 32\n  schedlab live quota --tenant vision --lift",
 		Args:    arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			for _, b := range []struct {
 				flag, text string
 				to         **float64
-			}{{"--cpu", cpu, &q.CPU}, {"--gpus", gpus, &q.GPUs}} {
-				if b.text == "" {
+			}{{"cpu", cpu, &q.CPU}, {"gpus", gpus, &q.GPUs}} {
+				if !cmd.Flags().Changed(b.flag) {
 					continue
 				}
-				v, err := number(b.flag, b.text)
+				if b.text == "" { // a variable of a script that is not set
+					return usagef("--%s: a number is missing", b.flag)
+				}
+				v, err := number("--"+b.flag, b.text)
 				if err != nil {
 					return err
 				}
@@ -104,18 +110,27 @@ be. Without --cpu, --gpus and --tasks the quota is lifted.`,
 			if cmd.Flags().Changed("tasks") {
 				q.Tasks = &running
 			}
+			set, whose := q.CPU != nil || q.GPUs != nil || q.Tasks != nil, q.Tenant != "" || q.Queue != ""
+			if lift && set {
+				return usagef("--lift takes the whole quota away; it goes without --cpu, --gpus and --tasks")
+			}
 			c, err := client()
 			if err != nil {
 				return err
 			}
 			var all []daemon.Quota
 			switch {
-			case q.Tenant != "" || q.Queue != "":
-				all, err = c.SetQuota(cmd.Context(), q)
-			case q.CPU != nil || q.GPUs != nil || q.Tasks != nil:
+			case (set || lift) && !whose:
 				return usagef("whose quota? --tenant or --queue says it")
+			case set || lift:
+				all, err = c.SetQuota(cmd.Context(), q)
 			default:
 				all, err = c.Quotas(cmd.Context())
+				if whose {
+					all = slices.DeleteFunc(all, func(o daemon.Quota) bool {
+						return (q.Tenant == "" || o.Tenant != q.Tenant) && (q.Queue == "" || o.Queue != q.Queue)
+					})
+				}
 			}
 			if err != nil {
 				return refused(err)
@@ -125,7 +140,7 @@ be. Without --cpu, --gpus and --tasks the quota is lifted.`,
 					return writeJSON(w, all)
 				}
 				if len(all) == 0 {
-					fmt.Fprintln(w, "no quotas")
+					fmt.Fprintln(w, map[bool]string{true: "no quota", false: "no quotas"}[whose && !lift])
 					return nil
 				}
 				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -152,11 +167,12 @@ be. Without --cpu, --gpus and --tasks the quota is lifted.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&q.Tenant, "tenant", "", "the tenant whose quota is set")
-	f.StringVar(&q.Queue, "queue", "", "the queue whose quota is set")
+	f.StringVar(&q.Tenant, "tenant", "", "the tenant whose quota is shown or set")
+	f.StringVar(&q.Queue, "queue", "", "the queue whose quota is shown or set")
 	f.StringVar(&cpu, "cpu", "", "cores; 0 lets nothing start that asks for any")
 	f.StringVar(&gpus, "gpus", "", "GPUs, shares as fractions")
 	f.Int64Var(&running, "tasks", 0, "tasks that run at once")
+	f.BoolVar(&lift, "lift", false, "take the quota away")
 	outputFlag(cmd, &output, "table", "json")
 	return cmd
 }
