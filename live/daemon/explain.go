@@ -27,7 +27,12 @@ func (d *Daemon) Explain(tasks []sched.TaskID) []Explanation {
 	out := make([]Explanation, 0, len(tasks))
 	for _, t := range tasks {
 		if int(t) < d.kernel.Known() {
-			out = append(out, Explanation{ID: d.name(t), State: d.kernel.Phase(t).String(), Why: d.why(t)})
+			phase := d.kernel.Phase(t)
+			e := Explanation{ID: d.name(t), State: phase.String(), Why: d.why(t)}
+			if d.kernel.OnHold(t) && phase != sched.Held && !phase.Over() {
+				e.Why = append(e.Why, "A user holds it besides: nothing starts it before `schedlab live release "+e.ID+"`.")
+			}
+			out = append(out, e)
 		}
 	}
 	return out

@@ -92,6 +92,51 @@ func TestEveryReasonToWaitIsSaidWithItsNumbers(t *testing.T) {
 	says("1/v", `It comes after 1/u, which is dropped\.`)
 }
 
+// What waits for something else, or runs, and is on hold as well stays where it is for both reasons: both are said.
+func TestAHoldOnWhatCouldNotStartAnywayIsSaid(t *testing.T) {
+	d := serve(t, t.TempDir())
+	d.submit(`{"tasks":[{"id":"run","command":"exec sleep 1000","grace_s":0},{"id":"again","command":"exit 5","retries":2,"backoff_s":600},
+		{"id":"after","after":["run"],"command":"true"}]}`)
+	waitState(t, d, "1/run", "running")
+	waitState(t, d, "1/again", "backoff")
+	all := mustSelect(t, d, "1")
+	act := func(what Action, tasks ...sched.TaskID) []string {
+		t.Helper()
+		done, err := d.Act(t.Context(), Who{0}, what, tasks)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d.Names(done)
+	}
+	said := func(want bool) {
+		t.Helper()
+		for i, why := range []string{"", "hold", "hold"} {
+			id := d.Names(all)[i]
+			if text := explained(t, d, id); strings.Contains(text, "A user holds it besides: ") != want || want && !strings.Contains(text, "`schedlab live release "+id+"`") {
+				t.Errorf("%s: %s", id, text)
+			}
+			if v := d.Tasks(all[i : i+1])[0]; (v.Why == "hold") != (want && why != "") {
+				t.Errorf("%s waits for %q", id, v.Why)
+			}
+		}
+	}
+	said(false)
+	if done := act(Release, all...); len(done) > 0 {
+		t.Errorf("released, and nobody held them: %v", done)
+	}
+	if done := act(Hold, all...); len(done) != 3 {
+		t.Errorf("held: %v", done)
+	}
+	if done := act(Hold, all...); len(done) > 0 {
+		t.Errorf("held twice: %v", done)
+	}
+	said(true)
+	if done := act(Release, all...); len(done) != 3 {
+		t.Errorf("released: %v", done)
+	}
+	said(false)
+}
+
 func (r *running) cancel(selector string) {
 	r.t.Helper()
 	if _, err := r.Act(r.t.Context(), Who{0}, Cancel, mustSelect(r.t, r, selector)); err != nil {

@@ -186,12 +186,12 @@ func (d *Daemon) Act(ctx context.Context, who Who, what Action, tasks []sched.Ta
 				e.Kind = sched.Cancelled
 				d.stopWhy[t] = reasonCancelled
 			case Hold:
-				if phase.Over() || phase == sched.Held {
+				if phase.Over() || d.kernel.OnHold(t) {
 					continue
 				}
 				e.Kind = sched.Hold
 			case Release:
-				if phase.Over() {
+				if phase.Over() || !d.kernel.OnHold(t) {
 					continue
 				}
 				e.Kind = sched.Release

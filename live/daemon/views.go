@@ -89,7 +89,7 @@ func (d *Daemon) view(t sched.TaskID) Task {
 	case sched.Blocked, sched.Ready, sched.Claiming, sched.Backoff, sched.Held:
 		v.Why = k.CauseOf(t).String()
 		switch { // what is order to the simulator, and has nothing to do with who comes first
-		case o.Phase == sched.Held:
+		case k.OnHold(t): // whatever else it waits for, it does not start before its release
 			v.Why = "hold"
 		case o.Phase == sched.Ready && !k.QuotaAllows(t):
 			v.Why = "quota"

@@ -178,6 +178,9 @@ func (s *State) Phase(t TaskID) Phase {
 	return s.rows[t].phase
 }
 
+// OnHold reports whether a user holds t: it is Held, or will be where it would be ready.
+func (s *State) OnHold(t TaskID) bool { return s.Phase(t) != Unknown && s.rows[t].flags&flagHold != 0 }
+
 // Queued returns the number of ready tasks that do not run, Running of those that hold room, Blocked of those that wait for others.
 func (s *State) Queued() int { return s.ready }
 
