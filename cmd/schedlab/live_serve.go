@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -37,6 +38,7 @@ const liveMeanEstimate = 10 * time.Minute
 // serveFlags are what "live serve" is told.
 type serveFlags struct {
 	policy, node, window, metrics, log, vram, others string
+	policySaid                                       bool
 	gpus                                             device.Options
 	cpuCap                                           bool
 	door                                             door
@@ -57,7 +59,7 @@ func serveCommand() *cobra.Command {
 		Long: `Runs the daemon in the foreground until SIGTERM or Ctrl-C. Jobs that run then
 run on, and the next daemon takes them up. What it accepted is on the disk
 before it answers. --policy counts for a new state; "live policy set" changes it
-later.
+later, and a daemon that is told another says that it keeps that.
 
 --node says what the machine offers where that is not to be found out, in the
 shorthand of clusters: (8cpu,32gb,4xA100:80gb). A user's job runs as that user
@@ -105,6 +107,7 @@ tenant, queue, tenant+queue or all.
 			if err := o.alerts.targeted(cmd); err != nil {
 				return err
 			}
+			o.policySaid = cmd.Flags().Changed("policy")
 			return serve(cmd.Context(), &o)
 		},
 	}
@@ -313,6 +316,9 @@ func serve(ctx context.Context, o *serveFlags) error {
 	s := d.Status()
 	log.Info("serving", "socket", filepath.Join(at.Run, api.SocketFile), "policy", s.Policy, "node", s.Nodes[0].Name, "gpus", c.GPUsSay,
 		"groups", groups.Level(), "jobs", s.Jobs, "running", s.Running)
+	if o.policySaid && !samePolicy(o.policy, s.Policy) {
+		log.Warn("the state keeps its policy: --policy counts for a new one; `schedlab live policy set` changes it", "policy", s.Policy, "asked", o.policy)
+	}
 	if at := closedToOthers(at.Run); let.Shared && at != "" {
 		log.Warn("other users do not get to the socket: they cannot pass through a folder above it; chmod o+x would let them", "folder", at)
 	}
@@ -367,6 +373,13 @@ func buildLive(name string) (sched.Policy, error) {
 		return nil, fmt.Errorf("policy %q: live, nobody knows other estimates than the submitted ones", name)
 	}
 	return policies.Build(spec, policies.Hints{MeanEstimate: liveMeanEstimate})
+}
+
+// samePolicy reports whether two names, which can be built, mean the same.
+func samePolicy(a, b string) bool {
+	x, err := policies.Parse(a)
+	y, err2 := policies.Parse(b)
+	return err == nil && err2 == nil && reflect.DeepEqual(x, y)
 }
 
 // machine describes this machine in the config, as it is found to be or as the text says, and how it is sampled. The caller closes it once the
