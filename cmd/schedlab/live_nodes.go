@@ -178,7 +178,7 @@ func nodeTable(w io.Writer, id string, r *node.Reading, gpus string) error {
 	gb := func(b int64) string { return fmt.Sprintf("%.1f", float64(b)/(1<<30)) }
 	_, _ = fmt.Fprintf(w, "%s\n", id)
 	_, _ = fmt.Fprintf(w, "  CPU          %.2f of %g in use, load %.2f\n", r.CPUUsed, r.CPU, r.Load)
-	_, _ = fmt.Fprintf(w, "  memory       %s of %s GB in use\n", gb(r.MemUsed), gb(r.Mem))
+	_, _ = fmt.Fprintf(w, "  memory       %s of %s GiB in use\n", gb(r.MemUsed), gb(r.Mem))
 	_, _ = fmt.Fprintf(w, "  network      %.1f Mbit/s in, %.1f out", r.RxMbps, r.TxMbps)
 	if r.NetMbps > 0 {
 		_, _ = fmt.Fprintf(w, " of %g", r.NetMbps)
@@ -206,12 +206,12 @@ func nodeTable(w io.Writer, id string, r *node.Reading, gpus string) error {
 		}
 		return fmt.Sprintf(format, v)
 	}
-	_, _ = fmt.Fprintln(t, "  GPU\ttype\tbusy\tGB used\tGB\tothers\tC\tW\tstate")
+	_, _ = fmt.Fprintln(t, "  GPU\ttype\tbusy\tGiB used\tGiB\tothers\tC\tW\tstate")
 	for i := range r.GPUs {
 		g, card, o := &r.GPUs[i], &r.Cards[i], &r.Others[i]
 		others := "-"
 		if g.Counted {
-			others = fmt.Sprintf("%d (%s GB)", o.Processes, gb(o.VRAM))
+			others = fmt.Sprintf("%d (%s GiB)", o.Processes, gb(o.VRAM))
 		}
 		used := "-"
 		if g.Used != device.Unknown {

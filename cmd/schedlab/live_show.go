@@ -240,11 +240,11 @@ func size(n int64) string {
 	case n < 1<<10:
 		return strconv.FormatInt(n, 10) + " B"
 	case n < 1<<20:
-		return strconv.FormatFloat(float64(n)/(1<<10), 'f', 1, 64) + " KB"
+		return strconv.FormatFloat(float64(n)/(1<<10), 'f', 1, 64) + " KiB"
 	case n < 1<<30:
-		return strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64) + " MB"
+		return strconv.FormatFloat(float64(n)/(1<<20), 'f', 1, 64) + " MiB"
 	}
-	return strconv.FormatFloat(float64(n)/(1<<30), 'f', 1, 64) + " GB"
+	return strconv.FormatFloat(float64(n)/(1<<30), 'f', 1, 64) + " GiB"
 }
 
 func explainCommand() *cobra.Command {
@@ -451,7 +451,7 @@ func statusCommand() *cobra.Command {
 						fmt.Fprintf(w, " %g of %g cores free", n.CPUFree, n.CPU)
 					}
 					if n.MemGB > 0 {
-						fmt.Fprintf(w, ", %.1f of %.1f GB", n.MemFreeGB, n.MemGB)
+						fmt.Fprintf(w, ", %.1f of %.1f GiB", n.MemFreeGB, n.MemGB)
 					}
 					if n.GPUs > 0 {
 						fmt.Fprintf(w, ", %g of %d %s GPUs", n.GPUsFree, n.GPUs, n.GPUType)

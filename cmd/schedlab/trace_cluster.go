@@ -27,8 +27,8 @@ profiles in JSON; - is standard input) or a shorthand:
   pool:64cpu,16gpu            one node that holds everything
   8x8xA100                    8 nodes of 8 A100
   4x16cpu                     4 nodes of 16 CPUs
-  1000x(64cpu,512gb,8xH100)   1000 nodes of 64 CPUs, 512 GB of RAM and 8 H100
-  2x(8xA100:80gb)+6x8xV100    two kinds; an A100 has 80 GB of memory
+  1000x(64cpu,512gb,8xH100)   1000 nodes of 64 CPUs, 512 GiB of RAM and 8 H100
+  2x(8xA100:80gb)+6x8xV100    two kinds; an A100 has 80 GiB of memory
   4x(8xA100,speed=2)+1x(8cpu,node-type=edge)
                               a faster kind; any other key=value is a label
 What is not stated (CPU, RAM, GPU memory) is not modelled and never runs out.`,
@@ -126,14 +126,14 @@ func clusterTable(w io.Writer, nodes []sched.NodeSpec) error {
 			}
 			return k.spec.GPUType
 		}, false},
-		{"GPU GB", func(k *kind) string {
+		{"GPU GiB", func(k *kind) string {
 			if k.spec.GPUs == 0 {
 				return "-"
 			}
 			return amount(k.spec.VRAM, cluster.GB)
 		}, false},
 		{"CPUs", func(k *kind) string { return amount(k.spec.CPU, 1000) }, false},
-		{"GB", func(k *kind) string { return amount(k.spec.Mem, cluster.GB) }, false},
+		{"GiB", func(k *kind) string { return amount(k.spec.Mem, cluster.GB) }, false},
 		{"speed", func(k *kind) string {
 			if k.spec.Reference() {
 				return "1"

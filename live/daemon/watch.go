@@ -227,14 +227,14 @@ func otherwise(will, is *sched.NodeSpec) []string {
 	if will.Mem != is.Mem {
 		text := "no bound of memory"
 		if will.Mem != sched.Unlimited {
-			text = fmt.Sprintf("%.1f GB of memory", float64(will.Mem)/gib)
+			text = fmt.Sprintf("%.1f GiB of memory", float64(will.Mem)/gib)
 		}
 		out = append(out, text)
 	}
 	if gpus := gpusText(will); gpus != gpusText(is) {
 		out = append(out, gpus)
 	} else if will.VRAM != is.VRAM && will.VRAM != sched.Unlimited {
-		out = append(out, fmt.Sprintf("%.3g GB on each GPU", float64(will.VRAM)/gib))
+		out = append(out, fmt.Sprintf("%.3g GiB on each GPU", float64(will.VRAM)/gib))
 	}
 	marks := func(what string, will, is []string) {
 		for _, m := range will {
@@ -296,7 +296,7 @@ func (d *Daemon) watchVRAM(r *node.Reading, live map[attemptKey]bool) {
 				continue
 			}
 			if granted, limited := d.granted(k, a.gpu); limited && held[a] > granted {
-				over[k] = fmt.Sprintf("%.3g GB of GPU %d are held, %.3g were granted", float64(held[a])/gib, a.gpu, float64(granted)/gib)
+				over[k] = fmt.Sprintf("%.3g GiB of GPU %d are held, %.3g were granted", float64(held[a])/gib, a.gpu, float64(granted)/gib)
 			}
 		}
 	}
@@ -357,7 +357,7 @@ func (d *Daemon) watchGPUs(r *node.Reading) {
 		}
 		if n := r.Others[i].Processes; n != w.foreign[i] {
 			if n > w.foreign[i] {
-				d.log.Warn("a GPU is used by processes that are none of ours", "gpu", g.Index, "processes", n, "gb", float64(r.Others[i].VRAM)/gib)
+				d.log.Warn("a GPU is used by processes that are none of ours", "gpu", g.Index, "processes", n, "gib", float64(r.Others[i].VRAM)/gib)
 			}
 			w.foreign[i] = n
 		}

@@ -144,7 +144,7 @@ func TestAnAttemptBeyondItsGPUMemoryIsWarnedOrStopped(t *testing.T) {
 			t.Errorf("within its grant: %s", text)
 		}
 		gpus.set(0, func(s *device.Sample) { s.Processes = []device.Process{{PID: pid, VRAM: 12 << 30}} })
-		const told = "12 GB of GPU 0 are held, 10 were granted"
+		const told = "12 GiB of GPU 0 are held, 10 were granted"
 		if kill {
 			if v := d.wait("1")[0]; v.State != "failed" || v.Reason != "gpu memory: "+told {
 				t.Errorf("%+v", v)
@@ -160,7 +160,7 @@ func TestAnAttemptBeyondItsGPUMemoryIsWarnedOrStopped(t *testing.T) {
 		gpus.set(0, func(s *device.Sample) { s.Processes = nil })
 		gpus.set(3, func(s *device.Sample) { s.Processes = []device.Process{{PID: pid, VRAM: 1 << 30}} })
 		eventually(t, "it is not warned", func() bool {
-			return strings.Contains(explained(t, d, "1"), "1 GB of GPU 3 are held, 0 were granted")
+			return strings.Contains(explained(t, d, "1"), "1 GiB of GPU 3 are held, 0 were granted")
 		})
 		if _, err := d.Act(t.Context(), Who{0}, Cancel, mustSelect(t, d, "1")); err != nil {
 			t.Fatal(err)
@@ -288,7 +288,7 @@ func TestWithoutControlGroupsTheWatchBoundsTheMemory(t *testing.T) {
 		c.Groups, c.watchEvery = func() *cgroup.Manager { return none }, 20*time.Millisecond
 	})
 	d.submit(`{"tasks":[{"id":"t","command":"x=$(head -c 100m /dev/zero | tr '\\0' x); sleep 1000","mem_gb":0.05}]}`)
-	if v := d.wait("1")[0]; v.State != "failed" || v.Reason != "memory: killed at 0.05 GB" {
+	if v := d.wait("1")[0]; v.State != "failed" || v.Reason != "memory: killed at 0.05 GiB" {
 		t.Errorf("%+v", v)
 	}
 }
@@ -323,7 +323,7 @@ func TestAnAttemptBeyondItsMemoryFailsAndSaysSo(t *testing.T) {
 	}
 	d := serve(t, t.TempDir(), func(c *Config) { c.Groups = func() *cgroup.Manager { return groups } })
 	d.submit(`{"tasks":[{"id":"t","command":"x=$(head -c 200m /dev/zero | tr '\\0' x); echo ${#x}","mem_gb":0.0625}]}`)
-	if v := d.wait("1")[0]; v.State != "failed" || v.Reason != "memory: killed at 0.0625 GB" || !strings.Contains(explained(t, d, "1"), v.Reason) {
+	if v := d.wait("1")[0]; v.State != "failed" || v.Reason != "memory: killed at 0.0625 GiB" || !strings.Contains(explained(t, d, "1"), v.Reason) {
 		t.Errorf("%+v: %s", v, explained(t, d, "1"))
 	}
 	d.close()

@@ -124,7 +124,7 @@ func gpus(o device.Options) []Check {
 		default:
 			c.Why = fmt.Sprintf("%d %s", t.GPUs, device.ModelOf(f.List()))
 			if v := device.VRAMOf(f.List()); v > 0 {
-				c.Why += fmt.Sprintf(" of %.0f GB", float64(v)/(1<<30))
+				c.Why += fmt.Sprintf(" of %.0f GiB", float64(v)/(1<<30))
 			}
 			if t.Version != "" {
 				c.Why += ", driver " + t.Version
@@ -187,7 +187,7 @@ func stateFolder(path string) Check {
 	}
 	kind, free, err := fileSystem(at)
 	if err == nil {
-		c.Why += fmt.Sprintf(", %s, %.1f GB free", kind.name, float64(free)/(1<<30))
+		c.Why += fmt.Sprintf(", %s, %.1f GiB free", kind.name, float64(free)/(1<<30))
 	}
 	median, most, err := syncs(at)
 	if err != nil {
@@ -200,7 +200,7 @@ func stateFolder(path string) Check {
 	case kind.memory:
 		c.State, c.Fix = Limited, "set $"+folders.HomeEnv+" to a disk: this one loses all jobs when the machine stops"
 	case free > 0 && free < 1<<30:
-		c.State, c.Fix = Limited, "make room: less than 1 GB is free"
+		c.State, c.Fix = Limited, "make room: less than 1 GiB is free"
 	case median > 50*time.Millisecond:
 		c.State, c.Fix = Limited, "set $"+folders.HomeEnv+" to a faster disk: each accepted job waits for a sync"
 	}
@@ -277,14 +277,14 @@ func sampling() Check {
 	begin := time.Now()
 	r := s.Sample(node.Own{})
 	took := time.Since(begin)
-	c.Why = fmt.Sprintf("%g CPUs, %.1f GB, sampled in %v", r.CPU, float64(r.Mem)/(1<<30), took.Round(time.Microsecond))
+	c.Why = fmt.Sprintf("%g CPUs, %.1f GiB, sampled in %v", r.CPU, float64(r.Mem)/(1<<30), took.Round(time.Microsecond))
 	if cpu, mem := cgroup.Own(); cpu > 0 || mem > 0 {
 		var of []string
 		if cpu > 0 {
 			of = append(of, fmt.Sprintf("%g CPUs", cpu))
 		}
 		if mem > 0 {
-			of = append(of, fmt.Sprintf("%.1f GB", float64(mem)/(1<<30)))
+			of = append(of, fmt.Sprintf("%.1f GiB", float64(mem)/(1<<30)))
 		}
 		c.Why += "; its control group has " + strings.Join(of, " and ")
 	}

@@ -76,7 +76,7 @@ func TestAStateFolderThatCannotBeWrittenStopsTheDaemon(t *testing.T) {
 
 func TestDeclaredGPUsAreReportedAsSuch(t *testing.T) {
 	checks := gpus(device.Options{Use: "8xH100:80gb"})
-	if c := find(t, checks, "GPUs: declared"); c.State != OK || c.Why != "8 H100 of 80 GB" {
+	if c := find(t, checks, "GPUs: declared"); c.State != OK || c.Why != "8 H100 of 80 GiB" {
 		t.Errorf("%+v", c)
 	}
 	if c := find(t, checks, "GPUs: sample"); c.State != Limited || !strings.Contains(c.Why, "tells no processes") {

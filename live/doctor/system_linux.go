@@ -114,11 +114,11 @@ func size(v uint64) string {
 	case v == unlimited:
 		return "unlimited"
 	case v >= 10<<30:
-		return fmt.Sprintf("%d GB", v>>30)
+		return fmt.Sprintf("%d GiB", v>>30)
 	case v >= 10<<20:
-		return fmt.Sprintf("%d MB", v>>20)
+		return fmt.Sprintf("%d MiB", v>>20)
 	}
-	return fmt.Sprintf("%d KB", v>>10)
+	return fmt.Sprintf("%d KiB", v>>10)
 }
 
 // system looks at the kernel and the limits.

@@ -13,8 +13,8 @@ func TestALimitSaysHowItIsRaised(t *testing.T) {
 		why, fix   string
 	}{
 		{unlimited, unlimited, OK, "unlimited", ""},
-		{64 << 10, unlimited, Limited, "64 KB (hard limit unlimited): less", "ulimit -l 1048576 before"},
-		{64 << 10, 64 << 20, Limited, "64 KB (hard limit 64 MB): less", "limits.conf"},
+		{64 << 10, unlimited, Limited, "64 KiB (hard limit unlimited): less", "ulimit -l 1048576 before"},
+		{64 << 10, 64 << 20, Limited, "64 KiB (hard limit 64 MiB): less", "limits.conf"},
 	} {
 		got := limit("page-locked memory", c.soft, c.hard, 1<<30, size, "less", "l")
 		if got.State != c.state || got.Why != c.why || !strings.Contains(got.Fix, c.fix) || (got.Fix == "") != (c.fix == "") {

@@ -86,7 +86,7 @@ func TestWhatTakesMoreThanItsMemoryIsKilledAndToldWhy(t *testing.T) {
 	b := newBench(t, t.TempDir()).groups("memory")
 	s := spec(1, `head -c 300m /dev/zero | tail -n 1`)
 	s.Mem = 64 << 20
-	if e := b.run(s); e.Exit.Code != 137 || e.Exit.Reason != "memory: killed at 0.0625 GB" {
+	if e := b.run(s); e.Exit.Code != 137 || e.Exit.Reason != "memory: killed at 0.0625 GiB" {
 		t.Errorf("exit %+v", e.Exit)
 	}
 	s = spec(2, `head -c 300m /dev/zero | tail -n 1 || echo made do; exit 0`)

@@ -534,7 +534,7 @@ func OutOfMemory(limit int64) string {
 	if limit <= 0 {
 		return ReasonMemory + "killed, as the machine had no more"
 	}
-	return fmt.Sprintf(ReasonMemory+"killed at %.3g GB", float64(limit)/(1<<30))
+	return fmt.Sprintf(ReasonMemory+"killed at %.3g GiB", float64(limit)/(1<<30))
 }
 
 func (s *shim) account(ru *syscall.Rusage) {

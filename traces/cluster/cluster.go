@@ -30,8 +30,8 @@ const Usage = `write a cluster as pool:128cpu, 8x8xA100, 4x16cpu or "1000x(64cpu
 //	pool:64cpu,16gpu            one node that holds everything
 //	8x8xA100                    8 nodes of 8 A100
 //	4x16cpu                     4 nodes of 16 CPUs
-//	1000x(64cpu,512gb,8xH100)   1000 nodes of 64 CPUs, 512 GB of RAM and 8 H100
-//	2x(8xA100:80gb)+6x8xV100    two kinds; an A100 has 80 GB of memory
+//	1000x(64cpu,512gb,8xH100)   1000 nodes of 64 CPUs, 512 GiB of RAM and 8 H100
+//	2x(8xA100:80gb)+6x8xV100    two kinds; an A100 has 80 GiB of memory
 //	4x(8xA100,speed=2)+1x(8cpu,node-type=edge)   a faster kind; any other key=value is a label
 //
 // A file is recognised by its content; gzip and zstd are unpacked.
@@ -301,7 +301,7 @@ func bytesOf(f float64, unit string) (int64, error) {
 	}
 	b := math.Round(f * u)
 	if !(b >= 1 && b <= 1e18) {
-		return 0, fmt.Errorf("memory must be from 1 byte to 1e9 GB")
+		return 0, fmt.Errorf("memory must be from 1 byte to 1e9 GiB")
 	}
 	return int64(b), nil
 }
@@ -389,7 +389,7 @@ func TaintEdge(n *sched.NodeSpec) {
 	n.Taints = append(append([]sched.Taint(nil), n.Taints...), sched.Taint{Key: "edge-node", Value: "true", Effect: "NoSchedule"})
 }
 
-// Format describes a cluster in one line, for headers: "80 nodes: 640 V100, 5120 CPU, 40960 GB".
+// Format describes a cluster in one line, for headers: "80 nodes: 640 V100, 5120 CPU, 40960 GiB".
 func Format(nodes []sched.NodeSpec) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d node", len(nodes))
@@ -443,7 +443,7 @@ func Format(nodes []sched.NodeSpec) string {
 		put(trim(float64(cpu)/1000) + " CPU")
 	}
 	if memKnown {
-		put(trim(math.Round(float64(mem)/GB)) + " GB")
+		put(trim(math.Round(float64(mem)/GB)) + " GiB")
 	}
 	return b.String()
 }

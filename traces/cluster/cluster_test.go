@@ -63,7 +63,7 @@ func TestShorthandSaysWhatItHolds(t *testing.T) {
 		{"4x16cpu", 4, 0, "node-001", 16_000, none, 0, "", "4 nodes: 64 CPU"},
 		{"32x1cpu", 32, 31, "node-032", 1000, none, 0, "", "32 nodes: 32 CPU"},
 		{"80x8xV100", 80, 79, "node-080", none, none, 8, "V100", "80 nodes: 640 V100"},
-		{"1000x(64cpu,512gb,8xH100)", 1000, 999, "node-1000", 64_000, 512 << 30, 8, "H100", "1000 nodes: 8000 H100, 64000 CPU, 512000 GB"},
+		{"1000x(64cpu,512gb,8xH100)", 1000, 999, "node-1000", 64_000, 512 << 30, 8, "H100", "1000 nodes: 8000 H100, 64000 CPU, 512000 GiB"},
 		{"2x8xA100+3x(4xV100,0.5cpu)", 5, 2, "node-003", 500, none, 4, "V100", "5 nodes: 16 A100, 12 V100, 1.5 CPU"},
 		{"2x8xA100+1x4xa100", 3, 2, "node-003", none, none, 4, "a100", "3 nodes: 20 A100"},
 		{" pool:100cpu + 2x4xP100 ", 3, 1, "node-001", none, none, 4, "P100", "3 nodes: 8 P100, 100 CPU"},
@@ -290,7 +290,7 @@ func TestMuriAndTiresiasClustersAreRead(t *testing.T) {
 		t.Errorf("n8g8: %s, %v", Format(nodes), err)
 	}
 	nodes, err = Parse(shared(t, "traces/gpu/tiresias/n32g4.csv"))
-	if err != nil || Format(nodes) != "32 nodes: 128 GPU, 1280 CPU, 8192 GB" {
+	if err != nil || Format(nodes) != "32 nodes: 128 GPU, 1280 CPU, 8192 GiB" {
 		t.Errorf("n32g4: %s, %v", Format(nodes), err)
 	}
 }

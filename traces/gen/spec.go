@@ -113,8 +113,8 @@ var fields = [...]field{
 		{name: "mix", free: true, about: "mix(0.5=20,1=60,8=20): sizes and weights"},
 	}},
 	fCPU:  {"cpu", "CPUs of a task, gang replica by replica", number(plain, 1, 0, 4096)},
-	fMem:  {"mem", "GB of RAM of a task", number(plain, 0, 0, 65536)},
-	fVRAM: {"gpu_mem", "GB of memory on each GPU of a task", number(plain, 0, 0, 4096)},
+	fMem:  {"mem", "GiB of RAM of a task", number(plain, 0, 0, 65536)},
+	fVRAM: {"gpu_mem", "GiB of memory on each GPU of a task", number(plain, 0, 0, 4096)},
 	fDAG: {"dag", "shape of a job", []choice{
 		{name: "none", about: "one task"},
 		{name: "chain", params: []param{{"tasks", whole, 5, 1, 1e6}}},
