@@ -73,7 +73,9 @@ workflow a task has inputs: [PATH, {from: URL, as: NAME}].
 
 With --to the tasks are added to a workflow that was submitted before, whether
 it runs or not. What they come after can be among its tasks (after, --after),
-and edges says what comes before its tasks that have not started:
+and edges says what comes before its tasks that have not started. They are tasks
+of that workflow (12/evaluate); what is added together takes the next job's
+number besides, which stands for it alone:
 
   tasks:
     - {id: evaluate, after: [train-1], command: python eval.py}
