@@ -108,14 +108,7 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		if errors.Is(err, syscall.ENOENT) || errors.Is(err, syscall.ECONNREFUSED) {
-			return nil, fmt.Errorf("%s: %w", c.path, ErrNoDaemon)
-		}
-		var u *url.Error
-		if errors.As(err, &u) {
-			err = u.Err
-		}
-		return nil, fmt.Errorf("%s: %w", c.path, err)
+		return nil, c.unanswered(method, err)
 	}
 	if resp.StatusCode < 300 {
 		return resp.Body, nil
@@ -129,6 +122,26 @@ func (c *Client) do(ctx context.Context, method, path string, query url.Values, 
 		e.Error = resp.Status
 	}
 	return nil, &Refusal{resp.StatusCode, e.Error}
+}
+
+// unanswered says why there is no answer, or no whole one.
+func (c *Client) unanswered(method string, err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	switch {
+	case errors.Is(err, syscall.ENOENT), errors.Is(err, syscall.ECONNREFUSED):
+		err = ErrNoDaemon
+	case errors.Is(err, syscall.EACCES):
+		err = errors.New("permission denied: a daemon lets its own user and root in, and others where it is served with --shared")
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		err = errors.New("the daemon went away before it had answered")
+		if method != http.MethodGet {
+			err = fmt.Errorf("%w: it is not known whether this was taken in", err)
+		}
+	}
+	return fmt.Errorf("%s: %w", c.path, err)
 }
 
 // ask sends a request and reads the answer into v.
@@ -150,7 +163,7 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 	}
 	defer answer.Close()
 	if err := json.NewDecoder(answer).Decode(v); err != nil {
-		return fmt.Errorf("%s: its answer: %w", c.path, err)
+		return c.unanswered(method, fmt.Errorf("its answer: %w", err))
 	}
 	return nil
 }
