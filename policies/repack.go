@@ -72,6 +72,7 @@ func (p *Repack) Decide(r *sched.Round) {
 	if place == nil {
 		place = FirstFit
 	}
+	held := false // by a task that is to start and waits for room: what a quota leaves is for it
 	for _, it := range p.order {
 		t := it.Task
 		d, ph := s.DemandID(t), s.Phase(t)
@@ -100,8 +101,14 @@ func (p *Repack) Decide(r *sched.Round) {
 					on[i].GPUs = 0 // the kernel chooses: who stays on the node may hold others than planned
 				}
 			}
-			if !fits || !r.Start(t, on...) {
+			switch {
+			case !fits:
 				r.Skip(t, sched.NoRoom)
+			case held:
+				r.Skip(t, sched.Order)
+			case !r.Start(t, on...):
+				r.Skip(t, sched.NoRoom)
+				held = s.Quotas()
 			}
 		}
 	}
