@@ -2,10 +2,8 @@ package policies
 
 import (
 	"cmp"
-	"errors"
 	"math"
 	"slices"
-	"strconv"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/match"
@@ -305,21 +303,13 @@ func (p *AlloX) match(r *sched.Round) bool {
 	return started
 }
 
-// headForm is the form of the number of jobs that are matched.
-func headForm(v string) error {
-	if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 512 {
-		return errors.New("must be a whole number from 1 to 512")
-	}
-	return nil
-}
-
 var alloxEntry = Entry{
 	Name: "allox", Summary: "Least mean completion time on GPUs of several types, by a min-cost matching.", Starves: true,
 	About: "The first jobs in order of readiness are matched with (GPU, place from the last) so that the sum of their completion times is least; who comes first " +
 		"on a free GPU starts and runs to its end. A long job may starve behind short ones, until it has waited patience times its run time: then it goes before all others.",
 	Source: "Le, Sun, Chowdhury & Liu, EuroSys 2020, section 4.",
 	Params: []Param{
-		{Name: "head", Default: "32", Form: headForm, Example: "64", About: "jobs that are matched; the time of a decision grows with its cube"},
+		{Name: "head", Default: "32", Form: counting(512), Example: "64", About: "jobs that are matched; the time of a decision grows with its cube"},
 		{Name: "patience", Default: "20", About: "multiples of its run time after which a waiting job goes first"},
 	},
 	New: func(a Args) (sched.Policy, error) {

@@ -722,7 +722,7 @@ var criticalPathEntry = Entry{
 		{Name: "urgency", Default: num(DefaultMatch.Urgency), About: "place=finish: weight of the upward rank in what is left of the makespan, in place of rank"},
 		{Name: "advantage", Default: num(DefaultMatch.Advantage), About: "place=finish: weight of the logarithm of a pair's comparative disadvantage"},
 		{Name: "decline", Default: num(DefaultMatch.Decline), About: "place=finish: comparative disadvantage, at least 1, beyond which a task rather waits"},
-		{Name: "score", Default: "8", About: "nodes scored at most; 0: all on which the task fits"},
+		{Name: "score", Default: "8", Form: natural, Example: "32", About: "nodes scored at most; 0: all on which the task fits"},
 		{Name: "place", Default: "finish", Choices: []string{"finish", "published", "first"}, About: "node choice: pairs of task and node by expected finish where nodes differ, the node score as it was published, or first fit"},
 	},
 	New: func(a Args) (sched.Policy, error) {

@@ -2,7 +2,6 @@ package policies
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"strconv"
 
@@ -479,12 +478,7 @@ var easyEntry = Entry{
 		About: "order in which the tasks behind the head are tried: as they came, shortest estimate first, or from the back; lookahead: at once, the set that uses most",
 	}, {
 		Name: "depth", Default: strconv.Itoa(DefaultDepth), About: "how many tasks behind the head scan=lookahead looks at",
-		Form: func(v string) error {
-			if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 10_000 {
-				return errors.New("must be a whole number from 1 to 10000")
-			}
-			return nil
-		}, Example: "100",
+		Form: counting(10_000), Example: "100",
 	}},
 	New: func(a Args) (sched.Policy, error) {
 		scan := map[string]Scan{"arrival": ScanArrival, "sjbf": ScanSJBF, "reverse": ScanReverse, "lookahead": ScanLookahead}[a.Text("scan")]

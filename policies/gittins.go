@@ -315,12 +315,7 @@ var gittinsEntry = Entry{
 				"a file with one a line, or auto, which learns it",
 			Form: func(v string) error { _, _, err := parseLaw(v); return err },
 		},
-		{Name: "cells", Default: "100", Example: "50", About: "steps of attained service at which the index is worked out, from 1 to 10000", Form: func(v string) error {
-			if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 10000 {
-				return fmt.Errorf("must be a whole number from 1 to 10000")
-			}
-			return nil
-		}},
+		{Name: "cells", Default: "100", Example: "50", About: "steps of attained service at which the index is worked out, from 1 to 10000", Form: counting(10_000)},
 	},
 	New: func(a Args) (sched.Policy, error) {
 		var samples []int64

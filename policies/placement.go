@@ -2,7 +2,9 @@ package policies
 
 import (
 	"errors"
+	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -88,6 +90,16 @@ func natural(v string) error {
 		return errors.New("must be a whole number from 0 to 1e9")
 	}
 	return nil
+}
+
+// counting is the form of a parameter that is a whole number from 1 to most.
+func counting(most int) func(v string) error {
+	return func(v string) error {
+		if n, err := strconv.Atoi(v); err != nil || n < 1 || n > most {
+			return fmt.Errorf("must be a whole number from 1 to %d", most)
+		}
+		return nil
+	}
 }
 
 // scoreParam bounds how many nodes a placement by score looks at, as `score` of critical-path does.

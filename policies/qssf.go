@@ -136,7 +136,7 @@ var qssfEntry = Entry{
 	About: "A task's run time is predicted as the mean of the tasks done before it was first ready: those of its tenant and kind, else of its tenant, else of all, else by its " +
 		"estimate. The least predicted GPU time (core time without GPUs) goes first; tasks run to their end. Long and large tasks may starve.",
 	Source: "Hu, Sun, Yan, Wen & Zhang, Characterization and prediction of deep learning workloads in large-scale GPU datacenters (Helios), SC 2021, section 4.2.",
-	Params: []Param{{Name: "samples", Default: "1", About: "done tasks that a level of the prediction needs"}, skipParam},
+	Params: []Param{{Name: "samples", Default: "1", Form: counting(1_000_000), Example: "10", About: "done tasks that a level of the prediction needs"}, skipParam},
 	New: func(a Args) (sched.Policy, error) {
 		p := NewQSSF(a.Place, a.Bool("skip"), int64(a.Float("samples")))
 		p.alone = true
