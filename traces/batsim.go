@@ -202,8 +202,12 @@ func readBatsim(in io.Reader, b *Builder) error {
 				}
 				profile := batsimProfile{run: -1, kind: clip(p.Type)}
 				if p.Delay != nil && (strings.EqualFold(p.Type, "delay") || p.Type == "DelayProfile") {
-					if profile.run, err = parseFixed([]byte(p.Delay.String()), 9); err != nil || profile.run < 0 {
-						return b.Errorf(s.line(), "profile %s: delay %s is negative or not a number in range", clip(name), clip(p.Delay.String()))
+					profile.run, err = parseFixed([]byte(p.Delay.String()), 9)
+					if err == nil && profile.run < 0 {
+						err = fmt.Errorf("%s is negative", clip(p.Delay.String()))
+					}
+					if err != nil {
+						return b.Errorf(s.line(), "profile %s: delay: %w", clip(name), err)
 					}
 				}
 				profiles[name] = profile

@@ -118,15 +118,18 @@ func setColumn(r *Row, col int, cell []byte) error {
 	duration := func(to *time.Duration) error {
 		ns, err := fixed(9)
 		if err == nil && ns < 0 {
-			err = errors.New("is negative")
+			err = fmt.Errorf("%s is negative", clip(string(cell)))
 		}
 		*to = time.Duration(ns)
 		return err
 	}
 	whole := func(to *int32) error {
 		v, err := fixed(3)
-		if err == nil && (v%1000 != 0 || v/1000 > math.MaxInt32 || v/1000 < math.MinInt32) {
-			err = fmt.Errorf("%q is not a whole number in range", clip(string(cell)))
+		switch {
+		case err == nil && v%1000 != 0:
+			err = fmt.Errorf("%q is not a whole number", clip(string(cell)))
+		case err != nil || v/1000 > math.MaxInt32 || v/1000 < math.MinInt32:
+			err = numberError(cell, math.MaxInt32)
 		}
 		*to = int32(v / 1000)
 		return err
@@ -186,11 +189,11 @@ func setColumn(r *Row, col int, cell []byte) error {
 	case colGPUs:
 		v, err := fixed(3)
 		switch {
-		case err != nil:
-			return err
+		case err != nil || v/1000 > math.MaxInt32:
+			return numberError(cell, math.MaxInt32)
 		case v < 0:
 			return errors.New("negative GPU count")
-		case v > 1000 && v%1000 != 0 || v/1000 > math.MaxInt32 || v == 0 && bytes.ContainsAny(cell, "123456789"):
+		case v > 1000 && v%1000 != 0 || v == 0 && bytes.ContainsAny(cell, "123456789"):
 			return fmt.Errorf("%s is neither whole nor a share from 0.001 to 1", clip(string(cell)))
 		case v > 0 && v < sched.Whole:
 			r.Need.GPUs, r.Need.GPUMilli = 1, int32(v)

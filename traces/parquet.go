@@ -560,7 +560,7 @@ func (c *parquetColumn) numbers(dst []int64) error {
 		for i, s := range spans {
 			v, ok := bigEndian(c.data[s.from:s.to])
 			if !ok {
-				return &cellError{i, errors.New("a number out of range")}
+				return &cellError{i, errors.New("a number beyond 64 bits")}
 			}
 			dst[i] = v
 		}
@@ -643,7 +643,17 @@ func (c *parquetColumn) rangeError(text string, negative bool) error {
 	if negative && c.col != colSubmit && unitOf(c.col) == unitNS {
 		return fmt.Errorf("%s is negative", text)
 	}
-	return fmt.Errorf("%s is not a number in range", text)
+	most := int64(1 << 61)
+	switch {
+	case c.direct:
+	case unitOf(c.col) == unitNS:
+		most /= 1e9
+	case unitOf(c.col) == unitBytes:
+		most /= gib
+	default:
+		most /= 1000
+	}
+	return numberError([]byte(text), most)
 }
 
 // fromInt converts an integer or DECIMAL, by way of its text unless it is simple.
@@ -720,7 +730,10 @@ func (c *parquetColumn) inRange(v int64, given bool, unit int, text func() strin
 		return 0, c.rangeError(text(), true)
 	case unit == unitCount:
 		if v%1000 != 0 || v/1000 > math.MaxInt32 || v/1000 < math.MinInt32 {
-			return 0, fmt.Errorf("%s is not a whole number in range", text())
+			if v%1000 == 0 {
+				return 0, numberError([]byte(text()), math.MaxInt32)
+			}
+			return 0, fmt.Errorf("%s is not a whole number", text())
 		}
 		v /= 1000
 	case c.col == colCPU && v == 0 && given:

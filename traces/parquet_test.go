@@ -229,9 +229,9 @@ func TestParquetErrorsNameFileColumnAndRowGroup(t *testing.T) {
 	}{
 		{with(func(r *plainRow) { r.GPUs = -1 }), "t: row group 1, column gpus, row 3: negative GPU count"},
 		{with(func(r *plainRow) { r.GPUs = 1.5 }), "t: row group 1, column gpus, row 3: 1.5 is neither whole"},
-		{with(func(r *plainRow) { r.Run = math.NaN() }), "t: row group 1, column run_s, row 3: NaN is not a number in range"},
+		{with(func(r *plainRow) { r.Run = math.NaN() }), "t: row group 1, column run_s, row 3: \"NaN\" is not a number"},
 		{with(func(r *plainRow) { r.Run = -2 }), "t: row group 1, column run_s, row 3: -2 is negative"},
-		{with(func(r *plainRow) { r.Submit = 1e11 }), "t: row group 1, column submit_s, row 3: 1e+11 is not a number in range"},
+		{with(func(r *plainRow) { r.Submit = 1e11 }), "t: row group 1, column submit_s, row 3: \"1e+11\" is beyond 2305843009"},
 		{with(func(r *plainRow) { r.ID = strings.Repeat("x", maxLine+1) }), "t: row group 1, column id, row 3: "},
 		{with(func(r *plainRow) { r.ID = "t0" }), `t: task id "t0" stands twice`},
 		{good[:len(good)-1], "t: footer: the file does not end as Parquet"},

@@ -279,7 +279,7 @@ func TestBatsimJobs(t *testing.T) {
 		"{\"jobs\":[\n{\"id\":1,\"subtime\":0,\"res\":-1,\"profile\":\"x\"}]}": `t:2: job 1: res: "-1" is not a count`,
 		`{"jobs":[{"id":1,"subtime":0,"res":1,"profile":"x"}`:                  "t:1: ",
 		`{"nb_res":99999999}`:                            "t:1: nb_res",
-		`{"profiles":{"d":{"type":"delay","delay":-4}}}`: "t:1: profile d: delay -4",
+		`{"profiles":{"d":{"type":"delay","delay":-4}}}`: "t:1: profile d: delay: -4 is negative",
 		`{"x":` + strings.Repeat("[", 2000):              "t:1: nested deeper",
 		`{"jobs":[{"id":"` + strings.Repeat("x", 3*maxLine) + `","subtime":0,"res":1,"profile":"x"}],"profiles":{}}`: "t:1: a value is larger than 1 MiB",
 	} {

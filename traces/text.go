@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"math/bits"
@@ -325,8 +326,12 @@ func (s *sheet) number(name string) (int64, error) {
 		return 0, nil
 	}
 	v, err := strconv.ParseInt(strings.TrimSuffix(t, ".0"), 10, 64)
-	if err != nil || v > 1<<52 || v < -(1<<52) {
-		return 0, s.b.Errorf(s.line, "%s: %q is not a whole number in range", name, clip(t))
+	const most = 1 << 52
+	switch {
+	case errors.Is(err, strconv.ErrSyntax):
+		return 0, s.b.Errorf(s.line, "%s: %q is not a whole number", name, clip(t))
+	case err != nil || v > most || v < -most:
+		return 0, s.b.Errorf(s.line, "%s: %w", name, numberError([]byte(t), most))
 	}
 	return v, nil
 }
@@ -376,11 +381,16 @@ func clip(s string) string {
 	return s
 }
 
-// numberError says which text is not a number.
-type numberError string
-
-func (e numberError) Error() string {
-	return strconv.Quote(clip(string(e))) + " is not a number in range"
+// numberError says that text is not a number, or one further from 0 than most.
+func numberError(text []byte, most int64) error {
+	f, err := strconv.ParseFloat(string(text), 64)
+	switch {
+	case errors.Is(err, strconv.ErrSyntax) || math.IsNaN(f) || bytes.ContainsAny(text, "_xXpP"):
+		return fmt.Errorf("%q is not a number", clip(string(text)))
+	case f < 0:
+		return fmt.Errorf("%q is below -%d", clip(string(text)), most)
+	}
+	return fmt.Errorf("%q is beyond %d", clip(string(text)), most)
 }
 
 var pow10 = [...]int64{1, 10, 100, 1000, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9}
@@ -396,7 +406,7 @@ func parseFixed(s []byte, digits int) (int64, error) {
 	v, i := int64(0), 0
 	for ; i < len(t) && t[i]-'0' <= 9; i++ {
 		if v > (1<<61)/10 {
-			return 0, numberError(s)
+			return 0, numberError(s, (1<<61)/pow10[digits])
 		}
 		v = v*10 + int64(t[i]-'0')
 	}
@@ -415,7 +425,7 @@ func parseFixed(s []byte, digits int) (int64, error) {
 				break
 			}
 			if v > (1<<61)/10 {
-				return 0, numberError(s)
+				return 0, numberError(s, (1<<61)/pow10[digits])
 			}
 			v = v*10 + int64(t[i]-'0')
 			left--
@@ -425,7 +435,7 @@ func parseFixed(s []byte, digits int) (int64, error) {
 		return parseFloatFixed(s, digits)
 	}
 	if v > (1<<61)/pow10[left] {
-		return 0, numberError(s)
+		return 0, numberError(s, (1<<61)/pow10[digits])
 	}
 	v *= pow10[left]
 	if negative {
@@ -436,12 +446,12 @@ func parseFixed(s []byte, digits int) (int64, error) {
 
 func parseFloatFixed(s []byte, digits int) (int64, error) {
 	if bytes.IndexByte(s, '_') >= 0 || bytes.ContainsAny(s, "xXpP") {
-		return 0, numberError(s)
+		return 0, numberError(s, (1<<61)/pow10[digits])
 	}
 	f, err := strconv.ParseFloat(string(s), 64)
 	f = math.Round(f * float64(pow10[digits]))
 	if err != nil || !(math.Abs(f) <= 1<<61) {
-		return 0, numberError(s)
+		return 0, numberError(s, (1<<61)/pow10[digits])
 	}
 	return int64(f), nil
 }
@@ -476,8 +486,11 @@ const gib = 1 << 30
 func parseGiB(s []byte) (int64, error) {
 	f, err := strconv.ParseFloat(string(s), 64)
 	f = math.Round(f * gib)
-	if err != nil || !(f >= 0 && f < 1<<61) {
-		return 0, numberError(s)
+	switch {
+	case err == nil && f < 0:
+		return 0, fmt.Errorf("%s is negative", clip(string(s)))
+	case err != nil || !(f < 1<<61):
+		return 0, numberError(s, (1<<61)/gib)
 	}
 	return int64(f), nil
 }
