@@ -2,6 +2,7 @@ package traces
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 func detectBatsim(head []byte, _ string) bool {
@@ -76,6 +78,10 @@ func (s *jsonStream) delim(want json.Delim) error {
 		return noEOF(err)
 	}
 	if t != want {
+		names := map[json.Token]string{json.Delim('{'): "an object", json.Delim('['): "a list"}
+		if name, ok := names[want]; ok {
+			return fmt.Errorf("%s is wanted, not %s", name, cmp.Or(names[t], clip(fmt.Sprint(t))))
+		}
 		return fmt.Errorf("%v instead of %v", t, want)
 	}
 	return nil
@@ -150,7 +156,7 @@ type batsimProfile struct {
 // walltime is the estimate. Only profiles with a delay have a run time; jobs of others (parallel tasks, compositions) are dropped.
 func readBatsim(in io.Reader, b *Builder) error {
 	s := newJSONStream(in)
-	fail := func(err error) error { return b.Errorf(s.line(), "%w", err) }
+	fail := func(err error) error { return b.Errorf(s.line(), "%w", mismatch.JSON(err)) }
 	if err := s.delim('{'); err != nil {
 		return fail(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 // gavelColumns says at which tab-separated field of a line of that many fields something stands; -1 = nowhere.
@@ -208,7 +209,7 @@ func besideGavel(source string) (*gavelTable, error) {
 func readGavelTable(in io.Reader) (*gavelTable, error) {
 	var file map[string]map[string]map[string]json.RawMessage
 	if err := json.NewDecoder(io.LimitReader(in, 256<<20)).Decode(&file); err != nil {
-		return nil, err
+		return nil, mismatch.JSON(err)
 	}
 	g := &gavelTable{rates: map[string][]gavelRate{}}
 	for _, worker := range slices.SortedFunc(maps.Keys(file), func(a, b string) int {

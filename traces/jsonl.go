@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 // firstObject returns the JSON object on the first line, nil if there is none.
@@ -58,11 +59,11 @@ func readJSONL(in io.Reader, b *Builder) error {
 
 func jsonRow(s []byte, r *Row) error {
 	var m map[string]json.RawMessage
-	if err := json.Unmarshal(s, &m); err != nil {
-		return err
-	}
-	if m == nil {
+	switch err := json.Unmarshal(s, &m); {
+	case err != nil && json.Valid(s) || err == nil && m == nil:
 		return errors.New("not a JSON object")
+	case err != nil:
+		return mismatch.JSON(err)
 	}
 	hasRun := false
 	for _, name := range slices.Sorted(maps.Keys(m)) {
@@ -125,6 +126,9 @@ func jsonCell(raw json.RawMessage, r *Row, col int) (bool, error) {
 						return false, err
 					}
 				}
+				if len(text) > 0 && (text[0] == '{' || text[0] == '[') && m[k][0] != '"' {
+					return false, fmt.Errorf("%q must be text or a number", clip(k))
+				}
 				if err := addItem(r, col, k+"="+text); err != nil {
 					return false, err
 				}
@@ -135,7 +139,15 @@ func jsonCell(raw json.RawMessage, r *Row, col int) (bool, error) {
 	default:
 		return true, setColumn(r, col, raw)
 	}
-	return false, errors.New("a value of the wrong kind")
+	switch {
+	case listColumn(col) && (col == colLabels || col == colRunOn || col == colSpeedOn):
+		return false, errors.New("must be a list, an object or text")
+	case listColumn(col):
+		return false, errors.New("must be a list or text")
+	case unitOf(col) == unitText:
+		return false, errors.New("must be text or a number")
+	}
+	return false, errors.New("must be a number")
 }
 
 func listColumn(col int) bool {

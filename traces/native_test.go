@@ -238,12 +238,19 @@ func TestJSONLinesTakeObjectsArraysAndText(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{`{"id":"a","run_s":1,"colour":2}`, `t:1: unknown column "colour"`},
 		{"{\"run_s\":1}\n{\"run_s\":1,", "t:2: "},
-		{`{"run_s":true}`, "t:1: run_s: a value of the wrong kind"},
-		{`{"run_s":[1]}`, "t:1: run_s: a value of the wrong kind"},
+		{`{"run_s":true}`, "t:1: run_s: must be a number"},
+		{`{"run_s":[1]}`, "t:1: run_s: must be a number"},
+		{`{"run_s":1,"id":{"a":3}}`, "t:1: id: must be text or a number"},
+		{`{"run_s":1,"after":{"a":3}}`, "t:1: after: must be a list or text"},
+		{`{"run_s":1,"labels":true}`, "t:1: labels: must be a list, an object or text"},
+		{`{"run_s":1,"labels":{"a":{"b":3}}}`, `t:1: labels: "a" must be text or a number`},
+		{`{"run_s":1`, "t:1: not JSON: "},
+		{`3`, "t:1: not a JSON object"},
+		{`null`, "t:1: not a JSON object"},
 		{`{"run_s":1,"after":[["a"]]}`, "t:1: after: an item"},
 		{`{"id":"a"}`, "t:1: neither run_s nor run_on"},
 		{`{"run_on":["A100=1/V100=2"]}`, "t:1: run_on: "},
-		{`[1]`, "t:1: "},
+		{`[1]`, "t:1: not a JSON object"},
 	} {
 		if _, err := Read(strings.NewReader(c.text), "t", "jsonl"); err == nil || !strings.HasPrefix(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", c.text, err, c.want)

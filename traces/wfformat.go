@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 // maxDocument bounds a file that must be held whole: JSON is parsed at once.
@@ -116,7 +117,7 @@ func readWfFormat(in io.Reader, b *Builder) error {
 	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))
 	var doc wfDoc
 	if err := json.Unmarshal(data, &doc); err != nil {
-		return b.Errorf(jsonLine(data, err), "%s", strings.TrimPrefix(err.Error(), "json: "))
+		return b.Errorf(jsonLine(data, err), "%w", mismatch.JSON(err))
 	}
 	w := doc.Workflow
 	if w == nil {

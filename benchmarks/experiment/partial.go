@@ -21,6 +21,7 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces"
 	"github.com/schedlab/schedlab/traces/metrics"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 // PartialSchema is the schema of a shard's result.
@@ -211,7 +212,7 @@ func ReadPartial(r io.Reader, name string) (*Partial, error) {
 	}
 	p := &Partial{}
 	if err := json.Unmarshal(data, p); err != nil {
-		return nil, fmt.Errorf("%s: not a partial result, or cut short: %w", name, err)
+		return nil, fmt.Errorf("%s: not a partial result, or cut short: %w", name, mismatch.JSON(err))
 	}
 	if err := p.valid(); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)

@@ -289,9 +289,9 @@ func TestDamagedPartsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ old, new, want string }{
-		{good, "", "x: not a partial result, or cut short: unexpected end"},
+		{good, "", "x: not a partial result, or cut short: not JSON: unexpected end"},
 		{good, good[:len(good)/2], "x: not a partial result, or cut short"},
-		{good, good + "{}", "cut short: invalid character"},
+		{good, good + "{}", "cut short: not JSON: invalid character"},
 		{good, `{"schema":"schedlab/compare/v1"}`, `x: not a partial result: its schema is "schedlab/compare/v1"`},
 		{good, `[]`, "x: not a partial result"},
 		{`"shard":1`, `"shard":3`, "x: shard 3/2 does not exist"},

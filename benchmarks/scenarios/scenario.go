@@ -26,6 +26,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -39,6 +40,7 @@ import (
 	"github.com/schedlab/schedlab/traces"
 	"github.com/schedlab/schedlab/traces/cluster"
 	"github.com/schedlab/schedlab/traces/gen"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 //go:embed *.yaml
@@ -140,7 +142,7 @@ func Read(r io.Reader, name string) (*Scenario, error) {
 		if err == io.EOF {
 			return nil, fmt.Errorf("%s: the file is empty", name)
 		}
-		return nil, placed(name, err)
+		return nil, placed(name, text, err)
 	}
 	if err := dec.Decode(new(yaml.Node)); err != io.EOF {
 		return nil, fmt.Errorf("%s: only one YAML document is read", name)
@@ -197,22 +199,25 @@ func Read(r io.Reader, name string) (*Scenario, error) {
 	return s, nil
 }
 
-var (
-	yamlLine  = regexp.MustCompile(`line (\d+): (.*)`)
-	notAField = regexp.MustCompile(`^field (\S+) not found in type \S+$`)
-)
+var yamlLine = regexp.MustCompile(`^line (\d+): (.*)`)
 
-// placed makes the YAML decoder's error one of ours: file:line.
-func placed(name string, err error) error {
-	m := yamlLine.FindStringSubmatch(err.Error())
-	if m == nil {
-		return fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+// placed makes the YAML decoder's error one of ours: file:line, and the key and what it must be.
+func placed(name string, text []byte, err error) error {
+	var doc yaml.Node
+	if yaml.Unmarshal(text, &doc) == nil {
+		if line, what := mismatch.YAML(&doc, reflect.TypeFor[Scenario]()); what != "" {
+			return fmt.Errorf("%s:%d: %s", name, line, what)
+		}
 	}
-	what := m[2]
-	if f := notAField.FindStringSubmatch(what); f != nil {
-		what = fmt.Sprintf("unknown field %q", f[1])
+	var many *yaml.TypeError // a key that stands twice, say
+	what := "not YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")
+	if errors.As(err, &many) && len(many.Errors) > 0 {
+		what = many.Errors[0]
 	}
-	return fmt.Errorf("%s:%s: %s", name, m[1], what)
+	if m := yamlLine.FindStringSubmatch(strings.TrimPrefix(what, "not YAML: ")); m != nil {
+		return fmt.Errorf("%s:%s: %s%s", name, m[1], what[:len(what)-len(m[0])], m[2])
+	}
+	return fmt.Errorf("%s: %s", name, what)
 }
 
 // Into writes the settings into those of an experiment, where they say nothing yet.

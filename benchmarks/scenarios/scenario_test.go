@@ -142,7 +142,15 @@ func TestScenariosAreReadStrictly(t *testing.T) {
 		"version: 1\n":                    "needs a name",
 		"version: 1\nname: a\nsimulation:\n  failures: {mtbf: 3h, mtfb: 2h}\n":      `x.yaml:4: unknown field "mtfb"`,
 		"version: 1\nname: a\nsimulation:\n  overhead: -3s\n":                       "must not be negative",
-		"version: 1\nname: a\nsimulation:\n  overhead: three\n":                     "x.yaml:4",
+		"version: 1\nname: a\nsimulation:\n  overhead: three\n":                     `x.yaml:4: simulation.overhead must be a duration such as 30s, not "three"`,
+		"version: 1\nname: a\nsimulation:\n  window: fast\n":                        `x.yaml:4: simulation.window must be keys and values (min, max, cost), not "fast"`,
+		"version: 1\nname: a\nsimulation:\n  memory: {sgma: 1}\n":                   `x.yaml:4: unknown field "sgma" in simulation.memory (known: median, sigma, peak, slowdown)`,
+		"version: 1\nname: a\nsimulation: {restart: maybe}\n":                       `x.yaml:3: simulation.restart must be true or false, not "maybe"`,
+		"version: 1\nname: a\npolicies: fifo\n":                                     `x.yaml:3: policies must be a list, not "fifo"`,
+		"version: 1\nname: a\npolicies:\n- fifo\n- {a: b}\n":                        "x.yaml:5: policies[2] must be text, not keys and values",
+		"version: 1\nname: a\nworkload:\n  mix: {tasks_per_job: [1, 2, 3]}\n":       "x.yaml:4: workload.mix.tasks_per_job must be a list of 2, not a list of 3",
+		"version: 1\nname: a\nname: b\n":                                            `x.yaml:3: mapping key "name" already defined at line 2`,
+		"version: two\nname: a\n":                                                   `x.yaml:1: version must be a whole number, not "two"`,
 		"version: 1\nname: a\ncluster: 2x8xA100\nnodes:\n- {gpus: 2}\n":             "not both",
 		"version: 1\nname: a\nnodes:\n- {gpus: 2}\n- {gpus: 2, gpu_typ: A100}\n":    "x.yaml:5",
 		"version: 1\nname: a\nworkload: {gen: jobs=2, trace: x}\n":                  "one of",
@@ -150,8 +158,8 @@ func TestScenariosAreReadStrictly(t *testing.T) {
 		"version: 1\nname: a\nworkload:\n  mix: {jobs: 0}\n":                        "jobs must be",
 		"version: 1\nname: a\nsimulation: {staging: {tiers: {direct: {gbps: -1}}}}": "direct",
 		"version: 1\nname: a\n---\nversion: 1\n":                                    "only one",
-		"- 1\n":                                                                     "x.yaml:1",
-		"version: 1\nname: [\n":                                                     "x.yaml",
+		"- 1\n":                                                                     "x.yaml:1: the file must be keys and values (version, name, about,",
+		"version: 1\nname: [\n":                                                     "x.yaml:2: not YAML: ",
 	} {
 		if _, err := scenarios.Read(strings.NewReader(text), "x.yaml"); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "x.yaml") {
 			t.Errorf("%q: error %v, want one of x.yaml with %q", text, err, want)

@@ -17,6 +17,7 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces/journal"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 var nan = math.NaN()
@@ -131,7 +132,7 @@ cut short it compares what is whole, and says so.`,
 func journalled(h *journal.Header, name string) (s journalSettings, build func(string) (sched.Policy, error), err error) {
 	if len(h.Config) > 0 {
 		if err := json.Unmarshal(h.Config, &s); err != nil {
-			return s, nil, fmt.Errorf("%s: header: %w", name, err)
+			return s, nil, fmt.Errorf("%s: header: %w", name, mismatch.JSON(err))
 		}
 	}
 	typical := typicalTable(s.Typical)

@@ -282,7 +282,11 @@ func readYAML(text []byte, name string) ([]sched.NodeSpec, error) {
 		if err == io.EOF {
 			return nil, fmt.Errorf("%s: the file has no nodes", name)
 		}
-		return nil, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+		text := strings.TrimPrefix(err.Error(), "yaml: ")
+		if line, what, ok := strings.Cut(strings.TrimPrefix(text, "line "), ": "); ok && strings.HasPrefix(text, "line ") {
+			return nil, fmt.Errorf("%s:%s: not YAML: %s", name, line, what)
+		}
+		return nil, fmt.Errorf("%s: not YAML: %s", name, text)
 	}
 	if err := dec.Decode(new(yaml.Node)); err != io.EOF {
 		return nil, fmt.Errorf("%s: only one YAML document is read", name)
@@ -292,7 +296,7 @@ func readYAML(text []byte, name string) ([]sched.NodeSpec, error) {
 		return nil, fmt.Errorf("%s: this is not a cluster; it begins with \"nodes:\" and a list of {%s}", name, yamlFields)
 	}
 	var nodes []sched.NodeSpec
-	err := y.mapping(doc.Content[0], func(key string, k, v *yaml.Node) (err error) {
+	err := y.mapping(doc.Content[0], "", func(key string, k, v *yaml.Node) (err error) {
 		if key != "nodes" {
 			return y.at(k, "unknown field %q (a cluster has only: nodes)", key)
 		}
@@ -310,7 +314,7 @@ func FromYAML(list *yaml.Node, name string) ([]sched.NodeSpec, error) {
 
 func (y *yamlReader) list(v *yaml.Node) ([]sched.NodeSpec, error) {
 	if v = deref(v); v.Kind != yaml.SequenceNode {
-		return nil, y.at(v, "nodes must be a list")
+		return nil, y.at(v, "nodes must be a list, as in [{cpu: 64}]")
 	}
 	var nodes []sched.NodeSpec
 	number := 0
@@ -345,11 +349,11 @@ func deref(n *yaml.Node) *yaml.Node {
 	return n
 }
 
-// mapping calls f for each key in order and refuses what is no mapping and keys that come twice.
-func (y *yamlReader) mapping(n *yaml.Node, f func(key string, k, v *yaml.Node) error) error {
+// mapping calls f for each key in order and refuses what is no mapping, with what is wanted, and keys that come twice.
+func (y *yamlReader) mapping(n *yaml.Node, want string, f func(key string, k, v *yaml.Node) error) error {
 	n = deref(n)
 	if n.Kind != yaml.MappingNode {
-		return y.at(n, "expected fields, as in \"cpu: 64\"")
+		return y.at(n, "%s", want)
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -368,21 +372,20 @@ func (y *yamlReader) mapping(n *yaml.Node, f func(key string, k, v *yaml.Node) e
 	return nil
 }
 
-func (y *yamlReader) text(v *yaml.Node) (string, error) {
+func (y *yamlReader) text(key string, v *yaml.Node) (string, error) {
 	if v = deref(v); v.Kind != yaml.ScalarNode {
-		return "", y.at(v, "expected plain text")
+		return "", y.at(v, "%s must be plain text", key)
 	}
 	return v.Value, nil
 }
 
-func (y *yamlReader) number(v *yaml.Node) (float64, error) {
-	s, err := y.text(v)
-	if err != nil {
-		return 0, err
+func (y *yamlReader) number(key string, v *yaml.Node) (float64, error) {
+	if v = deref(v); v.Kind != yaml.ScalarNode {
+		return 0, y.at(v, "%s must be a number", key)
 	}
-	f, err := number(s)
+	f, err := number(v.Value)
 	if err != nil {
-		return 0, y.at(v, "%v", err)
+		return 0, y.at(v, "%s: %v", key, err)
 	}
 	return f, nil
 }
@@ -391,13 +394,13 @@ func (y *yamlReader) entry(e *yaml.Node, nodes *[]sched.NodeSpec, unnamed *int) 
 	n := blank()
 	count, explicit := 1, false
 	vramStated, typeStated := false, false
-	err := y.mapping(e, func(key string, k, v *yaml.Node) error {
+	err := y.mapping(e, "a node must be fields, as in {cpu: 64, gpus: 8}", func(key string, k, v *yaml.Node) error {
 		var f float64
 		var err error
 		switch key {
 		case "name", "gpu_type":
 			var s string
-			if s, err = y.text(v); err != nil {
+			if s, err = y.text(key, v); err != nil {
 				return err
 			}
 			if key == "name" {
@@ -407,14 +410,14 @@ func (y *yamlReader) entry(e *yaml.Node, nodes *[]sched.NodeSpec, unnamed *int) 
 			}
 			return nil
 		case "labels":
-			return y.mapping(v, func(k string, _, v *yaml.Node) error {
-				s, err := y.text(v)
+			return y.mapping(v, "labels must be keys and values, as in {zone: a}", func(k string, _, v *yaml.Node) error {
+				s, err := y.text("label "+k, v)
 				n.Labels = append(n.Labels, sched.Label{Key: k, Value: s})
 				return err
 			})
 		case "taints":
 			if v = deref(v); v.Kind != yaml.SequenceNode {
-				return y.at(v, "taints must be a list")
+				return y.at(v, "taints must be a list, as in [\"dedicated=training:NoSchedule\"]")
 			}
 			for _, t := range v.Content {
 				taint, err := y.taint(deref(t))
@@ -425,7 +428,7 @@ func (y *yamlReader) entry(e *yaml.Node, nodes *[]sched.NodeSpec, unnamed *int) 
 			}
 			return nil
 		case "count", "cpu", "mem_gb", "gpus", "gpu_mem_gb", "speed", "storage_latency_ms", "storage_mbps", "network_mbps", "network_latency_ms":
-			if f, err = y.number(v); err != nil {
+			if f, err = y.number(key, v); err != nil {
 				return err
 			}
 		default:
@@ -506,8 +509,8 @@ func (y *yamlReader) taint(v *yaml.Node) (sched.Taint, error) {
 		}
 		return t, nil
 	}
-	err := y.mapping(v, func(key string, k, f *yaml.Node) error {
-		s, err := y.text(f)
+	err := y.mapping(v, "a taint must be text, as in dedicated=training:NoSchedule, or its fields", func(key string, k, f *yaml.Node) error {
+		s, err := y.text("a taint's "+key, f)
 		switch key {
 		case "key":
 			t.Key = s

@@ -8,10 +8,10 @@ import (
 	"io"
 	"math"
 	"sort"
-	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 // Profile is a node as SPEC S10 writes it in JSON: what it has, and what a sampler saw in use. Fields that were not stated are left
@@ -244,7 +244,7 @@ func decodeProfiles(text []byte, name string) ([]Profile, error) {
 			case errors.Is(err, io.ErrUnexpectedEOF):
 				return fmt.Errorf("%s:%d: the file ends in the middle of a node", name, line(int64(len(text))))
 			}
-			return fmt.Errorf("%s:%d: %s", name, line(at), strings.TrimPrefix(err.Error(), "json: "))
+			return fmt.Errorf("%s:%d: %w", name, line(at), mismatch.JSON(err))
 		}
 		out = append(out, p)
 		return nil
@@ -270,6 +270,9 @@ func decodeProfiles(text []byte, name string) ([]Profile, error) {
 		if err := one(); err != nil {
 			return nil, err
 		}
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return nil, fmt.Errorf("%s:%d: text after the last node", name, line(dec.InputOffset()))
 	}
 	return out, nil
 }
