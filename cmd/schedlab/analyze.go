@@ -46,13 +46,15 @@ FILE (- is standard input) is a CSV with the columns
   name, c, t and, where wanted, d, j, b, priority
 (run time, period, relative deadline, release jitter, blocking; as 2ms, 1.5s or
 a number of seconds; a larger priority is more important), or a trace whose
-tasks have a period_s, as "schedlab trace generate periodic=uunifast" makes it:
-run times are then its estimates, which should be the worst case.
+tasks have a period_s, as "schedlab trace generate periodic=uunifast" makes it,
+or gen:periodic=uunifast itself: run times are then its estimates, which should
+be the worst case.
 
 Exit code 0 means that the analysis was made, whatever the verdict.`,
 		Example: `  schedlab analyze rt set.csv
   schedlab analyze rt set.csv --order dm -o json
   schedlab analyze rt set.csv --order opa --processors 4
+  schedlab analyze rt 'gen:periodic=uunifast(tasks=8,utilization=0.9)'
   printf 'name,c,t\nT1,2ms,10ms\nT2,5ms,25ms\n' | schedlab analyze rt -`,
 		Args: arguments("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -69,7 +71,7 @@ Exit code 0 means that the analysis was made, whatever the verdict.`,
 			}
 			var report *realtime.Report
 			err = await(cmd.Context(), func() error {
-				set, name, err := readSet(args[0], format)
+				set, name, err := readSet(args[0], &f)
 				if err != nil {
 					return err
 				}
@@ -100,15 +102,22 @@ Exit code 0 means that the analysis was made, whatever the verdict.`,
 }
 
 // readSet reads a task set in its own CSV, told by the columns c and t, or a trace.
-func readSet(path, format string) (realtime.Set, string, error) {
-	in, name := io.Reader(os.Stdin), "stdin"
-	if path != "-" {
-		f, err := os.Open(path)
+func readSet(path string, f *traceFlags) (realtime.Set, string, error) {
+	if strings.HasPrefix(path, genPrefix) {
+		w, _, err := f.load(path)
 		if err != nil {
 			return nil, path, err
 		}
-		defer f.Close()
-		in, name = f, path
+		return setOf(w)
+	}
+	in, name := io.Reader(os.Stdin), "stdin"
+	if path != "-" {
+		file, err := os.Open(path)
+		if err != nil {
+			return nil, path, err
+		}
+		defer file.Close()
+		in, name = file, path
 	}
 	unpacked, err := traces.Unpack(in)
 	if err != nil {
@@ -120,17 +129,26 @@ func readSet(path, format string) (realtime.Set, string, error) {
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, name, fmt.Errorf("%s: %w", name, err)
 	}
-	if format == "" && ownColumns(head) {
+	if f.format == "" && ownColumns(head) {
 		set, err := realtime.Read(br, name)
 		return set, name, err
 	}
-	w, err := traces.Read(br, name, format)
+	w, err := traces.Read(br, name, f.format)
 	if err != nil {
 		return nil, name, err
 	}
-	set := realtime.FromTable(w.Table)
+	return setOf(w)
+}
+
+// setOf returns the periodic tasks of a workload.
+func setOf(w *traces.Workload) (realtime.Set, string, error) {
+	set, name := realtime.FromTable(w.Table), w.Source
 	if len(set) == 0 {
-		return nil, name, fmt.Errorf("%s: none of its %s is periodic (column period_s, or a CSV with columns name,c,t)", name, count(w.Len(), "task"))
+		how := "column period_s, or a CSV with columns name,c,t"
+		if w.Format == "generated" {
+			how = "gen:periodic=uunifast makes such tasks"
+		}
+		return nil, name, fmt.Errorf("%s: none of its %s is periodic (%s)", name, count(w.Len(), "task"), how)
 	}
 	return set, name, nil
 }
