@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -306,7 +307,7 @@ With -o json each line is an object with the member line.`,
 				return usagef("--attempt must not be negative")
 			}
 			if output == "json" {
-				lines := &lineWriter{to: json.NewEncoder(cmd.OutOrStdout())}
+				lines := newLineWriter(cmd.OutOrStdout())
 				err := c.Log(cmd.Context(), lines, args[0], attempt, follow)
 				return refused(errors.Join(err, lines.Close()))
 			}
@@ -321,21 +322,32 @@ With -o json each line is an object with the member line.`,
 
 // lineWriter writes each line as a JSON object.
 type lineWriter struct {
-	to   *json.Encoder
-	rest []byte // of a line that is not over
+	out  *bufio.Writer // flushed with each piece that comes
+	to   *json.Encoder // to out
+	rest []byte        // of a line that is not over
+}
+
+func newLineWriter(w io.Writer) *lineWriter {
+	out := bufio.NewWriterSize(w, 1<<16)
+	return &lineWriter{out: out, to: json.NewEncoder(out)}
 }
 
 func (l *lineWriter) Write(p []byte) (int, error) {
-	l.rest = append(l.rest, p...)
+	n := len(p)
 	for {
-		line, rest, ok := bytes.Cut(l.rest, []byte{'\n'})
+		line, rest, ok := bytes.Cut(p, []byte{'\n'})
 		if !ok {
-			return len(p), nil
+			l.rest = append(l.rest, p...)
+			return n, l.out.Flush()
+		}
+		if len(l.rest) > 0 {
+			line = append(l.rest, line...)
+			l.rest = line[:0]
 		}
 		if err := l.put(line); err != nil {
 			return 0, err
 		}
-		l.rest = append(l.rest[:0], rest...)
+		p = rest
 	}
 }
 
@@ -344,7 +356,7 @@ func (l *lineWriter) Close() error {
 	if len(l.rest) == 0 {
 		return nil
 	}
-	return l.put(l.rest)
+	return errors.Join(l.put(l.rest), l.out.Flush())
 }
 
 func (l *lineWriter) put(line []byte) error {
