@@ -196,6 +196,9 @@ func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 		it, waits := p.lines.Head(d)
 		if waits && int(d) < len(p.denials) && p.byNodeServes(d) && p.orders(it.Key) {
 			if k := &p.denials[d]; p.knows(k, it) {
+				if k.upTo == end {
+					continue // no node has gained
+				}
 				from = min(from, k.upTo)
 				if !k.asked || k.head != it || p.Falls || p.laxity > 0 { // else the bar does not move
 					k.head, k.bar, k.asked = it, p.bar(s, it), true

@@ -293,10 +293,7 @@ func (p *Preemptive) tried(r *sched.Round, t sched.TaskID) {
 	case sched.Running:
 		p.started(r.State, t)
 	case sched.Claiming:
-		for _, v := range p.stop.ids {
-			p.running.leave(r.State, v)
-		}
-		p.running.claim(r.State, t)
+		p.running.leaveFor(r.State, t, p.stop.ids)
 		if p.claims != nil {
 			p.claims(t)
 		}

@@ -104,18 +104,18 @@ func (p *Preemptive) keepRunning(s *sched.State, e *sched.Event) {
 	case sched.JobArrived:
 		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 			if s.Phase(t) == sched.Claiming { // it claimed room before the kernel was restored
-				q.claim(s, t)
+				q.claim(s, t, false)
 			}
 		}
 	case sched.Started:
-		q.endClaim(s, e.Task)
+		q.endClaim(s, e.Task, false)
 		if !slices.ContainsFunc(q.nodes[s.Placements(e.Task)[0].Node], func(r ranked) bool { return r.task == e.Task }) {
 			p.started(s, e.Task)
 		}
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
 		q.end(s, e.Task)
 	case sched.TaskReady, sched.TaskBlocked, sched.TaskDropped, sched.Cancelled:
-		q.endClaim(s, e.Task)
+		q.endClaim(s, e.Task, true)
 	case sched.Updated: // its place in the order may have changed
 		if ph := s.Phase(e.Task); ph == sched.Running || ph == sched.Stopping {
 			q.end(s, e.Task)
@@ -125,6 +125,7 @@ func (p *Preemptive) keepRunning(s *sched.State, e *sched.Event) {
 		q.touch(e.Node)
 	case sched.NodeProfile:
 		q.rebook(s, e.Node)
+		q.touch(e.Node)
 	}
 }
 
@@ -195,6 +196,7 @@ func (q *ranks) enter(s *sched.State, need *sched.Need, n sched.NodeID, replicas
 	q.changed(n)
 	if s.Room().Shared(n) { // a restored kernel tells of claims first: they, or others, may have booked its devices
 		q.rebook(s, n)
+		q.touch(n)
 	}
 }
 
@@ -255,14 +257,29 @@ func (q *ranks) end(s *sched.State, t sched.TaskID) {
 			if slices.Contains(nodes[:i], n) { // it has one entry a node
 				continue
 			}
-			if q.remove(n, t) && i == 0 {
-				q.unlist(&q.out)
+			if q.remove(n, t) {
+				q.ended(s, n)
+				if i == 0 {
+					q.unlist(&q.out)
+				}
 			}
 		}
 		return
 	}
 	if n := s.LastNode(t); n != sched.NoNode && q.remove(n, t) {
+		q.ended(s, n)
 		q.unlist(&q.out)
+	}
+}
+
+// ended takes in that what is known by out runs on a node no more. The node has gained nothing where a claim takes all that it held: what is leaving counts as room
+// before it has left, but for those who fit only then.
+func (q *ranks) ended(s *sched.State, n sched.NodeID) {
+	r := &q.out
+	if cpu, mem, gpus := s.Room().Free(n); r.leaving && (r.gpus <= 0 || gpus <= 0) && (r.cpu <= 0 || cpu <= 0) && (r.mem <= 0 || mem <= 0) {
+		q.changed(n)
+	} else {
+		q.touch(n)
 	}
 }
 
@@ -291,7 +308,6 @@ func (q *ranks) remove(n sched.NodeID, t sched.TaskID) bool {
 		list[i] = list[i+1]
 	}
 	q.nodes[n] = list[:i]
-	q.touch(n)
 	return true
 }
 
@@ -338,35 +354,66 @@ func (q *ranks) leave(s *sched.State, t sched.TaskID) {
 			}
 			r.leaving = true
 			q.insert(p.Node, &r)
+			q.touch(p.Node)
 		}
 	}
 }
 
-// claim takes in that a task claims room.
-func (q *ranks) claim(s *sched.State, t sched.TaskID) {
+// leaveFor takes in that running tasks are stopping for one that claims room. Where all that they hold goes to it, on one node, nobody gains by that: who could stop
+// it could stop them, and who could not finds no more there than before.
+func (q *ranks) leaveFor(s *sched.State, t sched.TaskID, victims []sched.TaskID) {
+	on := s.Placements(t)
+	n, left := on[0].Node, amountOf(&s.Demand(t).Need, on[0].Replicas)
+	for _, v := range victims {
+		if at := s.Placements(v); len(on) > 1 || len(at) > 1 || at[0].Node != n || !q.remove(n, v) {
+			q.leave(s, v)
+			left = amount{-1, -1, -1}
+			continue
+		}
+		r := q.out
+		q.unlist(&r)
+		r.leaving = true
+		q.insert(n, &r)
+		left = left.minus(r.freed())
+	}
+	q.claim(s, t, left.cpu >= 0 && left.mem >= 0 && left.gpus >= 0)
+}
+
+// claim takes in that a task claims room. Even is said where nobody gains by it.
+func (q *ranks) claim(s *sched.State, t sched.TaskID, even bool) {
 	for _, n := range q.claims.add(s, t) {
-		q.rebook(s, n)
+		if q.rebook(s, n); even {
+			q.changed(n)
+		} else {
+			q.touch(n)
+		}
 	}
 }
 
-// endClaim takes in that a task claims no room any more.
-func (q *ranks) endClaim(s *sched.State, t sched.TaskID) {
+// endClaim takes in that a task claims no room any more, which was given up, or starts.
+func (q *ranks) endClaim(s *sched.State, t sched.TaskID, givenUp bool) {
 	if k := slices.IndexFunc(q.claims, func(c claimed) bool { return c.task == t }); k >= 0 {
 		for _, n := range q.claims.take(k) {
-			q.rebook(s, n)
+			if q.rebook(s, n) || givenUp {
+				q.touch(n)
+			} else {
+				q.changed(n)
+			}
 		}
 	}
 }
 
-// rebook takes in that claims, or others by a profile, have booked or given back devices of a node.
-func (q *ranks) rebook(s *sched.State, n sched.NodeID) {
+// rebook takes in that claims, or others by a profile, have booked or given back devices of a node, and reports whether tasks hold more for it.
+func (q *ranks) rebook(s *sched.State, n sched.NodeID) (more bool) {
 	twice := s.Room().Overbooked(n)
 	for i := range q.nodes[n] {
 		if r := &q.nodes[n][i]; r.devices != 0 {
-			r.gpus = int32(bits.OnesCount64(uint64(r.devices &^ twice)))
+			gpus := int32(bits.OnesCount64(uint64(r.devices &^ twice)))
+			more = more || gpus > r.gpus
+			r.gpus = gpus
 		}
 	}
-	q.touch(n)
+	return more
 }
 
 // touch takes in that the room of a node has changed, or what runs there.
