@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"math"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
@@ -72,14 +71,7 @@ func (v *saver) interval(on []sched.Placement) time.Duration {
 	} else if b := v.m.breaking; b != nil {
 		rate = b.rate(nodes)
 	}
-	if rate <= 0 {
-		return 0
-	}
-	mtbf := time.Duration(min(1/rate, math.MaxInt64/4))
-	if v.c.Every == young {
-		return max(sched.YoungInterval(v.c.Cost, mtbf), 1)
-	}
-	return max(sched.CheckpointInterval(v.c.Cost, mtbf), 1)
+	return v.c.optimum(rate)
 }
 
 // begin takes in the start of an attempt that works for left, of the whole's time on these nodes, after its staging and overhead, and returns

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -66,16 +67,43 @@ const (
 )
 
 // Setup returns what an attempt takes before its work gets on, where the task was preempted before. Where a stop loses what is not saved, the first
-// checkpoint belongs to it, if its time is known beforehand.
+// checkpoint belongs to it.
 func (c *Config) Setup() time.Duration {
 	d := c.Overhead
 	if p := c.Checkpoint; p != nil {
 		d += p.Restart
-		if every, err := p.Every.fixed(); p.Stop == "lose" && err == nil && every > 0 {
+		if every := p.onOneNode(c.Failures); p.Stop == "lose" && every > 0 {
 			d += every + p.Cost
 		}
 	}
 	return d
+}
+
+// onOneNode returns the time between checkpoints of an attempt on one node, on more of which it is shorter; 0 if there are none.
+func (c *Checkpoint) onOneNode(f *Failures) time.Duration {
+	every, _, node, own := c.For(f)
+	rate := 0.0
+	for _, mtbf := range [2]time.Duration{node, own} {
+		if mtbf > 0 {
+			rate += 1 / float64(mtbf)
+		}
+	}
+	if every == 0 {
+		every = c.optimum(rate)
+	}
+	return every
+}
+
+// optimum returns the time between checkpoints by the rule, where failures come at a rate a ns; 0 if there are none.
+func (c *Checkpoint) optimum(rate float64) time.Duration {
+	if c.Every == never || rate <= 0 {
+		return 0
+	}
+	mtbf := time.Duration(min(1/rate, math.MaxInt64/4))
+	if c.Every == young {
+		return max(sched.YoungInterval(c.Cost, mtbf), 1)
+	}
+	return max(sched.CheckpointInterval(c.Cost, mtbf), 1)
 }
 
 // fixed returns the duration that it says, 0 if it is another rule.
