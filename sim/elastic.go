@@ -322,7 +322,8 @@ func sameKind(a, b sched.NodeSpec) bool {
 	return reflect.DeepEqual(a, b)
 }
 
-// sizes finds out how many nodes a task of each demand takes, and refuses one that its queue can never hold.
+// sizes finds out how many nodes a task of each demand takes, and refuses one that its queue can never hold, for it never has those that are the
+// least of the others.
 func (e *elastic) sizes(w *traces.Workload) error {
 	e.need = make([]int32, len(w.Demands))
 	for d := range w.Demands {
@@ -336,11 +337,20 @@ func (e *elastic) sizes(w *traces.Workload) error {
 		}
 		e.need[d] = int32(hi)
 	}
+	free := len(e.r.Nodes)
+	for i := range e.queues {
+		free -= e.queues[i].ctl.Rules.Min
+	}
 	for i := range w.Tasks {
 		cl := w.ClassOf(sched.TaskID(i))
-		if q := &e.queues[e.of[cl.Queue]]; int(e.need[cl.Demand]) > q.ctl.Rules.Max {
-			return fmt.Errorf("elastic: task %s asks for %s, which takes %d nodes, and queue %q scales to %d",
-				w.TaskNames.At(i), w.DemandOf(sched.TaskID(i)), e.need[cl.Demand], q.name, q.ctl.Rules.Max)
+		q := &e.queues[e.of[cl.Queue]]
+		most, why := q.ctl.Rules.Max, ""
+		if n := q.ctl.Rules.Min + free; n < most {
+			most, why = n, fmt.Sprintf(": the pool has %d, less the minima of the other queues", len(e.r.Nodes))
+		}
+		if int(e.need[cl.Demand]) > most {
+			return fmt.Errorf("elastic: task %s asks for %s, which takes %d nodes, and queue %q scales to %d%s",
+				w.TaskNames.At(i), w.DemandOf(sched.TaskID(i)), e.need[cl.Demand], q.name, most, why)
 		}
 	}
 	return nil

@@ -230,6 +230,25 @@ func TestWhatAnElasticClusterCannotBeIsRefused(t *testing.T) {
 	}
 }
 
+// What the other queues have at least is not there for a task either, which would wait for ever.
+func TestATaskLargerThanWhatOtherQueuesLeaveOfThePoolIsRefused(t *testing.T) {
+	queue := func(name string) func(*traces.Row) { return func(r *traces.Row) { r.Queue = name } }
+	gang := with(cpus(0, 1*s, 1), queue("a"))
+	gang.Gang = 3
+	c := sim.Config{
+		Workload: workload(t, gang, with(cpus(0, 1*s, 1), queue("b"))), Policy: &policies.List{}, Nodes: nodes(3, 1, 0),
+		Elastic: &sim.Elastic{Queues: []sim.ElasticQueue{{Min: 1}}},
+	}
+	want := `takes 3 nodes, and queue "a" scales to 2: the pool has 3, less the minima of the other queues`
+	if _, err := runErr(c); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want an error with %q", err, want)
+	}
+	c.Nodes = nodes(4, 1, 0)
+	if _, err := runErr(c); err != nil {
+		t.Errorf("with a node more: %v", err)
+	}
+}
+
 func TestProvisioningIsSaidOnceWhereverItStands(t *testing.T) {
 	for text, want := range map[string]string{
 		"provisioning=60s":                        "provisioning=1m",
