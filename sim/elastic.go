@@ -494,7 +494,7 @@ func (q *scaledQueue) floor() int {
 func (e *elastic) act(now sched.Time, in []sched.Event) []sched.Event {
 	for i := range e.queues {
 		q := &e.queues[i]
-		e.asks[i] = scale.Ask{Tier: q.tier, Min: q.ctl.Rules.Min, Want: q.wish}
+		e.asks[i] = scale.Ask{Tier: q.tier, Min: q.ctl.Rules.Min, Want: q.wish, Need: q.floor()}
 	}
 	scale.Share(len(e.power), e.asks, e.got)
 	want := 0

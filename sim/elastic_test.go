@@ -249,6 +249,20 @@ func TestATaskLargerThanWhatOtherQueuesLeaveOfThePoolIsRefused(t *testing.T) {
 	}
 }
 
+// Of four nodes each queue has one at least, and a gang of three waits in both: the second gets its nodes when the first needs them no more.
+func TestGangsOfTwoQueuesDoNotKeepEachOtherWaitingForEver(t *testing.T) {
+	gang := func(queue string) traces.Row {
+		return with(cpus(0, 10*s, 1), func(r *traces.Row) { r.Queue, r.Gang = queue, 3 })
+	}
+	res := run(t, sim.Config{
+		Workload: workload(t, gang("a"), gang("b")), Policy: &policies.List{}, Nodes: nodes(4, 1, 0),
+		Elastic: &sim.Elastic{Queues: []sim.ElasticQueue{{Min: 1}}},
+	})
+	if a, b := res.Outcome(0), res.Outcome(1); a.Start != at(15) || b.Start < a.End {
+		t.Errorf("they start at %v and %v s, want 15, the first decision, and when the first has ended", a.Start.Seconds(), b.Start.Seconds())
+	}
+}
+
 func TestProvisioningIsSaidOnceWhereverItStands(t *testing.T) {
 	for text, want := range map[string]string{
 		"provisioning=60s":                        "provisioning=1m",

@@ -373,13 +373,17 @@ func TestAControllerThatWasKeptGoesOnAsTheFirst(t *testing.T) {
 
 func TestASharedPoolGoesToTheHighTiersFirst(t *testing.T) {
 	got := make([]int, 3)
-	scale.Share(10, []scale.Ask{{scale.Low, 2, 8}, {scale.High, 2, 7}, {scale.Normal, 2, 3}}, got)
+	scale.Share(10, []scale.Ask{{scale.Low, 2, 8, 0}, {scale.High, 2, 7, 0}, {scale.Normal, 2, 3, 0}}, got)
 	same(t, got, 2, 6, 2)
+	scale.Share(4, []scale.Ask{{scale.Low, 1, 3, 3}, {scale.Normal, 1, 3, 3}, {scale.Normal, 1, 3, 2}}, got)
+	same(t, got, 1, 1, 2)
+	scale.Share(9, []scale.Ask{{scale.Normal, 1, 5, 4}, {scale.Normal, 1, 5, 3}, {scale.Normal, 1, 5, 0}}, got)
+	same(t, got, 4, 3, 2)
 	rapid.Check(t, func(t *rapid.T) {
 		pool := rapid.IntRange(0, 40).Draw(t, "pool")
 		asks := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) scale.Ask {
 			lo := rapid.IntRange(0, 4).Draw(t, "min")
-			return scale.Ask{scale.Tier(rapid.IntRange(0, 2).Draw(t, "tier")), lo, rapid.IntRange(0, 12).Draw(t, "want")}
+			return scale.Ask{scale.Tier(rapid.IntRange(0, 2).Draw(t, "tier")), lo, rapid.IntRange(0, 12).Draw(t, "want"), rapid.IntRange(0, 12).Draw(t, "need")}
 		}), 0, 6).Draw(t, "asks")
 		got := make([]int, len(asks))
 		scale.Share(pool, asks, got)
@@ -399,8 +403,8 @@ func TestASharedPoolGoesToTheHighTiersFirst(t *testing.T) {
 				t.Fatalf("queue %d got %d, less than its minimum", i, got[i])
 			}
 			for j, b := range asks {
-				if got[i] < a.Want && got[j] > min(b.Min, b.Want) && (rank[b.Tier] < rank[a.Tier] || b.Tier == a.Tier && got[j] > max(got[i], min(b.Min, b.Want))+1) {
-					t.Fatalf("%v: queue %d is short while queue %d has more than its minimum: %v", asks, i, j, got)
+				if got[i] < a.Want && got[j] > min(b.Min, b.Want) && (rank[b.Tier] < rank[a.Tier] || b.Tier == a.Tier && got[j] > max(got[i], min(b.Min, b.Want), b.Need)+1) {
+					t.Fatalf("%v: queue %d is short while queue %d has more than its minimum and its need: %v", asks, i, j, got)
 				}
 			}
 		}

@@ -60,16 +60,31 @@ func fill(b *Behavior, from Behavior) {
 type Ask struct {
 	Tier      Tier
 	Min, Want int // replicas
+	Need      int // replicas without which something that waits cannot start; 0: fewer are of use too
 }
 
 // Share divides the replicas of a pool and writes what each queue gets to got, which is as long as asks: first every queue's Min, then what
-// the high tier wants, then the normal, then the low; within a tier one by one to the queue that has the fewest of those that want more,
-// the first of equals. No queue gets more than it wants, and nobody is left short while there is some.
+// the high tier wants, then the normal, then the low; within a tier what a queue needs, all or nothing, the least first, and then one by one to the
+// queue that has the fewest of those that want more, the first of equals. No queue gets more than it wants, and nobody is left short while
+// there is some.
 func Share(pool int, asks []Ask, got []int) {
 	clear(got)
 	order := [...]Tier{High, Normal, Low}
 	for round := range 2 { // the minima, the rest
 		for _, tier := range order {
+			for round > 0 { // else two queues that need three of four replicas got two each, for ever
+				next := -1
+				for i, a := range asks {
+					if a.Tier == tier && a.Need <= a.Want && got[i] < a.Need && a.Need-got[i] <= pool && (next < 0 || a.Need < asks[next].Need) {
+						next = i
+					}
+				}
+				if next < 0 {
+					break
+				}
+				pool -= asks[next].Need - got[next]
+				got[next] = asks[next].Need
+			}
 			for pool > 0 {
 				least := -1
 				for i, a := range asks {
