@@ -52,7 +52,7 @@ func traffic(tb testing.TB, n int, diamonds bool) *traces.Workload {
 }
 
 // TestASimulationAllocatesNothingATask runs every policy of the catalogue in the simulator, on a trace and on its first half: what the second half adds
-// is the growth of slices, a few each time that one doubles.
+// is the growth of slices, a few each time that one doubles, and few bytes a task.
 func TestASimulationAllocatesNothingATask(t *testing.T) {
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	const n = 6000
@@ -66,7 +66,7 @@ func TestASimulationAllocatesNothingATask(t *testing.T) {
 			"srsf{repack=true}", "srtf{victims=lost}", "srtf{victims=saved,skip=false}", "srsf{victims=saved}", "2d-las{queues=100/400,promote=2}") {
 			t.Run(fmt.Sprintf("%s/diamonds=%v", name, diamonds), func(t *testing.T) {
 				newPolicy := build(t, name)
-				mallocs := func(w *traces.Workload) uint64 {
+				mallocs := func(w *traces.Workload) (number, bytes uint64) {
 					c := config(w, machines(6, 32, 8), newPolicy(), nil)
 					var before, after runtime.MemStats
 					runtime.ReadMemStats(&before)
@@ -75,11 +75,16 @@ func TestASimulationAllocatesNothingATask(t *testing.T) {
 					if res.Unfinished > 0 {
 						t.Fatalf("%d tasks are unfinished", res.Unfinished)
 					}
-					return after.Mallocs - before.Mallocs
+					return after.Mallocs - before.Mallocs, after.TotalAlloc - before.TotalAlloc
 				}
 				mallocs(small) // what is made once
-				a, b := mallocs(small), mallocs(large)
-				t.Logf("%d allocations for %d tasks, %d for %d", a, n, b, 2*n)
+				a, less := mallocs(small)
+				b, more := mallocs(large)
+				each := float64(more-less) / n
+				t.Logf("%d allocations for %d tasks, %d for %d, %.1f bytes a task", a, n, b, 2*n, each)
+				if each > 90 { // what the simulator and the policy keep of it, once; lists that are copied as they grow take their memory again and again
+					t.Errorf("%.1f bytes are allocated a task", each)
+				}
 				if b > a+n/50 {
 					t.Errorf("%d allocations for %d tasks, %d for %d", a, n, b, 2*n)
 				}

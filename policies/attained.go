@@ -2,6 +2,7 @@ package policies
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
@@ -357,6 +358,7 @@ type agendaOfSteps struct {
 }
 
 func (a *agendaOfSteps) grow(tasks int) {
+	a.at = slices.Grow(a.at, max(tasks-len(a.at), 0))
 	for len(a.at) < tasks {
 		a.at = append(a.at, sched.Never)
 	}

@@ -76,9 +76,7 @@ type booking struct {
 
 // Observe keeps the line, and what is booked of what has ended.
 func (p *Conservative) Observe(s *sched.State, e sched.Event) {
-	for len(p.slot) < s.Known() {
-		p.slot = append(p.slot, 0)
-	}
+	p.slot = byTask(s, p.slot, 0)
 	switch e.Kind {
 	case sched.JobArrived:
 		p.made = p.made && p.table.grow(s)

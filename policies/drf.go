@@ -83,9 +83,7 @@ func (p *DRF) Decide(r *sched.Round) { p.decide(r) }
 
 // take takes in that a task holds room.
 func (p *DRF) take(s *sched.State, t sched.TaskID) {
-	for len(p.holds) < s.Known() {
-		p.holds = append(p.holds, false)
-	}
+	p.holds = byTask(s, p.holds, false)
 	if !p.holds[t] {
 		p.holds[t] = true
 		p.change(s, t, 1)

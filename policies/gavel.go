@@ -175,9 +175,7 @@ func (p *Gavel) slotOf(t sched.TaskID) int32 {
 }
 
 func (p *Gavel) add(s *sched.State, t sched.TaskID) int32 {
-	for len(p.slot) < max(len(s.Table().Tasks), int(t)+1) {
-		p.slot = append(p.slot, -1)
-	}
+	p.slot = byTask(s, p.slot, -1)
 	if i := p.slot[t]; i >= 0 {
 		return i
 	}

@@ -30,7 +30,6 @@ type Gittins struct {
 	bounds  []cellBound
 	rising  []ascent       // where ranks rise
 	samples []int64        // sorted
-	merged  []int64        // scratch
 	done    []sched.TaskID // finished tasks, by their end
 	lastEnd sched.Time     // of them
 	before  int            // of them have ended before that
@@ -99,7 +98,7 @@ func (p *Gittins) Observe(s *sched.State, e sched.Event) {
 			if now := s.Now(); now != p.lastEnd || len(p.done) == 0 {
 				p.lastEnd, p.before = now, len(p.done)
 			}
-			p.done = append(p.done, e.Task)
+			p.done = append(roomForAll(s, p.done), e.Task)
 			for i := len(p.done) - 1; i > p.before && p.done[i-1] > p.done[i]; i-- {
 				p.done[i-1], p.done[i] = p.done[i], p.done[i-1]
 			}
@@ -142,27 +141,13 @@ func (p *Gittins) learn(s *sched.State) bool {
 	for p.used = max(p.used, fewest); 2*p.used <= past; {
 		p.used *= 2
 	}
+	p.samples = slices.Grow(p.samples, p.used-had)
 	for _, t := range p.done[had:p.used] {
 		p.samples = append(p.samples, int64(sched.MulDiv(s.Attained(t), width(s.Demand(t)), 1000, false)))
 	}
-	slices.Sort(p.samples[had:])
-	p.merged = merge(p.merged[:0], p.samples[:had], p.samples[had:])
-	p.samples, p.merged = p.merged, p.samples
+	slices.Sort(p.samples)
 	p.make(p.samples)
 	return true
-}
-
-// merge appends two sorted lists in order.
-func merge(buf, a, b []int64) []int64 {
-	buf = slices.Grow(buf, len(a)+len(b))
-	for len(a) > 0 && len(b) > 0 {
-		if a[0] <= b[0] {
-			buf, a = append(buf, a[0]), a[1:]
-		} else {
-			buf, b = append(buf, b[0]), b[1:]
-		}
-	}
-	return append(append(buf, a...), b...)
 }
 
 // make works out the cells and their ranks of samples, which must be sorted.

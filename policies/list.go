@@ -2,6 +2,7 @@ package policies
 
 import (
 	"math"
+	"slices"
 
 	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/lines"
@@ -286,3 +287,20 @@ func (l *List) try(r *sched.Round, t sched.TaskID) bool {
 
 // never is the key of tasks that rank last.
 const never = math.MaxInt64
+
+// byTask returns a list by TaskID with an entry for every known task; those that are new are x.
+func byTask[T any](s *sched.State, list []T, x T) []T {
+	if n := s.Known(); len(list) < n {
+		list = roomForAll(s, list)
+		for len(list) < n {
+			list = append(list, x)
+		}
+	}
+	return list
+}
+
+// roomForAll returns a list with room for an entry of every task of the table, made at once: appended to one by one it would be copied again and again,
+// and what it was copied from is, at a million tasks, more memory than all else that a policy keeps of a task.
+func roomForAll[T any](s *sched.State, list []T) []T {
+	return slices.Grow(list, max(len(s.Table().Tasks)-len(list), 0))
+}

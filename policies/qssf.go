@@ -54,9 +54,7 @@ func (p *QSSF) service(s *sched.State, t sched.TaskID) int64 {
 func (p *QSSF) Observe(s *sched.State, e sched.Event) {
 	switch e.Kind {
 	case sched.JobArrived:
-		for len(p.predicted) < s.Known() {
-			p.predicted = append(p.predicted, notYet)
-		}
+		p.predicted = byTask(s, p.predicted, notYet)
 		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 			switch {
 			case s.Phase(t) == sched.Done:
@@ -85,7 +83,7 @@ func (p *QSSF) Observe(s *sched.State, e sched.Event) {
 
 func (p *QSSF) learn(s *sched.State, t sched.TaskID) {
 	p.predictor.learn(s, t, s.Attained(t))
-	p.done = append(p.done, t)
+	p.done = append(roomForAll(s, p.done), t)
 }
 
 // predict predicts from what had ended before t was first ready, whenever that is told: it may have been held since, or a decision window

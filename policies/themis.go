@@ -110,9 +110,7 @@ func (p *Themis) Observe(s *sched.State, e sched.Event) {
 
 // begin takes in that a task runs: its lease begins.
 func (p *Themis) begin(s *sched.State, t sched.TaskID) {
-	for len(p.since) < s.Known() {
-		p.since = append(p.since, sched.Never)
-	}
+	p.since = byTask(s, p.since, sched.Never)
 	if start := s.StartedAt(t); p.since[t] != start {
 		p.since[t] = start
 		p.lease.push(leased{start, t})
