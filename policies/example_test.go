@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"testing"
 
 	"github.com/schedlab/schedlab/policies"
+	"github.com/schedlab/schedlab/policies/policytest"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
@@ -104,4 +106,29 @@ func Example() {
 	// small waits 17 s for node 0
 	// large waits 20 s for node 1
 	// urgent waits 0 s for node 0
+}
+
+// The conformance suite checks a policy of one's own as it does those of the catalogue.
+func TestTheExamplePolicyKeepsTheContract(t *testing.T) {
+	policytest.Conform(t, "urgent first", func() sched.Policy { return &urgentFirst{} }, inSim)
+}
+
+// inSim is the simulator as a driver of the conformance suite.
+func inSim(tb testing.TB, c policytest.Case, p sched.Policy, tap func(sched.Time, []sched.Event, []sched.Command)) func(sched.TaskID) sched.Outcome {
+	cfg := sim.Config{
+		Workload: &traces.Workload{Table: c.Table, Run: c.Run, RunOn: c.RunOn, Source: "case"},
+		Nodes:    c.Nodes, Policy: p, Restart: c.Restart, KillAtEstimate: c.KillAtEstimate, Overhead: c.Overhead,
+		Tap: func(now sched.Time, in []sched.Event, out []sched.Command) error { tap(now, in, out); return nil },
+	}
+	for _, f := range c.Faults {
+		cfg.Faults = append(cfg.Faults, sim.Fault{At: f.At, Node: f.Node, Up: f.Up, Task: f.Task, Attempt: f.Attempt, After: f.After})
+	}
+	if sim.Placeable(cfg.Workload, cfg.Nodes) != nil {
+		return nil // a task fits no node, and the simulator refuses the case
+	}
+	res, err := sim.Run(context.Background(), cfg)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return res.Outcome
 }

@@ -1,7 +1,6 @@
 package policies_test
 
 import (
-	"context"
 	"strings"
 	"testing"
 	"time"
@@ -9,21 +8,8 @@ import (
 	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/policytest"
 	"github.com/schedlab/schedlab/policies/sched"
-	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
 )
-
-// inSim drives a case in the simulator.
-func inSim(tb testing.TB, c policytest.Case, p sched.Policy, tap func(sched.Time, []sched.Event, []sched.Command)) func(sched.TaskID) sched.Outcome {
-	res, err := sim.Run(context.Background(), sim.Config{
-		Workload: &traces.Workload{Table: c.Table, Run: c.Run, RunOn: c.RunOn, Source: "case"}, Nodes: c.Nodes, Policy: p,
-		Tap: func(now sched.Time, in []sched.Event, out []sched.Command) error { tap(now, in, out); return nil },
-	})
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return res.Outcome
-}
 
 // starves returns the sieges on which a policy keeps the victim waiting for longer than a policy may that starves nothing.
 func starves(t *testing.T, name string, sieges []policytest.Siege) (found []string) {

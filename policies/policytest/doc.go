@@ -3,8 +3,10 @@
 // machinery, are in the package check below it; the names are the same here.
 //
 //	func TestFIFO(t *testing.T) {
-//		policytest.Conform(t, "fifo", func() sched.Policy { return &policies.List{} }, simDriver)
+//		policytest.Conform(t, "fifo", func() sched.Policy { return &policies.List{} }, inSim)
 //	}
+//
+// The driver is the simulator, as inSim in policies/example_test.go has it, or one's own.
 package policytest
 
 import (
