@@ -96,6 +96,22 @@ func TestEveryPolicyKeepsTheContract(t *testing.T) {
 	}
 }
 
+func TestEveryPlacementIsPutToTheContract(t *testing.T) {
+	placed := map[string]bool{"first-fit": true} // what a policy does that names none
+	for _, name := range everyPolicy() {
+		spec, err := policies.Parse(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		placed[spec.Placement] = true
+	}
+	for _, name := range policies.PlacementNames() {
+		if !placed[name] {
+			t.Errorf("no policy is run with %s", name)
+		}
+	}
+}
+
 // fakeRunner runs tasks by sleeping for their true run time.
 type fakeRunner struct {
 	loop *live.Loop
