@@ -48,10 +48,12 @@ func batsched(b *bench) error {
 			o, id := res.Outcome(sched.TaskID(i)), w.TaskNames.At(i)
 			wait += o.Wait().Seconds()
 			longest = max(longest, o.Wait().Seconds())
-			if r, ok := starts[id]; ok {
-				want := r.number("starting_time")
-				t.see(abs(o.Start.Seconds()-want) <= 2e-5, "job %s starts at %.6f s, not %.6f", id, o.Start.Seconds(), want)
+			r, ok := starts[id]
+			if !ok {
+				return fmt.Errorf("%s: no job %s", jobs[0].file, id)
 			}
+			want := r.number("starting_time")
+			t.see(abs(o.Start.Seconds()-want) <= 2e-5, "job %s starts at %.6f s, not %.6f", id, o.Start.Seconds(), want)
 		}
 		if err := errors.Join(bad(totals), bad(jobs)); err != nil {
 			return err

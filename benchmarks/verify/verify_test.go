@@ -2,8 +2,10 @@ package verify
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -321,6 +323,37 @@ func TestAReferenceThatCannotBeReadFailsAndNamesThePlace(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A run of another simulator that lacks a job is not one that agrees on the others.
+func TestAReferenceThatLacksAJobFailsAndNamesIt(t *testing.T) {
+	name := "traces/hpc/batsim/medium_late.easy.out_jobs.csv.gz"
+	dir := only(t, shared(t), []string{"traces/hpc/batsim/medium_late.*"}, "", "", "")
+	path := filepath.Join(dir, filepath.FromSlash(name))
+	body, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := gzip.NewReader(bytes.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(plain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var less bytes.Buffer
+	packed := gzip.NewWriter(&less)
+	_, err = packed.Write(text[:1+bytes.LastIndexByte(text[:len(text)-1], '\n')])
+	if err := errors.Join(err, packed.Close(), os.WriteFile(path, less.Bytes(), 0o666)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range runShort(t, dir, "backfill") {
+		if strings.Contains(c.Name, "Batsim") && !c.OK && !c.Skipped && strings.Contains(c.Got, name+": no job ") {
+			return
+		}
+	}
+	t.Error("no check fails")
 }
 
 func TestTheVerdictsDoNotDependOnTheWorkers(t *testing.T) {
