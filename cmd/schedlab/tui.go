@@ -159,7 +159,7 @@ with --once.`,
 	fl := cmd.Flags()
 	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
-	fl.StringVar(&names, "policies", "fifo,critical-path", "one policy or two, as name{key=value,...}+placement")
+	fl.StringVar(&names, "policies", "fifo,critical-path", "one policy or two, as name{key=value,...}+placement; with --scenario its first two are the default")
 	fl.VisitAll(func(fl *pflag.Flag) { simulated = append(simulated, fl.Name) }) // what follows is of the view
 	fl.StringArrayVar(&journals, "replay", nil, "show this journal instead; twice: two side by side")
 	fl.Float64Var(&speed, "speed", 0, "seconds of the trace a second (0: all of it in about two minutes)")
@@ -172,6 +172,9 @@ func (f *simFlags) simulations(ctx context.Context, cmd *cobra.Command, args []s
 	opt, err := f.options(cmd)
 	if err != nil {
 		return nil, nil, err
+	}
+	if f.sc != nil && len(f.sc.Policies) > 0 && !cmd.Flags().Changed("policies") {
+		names = strings.Join(f.sc.Policies[:min(len(f.sc.Policies), 2)], ",")
 	}
 	specs, err := parsePolicies(names)
 	if err != nil {
