@@ -285,8 +285,8 @@ func parseSeeds(s string) ([]int64, error) {
 		return nil, bad
 	}
 	var out []int64
-	for seed := from; seed <= to; seed++ {
-		out = append(out, seed)
+	for i := range to - from + 1 { // seed <= to would never end at the largest there is
+		out = append(out, from+i)
 	}
 	return out, nil
 }
