@@ -24,6 +24,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"path"
 	"reflect"
@@ -188,8 +189,10 @@ func Read(r io.Reader, name string) (*Scenario, error) {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 	}
-	if m := &s.Simulation; m.Overhead < 0 || m.Horizon < 0 || !(m.NodePrice >= 0) {
-		return nil, fmt.Errorf("%s: overhead, horizon and node_price must not be negative", name)
+	if m := &s.Simulation; m.Overhead < 0 || m.Horizon < 0 {
+		return nil, fmt.Errorf("%s: overhead and horizon must not be negative", name)
+	} else if !(m.NodePrice >= 0) || math.IsInf(m.NodePrice, 0) {
+		return nil, fmt.Errorf("%s: node_price must be a number from 0 on, not %v", name, m.NodePrice)
 	}
 	var set experiment.Settings
 	s.Simulation.Into(&set)

@@ -12,9 +12,11 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func main() { os.Exit(run()) }
@@ -96,13 +98,40 @@ Start with:
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentPreRunE = func(_ *cobra.Command, args []string) error { return prof.start(args) }
 	prof.add(root)
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return asUsage(err) })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(compareCommand(), runCommand(), traceCommand(), policyCommand(), analyzeCommand(), replayCommand(), verifyCommand(), mergeCommand(), tuiCommand(), liveCommand(), scenarioCommand(), completionCommand(), failuresTopic(), modelsTopic())
 	addCompletions(root)
 	narrow(root)
 	strictHelp(root)
 	markUsage(root)
 	return root
+}
+
+// flagError says of a value that a flag cannot have what it must be, not how it was parsed.
+func flagError(_ *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if !errors.As(err, &bad) {
+		return asUsage(err)
+	}
+	flag, must := bad.GetFlag(), ""
+	switch flag.Value.Type() {
+	case "int", "int32", "int64":
+		must = "a whole number"
+	case "uint", "uint32", "uint64":
+		must = "a whole number from 0 on"
+	case "float64":
+		must = "a number"
+	case "bool":
+		must = "true or false"
+	case "duration":
+		must = "a duration such as 1h30m"
+	default:
+		return usagef("--%s: %w, not %q", flag.Name, bad.Unwrap(), bad.GetValue())
+	}
+	if errors.Is(err, strconv.ErrRange) {
+		return usagef("--%s: %s is too large", flag.Name, bad.GetValue())
+	}
+	return usagef("--%s must be %s, not %q", flag.Name, must, bad.GetValue())
 }
 
 // version says which program this is, for reports of what is wrong with it.

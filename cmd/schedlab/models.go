@@ -1,6 +1,8 @@
 package main
 
 import (
+	"math"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -103,8 +105,8 @@ func (f *modelFlags) set(given func(string) bool, s *experiment.Settings) error 
 		return usagef("--staging: %v", err)
 	}
 	override(given("node-price"), &s.NodePrice, f.nodePrice)
-	if !(f.nodePrice >= 0) {
-		return usagef("--node-price must not be negative")
+	if !(f.nodePrice >= 0) || math.IsInf(f.nodePrice, 0) {
+		return usagef("--node-price must be a number from 0 on, not %v", f.nodePrice)
 	}
 	return nil
 }
