@@ -70,15 +70,25 @@ func Open(path, format string) (*Workload, error) {
 	if path == "-" {
 		return Read(os.Stdin, "stdin", format)
 	}
-	f, err := os.Open(path)
+	f, err := OpenFile(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	return Read(f, path, format)
+}
+
+// OpenFile opens a file to read it. A folder can be opened too, and is refused here, where its name is known.
+func OpenFile(path string) (*os.File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
 	if st, err := f.Stat(); err == nil && st.IsDir() {
+		_ = f.Close()
 		return nil, fmt.Errorf("%s: is a folder", path)
 	}
-	return Read(f, path, format)
+	return f, nil
 }
 
 // Read reads a trace from r; name stands for it in errors. An empty format is detected by content; gzip and zstd are taken off.

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 	"runtime"
 	"slices"
 	"strconv"
@@ -122,7 +121,7 @@ func (s *Settings) ReadFaults(nodes []sched.NodeSpec) error {
 	if s.Failures == nil || s.Failures.Trace == "" {
 		return nil
 	}
-	f, err := os.Open(s.Failures.Trace)
+	f, err := traces.OpenFile(s.Failures.Trace)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func Open(name string) (*Scenario, error) {
 	if text, err := files.ReadFile(name + ".yaml"); err == nil {
 		return Read(bytes.NewReader(text), name+".yaml")
 	}
-	f, err := os.Open(name)
+	f, err := traces.OpenFile(name)
 	if errors.Is(err, os.ErrNotExist) && path.Ext(name) == "" && !strings.ContainsAny(name, `/\`) {
 		return nil, fmt.Errorf("%w %q; there are %s, or a file", ErrUnknown, name, strings.Join(Names(), ", "))
 	}

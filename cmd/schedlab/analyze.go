@@ -112,7 +112,7 @@ func readSet(path string, f *traceFlags) (realtime.Set, string, error) {
 	}
 	in, name := io.Reader(os.Stdin), "stdin"
 	if path != "-" {
-		file, err := os.Open(path)
+		file, err := traces.OpenFile(path)
 		if err != nil {
 			return nil, path, err
 		}

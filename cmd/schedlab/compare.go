@@ -51,7 +51,7 @@ func (f *simFlags) add(cmd *cobra.Command) {
 func (f *simFlags) addSimulation(cmd *cobra.Command) {
 	fl := cmd.Flags()
 	f.warmUp = "0"
-	fl.StringVar(&f.scenario, "scenario", "", "a scenario, by name or file: cluster, workload and models; flags say otherwise (schedlab scenario list)")
+	nameFlag(fl, &f.scenario, "scenario", "", "a scenario, by name or file: cluster, workload and models; flags say otherwise (schedlab scenario list)")
 	fl.StringVar(&f.cluster, "cluster", "", "nodes: a shorthand such as 8x8xA100, pool:128cpu or \"1000x(64cpu,512gb,8xH100)\", or a file (default: what the trace names)")
 	fl.StringVar(&f.format, "format", "", "format of the trace (default: detected)")
 	fl.StringVar(&f.estimates, "estimates", "trace", "run-time estimates that policies see: trace, perfect or factor:x (of the run time)")
@@ -440,7 +440,7 @@ one by one.`,
 	cmd.Flags().StringVar(&names, "policies", "fifo,rr,critical-path", "policies, separated by commas; the first is what the others are compared with")
 	cmd.Flags().StringVar(&seeds, "seeds", "", "seeds: N for 1..N, or a-b (default: 5 for generated workloads, 1 for a trace)")
 	cmd.Flags().StringVar(&load, "load", "", "offered loads to scale the trace to: all submit times divided by one factor (default: as it is)")
-	cmd.Flags().StringVar(&out, "out", "", "folder for plots (SVG, PNG), compare.json and compare.csv, in the place of those of the run before; with --shard the file to write, or a folder for part-i-of-n.json")
+	nameFlag(cmd.Flags(), &out, "out", "", "folder for plots (SVG, PNG), compare.json and compare.csv, in the place of those of the run before; with --shard the file to write, or a folder for part-i-of-n.json")
 	cmd.Flags().StringVar(&shard, "shard", "", "run one part of the experiment, for schedlab merge: i/n (1/4 is the first of four), auto or auto/n")
 	cmd.Flags().BoolVar(&pdf, "pdf", false, "plots as PDF too")
 	intervalsFlag(cmd, &intervals)

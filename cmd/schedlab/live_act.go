@@ -174,7 +174,7 @@ JSON lines.`,
 		},
 	}
 	outputFlag(cmd, &output, "csv", "json")
-	cmd.Flags().StringVar(&out, "out", "", "the file (packed if it ends in .gz or .zst; default: standard output)")
+	nameFlag(cmd.Flags(), &out, "out", "", "the file (packed if it ends in .gz or .zst; default: standard output)")
 	return cmd
 }
 

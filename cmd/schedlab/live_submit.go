@@ -12,6 +12,7 @@ import (
 
 	"github.com/schedlab/schedlab/live/alert"
 	"github.com/schedlab/schedlab/live/job"
+	"github.com/schedlab/schedlab/traces"
 )
 
 func submitCommand() *cobra.Command {
@@ -305,7 +306,7 @@ func readJob(path string) (*job.Job, error) {
 	var r io.Reader = os.Stdin
 	name := "standard input"
 	if path != "-" {
-		f, err := os.Open(path)
+		f, err := traces.OpenFile(path)
 		if err != nil {
 			return nil, err
 		}

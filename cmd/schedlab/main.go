@@ -126,6 +126,9 @@ func flagError(_ *cobra.Command, err error) error {
 	case "duration":
 		must = "a duration such as 1h30m"
 	default:
+		if bad.GetValue() == "" {
+			return usagef("--%s: %w", flag.Name, bad.Unwrap())
+		}
 		return usagef("--%s: %w, not %q", flag.Name, bad.Unwrap(), bad.GetValue())
 	}
 	if errors.Is(err, strconv.ErrRange) {

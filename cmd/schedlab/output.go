@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/schedlab/schedlab/benchmarks/report"
 )
@@ -110,6 +111,25 @@ func (c *choice) Set(s string) error {
 		return fmt.Errorf("it must be one of %s", strings.Join(c.words, ", "))
 	}
 	*c.to = s
+	return nil
+}
+
+// nameFlag adds a flag that takes the name of a file, a folder or a scenario. An empty one is refused: "$F", where F is not set, would go unnoticed.
+func nameFlag(fl *pflag.FlagSet, to *string, flag, value, usage string) {
+	*to = value
+	fl.Var((*name)(to), flag, usage)
+}
+
+type name string
+
+func (n *name) String() string { return string(*n) }
+func (n *name) Type() string   { return "string" }
+
+func (n *name) Set(s string) error {
+	if s == "" {
+		return errors.New("the name is empty")
+	}
+	*n = name(s)
 	return nil
 }
 

@@ -114,10 +114,10 @@ it with
 	fl.StringVar(&name, "policy", "fifo", "the policy, as name{key=value,...}+placement")
 	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload, and of what breaks at random")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
-	fl.StringVar(&o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where, what became of it (packed if the name ends in .gz or .zst)")
-	fl.StringVar(&o.journal, "journal", "", "write all facts and orders, for schedlab replay (packed if the name ends in .gz or .zst)")
-	fl.StringVar(&o.metrics, "metrics", "", "write the metrics as JSON")
-	fl.StringVar(&o.waits, "wait-profile", "", "write who waited for what as a pprof profile")
+	nameFlag(fl, &o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where, what became of it (packed if the name ends in .gz or .zst)")
+	nameFlag(fl, &o.journal, "journal", "", "write all facts and orders, for schedlab replay (packed if the name ends in .gz or .zst)")
+	nameFlag(fl, &o.metrics, "metrics", "", "write the metrics as JSON")
+	nameFlag(fl, &o.waits, "wait-profile", "", "write who waited for what as a pprof profile")
 	outputFlag(cmd, &output, "table", "json", "csv")
 	return cmd
 }

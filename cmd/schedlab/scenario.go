@@ -52,7 +52,7 @@ func scenarioListCommand() *cobra.Command {
 
 func scenarioShowCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "show NAME|FILE", Short: "Print a scenario, checked, as its file says it", Args: cobra.ExactArgs(1),
+		Use: "show NAME|FILE", Short: "Print a scenario, checked, as its file says it", Args: arguments("NAME|FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s, err := openScenario(args[0])
 			if err != nil {
@@ -93,7 +93,7 @@ func scenarioRunCommand() *cobra.Command {
 	cmd.Use, cmd.Short = "run NAME|FILE", "Compare the scenario's policies on it: compare --scenario"
 	cmd.Long = "The same as schedlab compare --scenario NAME|FILE, with its flags."
 	cmd.Example = "  schedlab scenario run open-autoglm --seeds 31-100"
-	cmd.Args = cobra.ExactArgs(1)
+	cmd.Args = arguments("NAME|FILE")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if f := cmd.Flags().Lookup("scenario"); f.Changed {
 			return usagef("scenario run takes its scenario without a flag: schedlab scenario run %s", strings.TrimSpace(f.Value.String()))

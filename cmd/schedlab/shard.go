@@ -90,7 +90,7 @@ trace, cluster, policy, setting or revision of schedlab) are refused.`,
 		Example: `  schedlab compare --seeds 20 --shard 1/2 --out parts/
   schedlab compare --seeds 20 --shard 2/2 --out parts/
   schedlab merge parts/*.json`,
-		Args: cobra.MinimumNArgs(1),
+		Args: func(cmd *cobra.Command, args []string) error { return arguments("PART")(cmd, args[:min(len(args), 1)]) },
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if pdf && out == "" {
 				return usagef("--pdf needs --out")
@@ -130,7 +130,7 @@ trace, cluster, policy, setting or revision of schedlab) are refused.`,
 			return show(cmd.OutOrStdout(), c, output)
 		},
 	}
-	cmd.Flags().StringVar(&out, "out", "", "folder for compare.json, compare.csv and the plots that parts suffice for: mean wait and throughput")
+	nameFlag(cmd.Flags(), &out, "out", "", "folder for compare.json, compare.csv and the plots that parts suffice for: mean wait and throughput")
 	intervalsFlag(cmd, &intervals)
 	cmd.Flags().BoolVar(&pdf, "pdf", false, "plots as PDF too")
 	outputFlag(cmd, &output, "table", "json", "csv")
@@ -138,7 +138,7 @@ trace, cluster, policy, setting or revision of schedlab) are refused.`,
 }
 
 func readPart(path string) (p *experiment.Partial, err error) {
-	f, err := os.Open(path)
+	f, err := traces.OpenFile(path)
 	if err != nil {
 		return nil, err
 	}

@@ -71,6 +71,9 @@ func arguments(names ...string) cobra.PositionalArgs {
 		if len(args) < len(names) {
 			return fmt.Errorf("%s wants %s; see %s --help", cmd.CommandPath(), strings.Join(names, " and "), cmd.CommandPath())
 		}
+		if i := slices.Index(args, ""); i >= 0 && i < len(names) {
+			return fmt.Errorf("%s: %s is empty; see %s --help", cmd.CommandPath(), names[i], cmd.CommandPath())
+		}
 		if len(args) > len(names) {
 			return fmt.Errorf("%s: %q is one argument too many; see %s --help", cmd.CommandPath(), args[len(names)], cmd.CommandPath())
 		}

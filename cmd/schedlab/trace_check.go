@@ -95,7 +95,7 @@ Exit code 0: no error found; 1: errors, all of which are listed.`,
 		},
 	}
 	f.add(cmd, true)
-	cmd.Flags().StringVar(&tasks, "tasks", "", "tasks CSV of a run to check against the trace and the cluster; - is standard input")
+	nameFlag(cmd.Flags(), &tasks, "tasks", "", "tasks CSV of a run to check against the trace and the cluster; - is standard input")
 	cmd.Flags().Float64Var(&load, "load", 0, "the run was made with this --load (offered work / capacity)")
 	cmd.Flags().DurationVar(&horizon, "horizon", 0, "the run was made with this --horizon: what had not ended then is no error")
 	cmd.Flags().BoolVar(&kill, "kill-at-estimate", false, "the run was made with --kill-at-estimate, by the trace's estimates")
@@ -136,7 +136,7 @@ func checkTrace(out *strings.Builder, w *traces.Workload, nodes []sched.NodeSpec
 func checkTasks(out *strings.Builder, w *traces.Workload, nodes []sched.NodeSpec, path string, kill bool, horizon time.Duration) (bad, err error) {
 	in, name := io.Reader(os.Stdin), "stdin"
 	if path != "-" {
-		file, err := os.Open(path)
+		file, err := traces.OpenFile(path)
 		if err != nil {
 			return nil, err
 		}

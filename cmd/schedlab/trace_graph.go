@@ -85,7 +85,7 @@ Without --job it is the job with the most tasks.`,
 	f.add(cmd, false)
 	cmd.Flags().StringVar(&job, "job", "", "name of the job (default: the one with the most tasks)")
 	outputFlag(cmd, &output, "tree", "dot", "svg")
-	cmd.Flags().StringVar(&out, "out", "-", "file to write; .svg, .dot or .txt say what is drawn; - is standard output")
+	nameFlag(cmd.Flags(), &out, "out", "-", "file to write; .svg, .dot or .txt say what is drawn; - is standard output")
 	cmd.Flags().IntVar(&lines, "lines", 200, "most lines of a tree")
 	return cmd
 }

@@ -180,7 +180,7 @@ that "schedlab compare" runs by default, whose cluster is
 		},
 	}
 	cmd.Flags().Uint64Var(&seed, "seed", 1, "seed: a whole number")
-	cmd.Flags().StringVar(&out, "out", "-", "file to write; .csv, .jsonl, .parquet, .swf or .dot say the format, .gz or .zst after it pack it; - is standard output")
+	nameFlag(cmd.Flags(), &out, "out", "-", "file to write; .csv, .jsonl, .parquet, .swf or .dot say the format, .gz or .zst after it pack it; - is standard output")
 	cmd.Flags().StringVar(&to, "to", "", "format to write: "+strings.Join(formatNames(true), ", ")+" (default: as the file's name says, or csv)")
 	cmd.Flags().StringVar(&f.cluster, "cluster", "", "the cluster that load=x is on: pool:128cpu, 8x8xA100, 1000x(64cpu,8xH100) or a file")
 	return cmd

@@ -233,6 +233,9 @@ func replays(ctx context.Context, paths []string) ([]*watch.Run, error) {
 	}
 	var runs []*watch.Run
 	for _, path := range paths {
+		if path == "" {
+			return nil, usagef("--replay: the name is empty")
+		}
 		j, err := journal.Open(path)
 		if err != nil {
 			return nil, err

@@ -64,6 +64,9 @@ func CheckCSV(c Case, tasks io.Reader, task func(job, name string) (sched.TaskID
 	r := csv.NewReader(tasks)
 	r.ReuseRecord = true
 	head, err := r.Read()
+	if errors.Is(err, io.EOF) {
+		return sum, nil, errors.New("line 1: the file is empty")
+	}
 	if err != nil {
 		return sum, nil, fmt.Errorf("line 1: no header: %w", err)
 	}
