@@ -95,6 +95,11 @@ trace, cluster, policy, setting or revision of schedlab) are refused.`,
 			if pdf && out == "" {
 				return usagef("--pdf needs --out")
 			}
+			if out != "" {
+				if err := checkFolder(out); err != nil {
+					return err
+				}
+			}
 			parts := make([]*experiment.Partial, 0, len(args))
 			for _, path := range args {
 				p, err := readPart(path)
