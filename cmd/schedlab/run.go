@@ -48,6 +48,9 @@ it with
 			if err != nil {
 				return err
 			}
+			if f.sc != nil && len(f.sc.Policies) > 0 && !cmd.Flags().Changed("policy") {
+				name = f.sc.Policies[0]
+			}
 			spec, err := parsePolicies(name)
 			if err != nil {
 				return err
@@ -111,7 +114,7 @@ it with
 	}
 	f.add(cmd)
 	fl := cmd.Flags()
-	fl.StringVar(&name, "policy", "fifo", "the policy, as name{key=value,...}+placement")
+	fl.StringVar(&name, "policy", "fifo", "the policy, as name{key=value,...}+placement; with --scenario its first is the default")
 	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload, and of what breaks at random")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
 	nameFlag(fl, &o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where, what became of it (packed if the name ends in .gz or .zst)")
