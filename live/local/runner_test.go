@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -535,6 +536,28 @@ func TestAnAttemptWaitsForAFullDiskAndSaysSo(t *testing.T) {
 	}
 	b.Open(1, 1)
 	b.want(Ended)
+}
+
+// What a command came to is worth waiting for as long as its disk is full: hours, where nobody makes room before. What will not pass is given up.
+func TestTheEndOfACommandIsKeptUntilTheDiskHasRoom(t *testing.T) {
+	full := &fs.PathError{Op: "write", Path: "exit.tmp", Err: syscall.ENOSPC}
+	for _, c := range []struct {
+		err   error
+		after time.Duration
+		want  bool
+	}{
+		{full, time.Second, true},
+		{full, 24 * time.Hour, true},
+		{syscall.EDQUOT, time.Hour, true},
+		{syscall.EIO, time.Second, true},
+		{syscall.EIO, 3 * time.Minute, false},
+		{syscall.EROFS, 3 * time.Minute, false},
+		{fs.ErrNotExist, 0, false}, // the folder is gone
+	} {
+		if got := writtenLater(c.err, c.after); got != c.want {
+			t.Errorf("%v after %v: %v", c.err, c.after, got)
+		}
+	}
 }
 
 func TestAnAttemptThatNeverRanIsVoidForEver(t *testing.T) {

@@ -601,18 +601,23 @@ func (s *shim) finish() error {
 	}
 	s.exit.DroppedLines = s.log.close()
 	failpoint.Hit("shim-exit-writing")
-	var err error
-	for wait := 10 * time.Millisecond; wait < 2*time.Minute; wait *= 2 {
-		if err = s.f.write("exit", s.exit, whole); err == nil {
+	for began, wait := time.Now(), 10*time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+		err := s.f.write("exit", s.exit, whole)
+		if err == nil {
 			failpoint.Hit("shim-exit-written")
 			return nil
 		}
-		if errors.Is(err, fs.ErrNotExist) { // the folder is gone: nobody will ask
+		if !writtenLater(err, time.Since(began)) {
 			return err
 		}
 		time.Sleep(wait)
 	}
-	return err
+}
+
+// writtenLater reports whether an end that could not be written for so long is tried to be written again. A full disk may take somebody a night
+// to see to, and the work is done.
+func writtenLater(err error, tried time.Duration) bool {
+	return passing(err) || tried < 2*time.Minute && !errors.Is(err, fs.ErrNotExist) // the folder is gone: nobody will ask
 }
 
 // killTree kills all descendants of a process that is their subreaper, until a look at the process table shows none.
