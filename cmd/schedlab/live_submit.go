@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -103,6 +104,9 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			wd, err := os.Getwd()
 			if err != nil {
 				return err
+			}
+			if _, err := strconv.Atoi(to); err != nil && to != "" && to != "last" {
+				return usagef("--to %s: say one workflow, by its number, or last", to)
 			}
 			if to != "" && cmd.Flags().Changed("name") {
 				return usagef("--name is of a new job; what --to adds to has one")
