@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"time"
@@ -177,12 +178,31 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 		if spec.Mem != sched.Unlimited {
 			free = append(free, fmt.Sprintf("%.1f of %.1f GiB", float64(room.FreeMem(n))/gib, float64(spec.Mem)/gib))
 		}
-		why = append(why, fmt.Sprintf("No room: on node %s are free %s; short of it is %s.", spec.Name, strings.Join(free, ", "), room.Lacks(id)))
+		why = append(why, fmt.Sprintf("No room: on node %s are free %s; short of it is %s.%s", spec.Name, strings.Join(free, ", "), room.Lacks(id), d.others()))
 	}
 	if cause := k.CauseOf(t); cause == sched.Order {
 		why = append(why, fmt.Sprintf("Besides, the policy %s has other tasks before it.", d.policy))
 	}
 	return why
+}
+
+// others says what of this machine is not offered since programs use it that are none of our tasks; "" where nothing is. It is called under mu.
+func (d *Daemon) others() string {
+	p, _ := d.kernel.ProfileOf(d.here())
+	var use []string
+	if p.OtherCPU > 0 {
+		use = append(use, fmt.Sprintf("%g cores", float64(p.OtherCPU)/1000))
+	}
+	if p.OtherMem > 0 {
+		use = append(use, fmt.Sprintf("%.1f GiB", float64(p.OtherMem)/gib))
+	}
+	if n := bits.OnesCount64(uint64(p.OtherGPUs)); n > 0 {
+		use = append(use, fmt.Sprintf("%d GPU", n))
+	}
+	if len(use) == 0 {
+		return ""
+	}
+	return " Other programs use " + strings.Join(use, ", ") + " (`live serve --others ignore` offers that too)."
 }
 
 // whyQuota says which quotas a task waits for, and what they leave. It is called under mu.

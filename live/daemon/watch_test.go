@@ -209,6 +209,9 @@ func TestMemoryThatOthersUseIsNotOffered(t *testing.T) {
 	if v := d.Tasks(mustSelect(t, d, "1"))[0]; v.State != "ready" || !strings.Contains(explained(t, d, "1"), "4.0 of 16.0 GiB") {
 		t.Errorf("%+v: %s", v, explained(t, d, "1"))
 	}
+	if text := explained(t, d, "1"); !strings.Contains(text, "short of it is memory. Other programs use 12.0 GiB (`live serve --others ignore` offers that too).") {
+		t.Errorf("nobody says where the memory is: %s", text)
+	}
 	d.close()
 	proc(t, root, 15) // the fact is in the state; the next sample is news
 	d = serve(t, dir, watched(t, nil, root, nil))
