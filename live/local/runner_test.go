@@ -326,7 +326,14 @@ func TestACommandThatCannotRunSaysWhy(t *testing.T) {
 	}
 	s = spec(2, "true")
 	s.Dir = "/no/such/dir"
-	if e := b.run(s); e.Exit.Code != 127 || !strings.Contains(e.Exit.Reason, "no such file") {
+	if e := b.run(s); e.Exit.Code != 127 || e.Exit.Reason != "the folder that it is to run in: stat /no/such/dir: no such file or directory" {
+		t.Errorf("exit %+v", e.Exit)
+	}
+	s = spec(3, "true")
+	if s.Dir = filepath.Join(t.TempDir(), "file"); os.WriteFile(s.Dir, nil, 0o600) != nil {
+		t.Fatal("no file")
+	}
+	if e := b.run(s); e.Exit.Code != 127 || e.Exit.Reason != "the folder that it is to run in: "+s.Dir+" is none" {
 		t.Errorf("exit %+v", e.Exit)
 	}
 }

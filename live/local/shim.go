@@ -411,6 +411,12 @@ func (s *shim) spawn(i int, out *os.File) error {
 	})
 	if pid > 0 { // with an error too: then it runs, if only to be stopped
 		s.pids[pid] = i
+	} else if err != nil && s.spec.Dir != "" { // the kernel says the same of a folder that is not there as of a program
+		if st, no := os.Stat(s.spec.Dir); no != nil {
+			return fmt.Errorf("the folder that it is to run in: %w", no)
+		} else if !st.IsDir() {
+			return fmt.Errorf("the folder that it is to run in: %s is none", s.spec.Dir)
+		}
 	}
 	return err
 }
