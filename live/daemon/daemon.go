@@ -548,14 +548,39 @@ func (d *Daemon) here() sched.NodeID { return sched.NodeID(d.kernel.Room().Len()
 func (d *Daemon) refit() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if reflect.DeepEqual(*d.kernel.Room().Spec(d.here()), d.cfg.Node) {
+	d.unfit = !reflect.DeepEqual(*d.kernel.Room().Spec(d.here()), d.cfg.Node)
+	p := sched.Profile{SampledAt: d.now()}
+	d.gone(&p)
+	old, _ := d.kernel.ProfileOf(d.here())
+	used := old.OtherCPU != p.OtherCPU || old.OtherMem != p.OtherMem || old.OtherGPUs != p.OtherGPUs
+	if used && (d.unfit || d.cfg.Declared) { // where the machine is sampled, a look says soon what others use besides
+		d.loop.Report(sched.Event{Kind: sched.NodeProfile, Task: sched.Nobody, Node: d.here(), More: &sched.Detail{Profile: &p}})
+	}
+	if !d.unfit {
 		return
 	}
-	d.unfit = true
 	if n := d.kernel.Running(); n > 0 {
 		d.log.Warn("the machine offers something else than the state says; it is taken in once nothing runs", "running", n)
 	}
 	d.loop.Report()
+}
+
+// gone adds to what others use what the machine had when the state heard of it, and has no more: who was placed there would fail. It is called
+// under mu.
+func (d *Daemon) gone(p *sched.Profile) {
+	if !d.unfit {
+		return
+	}
+	was, is := d.kernel.Room().Spec(d.here()), &d.cfg.Node
+	if was.CPU != sched.Unlimited {
+		p.OtherCPU += max(was.CPU-is.CPU, 0)
+	}
+	if was.Mem != sched.Unlimited {
+		p.OtherMem += max(was.Mem-is.Mem, 0)
+	}
+	for i := is.GPUs; i < min(was.GPUs, sched.MaxDevices); i++ {
+		p.OtherGPUs |= 1 << i
+	}
 }
 
 // refitted returns, in a batch before which nothing runs, the facts that make the machine what it is now: the one that it was goes down. A

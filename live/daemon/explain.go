@@ -189,6 +189,12 @@ func (d *Daemon) whyReady(t sched.TaskID) []string {
 // others says what of this machine is not offered since programs use it that are none of our tasks; "" where nothing is. It is called under mu.
 func (d *Daemon) others() string {
 	p, _ := d.kernel.ProfileOf(d.here())
+	var gone sched.Profile
+	var text string
+	if d.gone(&gone); gone != (sched.Profile{}) {
+		p.OtherCPU, p.OtherMem, p.OtherGPUs = p.OtherCPU-gone.OtherCPU, p.OtherMem-gone.OtherMem, p.OtherGPUs&^gone.OtherGPUs
+		text = " The machine offers less than it did (`live nodes`)."
+	}
 	var use []string
 	if p.OtherCPU > 0 {
 		use = append(use, fmt.Sprintf("%g cores", float64(p.OtherCPU)/1000))
@@ -200,9 +206,9 @@ func (d *Daemon) others() string {
 		use = append(use, fmt.Sprintf("%d GPU", n))
 	}
 	if len(use) == 0 {
-		return ""
+		return text
 	}
-	return " Other programs use " + strings.Join(use, ", ") + " (`live serve --others ignore` offers that too)."
+	return text + " Other programs use " + strings.Join(use, ", ") + " (`live serve --others ignore` offers that too)."
 }
 
 // whyQuota says which quotas a task waits for, and what they leave. It is called under mu.

@@ -96,6 +96,63 @@ func TestAChangeOfABusyMachineCountsOnceNothingRuns(t *testing.T) {
 	})
 }
 
+// While something runs on a machine that has lost GPUs, cores or memory, what it has no more is not given to others: a task that was placed there
+// failed, and for good where it had no retries.
+func TestWhatABusyMachineHasNoMoreIsNotGivenToTasks(t *testing.T) {
+	for _, sampled := range []bool{false, true} {
+		dir, root := t.TempDir(), t.TempDir()
+		proc(t, root, 16)
+		d := serve(t, dir, watched(t, nil, root, nil))
+		for i, need := range []string{`"gpus":1,"cpu":0.5`, `"gpus":3,"cpu":0.5`, `"gpus":3,"cpu":0.5`} {
+			d.submit(fmt.Sprintf(`{"tasks":[{"id":"a","command":"until [ -e go%d ]; do sleep 0.01; done","dir":%q,%s}]}`, i+1, root, need))
+		}
+		waitState(t, d, "2", "running")
+		d.close()
+		less := func(c *Config) { c.Node.GPUs, c.Node.CPU, c.Node.Mem, c.GPUsSay = 2, 2000, 1<<33, "2 A100" }
+		if sampled {
+			d = serve(t, dir, watched(t, nil, root, nil), less)
+			eventually(t, "the machine is not sampled", func() bool { return d.Seen() != nil })
+		} else {
+			d = serve(t, dir, less)
+		}
+		if err := os.WriteFile(filepath.Join(root, "go2"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.wait("2")
+		d.submit(`{"tasks":[{"id":"a","command":"true","cpu":0.1}]}`) // a batch
+		if n := d.Status().Nodes[0]; n.CPUFree != 1.5 || n.GPUsFree != 1 || n.MemFreeGB != 8 {
+			t.Errorf("free: %+v", n)
+		}
+		if v := d.Tasks(mustSelect(t, d, "3"))[0]; v.State != "ready" || !strings.Contains(explained(t, d, "3"), "The machine offers less than it did (`live nodes`).") {
+			t.Errorf("%+v: %s", v, explained(t, d, "3"))
+		}
+		if err := os.WriteFile(filepath.Join(root, "go1"), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d.wait("1")
+		eventually(t, "nothing runs, and the change is not in force", func() bool { n := d.Status().Nodes[0]; return n.GPUs == 2 && n.CPUFree == 2 })
+		if v := d.Tasks(mustSelect(t, d, "3"))[0]; v.State != "ready" || v.Attempts != 0 {
+			t.Errorf("what fits no more: %+v", v)
+		}
+	}
+}
+
+func TestWhatAMachineHasAgainIsOfferedWhileTheSameRuns(t *testing.T) {
+	dir := t.TempDir()
+	d := serve(t, dir)
+	d.submit(`{"tasks":[{"id":"a","command":"exec sleep 1000","gpus":1,"grace_s":0}]}`)
+	waitState(t, d, "1", "running")
+	d.close()
+	d = serve(t, dir, func(c *Config) { c.Declared, c.Node.GPUs = true, 2 })
+	eventually(t, "what is lost is offered", func() bool { return d.Status().Nodes[0].GPUsFree == 1 })
+	d.close()
+	d = serve(t, dir, func(c *Config) { c.Declared = true })
+	d.submit(`{"tasks":[{"id":"a","command":"true","gpus":3}]}`)
+	if v := d.wait("2")[0]; v.State != "done" {
+		t.Errorf("%+v", v)
+	}
+}
+
 // Who has drained a machine to change it wants it drained until he says otherwise.
 func TestADrainedMachineThatHasChangedStaysDrained(t *testing.T) {
 	dir := t.TempDir()

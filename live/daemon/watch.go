@@ -141,6 +141,7 @@ func (d *Daemon) look() {
 	n := d.here()
 	spec := d.kernel.Room().Spec(n)
 	cpu, mem := spec.CPU, spec.Mem
+	d.gone(&p)
 	d.mu.RUnlock()
 	if n != w.of { // nothing was told of what the machine has become
 		w.change, w.of = node.Change{}, n
