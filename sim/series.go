@@ -147,17 +147,18 @@ func (b *seriesBuilder) done() Series {
 	return s
 }
 
-// fragMeter samples the cluster's fragmentation (FGD) at most maxSamples times and averages over time. Between samples the last value
-// stands; the interval doubles as time grows.
+// fragMeter averages the cluster's fragmentation (FGD) over time: exactly where a run is small, so that looks, at the nodes for each state of the cluster,
+// last for it. Else, or when they are used up, it takes samples, at most maxSamples; what is found stands for all of the time since the last one,
+// and the interval doubles as time grows.
 type fragMeter struct {
 	mix      *metrics.FragMix
 	next     sched.Time
 	last     sched.Time
 	first    sched.Time
-	every    time.Duration
+	every    time.Duration // between samples
 	samples  int
+	looks    int // left; each is at one node
 	integral float64
-	value    float64
 	milli    []int32
 	nodes    []nodeFrag // by node: what it had when it was last looked at
 	known    []nodeFrag // a table of what was worked out, by a hash of the key
@@ -171,11 +172,16 @@ type nodeFrag struct {
 	value float64
 }
 
-const maxSamples = 512
+const (
+	maxSamples = 512
+	maxLooks   = 1 << 18 // some ms, and tenths of a second where all nodes share GPUs
+)
 
-func (f *fragMeter) start(mix *metrics.FragMix, at sched.Time, span time.Duration) {
+func (f *fragMeter) start(mix *metrics.FragMix, at sched.Time, span time.Duration, tasks, nodes int) {
 	f.mix, f.first, f.last, f.next, f.every = mix, at, at, at, max(span/(maxSamples/2), time.Second)
-	f.value = math.NaN()
+	if 2*tasks*nodes <= maxLooks { // a start and an end each
+		f.looks = maxLooks
+	}
 	if mix == nil {
 		f.next = sched.Never
 	}
@@ -188,9 +194,15 @@ func (f *fragMeter) until(now sched.Time, s *sched.State) {
 	}
 }
 
+// finish takes in the time up to the end, when nothing runs any more.
+func (f *fragMeter) finish(end sched.Time, s *sched.State) {
+	if f.mix != nil && end > f.last {
+		f.sample(end, s)
+	}
+}
+
 func (f *fragMeter) sample(now sched.Time, s *sched.State) {
-	f.value = 0
-	room := s.Room()
+	value, room := 0.0, s.Room()
 	for len(f.nodes) < room.Len() {
 		f.nodes = append(f.nodes, nodeFrag{})
 	}
@@ -203,10 +215,13 @@ func (f *fragMeter) sample(now sched.Time, s *sched.State) {
 		if at.kind == 0 || at.cpu != cpu || at.gpus != gpus || room.Shared(n) {
 			f.look(room, n, at)
 		}
-		f.value += at.value
+		value += at.value
 	}
-	f.integral += f.value * float64(now-f.last)
+	f.integral += value * float64(now-f.last)
 	f.last = now
+	if f.looks -= room.Len(); f.looks > 0 {
+		return
+	}
 	if f.samples++; f.samples == maxSamples {
 		f.samples /= 2
 		f.every *= 2

@@ -215,7 +215,6 @@ func TestFragmentationIsTheBruteForce(t *testing.T) {
 		times = append(times, now)
 		return nil
 	}})
-	// Everything happens at whole seconds, which is as often as it is measured: the mean is exact.
 	integral := 0.0
 	for sec := times[0]; sec < times[len(times)-1]; sec += 1e9 {
 		for n := range two {
@@ -257,6 +256,15 @@ func TestFragmentationIsTheBruteForce(t *testing.T) {
 	if res := run(t, sim.Config{Workload: w, Nodes: two, Policy: named(t, "fjf")}); !math.IsNaN(res.FragmentationGPUs) {
 		t.Errorf("not measured, and yet %g", res.FragmentationGPUs)
 	}
+}
+
+// However short the times between two events are, and that after the last sample.
+func TestFragmentationOfASmallRunIsExact(t *testing.T) {
+	mix := metrics.MixOf([]metrics.FragKind{{GPUs: 2, GPUMilli: 1000, Share: 1}})
+	w := workload(t, gpus(0, 3*s/10, 1), gpus(0, 2*s/10, 2), gpus(0, s/10, 1))
+	res := run(t, sim.Config{Workload: w, Nodes: nodes(1, 4, 2), Policy: named(t, "fifo"), FragMix: mix})
+	// One of two GPUs is free for 0.3 s, none for 0.2 s, one for 0.1 s.
+	wantSeconds(t, "fragmentation", res.FragmentationGPUs, 4.0/6)
 }
 
 func TestFragmentationOfAPoolCountsItsGPUs(t *testing.T) {

@@ -208,7 +208,7 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	}
 	r.ends.start(first)
 	r.series.start(first, span, mostOf(c.Nodes, len(tb.Tasks)))
-	r.frag.start(c.FragMix, first, span)
+	r.frag.start(c.FragMix, first, span, len(tb.Tasks), len(c.Nodes))
 	if err := r.loop(ctx); err != nil {
 		return nil, err
 	}
@@ -470,7 +470,7 @@ func (r *run) loop(ctx context.Context) error {
 		end = max(end, r.Horizon)
 	}
 	r.series.until(end, &r.k.State)
-	r.frag.until(end, &r.k.State)
+	r.frag.finish(end, &r.k.State)
 	if r.Progress != nil {
 		r.Progress(total, total)
 	}
