@@ -265,6 +265,34 @@ func TestTheInputOfAGangComesOnceToEachOfItsNodes(t *testing.T) {
 	}
 }
 
+// The checkers know what stays on a node and until when, or --check called a run with preemption a bug of schedlab.
+func TestTheCheckersFollowInputsThatStayWhereATaskIsStopped(t *testing.T) {
+	row := traces.Row{Run: 10 * s, Estimate: 10 * s, Need: sched.Need{GPUs: 1, GPUMilli: sched.Whole}, InputBytes: 10e9}
+	ns := nodes(1, 8, 2)
+	ns[0].StorageMBps = 1000
+	for _, faults := range [][]sim.Fault{nil, downUp(17, 18)} {
+		for _, st := range []sim.Staging{{}, {Contention: true}, {Contention: true, Overlap: true}, {Tiers: &sim.Tiers{}}} {
+			rec, w := check.Recorder{}, workload(t, row, row, row, row)
+			c := sim.Config{Workload: w, Nodes: ns, Policy: &policies.RoundRobin{Quantum: 3 * s}, Staging: &st, Faults: faults}
+			c.Tap = func(now sched.Time, in []sched.Event, out []sched.Command) error {
+				rec.Tap(now, in, out)
+				return nil
+			}
+			res := run(t, c)
+			links := check.Links{OneByOne: st.Contention, Ahead: st.Overlap}
+			if st.Tiers != nil {
+				links.Copy = st.Tiers.Copy
+			}
+			for _, v := range rec.Check(check.Case{Table: w.Table, Run: w.Run, Nodes: ns, Links: &links, Faults: rec.NodeFaults()}, res.Outcome) {
+				t.Errorf("%s, %d faults: %v", &st, len(faults), v)
+			}
+			if res.Preemptions == 0 {
+				t.Error("nothing was stopped: the case says nothing")
+			}
+		}
+	}
+}
+
 // A task of 10 s whose input takes 10 s to come. Stopped at 15 s it starts again at once, with its input there: 5 s are left. Where its node is lost at 15 s, and
 // back at 20 s, the input is lost too, and all begins again.
 func TestALostNodeLosesWhatWasFetched(t *testing.T) {

@@ -33,36 +33,46 @@ func (l *Links) follow(c *Case, spans []Span, outcome func(sched.TaskID) sched.O
 	}
 	slices.SortFunc(byStart, func(a, b *Span) int { return int(a.begin - b.begin) })
 	busy := map[sched.NodeID]sched.Time{}
+	// What has come to a node, or is on its way there, stays until the node is lost: where a task starts again it only has it copied.
 	type place struct {
+		task sched.TaskID
 		node sched.NodeID
-		at   sched.Time
 	}
-	ahead := map[sched.TaskID]place{}
+	type brought struct {
+		asked sched.Time
+		at    sched.Time // in the node's memory; on its GPU where it was fetched ahead
+		ahead bool
+	}
+	here, ahead, downs := map[place]brought{}, map[sched.TaskID]bool{}, c.downs()
+	lost := func(n sched.NodeID, from, to sched.Time) bool {
+		return slices.ContainsFunc(downs[n], func(d interval) bool { return d.from > from && d.from <= to })
+	}
 	type kindAt struct {
 		kind sched.KindID
 		node sched.NodeID
 	}
 	seen := map[kindAt]bool{}
-	bring := func(t sched.TaskID, n sched.NodeID, from sched.Time) sched.Time {
-		in := c.Table.Data[t]
-		if in.Input <= 0 || n < 0 || int(n) >= len(c.Nodes) {
+	fetch := func(t sched.TaskID, n sched.NodeID, from sched.Time) sched.Time {
+		in, node := c.Table.Data[t], &c.Nodes[n]
+		if in.Input <= 0 || in.At == node.Name && in.At != "" {
 			return from
 		}
-		node := &c.Nodes[n]
-		if in.At != node.Name || in.At == "" {
-			sending := time.Duration(0)
-			if node.StorageMBps > 0 {
-				sending = time.Duration(math.Round(float64(in.Input) * 1000 / node.StorageMBps))
-			}
-			if sending+node.StorageLatency > 0 {
-				if l.OneByOne && busy[n] > from {
-					from = busy[n]
-				}
-				busy[n] = from.Add(sending)
-				from = from.Add(sending + node.StorageLatency)
-			}
+		sending := time.Duration(0)
+		if node.StorageMBps > 0 {
+			sending = time.Duration(math.Round(float64(in.Input) * 1000 / node.StorageMBps))
 		}
-		if l.Copy != nil && c.Table.DemandOf(t).Need.GPUs > 0 {
+		if sending+node.StorageLatency > 0 {
+			if l.OneByOne && busy[n] > from {
+				from = busy[n]
+			}
+			busy[n] = from.Add(sending)
+			from = from.Add(sending + node.StorageLatency)
+		}
+		return from
+	}
+	copied := func(t sched.TaskID, n sched.NodeID, from sched.Time) sched.Time {
+		in := c.Table.Data[t]
+		if in.Input > 0 && l.Copy != nil && c.Table.DemandOf(t).Need.GPUs > 0 {
 			k := kindAt{c.Table.ClassOf(t).Kind, n}
 			from = from.Add(l.Copy(in.Input, seen[k]))
 			seen[k] = true
@@ -82,16 +92,21 @@ func (l *Links) follow(c *Case, spans []Span, outcome func(sched.TaskID) sched.O
 	for _, s := range byStart {
 		there := s.Start
 		for i, p := range s.On {
-			if slices.ContainsFunc(s.On[:i], func(q sched.Placement) bool { return q.Node == p.Node }) {
+			if p.Node < 0 || int(p.Node) >= len(c.Nodes) || slices.ContainsFunc(s.On[:i], func(q sched.Placement) bool { return q.Node == p.Node }) {
 				continue // a gang on shares of GPUs names its node again
 			}
-			if a, ok := ahead[s.Task]; ok && a.node == p.Node {
-				there = max(there, a.at)
-			} else {
-				there = max(there, bring(s.Task, p.Node, s.Start))
+			b, ok := here[place{s.Task, p.Node}]
+			if !ok || lost(p.Node, b.asked, s.Start) {
+				b = brought{asked: s.Start, at: fetch(s.Task, p.Node, s.Start)}
 			}
+			if at := max(b.at, s.Start); b.ahead {
+				there = max(there, at)
+			} else {
+				there = max(there, copied(s.Task, p.Node, at))
+			}
+			b.ahead = false
+			here[place{s.Task, p.Node}] = b
 		}
-		delete(ahead, s.Task)
 		sent := c.sent(s.Task, s.Start, s.On, func(p sched.TaskID) (sched.Time, sched.NodeID) {
 			q := outcome(p)
 			return q.End, q.Node
@@ -103,11 +118,12 @@ func (l *Links) follow(c *Case, spans []Span, outcome func(sched.TaskID) sched.O
 		}
 		behind := there
 		for _, u := range c.Table.Succs(s.Task) {
-			if _, ok := ahead[u]; ok || slices.ContainsFunc(c.Table.Preds(u), func(p sched.TaskID) bool { return !running(p, s) }) {
+			if ahead[u] || slices.ContainsFunc(c.Table.Preds(u), func(p sched.TaskID) bool { return !running(p, s) }) {
 				continue
 			}
-			behind = bring(u, s.On[0].Node, behind)
-			ahead[u] = place{s.On[0].Node, behind}
+			n := s.On[0].Node
+			behind = copied(u, n, fetch(u, n, behind))
+			here[place{u, n}], ahead[u] = brought{s.Start, behind, true}, true
 		}
 	}
 	return out
