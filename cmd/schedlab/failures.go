@@ -25,8 +25,9 @@ same times under every policy.
   trace=FILE        failures that happened: CSV with the columns
                     node,down_s,up_s or task,attempt,after_s
 
---checkpoint saves the work of running tasks. Without it a task whose node is
-lost begins again.
+--checkpoint saves the work of running tasks. Without it an attempt that fails,
+or whose node is lost, loses what it has done; a preemption saves it all the
+same, but for --restart.
   every=10m         work between two checkpoints (default 5s); young or daly:
                     the optimum for the cost and the failure rate of the
                     task's nodes; never: only when it is preempted

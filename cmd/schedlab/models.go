@@ -37,7 +37,8 @@ true peak in mem_used_gb and gpu_mem_used_gb; where it does not, the peak is
 
 --quotas: what a tenant's running tasks hold together.
   tenant=red,gpus=4,cpus=64
-                    at most 4 GPUs and 64 cores; one of the two is enough
+                    at most 4 GPUs and 64 cores; one of the two is enough, the
+                    other (or 0) has no bound then; -1: none may be held
   borrow=all        and what the others leave idle of theirs; or borrow=50%: at
                     most half of its own quota more
   reclaim=preempt   what others have borrowed of it is taken back by preemption;
