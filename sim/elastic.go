@@ -233,6 +233,7 @@ type elastic struct {
 	power  []nodePower
 	upAt   []sched.Time // of nodes that are coming up
 	busy   []int32      // tasks that hold room on the node
+	broken []bool       // lost, and not back
 	recast bool         // a node was lost: count busy anew
 
 	tick     sched.Time // the next decision of the rule
@@ -261,7 +262,7 @@ type scaledQueue struct {
 // newElastic checks the settings against the workload and the pool.
 func newElastic(r *run) (*elastic, error) {
 	c, w, nodes := r.Elastic, r.Workload, r.Nodes
-	e := &elastic{Policy: r.Policy, r: r, delay: c.Provisioning, power: make([]nodePower, len(nodes)), upAt: make([]sched.Time, len(nodes)), busy: make([]int32, len(nodes))}
+	e := &elastic{Policy: r.Policy, r: r, delay: c.Provisioning, power: make([]nodePower, len(nodes)), upAt: make([]sched.Time, len(nodes)), busy: make([]int32, len(nodes)), broken: make([]bool, len(nodes))}
 	for i := range nodes {
 		if a, b := nodes[0], nodes[i]; !sameKind(a, b) {
 			return nil, fmt.Errorf("elastic: a pool is of equal nodes, and %s is another than %s", b.Name, a.Name)
@@ -412,9 +413,22 @@ func (e *elastic) next() sched.Time {
 	return at
 }
 
-// fault reports whether a node's return is to be told: one that is off, or on its way there, stays so.
+// fault takes in that a node is lost or back, and reports whether that is to be told: one that is off, or on its way there, stays so.
 func (e *elastic) fault(n sched.NodeID, up bool) bool {
-	return !up || int(n) >= len(e.power) || n >= 0 && e.power[n] == on
+	if n < 0 || int(n) >= len(e.power) {
+		return !up || n >= 0
+	}
+	e.broken[n] = !up
+	return !up || e.power[n] == on
+}
+
+// switchedOn takes in that a node is on. One that is broken takes tasks only when it is back.
+func (e *elastic) switchedOn(i int, in []sched.Event) []sched.Event {
+	e.power[i] = on
+	if e.broken[i] {
+		return in
+	}
+	return append(in, nodeFact(sched.NodeUp, i))
 }
 
 func (e *elastic) tell(now sched.Time, in []sched.Event) []sched.Event {
@@ -443,8 +457,7 @@ func (e *elastic) tell(now sched.Time, in []sched.Event) []sched.Event {
 	}
 	for i, p := range e.power {
 		if p == booting && e.upAt[i] <= now {
-			e.power[i] = on
-			in = append(in, nodeFact(sched.NodeUp, i))
+			in = e.switchedOn(i, in)
 		}
 	}
 	decided := e.scaled
@@ -514,15 +527,13 @@ func (e *elastic) act(now sched.Time, in []sched.Event) []sched.Event {
 	}
 	for ; have < want; have++ {
 		if i := e.pick(draining, func(a, b int) bool { return e.busy[a] > e.busy[b] }); i >= 0 {
-			e.power[i] = on
-			in = append(in, nodeFact(sched.NodeUp, i))
+			in = e.switchedOn(i, in)
 			continue
 		}
-		i := e.pick(off, func(int, int) bool { return false })
+		i := e.pick(off, func(a, b int) bool { return e.broken[b] && !e.broken[a] })
 		e.pay(now, +1)
 		if e.power[i], e.upAt[i] = booting, now.Add(e.delay); e.delay == 0 {
-			e.power[i] = on
-			in = append(in, nodeFact(sched.NodeUp, i))
+			in = e.switchedOn(i, in)
 		}
 	}
 	for ; have > want; have-- {

@@ -263,6 +263,25 @@ func TestGangsOfTwoQueuesDoNotKeepEachOtherWaitingForEver(t *testing.T) {
 	}
 }
 
+// A task runs and two wait; a node is on, and one is switched on at 15 s and has come up at 45 s. It is broken until 60 s: it takes nothing before, whether
+// that begins while it is off or while it comes up. Of nodes that are off it is the last to be switched on.
+func TestANodeThatIsBrokenTakesNothingWhenItIsSwitchedOn(t *testing.T) {
+	for _, c := range []struct {
+		nodes int
+		from  float64
+		want  float64
+	}{{2, 5, 60}, {2, 20, 60}, {3, 5, 45}} {
+		res := run(t, sim.Config{
+			Workload: workload(t, cpus(0, 100*s, 1), cpus(0, 10*s, 1), cpus(0, 10*s, 1)), Policy: &policies.List{}, Nodes: nodes(c.nodes, 1, 0),
+			Elastic: &sim.Elastic{Provisioning: 30 * s, Queues: []sim.ElasticQueue{{Min: 1, Backlog: 1, Tier: "high"}}},
+			Faults:  []sim.Fault{{At: at(c.from), Node: 1}, {At: at(60), Node: 1, Up: true}},
+		})
+		if got := res.Outcome(1).Start; got != at(c.want) {
+			t.Errorf("of %d nodes one is broken from %v s on: the second task starts at %v s, want %v", c.nodes, c.from, got.Seconds(), c.want)
+		}
+	}
+}
+
 func TestProvisioningIsSaidOnceWhereverItStands(t *testing.T) {
 	for text, want := range map[string]string{
 		"provisioning=60s":                        "provisioning=1m",
