@@ -182,7 +182,8 @@ func (b *BLevel) change(s *sched.State, t sched.TaskID) {
 var blevelEntry = Entry{
 	Name: "blevel", Summary: "List scheduling by static b-level (HLFET): the head of the longest path first.", Placed: true, Starves: true,
 	About: "The b-level of a task is the estimated length of the longest path from it to the end of its job, without communication; it changes only with the graph and " +
-		"the estimates. The largest goes first, whatever the job, so the makespan of one workflow is short and jobs with short paths may starve behind others.",
+		"the estimates. The largest goes first, whatever the job, so the makespan of one workflow is short and jobs with short paths may starve behind others. " +
+		"Those that set it against the start on each node at every decision, data transfers counted, are dls and etf.",
 	Source: "Adam, Chandy & Dickson, CACM 1974 (HLFET); Kwok & Ahmad, ACM Computing Surveys 1999, BNP scheduling algorithms.",
 	Params: []Param{skipParam},
 	New: func(a Args) (sched.Policy, error) {
