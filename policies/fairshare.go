@@ -48,9 +48,8 @@ type ledger struct{ gpu, cpu [epochs]int64 }
 // charge is what is charged for a running attempt.
 type charge struct {
 	start sched.Time
-	grown float64 // by how much a charge at its start grows
+	grown float64 // by how much a charge at its start grows, from 1 to 2; 0 = nothing is charged
 	ms    int64   // its estimate, grown
-	on    bool
 }
 
 // NewFairShare returns the policy.
@@ -79,9 +78,9 @@ func (p *FairShare) Observe(s *sched.State, e sched.Event) {
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
 		p.give(s, e.Task)
 	case sched.Updated:
-		if int(e.Task) < len(p.charges) && p.charges[e.Task].on {
+		if int(e.Task) < len(p.charges) && p.charges[e.Task].grown > 0 {
 			p.book(s, e.Task, p.halfLifeOf(p.charges[e.Task].start), -p.charges[e.Task].ms)
-			p.charges[e.Task].on = false
+			p.charges[e.Task].grown = 0
 			p.take(s, e.Task)
 		}
 	case sched.NodeUp:
@@ -174,10 +173,10 @@ func (p *FairShare) take(s *sched.State, t sched.TaskID) {
 		p.charges = slices.Grow(p.charges, max(len(s.Table().Tasks), n)-len(p.charges))[:n] // nothing has been written there yet
 	}
 	c := &p.charges[t]
-	if c.on {
+	if c.grown > 0 {
 		return
 	}
-	c.on, c.start = true, s.StartedAt(t)
+	c.start = s.StartedAt(t)
 	c.grown = p.grown(c.start)
 	c.ms = int64(math.Round(min(float64(s.EstimatedEnd(t).Sub(c.start))/1e6, 1<<40) * c.grown))
 	p.book(s, t, p.halfLifeOf(c.start), c.ms)
@@ -186,13 +185,13 @@ func (p *FairShare) take(s *sched.State, t sched.TaskID) {
 
 // give charges what a task has held instead.
 func (p *FairShare) give(s *sched.State, t sched.TaskID) {
-	if int(t) >= len(p.charges) || !p.charges[t].on {
+	if int(t) >= len(p.charges) || p.charges[t].grown == 0 {
 		return
 	}
 	c := &p.charges[t]
-	c.on = false
 	p.book(s, t, p.halfLifeOf(c.start), -c.ms)
 	from, grown, held := c.start, c.grown, s.Attained(t)
+	c.grown = 0
 	if s.Attempt(t) > 1 {
 		from = s.Outcome(t).Start
 		grown = p.grown(from)

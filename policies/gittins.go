@@ -141,7 +141,7 @@ func (p *Gittins) learn(s *sched.State) bool {
 	for p.used = max(p.used, fewest); 2*p.used <= past; {
 		p.used *= 2
 	}
-	p.samples = slices.Grow(p.samples, p.used-had)
+	p.samples = roomForAll(s, p.samples)
 	for _, t := range p.done[had:p.used] {
 		p.samples = append(p.samples, int64(sched.MulDiv(s.Attained(t), width(s.Demand(t)), 1000, false)))
 	}
