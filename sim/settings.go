@@ -67,13 +67,40 @@ const (
 )
 
 // Setup returns what an attempt takes before its work gets on, where the task was preempted before. Where a stop loses what is not saved, the first
-// checkpoint belongs to it.
+// checkpoint belongs to it, and where nothing is saved, the longest run.
 func (c *Config) Setup() time.Duration {
-	d := c.Overhead
-	if p := c.Checkpoint; p != nil {
+	d, p := c.Overhead, c.Checkpoint
+	if p != nil {
 		d += p.Restart
-		if every := p.onOneNode(c.Failures); p.Stop == "lose" && every > 0 {
-			d += every + p.Cost
+	}
+	switch {
+	case p != nil && p.Stop == "lose" && p.Every != never:
+		d += p.onOneNode(c.Failures) + p.Cost
+	case p != nil && p.Stop == "lose" || c.Restart:
+		d += c.longest()
+	}
+	return d
+}
+
+// longest returns the longest run of a task by its estimate, on the node on which it takes longest.
+func (c *Config) longest() (d time.Duration) {
+	type kind struct {
+		name, gpu string
+		speed     int64
+	}
+	tb, seen := c.Table(), map[kind]bool{}
+	for i := range c.Nodes {
+		n := &c.Nodes[i]
+		k := kind{gpu: n.GPUType, speed: n.SpeedMilli}
+		if len(tb.EstimateOn) > 0 {
+			k.name = n.Name
+		}
+		if seen[k] {
+			continue
+		}
+		seen[k] = true
+		for t := range tb.Tasks {
+			d = max(d, sched.EstimateOn(tb, sched.TaskID(t), n))
 		}
 	}
 	return d
