@@ -75,7 +75,7 @@ type Summary struct {
 	Policy string
 	Load   float64     // NaN: the trace's own
 	Runs   int         // seeds
-	Mean   metrics.Row // mean over the seeds; counts are rounded
+	Mean   metrics.Row // mean over the seeds
 	// CI holds 95 % intervals by metric, where there are any: over seeds (Student's t, or see Bootstrap), or batch means of one recorded trace.
 	CI map[string]stats.Interval
 	// Versus holds the paired differences to the first policy, over the same seeds, by metric. nil for the first policy.
@@ -126,9 +126,6 @@ func Summarise(runs []Run) []Summary {
 			interval := stats.T(values, Level)
 			interval.Low = max(interval.Low, 0) // no metric is negative; NaN stays
 			mean := interval.Mean
-			if metric.Count() && !math.IsNaN(mean) {
-				mean = math.Round(mean)
-			}
 			if metric.Count() && math.IsNaN(mean) {
 				mean = 0
 			}

@@ -148,6 +148,19 @@ func TestUnfinishedTasksShowAlsoInANarrowTable(t *testing.T) {
 	}
 }
 
+// A task that was not finished under one of three seeds must not vanish in the mean.
+func TestTheMeanOfCountsIsNotRounded(t *testing.T) {
+	c := example(math.NaN())
+	c.Runs[1].Finished, c.Runs[1].Failed, c.Runs[1].Restarts = 599, 1, 1
+	c.Summary = Summarise(c.Runs)
+	if m := c.Summary[1].Mean; m.Finished != 599+2.0/3 || m.Failed != 1.0/3 || m.Restarts != 1.0/3 {
+		t.Errorf("%g finished, %g failed, %g restarts, wanted the means of three runs", m.Finished, m.Failed, m.Restarts)
+	}
+	if b := string(c.table(t, TableOptions{})); !strings.Contains(b, "unfinished") || !strings.Contains(b, "restarts") {
+		t.Error(b)
+	}
+}
+
 func TestJSONGolden(t *testing.T) {
 	var b bytes.Buffer
 	if err := example(0.9).JSON(&b); err != nil {

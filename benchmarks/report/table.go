@@ -105,7 +105,7 @@ var columns = []column{
 	idleColumn("preemptions", 10), idleColumn("restarts", 13), idleColumn("lost_work_gpu_s", 13), idleColumn("fragmentation_gpus", 17),
 	{
 		title: "unfinished", unit: "tasks", rank: 1, better: metrics.Less, idle: true, format: Human,
-		value: func(s, _ *Summary) float64 { return float64(s.Mean.Tasks - s.Mean.Finished) },
+		value: func(s, _ *Summary) float64 { return s.Mean.Tasks - s.Mean.Finished },
 	},
 	{
 		title: "decisions", unit: "", rank: 4, idle: true, format: Human, // where a window costs waiting
@@ -113,7 +113,7 @@ var columns = []column{
 			if s.Mean.CauseSeconds[sched.Window] == 0 {
 				return 0
 			}
-			return float64(s.Mean.Decisions)
+			return s.Mean.Decisions
 		},
 	},
 	{

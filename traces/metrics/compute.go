@@ -180,10 +180,10 @@ func Compute(in Input) Row {
 	wl := in.Workload
 	n := len(wl.Tasks)
 	r := Row{
-		Preemptions: in.Preemptions, Restarts: in.Restarts, LostWorkGPU: in.LostGPUSeconds, FragmentationGPUs: in.FragmentationGPUs,
-		CauseSeconds: in.CauseSeconds, LowerBound: in.LowerBound, Tasks: int64(n), SimWall: math.NaN(),
+		Preemptions: float64(in.Preemptions), Restarts: float64(in.Restarts), LostWorkGPU: in.LostGPUSeconds, FragmentationGPUs: in.FragmentationGPUs,
+		CauseSeconds: in.CauseSeconds, LowerBound: in.LowerBound, Tasks: float64(n), SimWall: math.NaN(),
 	}
-	r.Decisions, r.NodeHours, r.Cost = in.Decisions, in.NodeHours, math.NaN()
+	r.Decisions, r.NodeHours, r.Cost = float64(in.Decisions), in.NodeHours, math.NaN()
 	if in.NodePrice > 0 {
 		r.Cost = in.NodeHours * in.NodePrice
 	}
@@ -307,7 +307,7 @@ func (y *tally) ran(from sched.TaskID, all []sched.Ran) bool {
 	}
 	n := int64(len(all))
 	y.first, y.last = first, last
-	y.row.Finished += n
+	y.row.Finished += float64(n)
 	if long < safeSum {
 		y.wait.addAll(total, n)
 		y.response.addAll(total, n)

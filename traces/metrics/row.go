@@ -31,14 +31,14 @@ type Row struct {
 	DeadlineMiss                   float64 // 0..1 of the tasks with a deadline
 	Fairness                       float64 // Jain's index, 1/tenants..1
 
-	Preemptions, Restarts int64
+	Preemptions, Restarts float64 // counts are whole, but in a mean of runs
 	LostWorkGPU           float64 // GPU-seconds
 	FragmentationGPUs     float64 // GPUs
 
-	Tasks, Finished           int64 // all tasks of the trace; those that are done
-	Failed, Dropped, Rejected int64 // failed for good; cancelled, as the successors of a failed one; refused
+	Tasks, Finished           float64 // all tasks of the trace; those that are done
+	Failed, Dropped, Rejected float64 // failed for good; cancelled, as the successors of a failed one; refused
 
-	Decisions       int64   // times that the policy was asked
+	Decisions       float64 // times that the policy was asked
 	NodeHours, Cost float64 // h that nodes were on; their price, NaN where an hour has none
 
 	SimWall float64 // s of the simulator's own time
@@ -61,60 +61,53 @@ type Metric struct {
 	Name, Unit, Title string
 	Better            Better
 
-	num   func(*Row) *float64 // one of the two is set
-	count func(*Row) *int64
+	num   func(*Row) *float64
+	count bool // 0, and not NaN, where it has no meaning
 }
 
 // Of returns the metric's value in r, NaN where it has no meaning.
 func (m *Metric) Of(r *Row) float64 {
-	if m.count != nil {
-		return float64(*m.count(r))
-	}
 	return *m.num(r)
 }
 
 // Set stores v as the metric's value in r.
 func (m *Metric) Set(r *Row, v float64) {
-	if m.count != nil {
-		*m.count(r) = int64(v)
-		return
-	}
 	*m.num(r) = v
 }
 
-// Count reports whether the metric is a whole number.
-func (m *Metric) Count() bool { return m.count != nil }
+// Count reports whether the metric is a whole number in a run.
+func (m *Metric) Count() bool { return m.count }
 
 // Metrics lists every number of a Row except the causes of waiting, in the order in which tables and files show them.
 var Metrics = []Metric{
-	{"wait_mean_s", "s", "mean wait", Less, func(r *Row) *float64 { return &r.WaitMean }, nil},
-	{"wait_p50_s", "s", "median wait", Less, func(r *Row) *float64 { return &r.WaitP50 }, nil},
-	{"wait_p99_s", "s", "p99 wait", Less, func(r *Row) *float64 { return &r.WaitP99 }, nil},
-	{"response_mean_s", "s", "response", Less, func(r *Row) *float64 { return &r.ResponseMean }, nil},
-	{"job_wait_mean_s", "s", "job wait", Less, func(r *Row) *float64 { return &r.JobWaitMean }, nil},
-	{"jct_mean_s", "s", "jct", Less, func(r *Row) *float64 { return &r.JCTMean }, nil},
-	{"slowdown_mean", "", "slowdown", Less, func(r *Row) *float64 { return &r.SlowdownMean }, nil},
-	{"utilization_gpu", "", "gpu util", More, func(r *Row) *float64 { return &r.UtilizationGPU }, nil},
-	{"utilization_cpu", "", "cpu util", More, func(r *Row) *float64 { return &r.UtilizationCPU }, nil},
-	{"goodput", "", "goodput", More, func(r *Row) *float64 { return &r.Goodput }, nil},
-	{"throughput_per_min", "1/min", "tasks/min", More, func(r *Row) *float64 { return &r.ThroughputPerMin }, nil},
-	{"makespan_s", "s", "makespan", Less, func(r *Row) *float64 { return &r.Makespan }, nil},
-	{"lower_bound_s", "s", "lower bound", Neither, func(r *Row) *float64 { return &r.LowerBound }, nil},
-	{"deadline_miss", "", "late", Less, func(r *Row) *float64 { return &r.DeadlineMiss }, nil},
-	{"fairness", "", "fairness", More, func(r *Row) *float64 { return &r.Fairness }, nil},
-	{"preemptions", "", "preempted", Neither, nil, func(r *Row) *int64 { return &r.Preemptions }},
-	{"restarts", "", "restarts", Less, nil, func(r *Row) *int64 { return &r.Restarts }},
-	{"lost_work_gpu_s", "GPU-s", "lost work", Less, func(r *Row) *float64 { return &r.LostWorkGPU }, nil},
-	{"fragmentation_gpus", "GPUs", "fragments", Less, func(r *Row) *float64 { return &r.FragmentationGPUs }, nil},
-	{"tasks", "", "tasks", Neither, nil, func(r *Row) *int64 { return &r.Tasks }},
-	{"finished", "", "finished", More, nil, func(r *Row) *int64 { return &r.Finished }},
-	{"failed", "", "failed", Less, nil, func(r *Row) *int64 { return &r.Failed }},
-	{"dropped", "", "dropped", Less, nil, func(r *Row) *int64 { return &r.Dropped }},
-	{"rejected", "", "rejected", Neither, nil, func(r *Row) *int64 { return &r.Rejected }},
-	{"decisions", "", "decisions", Neither, nil, func(r *Row) *int64 { return &r.Decisions }},
-	{"node_hours", "h", "node hours", Less, func(r *Row) *float64 { return &r.NodeHours }, nil},
-	{"cost", "", "cost", Less, func(r *Row) *float64 { return &r.Cost }, nil},
-	{"sim_wall_s", "s", "sim time", Neither, func(r *Row) *float64 { return &r.SimWall }, nil},
+	{"wait_mean_s", "s", "mean wait", Less, func(r *Row) *float64 { return &r.WaitMean }, false},
+	{"wait_p50_s", "s", "median wait", Less, func(r *Row) *float64 { return &r.WaitP50 }, false},
+	{"wait_p99_s", "s", "p99 wait", Less, func(r *Row) *float64 { return &r.WaitP99 }, false},
+	{"response_mean_s", "s", "response", Less, func(r *Row) *float64 { return &r.ResponseMean }, false},
+	{"job_wait_mean_s", "s", "job wait", Less, func(r *Row) *float64 { return &r.JobWaitMean }, false},
+	{"jct_mean_s", "s", "jct", Less, func(r *Row) *float64 { return &r.JCTMean }, false},
+	{"slowdown_mean", "", "slowdown", Less, func(r *Row) *float64 { return &r.SlowdownMean }, false},
+	{"utilization_gpu", "", "gpu util", More, func(r *Row) *float64 { return &r.UtilizationGPU }, false},
+	{"utilization_cpu", "", "cpu util", More, func(r *Row) *float64 { return &r.UtilizationCPU }, false},
+	{"goodput", "", "goodput", More, func(r *Row) *float64 { return &r.Goodput }, false},
+	{"throughput_per_min", "1/min", "tasks/min", More, func(r *Row) *float64 { return &r.ThroughputPerMin }, false},
+	{"makespan_s", "s", "makespan", Less, func(r *Row) *float64 { return &r.Makespan }, false},
+	{"lower_bound_s", "s", "lower bound", Neither, func(r *Row) *float64 { return &r.LowerBound }, false},
+	{"deadline_miss", "", "late", Less, func(r *Row) *float64 { return &r.DeadlineMiss }, false},
+	{"fairness", "", "fairness", More, func(r *Row) *float64 { return &r.Fairness }, false},
+	{"preemptions", "", "preempted", Neither, func(r *Row) *float64 { return &r.Preemptions }, true},
+	{"restarts", "", "restarts", Less, func(r *Row) *float64 { return &r.Restarts }, true},
+	{"lost_work_gpu_s", "GPU-s", "lost work", Less, func(r *Row) *float64 { return &r.LostWorkGPU }, false},
+	{"fragmentation_gpus", "GPUs", "fragments", Less, func(r *Row) *float64 { return &r.FragmentationGPUs }, false},
+	{"tasks", "", "tasks", Neither, func(r *Row) *float64 { return &r.Tasks }, true},
+	{"finished", "", "finished", More, func(r *Row) *float64 { return &r.Finished }, true},
+	{"failed", "", "failed", Less, func(r *Row) *float64 { return &r.Failed }, true},
+	{"dropped", "", "dropped", Less, func(r *Row) *float64 { return &r.Dropped }, true},
+	{"rejected", "", "rejected", Neither, func(r *Row) *float64 { return &r.Rejected }, true},
+	{"decisions", "", "decisions", Neither, func(r *Row) *float64 { return &r.Decisions }, true},
+	{"node_hours", "h", "node hours", Less, func(r *Row) *float64 { return &r.NodeHours }, false},
+	{"cost", "", "cost", Less, func(r *Row) *float64 { return &r.Cost }, false},
+	{"sim_wall_s", "s", "sim time", Neither, func(r *Row) *float64 { return &r.SimWall }, false},
 }
 
 // Lookup returns the metric of that name, nil if there is none.
@@ -201,7 +194,7 @@ func (r *Row) UnmarshalJSON(data []byte) error {
 		if err != nil {
 			return err
 		}
-		if m.count != nil && math.IsNaN(v) {
+		if m.count && math.IsNaN(v) {
 			v = 0
 		}
 		m.Set(&read, v)
