@@ -475,7 +475,8 @@ func TestDAXIsReadWithTheFilesThatJobsSend(t *testing.T) {
 	for text, want := range map[string]string{
 		`<adag><job id="a" runtime="-1"/></adag>`:                                        `g.xml:1: job "a": a run time of -1 s`,
 		`<adag><job id="a" runtime="1"/><child ref="b"><parent ref="a"/></child></adag>`: `g.xml: child: no job "b"`,
-		`<adag><job id="a"`: "g.xml: XML syntax error",
+		`<adag><job id="a"`:                            "g.xml:1: not XML: unexpected EOF",
+		"<adag>\n<job id=\"a\" runtime=\"x\"/></adag>": `g.xml:2: runtime: "x" is not a number`,
 	} {
 		if _, err := fromText(text, "g.xml", ""); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", text, err, want)

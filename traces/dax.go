@@ -3,10 +3,12 @@ package traces
 import (
 	"bytes"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -15,15 +17,15 @@ import (
 type daxDoc struct {
 	XMLName xml.Name `xml:"adag"`
 	Jobs    []struct {
-		ID      string   `xml:"id,attr"`
-		Name    string   `xml:"name,attr"`
-		Runtime *float64 `xml:"runtime,attr"`
-		Cores   float64  `xml:"numcores,attr"`
+		ID      string     `xml:"id,attr"`
+		Name    string     `xml:"name,attr"`
+		Runtime *daxNumber `xml:"runtime,attr"`
+		Cores   daxNumber  `xml:"numcores,attr"`
 		Uses    []struct {
-			File string  `xml:"file,attr"`
-			Name string  `xml:"name,attr"` // version 3
-			Link string  `xml:"link,attr"`
-			Size float64 `xml:"size,attr"`
+			File string    `xml:"file,attr"`
+			Name string    `xml:"name,attr"` // version 3
+			Link string    `xml:"link,attr"`
+			Size daxNumber `xml:"size,attr"`
 		} `xml:"uses"`
 	} `xml:"job"`
 	Children []struct {
@@ -32,6 +34,18 @@ type daxDoc struct {
 			Ref string `xml:"ref,attr"`
 		} `xml:"parent"`
 	} `xml:"child"`
+}
+
+// daxNumber is an attribute whose error names it.
+type daxNumber float64
+
+func (n *daxNumber) UnmarshalXMLAttr(a xml.Attr) error {
+	f, err := strconv.ParseFloat(strings.TrimSpace(a.Value), 64)
+	if err != nil {
+		return fmt.Errorf("%s: %q is not a number", a.Name.Local, clip(a.Value))
+	}
+	*n = daxNumber(f)
+	return nil
 }
 
 // detectDAX: XML whose root is adag.
@@ -52,8 +66,17 @@ func readDAX(in io.Reader, b *Builder) error {
 		return b.Errorf(0, "a DAX document of more than %d MiB", maxDocument>>20)
 	}
 	var doc daxDoc
-	if err := xml.Unmarshal(data, &doc); err != nil {
-		return b.Errorf(0, "%w", err)
+	d := xml.NewDecoder(bytes.NewReader(data))
+	if err := d.Decode(&doc); err != nil {
+		var syntax *xml.SyntaxError
+		switch line, _ := d.InputPos(); {
+		case errors.As(err, &syntax):
+			return b.Errorf(syntax.Line, "not XML: %s", syntax.Msg)
+		case err == io.EOF:
+			return b.Errorf(0, "not XML: there is no element in it")
+		default:
+			return b.Errorf(line, "%w", err)
+		}
 	}
 	job := filepath.Base(strings.TrimSuffix(strings.TrimSuffix(b.source, ".gz"), ".zst"))
 	job = strings.TrimSuffix(strings.TrimSuffix(job, ".xml"), ".dax")
@@ -99,23 +122,23 @@ func readDAX(in io.Reader, b *Builder) error {
 		switch {
 		case j.Runtime == nil:
 			b.Mend("no run time: taken as 0", i+1)
-		case !(*j.Runtime >= 0 && *j.Runtime <= maxDuration.Seconds()):
+		case !(*j.Runtime >= 0 && float64(*j.Runtime) <= maxDuration.Seconds()):
 			return b.Errorf(i+1, "job %q: a run time of %v s", clip(j.ID), *j.Runtime)
 		default:
-			r.Run = time.Duration(math.Round(*j.Runtime * 1e9))
+			r.Run = time.Duration(math.Round(float64(*j.Runtime) * 1e9))
 		}
 		r.Need.CPU = 1000
 		if j.Cores != 0 {
 			if !(j.Cores > 0 && j.Cores <= 1e9) {
 				return b.Errorf(i+1, "job %q: %v cores", clip(j.ID), j.Cores)
 			}
-			r.Need.CPU = int64(math.Ceil(j.Cores * 1000))
+			r.Need.CPU = int64(math.Ceil(float64(j.Cores) * 1000))
 		}
 		size := func(use func(file, link string) bool) (int64, error) {
 			sum := 0.0
 			for _, u := range j.Uses {
 				if use(u.File, u.Link) {
-					sum += u.Size
+					sum += float64(u.Size)
 				}
 			}
 			if sum >= 1<<60 {

@@ -3,6 +3,7 @@ package traces
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -231,18 +232,39 @@ func decompress(r io.Reader) (plain io.Reader, packed bool, done func(), err err
 	case len(magic) >= 2 && magic[0] == 0x1f && magic[1] == 0x8b:
 		z, err := gzip.NewReader(br)
 		if err != nil {
-			return nil, false, nil, err
+			return nil, false, nil, unpackError("gzip", err)
 		}
-		return z, true, func() {}, nil
+		return unpacking{z, "gzip"}, true, func() {}, nil
 	case len(magic) == 4 && magic[1] == 0xb5 && magic[2] == 0x2f && magic[3] == 0xfd && magic[0] == 0x28:
 		// The window bounds the decoder's memory, whatever the file claims.
 		z, err := zstd.NewReader(br, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(128<<20), zstd.WithDecoderLowmem(true))
 		if err != nil {
-			return nil, false, nil, err
+			return nil, false, nil, unpackError("zstd", err)
 		}
-		return z, true, z.Close, nil
+		return unpacking{z, "zstd"}, true, z.Close, nil
 	}
 	return br, false, func() {}, nil
+}
+
+// unpacking says of errors that they are of the packing: "unexpected EOF" alone would be taken for one of the text.
+type unpacking struct {
+	io.Reader
+	how string
+}
+
+func (u unpacking) Read(p []byte) (int, error) {
+	n, err := u.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		err = unpackError(u.how, err)
+	}
+	return n, err
+}
+
+func unpackError(how string, err error) error {
+	if errors.Is(err, io.ErrUnexpectedEOF) || err == io.EOF {
+		return fmt.Errorf("the %s data is cut short (%w)", how, io.ErrUnexpectedEOF)
+	}
+	return fmt.Errorf("%s: %w", how, errors.New(strings.TrimPrefix(err.Error(), how+": ")))
 }
 
 // detectWfFormat: a JSON object that names the schema or a workflow with tasks.

@@ -160,8 +160,15 @@ func TestCompressedTracesAreToldByContent(t *testing.T) {
 			t.Errorf("%.10q: %v", data, err)
 		}
 	}
-	if _, err := Read(bytes.NewReader(gz.Bytes()[:gz.Len()-9]), "t", ""); err == nil {
-		t.Error("a cut gzip file is taken as whole")
+	for want, data := range map[string][]byte{
+		"the gzip data is cut short":    gz.Bytes()[:gz.Len()-9],
+		"t: the gzip data is cut short": gz.Bytes()[:5],
+		"the zstd data is cut short":    zst.Bytes()[:zst.Len()-3],
+		"t: zstd: ":                     append([]byte("(\xb5/\xfd"), "garbage"...),
+	} {
+		if _, err := Read(bytes.NewReader(data), "t", ""); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", data, err, want)
+		}
 	}
 }
 
