@@ -9,6 +9,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -164,7 +165,12 @@ func explain(err error) error {
 		return err
 	}
 	msg := where.Message
-	if strings.HasPrefix(msg, "unknown name ") {
+	switch {
+	case msg == "unexpected token EOF":
+		where.Message = "the expression ends too early"
+	case strings.HasPrefix(msg, "invalid ") && strings.HasSuffix(msg, strconv.ErrRange.Error()):
+		where.Message = "a number is too large"
+	case strings.HasPrefix(msg, "unknown name "):
 		var names []string
 		for i := range Variables {
 			names = append(names, Variables[i].Name)
