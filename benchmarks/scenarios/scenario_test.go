@@ -154,6 +154,8 @@ func TestScenariosAreReadStrictly(t *testing.T) {
 		"version: two\nname: a\n":                                                   `x.yaml:1: version must be a whole number, not "two"`,
 		"version: 1\nname: a\ncluster: 2x8xA100\nnodes:\n- {gpus: 2}\n":             "not both",
 		"version: 1\nname: a\nnodes:\n- {gpus: 2}\n- {gpus: 2, gpu_typ: A100}\n":    "x.yaml:5",
+		"version: 1\nname: a\nnodes: []\n":                                          "x.yaml: the cluster has no nodes",
+		"version: 1\nname: a\nnodes:\n- {name: n, cpu: 1}\n- {name: n, cpu: 1}\n":   `x.yaml: two nodes are named "n"`,
 		"version: 1\nname: a\nworkload: {gen: jobs=2, trace: x}\n":                  "one of",
 		"version: 1\nname: a\nworkload: {gen: jbos=2}\n":                            "gen",
 		"version: 1\nname: a\nworkload:\n  mix: {jobs: 0}\n":                        "jobs must be",
@@ -165,6 +167,14 @@ func TestScenariosAreReadStrictly(t *testing.T) {
 		if _, err := scenarios.Read(strings.NewReader(text), "x.yaml"); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "x.yaml") {
 			t.Errorf("%q: error %v, want one of x.yaml with %q", text, err, want)
 		}
+	}
+}
+
+// The nodes are read as those of a cluster file are, taints that follow from labels included.
+func TestAnEdgeNodeOfAScenarioIsTainted(t *testing.T) {
+	s, err := scenarios.Read(strings.NewReader("version: 1\nname: a\nnodes:\n- {cpu: 1, labels: {node-type: edge}}\n"), "x.yaml")
+	if err != nil || len(s.Nodes) != 1 || len(s.Nodes[0].Taints) != 1 || s.Nodes[0].Taints[0].Key != "edge-node" {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 

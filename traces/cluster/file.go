@@ -309,7 +309,14 @@ func readYAML(text []byte, name string) ([]sched.NodeSpec, error) {
 // FromYAML reads the list that stands under "nodes" in a cluster file, as part of another document. Errors name its lines.
 func FromYAML(list *yaml.Node, name string) ([]sched.NodeSpec, error) {
 	y := yamlReader{name: name}
-	return y.list(list)
+	nodes, err := y.list(list)
+	if err != nil {
+		return nil, err
+	}
+	if err := finish(nodes); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return nodes, nil
 }
 
 func (y *yamlReader) list(v *yaml.Node) ([]sched.NodeSpec, error) {
