@@ -7,7 +7,8 @@
 //	name: two-types
 //	about: What it shows.
 //	cluster: 1x(8xV100)+1x(4xP100)   # a shorthand, or nodes: [...] as in a cluster file
-//	workload:                        # one of: mix, gen, trace; nothing: the built-in example, or the TRACE of the command line
+//	workload:                        # one of: mix, gen, trace (a file, beside this one or where the command runs); nothing: the built-in
+//	                                 # example, or the TRACE of the command line
 //	  gen: jobs=200,gpus=philly
 //	policies: [fifo, critical-path]
 //	seeds: 1-5
@@ -27,6 +28,7 @@ import (
 	"math"
 	"os"
 	"path"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -121,7 +123,23 @@ func Open(name string) (*Scenario, error) {
 		return nil, err
 	}
 	defer f.Close()
-	return Read(f, name)
+	s, err := Read(f, name)
+	if err != nil {
+		return nil, err
+	}
+	beside(name, &s.Workload.Trace)
+	if s.Simulation.Failures != nil {
+		beside(name, &s.Simulation.Failures.Trace)
+	}
+	return s, nil
+}
+
+// beside has a file that a scenario names found in the scenario's folder, where it is there; else it is looked for where the command runs.
+func beside(scenario string, file *string) {
+	at := filepath.Join(filepath.Dir(scenario), *file)
+	if _, err := os.Stat(at); err == nil && *file != "" && *file != "-" && !filepath.IsAbs(*file) {
+		*file = at
+	}
 }
 
 // maxBytes bounds a scenario file.
