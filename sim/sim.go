@@ -136,8 +136,8 @@ type run struct {
 	lone     lone // the fact that was told alone in the last batch; with Recorder
 }
 
-// Run simulates until nothing is left to happen, the horizon, or the context's end. Errors: a task that no node could ever hold, a
-// dependency cycle, a policy that keeps giving orders without time moving on, an error of Tap or Recorder.
+// Run simulates until nothing is left to happen, the horizon, or the context's end. Errors: a task that no node could ever hold, a fault of a
+// task that there is not, a dependency cycle, a policy that keeps giving orders without time moving on, an error of Tap or Recorder.
 func Run(ctx context.Context, c Config) (*Result, error) {
 	began := time.Now() // wall time of the simulation itself, not of what is simulated
 	w := c.Workload
@@ -160,6 +160,9 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	}
 	for _, f := range c.Faults {
 		if f.Attempt > 0 {
+			if int(f.Task) >= len(tb.Tasks) {
+				return nil, fmt.Errorf("%s: task %d is to fail, and there are %d, by number from 0", w.Source, f.Task, len(tb.Tasks))
+			}
 			r.taskFail[taskAttempt{f.Task, f.Attempt}] = f.After
 		} else {
 			r.faults = append(r.faults, f)
