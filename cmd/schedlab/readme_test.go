@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/schedlab/schedlab/live/folders"
+	"github.com/schedlab/schedlab/policies"
 )
 
 // publicTraces are the names under which the README's table speaks of traces, and where a machine that has them keeps them.
@@ -53,6 +55,29 @@ func words(line string) []string {
 		out = append(out, cur.String())
 	}
 	return out
+}
+
+func TestTheReadmeNamesEveryPolicyAndPlacement(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "### Which policies are there?")
+	section, _, _ = strings.Cut(section, "\n### ")
+	var named []string
+	for i, part := range strings.Split(section, "`") {
+		if i%2 == 1 {
+			named = append(named, strings.Fields(part)...)
+		}
+	}
+	for _, name := range append(policies.Names(), policies.PlacementNames()...) {
+		if !slices.Contains(named, name) {
+			t.Errorf("%s is not named", name)
+		}
+	}
+	if count := fmt.Sprintf("%d policies, %d placements", len(policies.Catalogue), len(policies.Placements)); !strings.Contains(string(text), count) {
+		t.Errorf("%q is not said", count)
+	}
 }
 
 func TestEveryCommandOfTheReadmeWorks(t *testing.T) {
