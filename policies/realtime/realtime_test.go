@@ -429,7 +429,7 @@ func TestEDFVerdictEqualsPlainDemandAndSimulation(t *testing.T) {
 		}
 	})
 	t.Logf("%d schedulable, %d not, the others overload", yes, no)
-	if yes < 5 || no < 5 {
+	if (yes < 5 || no < 5) && !testing.Short() { // -short draws a fifth of the cases
 		t.Errorf("%d schedulable sets and %d others: one side is not tested", yes, no)
 	}
 }

@@ -176,7 +176,7 @@ func TestValuesAreThoseOfExprsOwnMachine(t *testing.T) {
 			numbers++
 		}
 	})
-	if numbers < 50 {
+	if numbers < 50 && !testing.Short() { // -short draws a fifth of the cases
 		t.Errorf("only %d values were numbers", numbers)
 	}
 }
@@ -277,7 +277,7 @@ func TestASteadyOrderIsTheSameAtAnyTime(t *testing.T) {
 		}
 		steady++
 	})
-	if steady < 5 {
+	if steady < 5 && !testing.Short() {
 		t.Errorf("only %d expressions were steady", steady)
 	}
 }
