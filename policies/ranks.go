@@ -393,6 +393,8 @@ func (q *ranks) claim(s *sched.State, t sched.TaskID, even bool) {
 // endClaim takes in that a task claims no room any more, which was given up, or starts.
 func (q *ranks) endClaim(s *sched.State, t sched.TaskID, givenUp bool) {
 	if k := slices.IndexFunc(q.claims, func(c claimed) bool { return c.task == t }); k >= 0 {
+		// Who came before its victims had stopped could not stop it, and now may.
+		givenUp = givenUp || s.Now() > q.claims[k].at
 		for _, n := range q.claims.take(k) {
 			if q.rebook(s, n) || givenUp {
 				q.touch(n)
