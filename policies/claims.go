@@ -7,7 +7,7 @@ type claims []claimed
 
 type claimed struct {
 	task  sched.TaskID
-	at    sched.Time // when the policy was told
+	round int // the decision that ordered it, where somebody counts them
 	nodes []sched.NodeID
 }
 
@@ -20,7 +20,7 @@ func (c *claims) add(s *sched.State, t sched.TaskID) []sched.NodeID {
 		*c = append(*c, claimed{})
 	}
 	it := &(*c)[k]
-	it.task, it.at, it.nodes = t, s.Now(), it.nodes[:0]
+	it.task, it.round, it.nodes = t, 0, it.nodes[:0]
 	for _, p := range s.Placements(t) {
 		it.nodes = append(it.nodes, p.Node)
 	}

@@ -125,6 +125,7 @@ func (p *Preemptive) Decide(r *sched.Round) {
 }
 
 func (p *Preemptive) decide(r *sched.Round) {
+	p.running.round++
 	if p.Skip {
 		p.decideSkip(r)
 	} else {

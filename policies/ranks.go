@@ -15,6 +15,7 @@ type ranks struct {
 	nodes   [][]ranked // from the end on: those that are stopping, then the others, the largest rank first, then the larger TaskID. Who comes last is often the first to go
 	gangs   gangs
 	claims  claims
+	round   int            // decisions
 	odd     int            // entries of running tasks whose place in the order changes as time goes by
 	trees   []*closings    // by demand; nil = never asked for
 	leaves  int            // of all trees
@@ -381,7 +382,9 @@ func (q *ranks) leaveFor(s *sched.State, t sched.TaskID, victims []sched.TaskID)
 
 // claim takes in that a task claims room. Even is said where nobody gains by it.
 func (q *ranks) claim(s *sched.State, t sched.TaskID, even bool) {
-	for _, n := range q.claims.add(s, t) {
+	on := q.claims.add(s, t)
+	q.claims[len(q.claims)-1].round = q.round
+	for _, n := range on {
 		if q.rebook(s, n); even {
 			q.changed(n)
 		} else {
@@ -394,7 +397,7 @@ func (q *ranks) claim(s *sched.State, t sched.TaskID, even bool) {
 func (q *ranks) endClaim(s *sched.State, t sched.TaskID, givenUp bool) {
 	if k := slices.IndexFunc(q.claims, func(c claimed) bool { return c.task == t }); k >= 0 {
 		// Who came before its victims had stopped could not stop it, and now may.
-		givenUp = givenUp || s.Now() > q.claims[k].at
+		givenUp = givenUp || q.round > q.claims[k].round
 		for _, n := range q.claims.take(k) {
 			if q.rebook(s, n) || givenUp {
 				q.touch(n)
