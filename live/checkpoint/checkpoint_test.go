@@ -212,6 +212,31 @@ func TestTheLastTwoCheckpointsAreKeptAndTheNewestIsRestored(t *testing.T) {
 	})
 }
 
+// A process that is killed right after it has made a folder has left nothing in it: that goes with the set, too.
+func TestAFolderInWhichNothingWasSavedYetIsRemovedWithItsSet(t *testing.T) {
+	root := t.TempDir()
+	set := Set{Store: Folder(root), Key: "job/1"}
+	for _, left := range []string{"job/1", "job/1/000000000003"} {
+		for range 2 {
+			if err := os.MkdirAll(filepath.Join(root, left), 0o700); err != nil {
+				t.Fatal(err)
+			}
+			if err := set.Remove(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := os.Stat(filepath.Join(root, "job/1")); !errors.Is(err, fs.ErrNotExist) {
+				t.Errorf("%s: it is left: %v", left, err)
+			}
+			if _, err := set.Save(t.Context(), folder(t, generation(1)), Manifest{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := set.Remove(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestModesAreKeptAndOwnSeesAll(t *testing.T) {
 	set := &Set{Store: Folder(t.TempDir()), Key: "k"}
 	dir := folder(t, map[string]string{"run.sh": "x", "d/f": "y"})

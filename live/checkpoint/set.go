@@ -259,7 +259,12 @@ func (s *Set) Remove(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	// Who died between making a folder and the first file in it has left one that no object is in. What is not ours keeps its folder.
+	empty, err := s.Store.Folders(ctx, s.Key+"/")
+	for _, name := range append(empty, s.Key) {
+		_ = s.Store.Remove(ctx, strings.TrimSuffix(name, "/"))
+	}
+	return err
 }
 
 // Restore makes a folder of the newest checkpoint that is whole: dir, which must not be there. own, where it is not nil, is called with
