@@ -789,6 +789,9 @@ func (d *Daemon) attempt(now sched.Time, e *sched.Event) *store.Attempt {
 			if ev.Exit.Reason != "" {
 				why = append(why, ev.Exit.Reason)
 			}
+			if n := ev.Exit.DroppedLines; n > 0 {
+				why = append(why, fmt.Sprintf("its log lost %d lines: the disk was full", n))
+			}
 			d.metrics.dropped.Add(float64(ev.Exit.DroppedLines))
 			d.lostLines(e.Task, ev.Exit.DroppedLines)
 		} else if ev.Err != "" {

@@ -114,7 +114,11 @@ func (d *Daemon) why(t sched.TaskID) []string {
 		return []string{"The policy " + d.policy + " refused it."}
 	case sched.Done:
 		o := d.outcome(t)
-		return []string{fmt.Sprintf("It is done: it waited %s and held its resources for %s.", ago(o.Wait()), ago(o.Held))}
+		text := fmt.Sprintf("It is done: it waited %s and held its resources for %s", ago(o.Wait()), ago(o.Held))
+		if why := d.lastEnd[t].reason; why != "" {
+			text += " (" + why + ")"
+		}
+		return []string{text + "."}
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -77,6 +78,29 @@ func TestSomebodyIsToldOfAFailureThatIsFinalAndOfNoOther(t *testing.T) {
 		t.Errorf("one too many: %+v", <-got)
 	}
 	eventually(t, "they are not counted", func() bool { s := d.Alerts(); return s.To == "url" && s.Counts[alert.Sent] == 4 })
+}
+
+// A log with lines missing says nothing of it by itself: who looks at the task is told, whatever came of it and after a restart too.
+func TestATaskSaysThatItsLogLostLines(t *testing.T) {
+	if _, err := os.Stat("/dev/full"); err != nil {
+		t.Skip(err)
+	}
+	dir := t.TempDir()
+	d := serve(t, dir)
+	for i, c := range []struct{ code, state, want string }{{"0", "done", "its log lost 2 lines: the disk was full"}, {"3", "failed", "its log lost 2 lines: the disk was full"}} {
+		d.submit(`{"tasks":[{"id":"a","command":"ln -s /dev/full $SCHEDLAB_ATTEMPT_DIR/log; echo a; sleep 0.01; echo b; exit ` + c.code + `"}]}`)
+		d.wait("last")
+		if i > 0 {
+			d.close()
+			d = serve(t, dir)
+		}
+		if v := d.Tasks(mustSelect(t, d, "last"))[0]; v.State != c.state || v.Reason != c.want {
+			t.Errorf("%+v", v)
+		}
+		if text := explained(t, d, "last"); !strings.Contains(text, c.want) {
+			t.Errorf("%s", text)
+		}
+	}
 }
 
 func TestSomebodyIsToldOfALostGPU(t *testing.T) {
