@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/schedlab/schedlab/live/api"
 	"github.com/schedlab/schedlab/live/daemon"
 	"github.com/schedlab/schedlab/live/stage"
 )
@@ -372,7 +373,8 @@ func waitCommand() *cobra.Command {
 		Use:   "wait JOBS",
 		Short: "Wait until jobs are over",
 		Long: `Waits until tasks are over and prints those that are not done. The exit code is
-0 if all are done, 1 if one failed or was dropped, 3 if --timeout came first.`,
+0 if all are done, 1 if one failed or was dropped, 3 if --timeout came first.
+Where the daemon goes away meanwhile, it waits a minute for the next one.`,
 		Example: "  schedlab live wait 12\n  schedlab live wait all --timeout 1h",
 		Args:    arguments("JOBS"),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -386,7 +388,7 @@ func waitCommand() *cobra.Command {
 				ctx, cancel = context.WithTimeout(ctx, timeout)
 				defer cancel()
 			}
-			tasks, err := c.Wait(ctx, args[0])
+			tasks, err := waitOver(ctx, c, args[0], cmd.ErrOrStderr())
 			if err != nil {
 				if ctx.Err() != nil && cmd.Context().Err() == nil {
 					return &exitError{3, fmt.Errorf("they are not over after %s", timeout)}
@@ -412,6 +414,40 @@ func waitCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&timeout, "timeout", 0, "how long to wait at most")
 	outputFlag(cmd, &output, "table", "json")
 	return cmd
+}
+
+// waitOver waits until tasks are over, through a restart of the daemon, which they outlive.
+func waitOver(ctx context.Context, c *api.Client, selector string, stderr io.Writer) ([]daemon.Task, error) {
+	if selector == "last" { // to the next daemon it may be another
+		last, _, err := c.Tasks(ctx, selector, "", 1)
+		if err != nil {
+			return nil, err
+		}
+		selector = strconv.Itoa(int(last[0].Job))
+	}
+	var away time.Time // since then; zero: it is there
+	for {
+		began := time.Now()
+		tasks, err := c.Wait(ctx, selector)
+		switch {
+		case errors.Is(err, api.ErrGone) && time.Since(began) > time.Second: // it was there
+			away = time.Time{}
+		case errors.Is(err, api.ErrGone):
+		case errors.Is(err, api.ErrNoDaemon) && !away.IsZero():
+		default:
+			return tasks, err
+		}
+		if away.IsZero() {
+			away = time.Now()
+			_, _ = fmt.Fprintln(stderr, "the daemon went away: waiting for the next one")
+		}
+		if time.Since(away) > time.Minute {
+			return nil, err
+		}
+		if err := pause(ctx, 200*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // drainedText says of a node that was drained what follows, and what ends it.

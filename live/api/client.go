@@ -36,6 +36,9 @@ func (c *Client) Address() string { return c.path }
 // ErrNoDaemon is returned, wrapped, where nobody answers.
 var ErrNoDaemon = errors.New("no daemon answers (start one with `schedlab live serve`)")
 
+// ErrGone is returned, wrapped, where the daemon was asked and goes away, or is stopping.
+var ErrGone = errors.New("the daemon went away before it had answered")
+
 // NewClient returns a client of the daemon whose socket is in the folder.
 func NewClient(dir string) *Client {
 	path := filepath.Join(dir, SocketFile)
@@ -87,6 +90,11 @@ type Refusal struct {
 
 func (r *Refusal) Error() string { return r.Text }
 
+// Is reports whether an answer says that the daemon does not answer now.
+func (r *Refusal) Is(target error) bool {
+	return target == ErrGone && r.Status == http.StatusServiceUnavailable
+}
+
 // Bad reports whether the request itself was wrong, as a command line is.
 func (r *Refusal) Bad() bool { return r.Status == http.StatusBadRequest }
 
@@ -136,7 +144,7 @@ func (c *Client) unanswered(method string, err error) error {
 	case errors.Is(err, syscall.EACCES):
 		err = errors.New("permission denied: a daemon lets its own user and root in, and others where it is served with --shared")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		err = errors.New("the daemon went away before it had answered")
+		err = ErrGone
 		if method != http.MethodGet {
 			err = fmt.Errorf("%w: it is not known whether this was taken in", err)
 		}

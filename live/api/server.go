@@ -444,7 +444,11 @@ func fail(w http.ResponseWriter, err error) {
 	case errors.Is(err, daemon.ErrUnavailable), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		status = http.StatusServiceUnavailable
 	}
-	answerJSON(w, status, map[string]string{"error": err.Error()})
+	text := err.Error()
+	if errors.Is(err, context.Canceled) { // else it is the asker who is gone
+		text = daemon.ErrUnavailable.Error() + ": " + strings.Replace(text, context.Canceled.Error(), "the daemon is stopping", 1)
+	}
+	answerJSON(w, status, map[string]string{"error": text})
 }
 
 func answerJSON(w http.ResponseWriter, status int, v any) {
