@@ -99,6 +99,8 @@ func (m *climbing) since(s *sched.State, _ int32, t sched.TaskID, key, _ int64) 
 
 func (*climbing) sinks(int) int64 { return 0 }
 
+func (*climbing) above(*sched.State, int, int64) int64 { return math.MaxInt64 }
+
 func (m *climbing) cells() []cell { return m.order }
 
 func (m *climbing) bounds(s *sched.State, class int, t sched.TaskID) [][2]time.Duration {

@@ -2,6 +2,7 @@ package policies
 
 import (
 	"cmp"
+	"math"
 	"math/bits"
 	"slices"
 
@@ -50,7 +51,8 @@ func (q *ranks) serves(d sched.DemandID) bool {
 	return q.odd == 0 && (q.leaves < maxLeaves || int(d) < len(q.trees) && q.trees[d] != nil)
 }
 
-// fewVictims tasks are gone through in their order for whom to stop. Where those are not enough, the tree is asked, and the next times without a try.
+// fewVictims tasks, from the first on that may make room, are gone through in their order for whom to stop. Where those are not enough, the tree is asked, and the next
+// times without a try.
 const (
 	fewVictims = 48
 	hardTimes  = 32
@@ -68,21 +70,42 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 			return c
 		}
 	}
-	if q.moves != nil {
-		return q.closestMoving(s, p, d, it)
+	b := p.bar(s, it)
+	if q.moves != nil && !q.moves.apart {
+		return q.closestMoving(s, d, &b)
 	}
-	tops, b := q.tops(s, fewVictims), p.bar(s, it)
-	for i := range fewVictims {
-		if i == len(tops) {
+	below := bar{math.MaxInt64, lastTask}
+	if k := &p.denials[d]; p.holds(k) { // nobody over its bar makes room, but on nodes that have gained since
+		below = p.bar(s, k.it)
+		if best = p.firstGained(s, d, k, &b); best.how > atStop {
 			return best
+		} else if best.how == atStop {
+			b = bar{best.rank, best.task} // no other interests
 		}
-		v := &tops[len(tops)-1-i]
+	}
+	if q.moves != nil {
+		return q.closestApart(s, d, &b, &below, best)
+	}
+	tops := q.tops(s, fewVictims)
+	i := len(tops) - 1
+	for i >= 0 && below.over(tops[i].Rank, tops[i].Task) {
+		i--
+	}
+	for range fewVictims {
+		if i < 0 {
+			if q.order.whole {
+				return best
+			}
+			break
+		}
+		v := &tops[i]
 		if !b.over(v.Rank, v.Task) {
 			return best
 		}
+		i--
 		if v.Node != sched.NoNode {
 			if c := q.closing(s, d, v.Node, &b); c.before(&best) {
-				best, b = c, bar{c.rank, c.task} // no other interests
+				best, b = c, bar{c.rank, c.task}
 			}
 			continue
 		}

@@ -123,11 +123,14 @@ func (p *Preemptive) earlier(it, than heap.Item) bool {
 	return it.Key < than.Key || it.Key == than.Key && !p.Mild && it.Task < than.Task
 }
 
-// knows reports whether a denial tells of a task that it finds no room but on nodes that have gained since.
-func (p *Preemptive) knows(k *denial, it heap.Item) bool {
+// holds reports whether a denial still tells anything: few nodes have gained since.
+func (p *Preemptive) holds(k *denial) bool {
 	gains := &p.running.gains
-	return k.ok && !p.earlier(it, k.it) && k.upTo >= gains.begun && gains.end()-k.upTo <= fewChanged && !p.quotas
+	return k.ok && k.upTo >= gains.begun && gains.end()-k.upTo <= fewChanged && !p.quotas
 }
+
+// knows reports whether a denial tells of a task that it finds no room but on nodes that have gained since.
+func (p *Preemptive) knows(k *denial, it heap.Item) bool { return p.holds(k) && !p.earlier(it, k.it) }
 
 // amongGained returns the first closing for a task among the nodes that have gained since one of its demand that comes no later found no room, and false
 // where that is not known.
@@ -159,12 +162,11 @@ func (p *Preemptive) firstGained(s *sched.State, d sched.DemandID, k *denial, b 
 // fitsNowhere reports whether it is known that no node has room for a task of the demand.
 func (p *Preemptive) fitsNowhere(s *sched.State, d sched.DemandID) bool {
 	k, q := &p.denials[d], &p.running
-	end := q.gains.end()
-	if !k.ok || k.upTo < q.gains.begun || end-k.upTo > fewChanged || p.quotas {
+	if !p.holds(k) {
 		return false
 	}
 	room := s.Room()
-	for i := k.upTo; i < end; i++ {
+	for i := k.upTo; i < q.gains.end(); i++ {
 		n, ok := q.gains.at(i)
 		if !ok {
 			continue

@@ -4,7 +4,6 @@ import (
 	"math"
 	"time"
 
-	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/internal/ranking"
 	"github.com/schedlab/schedlab/policies/sched"
 )
@@ -21,6 +20,8 @@ type moving interface {
 	since(s *sched.State, class int32, t sched.TaskID, key, rank int64) int64
 	// sinks returns by how much the rank of a class falls in a ns: it is so often the key less the time, while that is from 0 to 2^52. 0 where it is something else.
 	sinks(class int) int64
+	// above returns a key from which on the ranks of a class are above a rank, where few have the same rank.
+	above(s *sched.State, class int, rank int64) int64
 	// cells are the parts into which the ranks fall, the largest rank first; nil where in a class larger keys have larger ranks, or equal ones.
 	cells() []cell
 	// bounds returns between which times held, the second not included, tasks of a class, of which t is one, are in each cell. A key is such a time less the time.
@@ -56,9 +57,10 @@ type searched struct {
 }
 
 type moverClass struct {
-	list ranking.List
-	task sched.TaskID // some task of the class; Nobody while none has run
-	most amount       // what any of them holds on a node, at most
+	list  ranking.List
+	task  sched.TaskID // some task of the class; Nobody while none has run
+	most  amount       // what any of them holds on a node, at most
+	sinks int64        // see moving
 }
 
 func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
@@ -74,7 +76,7 @@ func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
 		m.known[d] = true
 		if of.task == sched.Nobody {
 			m.met++
-			of.task = r.task
+			of.task, of.sinks = r.task, m.sinks(c)
 		}
 		dem := &s.Table().Demands[d]
 		all := amountOf(&dem.Need, dem.Gang)
@@ -125,8 +127,11 @@ type victimWalk struct {
 
 type head struct {
 	rank  int64
+	task  sched.TaskID
 	class int
 }
+
+func (h *head) before(o *head) bool { return h.rank > o.rank || h.rank == o.rank && h.task > o.task }
 
 // keyRange is between which keys the tasks of a class are.
 type keyRange struct {
@@ -143,10 +148,9 @@ type part struct {
 }
 
 type top struct {
-	walk  ranking.Down
-	it    ranking.Item
-	rank  int64 // noTop behind the last
-	sinks int64
+	walk ranking.Down
+	it   ranking.Item
+	rank int64 // noTop behind the last
 }
 
 const noTop = math.MinInt64
@@ -167,7 +171,7 @@ func (m *movers) begin(s *sched.State) {
 	w.tops = w.tops[:0]
 	for c := range m.classes {
 		t := more(&w.tops)
-		t.walk, t.sinks = m.classes[c].list.Down(), m.sinks(c)
+		t.walk = m.classes[c].list.Down()
 		m.next(s, t, c)
 	}
 }
@@ -175,14 +179,21 @@ func (m *movers) begin(s *sched.State) {
 // next goes on to the next task of a class, and returns its rank.
 func (m *movers) next(s *sched.State, t *top, class int) int64 {
 	ok := false
-	if t.it, ok = t.walk.Next(); !ok {
-		t.rank = noTop
-	} else if left := t.it.Rank - int64(s.Now()); t.sinks > 0 && left >= 0 && left < 1<<52 {
-		t.rank = left * t.sinks
+	if t.it, ok = t.walk.Next(); ok {
+		t.rank = m.rankNow(s, int32(class), t.it.Task, t.it.Rank)
 	} else {
-		t.rank, _ = m.rank(s, int32(class), t.it.Task, t.it.Rank)
+		t.rank = noTop
 	}
 	return t.rank
+}
+
+// rankNow is the rank now of a task of a class with the key.
+func (m *movers) rankNow(s *sched.State, class int32, t sched.TaskID, key int64) int64 {
+	if left, sinks := key-int64(s.Now()), m.classes[class].sinks; sinks > 0 && left >= 0 && left < 1<<52 {
+		return left * sinks
+	}
+	rank, _ := m.rank(s, class, t, key)
+	return rank
 }
 
 // nextGroup finds the next group, and reports false where there is none, or only of tasks that may not be stopped.
@@ -269,8 +280,8 @@ const lastTask = 1<<31 - 1
 
 // closestMoving is closest where ranks move. A gap per node is kept, from which what the tasks of each group hold at most is taken; only nodes whose gap closes are looked
 // at. In a group the larger TaskIDs come first, so that it is gone through down to one that makes room alone, if there is any.
-func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, it heap.Item) (best closing) {
-	m, b, w := q.moves, p.bar(s, it), &q.wants[d].amount
+func (q *ranks) closestMoving(s *sched.State, d sched.DemandID, b *bar) (best closing) {
+	m, w := q.moves, &q.wants[d].amount
 	if m.search++; m.search == lastTask {
 		clear(m.gaps)
 		m.search = 1
@@ -282,17 +293,14 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 		}
 	}
 	m.begin(s)
-	if m.apart {
-		return q.closestApart(s, d, &b)
-	}
-	for best.how == noRoom && m.nextGroup(s, &b) {
+	for best.how == noRoom && m.nextGroup(s, b) {
 		from := sched.Nobody
 		if m.walk.rank == b.rank {
 			from = b.task
 		}
 		parts := m.walk.parts
 		if v := m.lastAlone(w, from); v.Task > from {
-			if best = q.closed(s, d, v, &b, best); best.how == atStop {
+			if best = q.closed(s, d, v, b, best); best.how == atStop {
 				from = max(from, best.task)
 			}
 		}
@@ -306,51 +314,75 @@ func (q *ranks) closestMoving(s *sched.State, p *Preemptive, d sched.DemandID, i
 				if at = q.takeOff(s.Room(), w, of.tasks, at, from, holds); at == len(of.tasks) {
 					break
 				}
-				best = q.closedBy(s, d, w, of.tasks[at], of.class, &b, best)
+				best = q.closedBy(s, d, w, of.tasks[at], of.class, b, best)
 			}
 		}
 	}
 	return best
 }
 
-// closestApart is closestMoving where few have the same rank: one is taken after the other.
-func (q *ranks) closestApart(s *sched.State, d sched.DemandID, b *bar) (best closing) {
-	m, w, room := q.moves, &q.wants[d].amount, s.Room()
-	tops, order := m.walk.tops, m.walk.order[:0]
-	for c := range tops {
-		if rank := tops[c].rank; rank != noTop {
-			i := len(order)
-			order = append(order, head{})
-			for ; i > 0 && order[i-1].rank < rank; i-- {
-				order[i] = order[i-1]
-			}
-			order[i] = head{rank, c}
+// closestApart is closest where ranks move and few have the same: one task is taken after the other. Of those below a bar, or best.
+func (q *ranks) closestApart(s *sched.State, d sched.DemandID, b, below *bar, best closing) closing {
+	m := q.moves
+	tops, order := m.walk.tops[:0], m.walk.order[:0]
+	for c := range m.classes {
+		of, t := &m.classes[c], more(&tops)
+		if t.walk = of.list.Down(); below.rank < math.MaxInt64 && of.list.Len() > 0 {
+			t.walk = of.list.DownFrom(m.above(s, c, below.rank))
 		}
-	}
-	m.walk.order = order
-	for len(order) > 0 {
-		rank, c := order[0].rank, order[0].class
-		if rank < b.rank || best.how == atStop && rank < best.rank {
-			return best
-		}
-		t := &tops[c]
-		v := t.it
-		next, i := m.next(s, t, c), 1
-		for ; i < len(order) && order[i].rank > next; i++ {
-			order[i-1] = order[i]
-		}
-		if order[i-1] = (head{next, c}); next == noTop { // it is the last
-			order = order[:len(order)-1]
-		}
-		if rank == b.rank && v.Task <= b.task {
+		if m.next(s, t, c) == noTop {
 			continue
 		}
-		if v.Node == sched.NoNode || q.takeOffOne(room, w, v.Node, &m.classes[c].most) {
-			m.walk.rank = rank
-			best = q.closedBy(s, d, w, v, c, b, best)
+		i, h := len(order), head{t.rank, t.it.Task, c}
+		order = append(order, h)
+		for ; i > 0 && h.before(&order[i-1]); i-- {
+			order[i] = order[i-1]
+		}
+		order[i] = h
+	}
+	m.walk.tops, m.walk.order = tops, order
+	for len(order) > 0 && b.over(order[0].rank, order[0].task) {
+		h, i := order[0], 1
+		t := &tops[h.class]
+		n := t.it.Node
+		next := head{m.next(s, t, h.class), t.it.Task, h.class}
+		for ; i < len(order) && order[i].before(&next); i++ {
+			order[i-1] = order[i]
+		}
+		if order[i-1] = next; next.rank == noTop { // it is the last
+			order = order[:len(order)-1]
+		}
+		if !below.over(h.rank, h.task) && q.closedAt(s, d, n, &h) {
+			return closing{h.rank, h.task, atStop}
 		}
 	}
 	return best
+}
+
+// closedAt reports whether there is room for a task of a demand on a node, or if that is none on one of those of a running task, when that and all that come before it in
+// the order have stopped.
+func (q *ranks) closedAt(s *sched.State, d sched.DemandID, n sched.NodeID, last *head) bool {
+	if n == sched.NoNode {
+		for _, on := range s.Placements(last.task) {
+			if q.closedAt(s, d, on.Node, last) {
+				return true
+			}
+		}
+		return false
+	}
+	room, w := s.Room(), &q.wants[d]
+	cpu, mem, gpus := room.Free(n)
+	cpu, mem, gpus = w.cpu-cpu, w.mem-mem, w.gpus-gpus // what it lacks
+	for i, list := 0, q.nodes[n]; i < len(list); i++ {
+		r := &list[i]
+		if !r.leaving {
+			if h := (head{rank: q.moves.rankNow(s, r.class, r.task, r.key), task: r.task}); last.before(&h) {
+				continue
+			}
+		}
+		gpus, cpu, mem = gpus-r.gpus, cpu-r.cpu, mem-r.mem
+	}
+	return gpus <= 0 && cpu <= 0 && mem <= 0 && q.couldHold(room, d, n)
 }
 
 // closedBy returns the first of a closing and what takeOff has stopped at.
@@ -409,17 +441,6 @@ func (q *ranks) takeOff(room *sched.Room, w *amount, tasks []ranking.Item, at in
 		}
 	}
 	return at
-}
-
-// takeOffOne takes what a task holds, at most, off the gap of its node, and reports whether it is closed.
-func (q *ranks) takeOffOne(room *sched.Room, w *amount, n sched.NodeID, holds *amount) bool {
-	g := &q.moves.gaps[n]
-	if g.search != q.moves.search {
-		cpu, mem, gpus := room.Free(n)
-		g.search, g.gpus, g.cpu, g.mem = q.moves.search, w.gpus-gpus, w.cpu-cpu, w.mem-mem
-	}
-	g.gpus, g.cpu, g.mem = g.gpus-holds.gpus, g.cpu-holds.cpu, g.mem-holds.mem
-	return g.gpus <= 0 && g.cpu <= 0 && g.mem <= 0
 }
 
 // gap returns what is lacking on a node, in this search.

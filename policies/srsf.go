@@ -45,6 +45,11 @@ func (m *sinking) rank(s *sched.State, class int32, _ sched.TaskID, end int64) (
 
 func (m *sinking) since(_ *sched.State, _ int32, _ sched.TaskID, end, _ int64) int64 { return end }
 
+func (m *sinking) above(s *sched.State, class int, rank int64) int64 {
+	left := sched.MulDiv(time.Duration(rank+1), sched.Whole, m.widths[class], true)
+	return int64(s.Now().Add(left))
+}
+
 func (m *sinking) sinks(class int) int64 { return m.wholes[class] }
 
 func (*sinking) cells() []cell { return nil }
