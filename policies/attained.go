@@ -122,10 +122,10 @@ func (p *Attained) key(s *sched.State, t sched.TaskID) int64 {
 const sinceBits = 42
 
 // began takes in that a task has started.
-func (p *Attained) began(s *sched.State, t sched.TaskID, key int64) {
+func (p *Attained) began(s *sched.State, t sched.TaskID, key int64, until sched.Time) {
 	if p.climb != nil {
 		if s.Phase(t) != sched.Stopping { // as one is whose estimate has changed: it does not rise any more
-			p.climb.started(s, t, key)
+			p.climb.started(s, t, key, until)
 		}
 		return
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/schedlab/schedlab/policies/internal/heap"
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
@@ -27,6 +26,7 @@ type climbing struct {
 	lines []awaited  // by demand
 	seen  sched.Time // up to then all that rose is taken in
 	next  sched.Time // when the first rises of those that are followed
+	last  sched.Time // no rise that is followed is later
 }
 
 // awaited are the rises that matter to the tasks of a demand.
@@ -37,7 +37,8 @@ type awaited struct {
 	// As they were when the rises were worked out.
 	taken   bool // they were
 	waits   bool
-	by, it  heap.Item // the task that shut the line, and that of the denial; the zero value where there is none
+	denies  bool
+	by, it  int64 // keys of the task that shut the line, where it waits, and of that of the denial, where there is one
 	classes int
 }
 
@@ -142,8 +143,11 @@ func (m *climbing) forget() {
 	}
 }
 
-// started takes in that a task runs: it may be the next to rise.
-func (m *climbing) started(s *sched.State, t sched.TaskID, key int64) {
+// started takes in that a task runs, whose rank does not change before a time: it may be the next to rise.
+func (m *climbing) started(s *sched.State, t sched.TaskID, key int64, until sched.Time) {
+	if until >= m.last {
+		return
+	}
 	class := m.class(s, s.DemandID(t))
 	for d := range m.lines {
 		a := &m.lines[d]
@@ -168,6 +172,7 @@ func (m *climbing) take(s *sched.State) {
 	if m.next > s.Now() {
 		return
 	}
+	m.last = sched.Never // those that have come to pass are followed by later ones
 	list := &m.p.list
 	for d := range m.lines {
 		if a := &m.lines[d]; m.gained(s, &a.line) && (!list.near || list.quotas || !list.byNodeServes(sched.DemandID(d))) {
@@ -221,7 +226,7 @@ func (m *climbing) findNext(s *sched.State, l *rising) {
 // restored policy has none.
 func (m *climbing) watch(s *sched.State) sched.Time {
 	list := &m.p.list
-	at, next := sched.Never, sched.Never
+	at, next, last := sched.Never, sched.Never, sched.Time(math.MinInt64)
 	for len(m.lines) < list.lines.Demands() {
 		m.lines = append(m.lines, awaited{})
 	}
@@ -233,14 +238,10 @@ func (m *climbing) watch(s *sched.State) sched.Time {
 		if d < len(list.denials) && list.denials[d].ok {
 			k = &list.denials[d]
 		}
-		same := a.taken && a.waits == waits && a.classes == of.met && (!waits || a.by == by && m.holds(s, &a.line)) && (!a.denied.known || m.holds(s, &a.denied))
-		if k != nil {
-			same = same && a.it == k.it
-		} else {
-			same = same && a.it == heap.Item{}
-		}
+		same := a.taken && a.waits == waits && a.denies == (k != nil) && a.classes == of.met && (!waits || a.by == by.Key && m.holds(s, &a.line)) &&
+			(k == nil || a.it == k.it.Key) && (!a.denied.known || m.holds(s, &a.denied))
 		if !same {
-			a.taken, a.waits, a.by, a.it, a.classes = true, waits, by, heap.Item{}, of.met
+			a.taken, a.waits, a.denies, a.by, a.classes = true, waits, k != nil, by.Key, of.met
 			if a.line.known = a.line.known && waits; waits {
 				m.follow(s, &a.line, by.Key)
 			}
@@ -248,18 +249,19 @@ func (m *climbing) watch(s *sched.State) sched.Time {
 				k.it = by
 			}
 			if a.denied.known = a.denied.known && k != nil && !(waits && k.it.Key == by.Key); k != nil {
-				if a.it = k.it; !waits || k.it.Key != by.Key {
+				if a.it = k.it.Key; !waits || k.it.Key != by.Key {
 					m.follow(s, &a.denied, k.it.Key)
 				}
 			}
 		}
 		if waits {
-			at = min(at, a.line.next)
+			at, last = min(at, a.line.next), max(last, a.line.next)
 		}
 		if a.denied.known {
-			next = min(next, a.denied.next)
+			next, last = min(next, a.denied.next), max(last, a.denied.next)
 		}
 	}
+	m.last = last
 	list.running.moves.gone = list.running.moves.gone[:0]
 	m.seen, m.next = s.Now(), min(at, next)
 	return at

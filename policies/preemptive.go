@@ -21,10 +21,10 @@ type Preemptive struct {
 	Skip  bool  // pass over what does not fit
 	Loss  Loss  // if not nil: what a stop costs counts, see Loss
 
-	laxity int64                                           // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
-	grows  bool                                            // the keys of waiting tasks fall against the ranks of running ones as time goes by
-	began  func(s *sched.State, t sched.TaskID, key int64) // if not nil: told of every task that has started; the key is ranked.key
-	claims func(t sched.TaskID)                            // if not nil: told of every task that now claims room
+	laxity int64                                                             // of NewLLF: running tasks may be stopped whose laxities are larger by so much, ns; 0: keys decide
+	grows  bool                                                              // the keys of waiting tasks fall against the ranks of running ones as time goes by
+	began  func(s *sched.State, t sched.TaskID, key int64, until sched.Time) // if not nil: told of every task that has started; these are of ranked
+	claims func(t sched.TaskID)                                              // if not nil: told of every task that now claims room
 
 	line    heap.Heap   // strict
 	lines   lines.Lines // Skip

@@ -150,13 +150,15 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 	}
 	if m := p.running.moves; m != nil {
 		r.key, r.class = m.key(s, t), int32(m.class(s, s.DemandID(t))) // of one that is stopping too, as a restored kernel tells of some
-		if p.Sinks {
+		if !p.Sinks {
+			r.rank, r.until = m.rank(s, r.class, t, r.key)
+		} else {
 			r.odd = s.EstimatedEnd(t).Sub(s.WorkBegins(t)) != s.LeftAtStart(t) || r.key == int64(sched.Never)
 		}
 	}
 	p.running.start(s, &r, on)
 	if p.began != nil {
-		p.began(s, t, r.key)
+		p.began(s, t, r.key, r.until)
 	}
 }
 
