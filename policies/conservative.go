@@ -511,7 +511,7 @@ func (p *Conservative) choose(s *sched.State, b *booking) {
 		p.table.book(s, b.demand, b.on, s.Now(), b.to, -1)
 		return
 	}
-	if !slices.EqualFunc(b.on, on, func(x, y sched.Placement) bool { return x.Node == y.Node }) {
+	if !sameNodes(b.on, on) {
 		p.early = true
 		for i := range b.on {
 			p.freed.add(b.on[i].Node, s.Now(), b.to)
