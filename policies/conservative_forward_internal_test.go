@@ -45,7 +45,7 @@ func TestAHopeIsNeverTooSmall(t *testing.T) {
 			}
 		}
 	})
-	if merged == 0 {
+	if merged == 0 && !testing.Short() { // -short draws a fifth of the cases
 		t.Error("none was full")
 	}
 }

@@ -102,7 +102,7 @@ func TestAdmissionByDemandRefusesWhatNoScheduleCouldDoAndNothingElse(t *testing.
 		}
 		admitted, refused = admitted+len(jobs)-len(got), refused+len(got)
 	})
-	if admitted < 100 || refused < 20 {
+	if (admitted < 100 || refused < 20) && !testing.Short() { // -short draws a fifth of the cases
 		t.Errorf("%d admitted, %d refused: one side is not tested", admitted, refused)
 	}
 }
@@ -124,7 +124,7 @@ func TestNoTaskThatAdmissionByUtilizationLetsInIsLate(t *testing.T) {
 			rt.Fatalf("%d nodes, %+v: tasks %v were admitted by demand and are late", m, jobs, miss)
 		}
 	})
-	if admitted < 100 || refused < 20 {
+	if (admitted < 100 || refused < 20) && !testing.Short() {
 		t.Errorf("%d admitted, %d refused: one side is not tested", admitted, refused)
 	}
 }
@@ -198,7 +198,7 @@ func TestLeastLaxityDecidesAsAPlainOneDoesEverySecond(t *testing.T) {
 			}
 		}
 	})
-	if stops < 20 {
+	if stops < 20 && !testing.Short() {
 		t.Errorf("only %d stops", stops)
 	}
 }
@@ -217,7 +217,7 @@ func TestLeastLaxityMeetsAllDeadlinesThatCanBeMet(t *testing.T) {
 			rt.Fatalf("%+v: tasks %v are late, and need not be", jobs, miss)
 		}
 	})
-	if tested < 20 {
+	if tested < 20 && !testing.Short() {
 		t.Errorf("only %d job sets were feasible", tested)
 	}
 }
@@ -266,7 +266,7 @@ func TestLeastLaxityMeetsPeriodicDeadlinesUpToFullLoad(t *testing.T) {
 			rt.Fatalf("%+v at utilization %v: tasks %v are late", s, s.Utilization(), miss)
 		}
 	})
-	if tested < 20 {
+	if tested < 20 && !testing.Short() {
 		t.Errorf("only %d sets did not overload the processor", tested)
 	}
 }

@@ -349,7 +349,7 @@ func TestAPlacementByScoreIsThatOfAPlainScan(t *testing.T) {
 				})
 				batches(policytest.TB(t, rt), c, orderFor(rt, place))
 			})
-			if calls < 1000 || planned == 0 {
+			if (calls < 1000 || planned == 0) && !testing.Short() { // -short draws a fifth of the cases
 				t.Errorf("%d calls, %d on plans: the cases say little", calls, planned)
 			}
 		})
@@ -425,7 +425,7 @@ func TestWhatAPlacementReturnsFits(t *testing.T) {
 				})
 				batches(policytest.TB(t, rt), c, orderFor(rt, place))
 			})
-			if found < 300 || gangs == 0 || lasts == 0 { // some seeds make few gangs that fit
+			if (found < 300 || gangs == 0 || lasts == 0) && !testing.Short() { // some seeds make few gangs that fit
 				t.Errorf("%d placements, %d of gangs, %d on nodes that are taken last: the cases say little", found, gangs, lasts)
 			}
 		})

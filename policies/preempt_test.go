@@ -77,7 +77,7 @@ func TestPreemptivePoliciesAreThePlainListUnderAllFacts(t *testing.T) {
 					h.carryOut(got)
 				}
 			})
-			if evictions < 10 {
+			if evictions < 10 && !testing.Short() { // -short draws a fifth of the cases
 				t.Errorf("%d orders to stop: the cases say little", evictions)
 			}
 		})

@@ -62,7 +62,7 @@ func agrees(t *testing.T, name string, plain func() sched.Policy) {
 			_, n := lockstep(rt, c, sched.Config{}, newPolicy(), plain())
 			starts += n
 		})
-		if starts < 1000 {
+		if starts < 1000 && !testing.Short() { // -short draws a fifth of the cases
 			t.Errorf("only %d orders were compared", starts)
 		}
 	})
