@@ -194,7 +194,7 @@ func (f *fragMeter) until(now sched.Time, s *sched.State) {
 	}
 }
 
-// finish takes in the time up to the end, when nothing runs any more.
+// finish takes in the time up to the end: nothing runs any more then, or the horizon is there.
 func (f *fragMeter) finish(end sched.Time, s *sched.State) {
 	if f.mix != nil && end > f.last {
 		f.sample(end, s)

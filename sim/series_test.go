@@ -267,6 +267,14 @@ func TestFragmentationOfASmallRunIsExact(t *testing.T) {
 	wantSeconds(t, "fragmentation", res.FragmentationGPUs, 4.0/6)
 }
 
+// A task holds one of two GPUs up to the horizon, before which nothing else happens: the other is of no use to tasks of two.
+func TestFragmentationCountsTheTimeUpToTheHorizon(t *testing.T) {
+	mix := metrics.MixOf([]metrics.FragKind{{GPUs: 2, GPUMilli: 1000, Share: 1}})
+	w := workload(t, gpus(0, s, 2), gpus(1, 10*s, 1))
+	res := run(t, sim.Config{Workload: w, Nodes: nodes(1, 4, 2), Policy: named(t, "fifo"), FragMix: mix, Horizon: at(4)})
+	wantSeconds(t, "fragmentation", res.FragmentationGPUs, 3.0/4)
+}
+
 func TestFragmentationOfAPoolCountsItsGPUs(t *testing.T) {
 	pool := nodes(1, 1000, 100) // more than are told apart
 	mix := metrics.MixOf([]metrics.FragKind{{GPUs: 64, GPUMilli: 1000, Share: 1}})
