@@ -140,7 +140,11 @@ takes the quota away.`,
 					return writeJSON(w, all)
 				}
 				if len(all) == 0 {
-					fmt.Fprintln(w, map[bool]string{true: "no quota", false: "no quotas"}[whose && !lift])
+					if whose && !lift {
+						fmt.Fprintln(w, "no quota")
+					} else {
+						fmt.Fprintln(w, "no quotas")
+					}
 					return nil
 				}
 				t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
