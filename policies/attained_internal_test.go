@@ -52,6 +52,21 @@ func plainAttained(level Level, strict, queues bool) *plainList {
 	return l
 }
 
+// leastAttained ranks by whole quanta of attained time.
+func leastAttained(quantum time.Duration) Level {
+	return func(_ *sched.State, _ sched.TaskID, attained time.Duration) (int64, time.Duration, time.Duration) {
+		n := attained / quantum
+		return int64(n), n * quantum, (n + 1) * quantum
+	}
+}
+
+// mostAttained lets those be stopped whose key is larger than that of a waiting task, those first that have attained most.
+func mostAttained(key Key) Evictable {
+	return func(s *sched.State, running, t sched.TaskID) (int64, bool) {
+		return int64(s.Attained(running)), key(s, running) > key(s, t)
+	}
+}
+
 // acted drops the batches without orders: who looks at more may be woken more often.
 func acted(all []string) []string {
 	return slices.DeleteFunc(all, func(b string) bool { return !strings.Contains(b, " ") })
@@ -72,7 +87,7 @@ func TestAttainedOrdersAreThoseOfThePlainList(t *testing.T) {
 		strict := rapid.Bool().Draw(rt, "strict")
 		level := func() Level { return leastAttained(4 * time.Second) }
 		queues := false
-		var climbs *Attained // where steps cost nothing
+		var steps sched.Policy // to which the steps of running tasks cost nothing
 		switch rapid.SampledFrom([]string{"las", "2d", "2d", "up and down"}).Draw(rt, "level") {
 		case "2d":
 			queues = !strict && rapid.Bool().Draw(rt, "queues")
@@ -88,16 +103,20 @@ func TestAttainedOrdersAreThoseOfThePlainList(t *testing.T) {
 			p := NewGittins([]int64{1}, 1)
 			p.steps, p.ranks = serviceSteps{limits: []time.Duration{2e9, 5e9, 9e9, 20e9}}, []int64{3, 1, 4, 1, 5}
 			p.ranked()
-			climbs = &p.Attained
+			p.Place = place
+			steps = &p.Attained
 		default:
-			climbs = newLAS(4*time.Second, nil)
+			steps = NewLAS(4*time.Second, place)
 		}
-		fast, plain := &Attained{Level: level(), Strict: strict, Queues: queues, Place: place}, plainAttained(level(), strict, queues)
-		if climbs != nil && !strict && rapid.IntRange(0, 3).Draw(rt, "by steps") > 0 {
-			climbs.Place = place
-			fast = climbs
-		}
+		plain := plainAttained(level(), strict, queues)
 		plain.Place = again
+		var fast sched.Policy = &Attained{Level: level(), Strict: strict, Queues: queues, Place: place}
+		if steps != nil && !strict && rapid.IntRange(0, 3).Draw(rt, "by steps") > 0 {
+			if _, las := steps.(*LAS); las {
+				plain.Evict = mostAttained(plain.Key)
+			}
+			fast = steps
+		}
 		tb := policytest.TB(t, rt)
 		a, b := acted(batches(tb, c, fast)), acted(batches(tb, c, plain))
 		for i := range min(len(a), len(b)) {
@@ -122,7 +141,7 @@ func TestATaskThatIsStoppingIsNotWaitedFor(t *testing.T) {
 		tb.Tasks = append(tb.Tasks, sched.Task{Submit: at, Job: sched.JobID(i)})
 		tb.Estimates = append(tb.Estimates, 100*time.Second)
 	}
-	p := newLAS(time.Second, nil)
+	p := NewLAS(time.Second, nil)
 	k, err := sched.New(sched.Config{Table: tb, Nodes: []sched.NodeSpec{{Name: "n", GPUs: 2, GPUType: "A100"}}, Policy: p})
 	if err != nil {
 		t.Fatal(err)
@@ -141,7 +160,7 @@ func TestATaskThatIsStoppingIsNotWaitedFor(t *testing.T) {
 	if k.Phase(0) != sched.Ready || k.Phase(1) != sched.Running || k.Phase(2) != sched.Running {
 		t.Fatalf("%v, %v, %v", k.Phase(0), k.Phase(1), k.Phase(2))
 	}
-	if next := p.climb.lines[0].line; next.first != 1 || next.next != 10e9 {
+	if next := p.quanta.rises[0]; next.first != 1 || next.next != 10e9 {
 		t.Errorf("%d rises next, at %v, the second has held its GPU for 6 quanta at 10 s", next.first, next.next)
 	}
 	k.Step(7e9, []sched.Event{fact(sched.Cancelled, 1)})
@@ -149,7 +168,7 @@ func TestATaskThatIsStoppingIsNotWaitedFor(t *testing.T) {
 	updated.Value = 50e9
 	for _, e := range []sched.Event{fact(sched.Release, 0), updated} {
 		k.Step(8e9, []sched.Event{e})
-		if next := p.climb.lines[0].line; k.Phase(1) != sched.Stopping || next.first != 2 || next.next != 11e9 {
+		if next := p.quanta.rises[0]; k.Phase(1) != sched.Stopping || next.first != 2 || next.next != 11e9 {
 			t.Errorf("after %v: the second is %v; %d rises next, at %v, the third has held its GPU for 6 quanta at 11 s", e.Kind, k.Phase(1), next.first, next.next)
 		}
 	}

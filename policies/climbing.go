@@ -3,7 +3,6 @@ package policies
 import (
 	"cmp"
 	"math"
-	"math/bits"
 	"slices"
 	"time"
 
@@ -16,7 +15,7 @@ type climbing struct {
 	p *Attained
 	// rises appends the times held at which tasks like t come from a rank of at most key to a larger one.
 	rises   func(s *sched.State, t sched.TaskID, key int64, buf []time.Duration) []time.Duration
-	byWidth widthClasses // rough where ranks go by time held: the classes only tell then who holds much
+	byWidth widthClasses
 	// order are the cells where ranks rise and fall; limits returns between which times held tasks like t are in a cell.
 	order  []cell
 	ranks  []int64 // by cell
@@ -301,7 +300,6 @@ func (m *climbing) follow(s *sched.State, l *rising, key int64) {
 
 // widthClasses tells demands apart by their width.
 type widthClasses struct {
-	rough   bool    // widths are rounded to powers of two
 	widths  []int64 // by class
 	wholes  []int64 // likewise, in whole GPUs or cores; 0 where it is none, or many
 	classes []int32 // by demand
@@ -310,9 +308,6 @@ type widthClasses struct {
 func (w *widthClasses) of(s *sched.State, d sched.DemandID) int {
 	for int(d) >= len(w.classes) {
 		width := width(&s.Table().Demands[len(w.classes)])
-		if w.rough {
-			width = 1 << (bits.Len64(uint64(width)) - 1)
-		}
 		c := slices.Index(w.widths, width)
 		if c < 0 {
 			c = len(w.widths)

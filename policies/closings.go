@@ -86,23 +86,18 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 	if q.moves != nil {
 		return q.closestApart(s, d, &b, &below, best)
 	}
-	tops := q.tops(s, fewVictims)
-	i := len(tops) - 1
-	for i >= 0 && below.over(tops[i].Rank, tops[i].Task) {
-		i--
-	}
+	tops := q.topsFrom(s, &below)
 	for range fewVictims {
-		if i < 0 {
-			if q.order.whole {
+		v, ok := tops.next()
+		if !ok {
+			if tops.whole {
 				return best
 			}
 			break
 		}
-		v := &tops[i]
 		if !b.over(v.Rank, v.Task) {
 			return best
 		}
-		i--
 		if v.Node != sched.NoNode {
 			if c := q.closing(s, d, v.Node, &b); c.before(&best) {
 				best, b = c, bar{c.rank, c.task}

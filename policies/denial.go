@@ -41,6 +41,8 @@ func (p *Preemptive) learn(s *sched.State, d sched.DemandID, c closing) {
 	it := heap.Item{Key: c.rank, Task: c.task}
 	if p.Falls {
 		it.Key -= int64(s.Now())
+	} else if m := p.running.quanta; m != nil {
+		it.Key = m.keyAt(s, c.rank)
 	}
 	for i := range p.stop.ids {
 		v := s.DemandID(p.stop.ids[i])
@@ -104,6 +106,8 @@ func (p *Preemptive) bar(s *sched.State, it heap.Item) bar {
 		} else {
 			b.rank += from
 		}
+	case p.running.quanta != nil:
+		b.rank = p.running.quanta.above(s, it.Key)
 	case p.Falls:
 		if b.rank += int64(s.Now()); b.rank < it.Key && s.Now() > 0 {
 			b = bar{math.MaxInt64, lastTask}
@@ -202,7 +206,7 @@ func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 					continue // no node has gained
 				}
 				from = min(from, k.upTo)
-				if !k.asked || k.head != it || p.Falls || p.laxity > 0 { // else the bar does not move
+				if !k.asked || k.head != it || p.Falls || p.laxity > 0 || q.quanta != nil { // else the bar does not move
 					k.head, k.bar, k.asked = it, p.bar(s, it), true
 				}
 				if k.upTo == end-1 { // as mostly

@@ -1,44 +1,64 @@
 package policies
 
 import (
-	"fmt"
-	"math"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// leastAttained ranks by whole quanta of attained time.
-func leastAttained(quantum time.Duration) Level {
-	last := math.MaxInt64 / quantum
-	return func(_ *sched.State, _ sched.TaskID, attained time.Duration) (int64, time.Duration, time.Duration) {
-		n := attained / quantum
-		if n >= last {
-			return int64(n), n * quantum, math.MaxInt64
+// LAS is preemptive list scheduling by whole quanta of attained time, the fewest first, ties to the lower TaskID: what does not fit is passed over, and running tasks
+// of later quanta are stopped as by Preemptive, those first that have attained most, ties to the larger TaskID. All running tasks attain alike, so that their order stands
+// still, and a decision is only asked for when one comes to a quantum at which a waiting task may stop it. Where nothing waits nobody is woken.
+type LAS struct {
+	list   Preemptive
+	quanta quanta
+}
+
+// NewLAS returns the policy for a quantum of more than 0, by first fit where place is nil.
+func NewLAS(quantum time.Duration, place Place) *LAS {
+	p := &LAS{quanta: quanta{quantum: quantum}}
+	p.list = Preemptive{Key: p.quanta.key, Skip: true, Mild: true, Place: place}
+	p.list.running.quanta = &p.quanta
+	return p
+}
+
+// IgnoresArrivals says that a LAS does not need to be told of arrivals, unless it is embedded in a policy that may.
+func (p *LAS) IgnoresArrivals(q sched.Policy) bool { return q == sched.Policy(p) }
+
+// Observe keeps the lines and the running tasks.
+func (p *LAS) Observe(s *sched.State, e sched.Event) {
+	if e.Kind == sched.Wake {
+		return // by itself it makes no room
+	}
+	p.list.observe(s, &e)
+	if e.Kind == sched.TaskBlocked || e.Kind == sched.TaskDropped {
+		if d := s.DemandID(e.Task); p.list.lines.IsShut(d) {
+			p.list.lines.Unshut(d) // it may be the one that found no room
 		}
-		return int64(n), n * quantum, (n + 1) * quantum
 	}
 }
 
-// newLAS returns least attained service by quanta.
-func newLAS(quantum time.Duration, place Place) *Attained {
-	return &Attained{Level: leastAttained(quantum), Place: place, climb: &climbing{
-		byWidth: widthClasses{rough: true},
-		rises: func(_ *sched.State, _ sched.TaskID, key int64, buf []time.Duration) []time.Duration {
-			if key < 0 || time.Duration(key) >= math.MaxInt64/quantum {
-				return buf
-			}
-			return append(buf, time.Duration(key+1)*quantum)
-		},
-	}}
+// Decide starts tasks in the order of their quanta as long as there is room, or can be made.
+func (p *LAS) Decide(r *sched.Round) {
+	l := &p.list
+	if len(r.Ordered()) > 0 {
+		l.ordered(r)
+	}
+	if l.lines.Len() == 0 {
+		return
+	}
+	l.look(r.State)
+	p.quanta.take(r.State, l)
+	l.decide(r)
+	if at := p.quanta.watch(r.State, l); at != sched.Never && l.lines.Len() > 0 {
+		r.WakeAt(at)
+	}
 }
 
 var lasEntry = Entry{
 	Name: "las", Summary: "Least attained service first (foreground-background), by quanta, preemptive.", Placed: true, Starves: true,
 	About: "The fewest whole quanta of attained time first, ties in the order of submission; no estimate is looked at. A task that came to a new quantum is " +
-		"stopped if a task with fewer waits and that makes room; within a quantum none is stopped for its equals, so each stop costs a quantum of service or an arrival. " +
+		"stopped if a task with fewer waits and that makes room, who has attained most before others; within a quantum none is stopped for its equals, so each stop costs a quantum of service or an arrival. " +
 		"Tasks that have attained the same share the nodes in turn, a quantum each. A long task may starve while shorter ones keep coming. " +
 		"Where each start costs more than a quantum before work begins (a fetch, a restore), tasks may stop each other without end: choose a longer one.",
 	Source: "Foreground-background of Kleinrock, Queueing Systems II, 1976, section 4.6; LAS of Rai, Urvoy-Keller & Biersack, SIGMETRICS 2003; by quanta where they share.",
@@ -48,121 +68,6 @@ var lasEntry = Entry{
 		if q <= 0 {
 			q = a.Hints.slice(10)
 		}
-		return newLAS(q, a.Place), nil
-	},
-}
-
-// serviceSteps are steps of attained service, GPUs x time (see width), as times a task of each demand must have held its resources.
-type serviceSteps struct {
-	limits []time.Duration // service of a task of one GPU, ascending
-	byDem  [][]time.Duration
-}
-
-// reset takes the limits out.
-func (q *serviceSteps) reset() { q.limits, q.byDem = q.limits[:0], q.byDem[:0] }
-
-// times returns the times held at which a task reaches the limits.
-func (q *serviceSteps) times(s *sched.State, t sched.TaskID) []time.Duration {
-	d := s.DemandID(t)
-	for int(d) >= len(q.byDem) {
-		w, n := width(&s.Table().Demands[len(q.byDem)]), len(q.byDem)
-		if n < cap(q.byDem) {
-			q.byDem = q.byDem[:n+1]
-		} else {
-			q.byDem = append(q.byDem, nil)
-		}
-		times := q.byDem[n][:0] // reused after a reset
-		for _, l := range q.limits {
-			times = append(times, sched.MulDiv(l, 1000, w, true))
-		}
-		q.byDem[n] = times
-	}
-	return q.byDem[d]
-}
-
-// of returns the number of limits that a task has reached, and the attained times of the last of them and of the next.
-func (q *serviceSteps) of(s *sched.State, t sched.TaskID, attained time.Duration) (reached int, from, until time.Duration) {
-	times := q.times(s, t)
-	to := len(times)
-	if to > 0 && attained < times[0] {
-		return 0, 0, times[0]
-	}
-	for reached < to {
-		if m := (reached + to) / 2; times[m] <= attained {
-			reached = m + 1
-		} else {
-			to = m
-		}
-	}
-	if reached > 0 {
-		from = times[reached-1]
-	}
-	if until = math.MaxInt64; reached < len(times) {
-		until = times[reached]
-	}
-	return reached, from, until
-}
-
-// byQueue ranks by the number of limits reached.
-func byQueue(q *serviceSteps) Level {
-	return func(s *sched.State, t sched.TaskID, attained time.Duration) (int64, time.Duration, time.Duration) {
-		n, from, until := q.of(s, t, attained)
-		return int64(n), from, until
-	}
-}
-
-// queueLimits reads 3600/7200: GPU-seconds, ascending.
-func queueLimits(text string) ([]time.Duration, error) {
-	var out []time.Duration
-	for _, part := range strings.Split(text, "/") {
-		f, err := strconv.ParseFloat(part, 64)
-		if err != nil || !(f > 0 && f <= 1e9) || len(out) > 0 && f <= out[len(out)-1].Seconds() {
-			return nil, fmt.Errorf("must be ascending GPU-seconds such as 3600/86400")
-		}
-		out = append(out, time.Duration(math.Round(f*1e9)))
-	}
-	return out, nil
-}
-
-var roundParam = Param{
-	Name: "round", Default: "0s", Example: "60s", About: "decide only at multiples of it on the trace's axis; 0s: whenever something happens",
-	Form: func(v string) error {
-		if d, err := time.ParseDuration(v); err != nil || d < 0 {
-			return fmt.Errorf("must be a duration such as 60s, or 0s")
-		}
-		return nil
-	},
-}
-
-var twoDLASEntry = Entry{
-	Name: "2d-las", Summary: "Tiresias: queues by attained GPU-time, FIFO within a queue, preemptive.", Placed: true, Starves: true,
-	About: "A task stands in the queue that its attained GPUs x time has come to (cores x time without GPUs), lower queues first; what does not fit is passed over, " +
-		"and running tasks of later queues are stopped where that makes room. In a queue what runs stays, then comes what was stopped there, the last first, then what came to " +
-		"it, the first first (fifo=start); or all are in the order of submission and earlier tasks stop later ones (fifo=submit, as in the simulator of Pollux). With promote=f a waiting " +
-		"task counts as new once its time waited is f times its time served, both since it was first ready, and its next attempt ranks by what that is served; the paper counts " +
-		"both from the last promotion on. That needs stopped tasks to keep their work. Without it a task of the last queue may starve, as may one wider than what others leave.",
-	Source: "Discretized 2D-LAS of Tiresias: Gu et al., NSDI 2019, sections 3.2 and 3.3; dlas-gpu of its simulator.",
-	Params: []Param{
-		{Name: "queues", Default: "3600", Example: "3600/86400", About: "attained GPU-seconds at which a task leaves each queue but the last", Form: func(v string) error {
-			_, err := queueLimits(v)
-			return err
-		}},
-		{Name: "fifo", Default: "start", Choices: []string{"start", "submit"}, About: "order in a queue: what runs stays and is followed by what ran, or by submission"},
-		{Name: "promote", Default: "0", Example: "8", About: "PROMOTEKNOB: time waited over time served from which a task counts as new; 0: never", Form: func(v string) error {
-			if f, err := strconv.ParseFloat(v, 64); err != nil || f != 0 && !(f >= 0.01 && f <= 1e6) {
-				return fmt.Errorf("must be 0, or a number from 0.01 to 1e6")
-			}
-			return nil
-		}},
-		roundParam,
-	},
-	New: func(a Args) (sched.Policy, error) {
-		limits, err := queueLimits(a.Text("queues"))
-		if err != nil {
-			return nil, fmt.Errorf("2d-las: queues %w", err)
-		}
-		return &Attained{
-			Level: byQueue(&serviceSteps{limits: limits}), Strict: a.Text("fifo") == "submit", Queues: a.Text("fifo") == "start", Promote: a.Float("promote"), Round: a.Duration("round"), Place: a.Place,
-		}, nil
+		return NewLAS(q, a.Place), nil
 	},
 }

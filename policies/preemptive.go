@@ -273,6 +273,8 @@ func (p *Preemptive) search(r *sched.Round, t sched.TaskID, place Place) bool {
 			rank := laxityRunning(s, running)
 			return rank, p.mayYield(s, rank, p.Key(s, t))
 		}
+	case p.running.quanta != nil:
+		p.evict = p.running.quanta.latest
 	case p.Mild:
 		p.evict = passes(p.Key)
 	default:

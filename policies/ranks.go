@@ -29,6 +29,7 @@ type ranks struct {
 	right   []int          // by demand: so many nodes, from the first on, are known to be of the right kind
 	wants   []want         // by demand
 	moves   *movers        // if not nil: ranks move, and are worked out when looked at
+	quanta  *quanta        // if not nil: keys are whole quanta of attained time, and ranks what it says; instead of order
 	out     ranked         // of remove
 }
 
@@ -145,6 +146,8 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 			most = max(most, s.EstimateOn(t, pl.Node))
 		}
 		r.odd = most != s.Estimate(t) || r.rank == int64(sched.Never)
+	} else if m := p.running.quanta; m != nil {
+		r.rank = m.rank(s, t)
 	} else if p.running.moves == nil {
 		r.rank = p.Key(s, t)
 	}
@@ -209,10 +212,13 @@ func (q *ranks) list(s *sched.State, r *ranked, on []sched.Placement) {
 	if len(on) > 1 {
 		node = sched.NoNode
 	}
-	if q.moves != nil {
+	switch it := (ranking.Item{Rank: r.rank, Task: r.task, Node: node}); {
+	case q.moves != nil:
 		q.moves.add(s, r, node)
-	} else {
-		q.order.insert(ranking.Item{Rank: r.rank, Task: r.task, Node: node})
+	case q.quanta != nil:
+		q.quanta.add(s.Now(), it)
+	default:
+		q.order.insert(it)
 	}
 }
 
@@ -225,6 +231,8 @@ func (q *ranks) unlist(r *ranked) {
 		if q.moves.notes {
 			q.moves.gone = append(q.moves.gone, r.task)
 		}
+	case q.quanta != nil:
+		q.quanta.remove(r.rank, r.task)
 	default:
 		q.order.remove(r.rank, r.task)
 	}

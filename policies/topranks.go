@@ -1,6 +1,7 @@
 package policies
 
 import (
+	"math"
 	"slices"
 
 	"github.com/schedlab/schedlab/policies/internal/ranking"
@@ -79,6 +80,41 @@ func (q *ranks) tops(s *sched.State, n int) []ranking.Item {
 		}
 	}
 	return x.items
+}
+
+// topWalk goes through running tasks that are not stopping, the largest rank first. It is valid until any comes or leaves.
+type topWalk struct {
+	all   *ranking.Down  // if not nil: a walk through all of them
+	items []ranking.Item // else the last of these is the next
+	whole bool           // nobody is missing
+}
+
+// topsFrom returns a walk through those that are not over a bar.
+func (q *ranks) topsFrom(s *sched.State, below *bar) topWalk {
+	if m := q.quanta; m != nil {
+		m.walk = m.runs.Down()
+		if below.rank < math.MaxInt64 {
+			m.walk = m.runs.DownFrom(below.rank + 1) // their bars are of ranks alone
+		}
+		return topWalk{all: &m.walk, whole: true}
+	}
+	w := topWalk{items: q.tops(s, fewVictims), whole: q.order.whole}
+	for n := len(w.items); n > 0 && below.over(w.items[n-1].Rank, w.items[n-1].Task); n-- {
+		w.items = w.items[:n-1]
+	}
+	return w
+}
+
+// next returns the next task, and false behind the last that is known.
+func (w *topWalk) next() (it ranking.Item, ok bool) {
+	if w.all != nil {
+		return w.all.Next()
+	}
+	if n := len(w.items); n > 0 {
+		it, ok = w.items[n-1], true
+		w.items = w.items[:n-1]
+	}
+	return it, ok
 }
 
 // look makes sure that n items are there, if there are as many, and reports whether it had to look for them on the nodes.
