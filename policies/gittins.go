@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"math"
+	"math/bits"
 	"os"
 	"slices"
 	"strconv"
@@ -141,7 +142,10 @@ func (p *Gittins) learn(s *sched.State) bool {
 	for p.used = max(p.used, fewest); 2*p.used <= past; {
 		p.used *= 2
 	}
-	p.samples = roomForAll(s, p.samples)
+	if cap(p.samples) < p.used { // made once, for as many as there can be, a power of two
+		most := 1 << (bits.Len(uint(max(len(s.Table().Tasks), p.used))) - 1)
+		p.samples = slices.Grow(p.samples, most-len(p.samples))
+	}
 	for _, t := range p.done[had:p.used] {
 		p.samples = append(p.samples, int64(sched.MulDiv(s.Attained(t), width(s.Demand(t)), 1000, false)))
 	}
