@@ -42,11 +42,13 @@ type Entry struct {
 
 // Param is a parameter of a policy. Default decides its type by its form: a Go duration, a number, true or false, or one of Choices.
 // Form, if any, replaces that: it says what is wrong with a value ("must be thresholds such as 3600/7200"), Example one that is right.
+// File, if any, reports whether a value is the name of a file, which New reads.
 type Param struct {
 	Name, Default, About string
 	Choices              []string
 	Form                 func(value string) error
 	Example              string
+	File                 func(value string) bool
 }
 
 // Estimates is the parameter that every policy takes and no policy sees: the experiment takes it off and sets the estimates.
@@ -185,6 +187,22 @@ func (s Spec) String() string {
 		text += ": " + s.Expr
 	}
 	return text
+}
+
+// MapFiles puts what f returns in the place of every value that is the name of a file.
+func (s *Spec) MapFiles(f func(path string) string) {
+	e := Find(s.Name)
+	if e == nil {
+		return
+	}
+	s.Set = slices.Clone(s.Set)
+	for i, kv := range s.Set {
+		for _, p := range e.Params {
+			if p.Name == kv.Key && p.File != nil && p.File(kv.Value) {
+				s.Set[i].Value = f(kv.Value)
+			}
+		}
+	}
 }
 
 // brackets prints settings; nothing where there are none.

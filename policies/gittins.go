@@ -303,6 +303,7 @@ var gittinsEntry = Entry{
 			Name: "distribution", Default: auto, Example: "lognormal:600/2", About: "service of tasks in GPU-seconds: exp:MEAN, pareto:MIN/ALPHA, lognormal:MEDIAN/SIGMA, h2:MEAN/SCV, " +
 				"a file with one a line, or auto, which learns it",
 			Form: func(v string) error { _, _, err := parseLaw(v); return err },
+			File: func(v string) bool { _, law, _ := parseLaw(v); return !law && v != auto },
 		},
 		{Name: "cells", Default: "100", Example: "50", About: "steps of attained service at which the index is worked out, from 1 to 10000", Form: counting(10_000)},
 	},

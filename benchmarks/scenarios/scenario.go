@@ -6,9 +6,8 @@
 //	version: 1
 //	name: two-types
 //	about: What it shows.
-//	cluster: 1x(8xV100)+1x(4xP100)   # a shorthand, or nodes: [...] as in a cluster file
-//	workload:                        # one of: mix, gen, trace (a file, beside this one or where the command runs); nothing: the built-in
-//	                                 # example, or the TRACE of the command line
+//	cluster: 1x(8xV100)+1x(4xP100)   # a shorthand or a file, or nodes: [...] as in a cluster file
+//	workload:                        # one of: mix, gen, trace (a file); nothing: the built-in example, or the TRACE of the command line
 //	  gen: jobs=200,gpus=philly
 //	policies: [fifo, critical-path]
 //	seeds: 1-5
@@ -16,7 +15,8 @@
 //	  failures: {mtbf: 100h, repair: 10m}
 //	  checkpoint: {every: daly, cost: 30s, restart: 1m}
 //
-// Fields that are not known are refused with the file and the line.
+// A file that it names, also in a policy's parameter, lies beside it or where the command runs. Fields that are not known are refused with the file
+// and the line.
 package scenarios
 
 import (
@@ -38,6 +38,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/schedlab/schedlab/benchmarks/experiment"
+	"github.com/schedlab/schedlab/policies"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/sim"
 	"github.com/schedlab/schedlab/traces"
@@ -57,7 +58,7 @@ type Scenario struct {
 	Version    int        `yaml:"version"`
 	Name       string     `yaml:"name"`
 	About      string     `yaml:"about"`             // what it shows, and where its numbers come from
-	Cluster    string     `yaml:"cluster,omitempty"` // a shorthand as --cluster takes it
+	Cluster    string     `yaml:"cluster,omitempty"` // a shorthand or a file, as --cluster takes it
 	NodeList   yaml.Node  `yaml:"nodes,omitempty"`   // or the nodes, as in a cluster file
 	Workload   Workload   `yaml:"workload,omitempty"`
 	Policies   []string   `yaml:"policies,omitempty"` // default: those of compare
@@ -123,29 +124,42 @@ func Open(name string) (*Scenario, error) {
 		return nil, err
 	}
 	defer f.Close()
-	s, err := Read(f, name)
-	if err != nil {
-		return nil, err
-	}
-	beside(name, &s.Workload.Trace)
-	if s.Simulation.Failures != nil {
-		beside(name, &s.Simulation.Failures.Trace)
-	}
-	return s, nil
+	return Read(f, name)
 }
 
-// beside has a file that a scenario names found in the scenario's folder, where it is there; else it is looked for where the command runs.
-func beside(scenario string, file *string) {
-	at := filepath.Join(filepath.Dir(scenario), *file)
-	if _, err := os.Stat(at); err == nil && *file != "" && *file != "-" && !filepath.IsAbs(*file) {
-		*file = at
+// findFiles has the files that the scenario names found in its folder.
+func (s *Scenario) findFiles() {
+	s.Cluster, s.Workload.Trace = s.beside(s.Cluster), s.beside(s.Workload.Trace)
+	if f := s.Simulation.Failures; f != nil {
+		f.Trace = s.beside(f.Trace)
 	}
+	for i, list := range s.Policies {
+		parts := policies.Split(list)
+		for j, text := range parts {
+			if p, err := policies.Parse(text); err == nil { // who runs it says what is wrong with it
+				was := p.String()
+				if p.MapFiles(s.beside); p.String() != was {
+					parts[j] = p.String()
+				}
+			}
+		}
+		s.Policies[i] = strings.Join(parts, ",")
+	}
+}
+
+// beside returns the name of a file in the scenario's folder, where it is there; else it is looked for where the command runs.
+func (s *Scenario) beside(file string) string {
+	at := filepath.Join(filepath.Dir(s.Source), file)
+	if _, err := os.Stat(at); err == nil && file != "" && file != "-" && !filepath.IsAbs(file) {
+		return at
+	}
+	return file
 }
 
 // maxBytes bounds a scenario file.
 const maxBytes = 1 << 20
 
-// Read reads a scenario. Errors name the file and the line.
+// Read reads a scenario. Errors name the file and the line; what it names lies in the folder of name, or where the command runs.
 func Read(r io.Reader, name string) (*Scenario, error) {
 	text, err := io.ReadAll(io.LimitReader(r, maxBytes+1))
 	if err != nil {
@@ -172,6 +186,7 @@ func Read(r io.Reader, name string) (*Scenario, error) {
 	if s.Name == "" {
 		return nil, fmt.Errorf("%s: a scenario needs a name", name)
 	}
+	s.findFiles()
 	switch {
 	case s.NodeList.Kind != 0 && s.Cluster != "":
 		return nil, fmt.Errorf("%s:%d: give cluster or nodes, not both", name, s.NodeList.Line)

@@ -19,8 +19,8 @@ func scenarioCommand() *cobra.Command {
 trace), policies, seeds, and the models under simulation. Those that come with
 schedlab have names. compare, run and tui take them with --scenario NAME|FILE;
 what other flags say goes before what the scenario says, also where they say
-none: --checkpoint ''. A trace that it names lies beside it, or where the
-command runs.`,
+none: --checkpoint ''. A file that it names (a trace, a cluster, one of a
+policy's parameter) lies beside it, or where the command runs.`,
 		Example: `  schedlab scenario list
   schedlab scenario show open-autoglm > mine.yaml
   schedlab scenario run mine.yaml`,
