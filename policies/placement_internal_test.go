@@ -358,11 +358,12 @@ func TestAPlacementByScoreIsThatOfAPlainScan(t *testing.T) {
 
 func TestWhatAPlacementReturnsFits(t *testing.T) {
 	names := append(PlacementNames(), "best-fit{by=sum}", "fgd{score=1}", "seed{score=2}", "random{seed=7}")
+	lasts := 0 // of all: some seeds have none for one placement
 	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			newPlace := placed(t, name)
 			gen := policytest.Cases(policytest.Gen{})
-			found, gangs, lasts := 0, 0, 0
+			found, gangs := 0, 0
 			rapid.Check(t, func(rt *rapid.T) {
 				c := gen.Draw(rt, "case")
 				place := watched(newPlace(), func(s *sched.State, room *sched.Room, task sched.TaskID, on []sched.Placement, ok bool) {
@@ -425,10 +426,13 @@ func TestWhatAPlacementReturnsFits(t *testing.T) {
 				})
 				batches(policytest.TB(t, rt), c, orderFor(rt, place))
 			})
-			if (found < 300 || gangs == 0 || lasts == 0) && !testing.Short() { // some seeds make few gangs that fit
-				t.Errorf("%d placements, %d of gangs, %d on nodes that are taken last: the cases say little", found, gangs, lasts)
+			if (found < 300 || gangs == 0) && !testing.Short() { // some seeds make few gangs that fit
+				t.Errorf("%d placements, %d of gangs: the cases say little", found, gangs)
 			}
 		})
+	}
+	if lasts == 0 {
+		t.Error("no placement is on nodes that are taken last: the cases say little")
 	}
 }
 
