@@ -120,6 +120,21 @@ func (f *simFlags) options(cmd *cobra.Command) (experiment.Options, error) {
 	return o, asUsage(o.Sim.Check())
 }
 
+// oneSeed returns the seed of a command that simulates one: as the flag says, or else the scenario's first.
+func (f *simFlags) oneSeed(cmd *cobra.Command, flag int64) (int64, error) {
+	if f.sc != nil && f.sc.Seeds != "" && !cmd.Flags().Changed("seed") {
+		seeds, err := parseSeeds(f.sc.Seeds)
+		if err != nil {
+			return 0, err // openScenario has read them
+		}
+		return seeds[0], nil
+	}
+	if flag < 0 {
+		return 0, usagef("--seed must not be negative")
+	}
+	return flag, nil
+}
+
 // override puts what a flag says in the place of what a scenario says, where the flag is given.
 func override[T any](given bool, to *T, v T) {
 	if given {

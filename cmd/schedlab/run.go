@@ -65,8 +65,8 @@ it with
 			if len(loads) > 1 {
 				return usagef("run takes one load; schedlab compare takes several")
 			}
-			if seed < 0 {
-				return usagef("--seed must not be negative")
+			if seed, err = f.oneSeed(cmd, seed); err != nil {
+				return err
 			}
 			path := ""
 			if len(args) == 1 {
@@ -115,7 +115,7 @@ it with
 	f.add(cmd)
 	fl := cmd.Flags()
 	fl.StringVar(&name, "policy", "fifo", "the policy, as name{key=value,...}+placement; with --scenario its first is the default")
-	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload, and of what breaks at random")
+	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload, and of what breaks at random; with --scenario its first is the default")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
 	nameFlag(fl, &o.tasks, "tasks-csv", "", "write one line a task: when it was ready, started, ended, where, what became of it (packed if the name ends in .gz or .zst)")
 	nameFlag(fl, &o.journal, "journal", "", "write all facts and orders, for schedlab replay (packed if the name ends in .gz or .zst)")

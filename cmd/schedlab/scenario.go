@@ -17,10 +17,11 @@ func scenarioCommand() *cobra.Command {
 		Short: "Scenarios: a cluster, a workload and what happens, in one file",
 		Long: `A scenario is a YAML file, version 1: cluster or nodes, workload (mix, gen or
 trace), policies, seeds, and the models under simulation. Those that come with
-schedlab have names. compare, run and tui take them with --scenario NAME|FILE;
-what other flags say goes before what the scenario says, also where they say
-none: --checkpoint ''. A file that it names (a trace, a cluster, one of a
-policy's parameter) lies beside it, or where the command runs.`,
+schedlab have names. compare, run and tui take them with --scenario NAME|FILE
+(run the first policy and seed, tui two policies); what other flags say goes
+before what the scenario says, also where they say none: --checkpoint ''. A file
+that it names (a trace, a cluster, one of a policy's parameter) lies beside it,
+or where the command runs.`,
 		Example: `  schedlab scenario list
   schedlab scenario show open-autoglm > mine.yaml
   schedlab scenario run mine.yaml`,

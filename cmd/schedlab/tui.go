@@ -157,7 +157,7 @@ with --once.`,
 	}
 	f.addSimulation(cmd)
 	fl := cmd.Flags()
-	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload")
+	fl.Int64Var(&seed, "seed", 1, "seed of a generated workload, and of what breaks at random; with --scenario its first is the default")
 	fl.StringVar(&load, "load", "", "offered load to scale the trace to")
 	fl.StringVar(&names, "policies", "fifo,critical-path", "one policy or two, as name{key=value,...}+placement; with --scenario its first two are the default")
 	fl.VisitAll(func(fl *pflag.Flag) { simulated = append(simulated, fl.Name) }) // what follows is of the view
@@ -190,8 +190,8 @@ func (f *simFlags) simulations(ctx context.Context, cmd *cobra.Command, args []s
 	if len(loads) > 1 {
 		return nil, nil, usagef("the UI takes one load; schedlab compare takes several")
 	}
-	if seed < 0 {
-		return nil, nil, usagef("--seed must not be negative")
+	if seed, err = f.oneSeed(cmd, seed); err != nil {
+		return nil, nil, err
 	}
 	path := ""
 	if len(args) == 1 {
