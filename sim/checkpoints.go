@@ -144,7 +144,9 @@ func (v *saver) advance(w *work, until sched.Time) {
 			n = min(n, int64(to.Sub(w.pos)/period))
 		}
 		if n > 0 {
-			w.pos = w.pos.Add(time.Duration(n) * period)
+			if w.pos = w.pos.Add(time.Duration(n) * period); n > int64(sched.Never)/int64(period) {
+				w.pos = sched.Never
+			}
 			w.done += time.Duration(n) * w.every
 			w.saved = w.done
 			continue

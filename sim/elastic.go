@@ -119,8 +119,8 @@ func (e *Elastic) Check() error {
 	if e == nil {
 		return nil
 	}
-	if e.Provisioning < 0 {
-		return fmt.Errorf("elastic: a provisioning delay of %v", e.Provisioning)
+	if err := checkDelays(delay{"elastic: provisioning", e.Provisioning}); err != nil {
+		return err
 	}
 	for i := range e.Queues {
 		q := &e.Queues[i]
@@ -133,6 +133,9 @@ func (e *Elastic) Check() error {
 		rules, _, err := q.rules()
 		if err == nil {
 			err = rules.Check()
+		}
+		if err == nil {
+			err = checkDelays(delay{"sync", q.Sync}, delay{"up-window", max(q.UpWindow, 0)}, delay{"down-window", max(q.DownWindow, 0)})
 		}
 		if err != nil {
 			return fmt.Errorf("elastic: queue %q: %w", q.Name, err)

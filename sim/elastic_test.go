@@ -290,7 +290,7 @@ func TestProvisioningIsSaidOnceWhereverItStands(t *testing.T) {
 		"queue=a,min=1;provisioning=60s;min=3":    "provisioning=1m;queue=a,min=1;min=3",
 		"default":                                 "default",
 		"provisioning=60s;min=1;provisioning=60s": "twice",
-		"provisioning=-1s":                        "a provisioning delay of -1s",
+		"provisioning=-1s":                        "provisioning must not be negative",
 		"provisioning=1":                          "provisioning=1 is not a duration",
 		"min=1,min=2":                             "min is said twice",
 		"min=1;max=4":                             "two parts name no queue",

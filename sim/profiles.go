@@ -26,11 +26,13 @@ const maxOnTheWay = 10_000
 
 // Check reports what cannot be.
 func (p *Profiles) Check() error {
-	switch {
-	case p == nil:
+	if p == nil {
 		return nil
-	case p.Every < 0 || p.Delay < 0:
-		return errors.New("profiles: every and delay must not be negative")
+	}
+	if err := checkDelays(delay{"profiles: every", p.Every}, delay{"profiles: delay", p.Delay}); err != nil {
+		return err
+	}
+	switch {
 	case !(p.Noise >= 0 && p.Noise <= 1):
 		return errors.New("profiles: noise must be from 0 to 1")
 	case p.Delay/p.every() > maxOnTheWay:

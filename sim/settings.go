@@ -148,16 +148,35 @@ func (i Interval) fixed() (time.Duration, error) {
 	return d, nil
 }
 
+// maxDelay bounds the times that are paid again and again in a run: of more, few would be beyond the end of time, 292 years.
+const maxDelay = 365 * 24 * time.Hour
+
+// delay is such a time, by its name.
+type delay struct {
+	name string
+	d    time.Duration
+}
+
+// checkDelays reports the first that is negative or too long.
+func checkDelays(delays ...delay) error {
+	for _, x := range delays {
+		switch {
+		case x.d < 0:
+			return fmt.Errorf("%s must not be negative", x.name)
+		case x.d > maxDelay:
+			return fmt.Errorf("%s must be at most %s, a year, not %s", x.name, sched.ShortDuration(maxDelay), sched.ShortDuration(x.d))
+		}
+	}
+	return nil
+}
+
 // Check reports what cannot be.
 func (f *Failures) Check() error {
 	if f == nil {
 		return nil
 	}
-	var err error
-	for name, d := range map[string]time.Duration{
-		"mtbf": f.MTBF, "scale": f.Scale, "repair": f.Repair, "task-mtbf": f.TaskMTBF, "task-scale": f.TaskScale,
-		"storage-mtbf": f.StorageMTBF, "storage-repair": f.StorageRepair,
-	} {
+	err := checkDelays(delay{"failures: repair", f.Repair}, delay{"failures: storage-repair", f.StorageRepair})
+	for name, d := range map[string]time.Duration{"mtbf": f.MTBF, "scale": f.Scale, "task-mtbf": f.TaskMTBF, "task-scale": f.TaskScale, "storage-mtbf": f.StorageMTBF} {
 		if d < 0 {
 			err = fmt.Errorf("failures: %s must not be negative", name)
 		}
@@ -198,12 +217,18 @@ func (c *Checkpoint) Check(f *Failures) error {
 	if c == nil {
 		return nil
 	}
-	if _, err := c.Every.fixed(); err != nil {
+	every, err := c.Every.fixed()
+	if err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
+	if err := checkDelays(delay{"checkpoint: cost", c.Cost}, delay{"checkpoint: restart", c.Restart}); err != nil {
+		return err
+	}
 	switch {
-	case c.Cost < 0 || c.Restart < 0 || c.MTBF < 0:
-		return errors.New("checkpoint: cost, restart and mtbf must not be negative")
+	case every > maxDelay:
+		return fmt.Errorf("checkpoint: every must be at most %s, a year, or never, not %s", sched.ShortDuration(maxDelay), c.Every)
+	case c.MTBF < 0:
+		return errors.New("checkpoint: mtbf must not be negative")
 	case c.Stop != "" && c.Stop != "save" && c.Stop != "lose":
 		return fmt.Errorf("checkpoint: stop must be save or lose, not %q", c.Stop)
 	case c.Outage != "" && c.Outage != "fail" && c.Outage != "wait":
@@ -234,7 +259,7 @@ func (c *Checkpoint) For(f *Failures) (every time.Duration, rule string, node, o
 		if l.scale <= 0 {
 			return 0
 		}
-		return time.Duration(l.mean())
+		return time.Duration(min(l.mean(), math.MaxInt64/4))
 	}
 	return every, string(c.Every), mean(weibull(f.MTBF, f.Scale, f.Shape)), mean(weibull(f.TaskMTBF, f.TaskScale, f.TaskShape))
 }

@@ -235,6 +235,9 @@ func (c *Config) Table() *sched.Table {
 
 // Check reports models that cannot be, or not together.
 func (c *Config) Check() error {
+	if err := checkDelays(delay{"overhead", c.Overhead}); err != nil {
+		return err
+	}
 	if err := c.Failures.Check(); err != nil {
 		return err
 	}
@@ -327,11 +330,23 @@ func (r *run) noProgress(quiet int64, now sched.Time) error {
 	return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: preemption or failures leave no time for work (%s)", quiet, now.Seconds(), why)
 }
 
+// late is the error of a run that time has run out for: what goes on, or is repaired, would end beyond sched.Never.
+func (r *run) late(first sched.Time) error {
+	n, total := len(r.tb.Tasks)-r.k.Over(), len(r.tb.Tasks)
+	was := "were"
+	if n == 1 {
+		was = "was"
+	}
+	years := sched.Never.Sub(max(first, 0)).Hours() / (365.25 * 24)
+	return fmt.Errorf("%d of %d tasks %s not over when the simulated time was, %.0f years after the first submission: do tasks, an overhead, checkpoints or repairs take too long?", n, total, was, years)
+}
+
 func (r *run) loop(ctx context.Context) error {
 	total := len(r.tb.Tasks)
 	r.now, r.arrival, r.last = math.MinInt64, r.submit(0), min(r.Horizon, sched.Never-1)
 	r.bare = len(r.faults) == 0 && r.m == nil && r.window == nil && r.elastic == nil && r.Tenants == nil && r.WaitParts == nil
 	r.light = r.plain && !r.Restart && r.Overhead == 0 && len(r.faults) == 0 && r.elastic == nil
+	first := r.k.Now()
 	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
 	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
 	for {
@@ -363,7 +378,13 @@ func (r *run) loop(ctx context.Context) error {
 		if r.window != nil && at != sched.Never {
 			at, cut = r.window.settle(r, at, r.next)
 		}
-		if at > r.last || r.next == total && r.k.Open() == 0 {
+		if r.next == total && r.k.Open() == 0 {
+			break
+		}
+		if at > r.last {
+			if r.Horizon == sched.Never && (r.k.Running() > 0 || now > sched.Never/2) {
+				return r.late(first)
+			}
 			break
 		}
 		if at < r.k.Now() {
@@ -372,6 +393,9 @@ func (r *run) loop(ctx context.Context) error {
 		if at > now {
 			now, r.now, r.same = at, at, 0
 		} else if r.same++; r.same > r.maxSameInstant() {
+			if r.Horizon == sched.Never && now > sched.Never/2 { // what a policy adds up may have been beyond it
+				return r.late(first)
+			}
 			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
 		}
 		if r.m != nil {

@@ -69,6 +69,9 @@ func (s *Staging) Check() error {
 		if t != (Tier{}) && (!(t.GBps > 0) || t.Latency < 0) {
 			return fmt.Errorf("staging: the tier %s needs gbps above 0, and a latency that is not negative", name)
 		}
+		if err := checkDelays(delay{"staging: the latency of the tier " + name, t.Latency}); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -61,6 +61,9 @@ func (w *Window) Check() error {
 	if w != nil && (w.Min < 0 || w.Max < w.Min || w.Cost < 0) {
 		return fmt.Errorf("a decision window from %v to %v, at %v a decision: want 0 <= min <= max, cost >= 0", w.Min, w.Max, w.Cost)
 	}
+	if w != nil {
+		return checkDelays(delay{"window", w.Max}, delay{"window: cost", w.Cost})
+	}
 	return nil
 }
 

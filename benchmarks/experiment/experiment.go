@@ -78,7 +78,7 @@ func (s *Settings) random() bool {
 func (s *Settings) Check() error {
 	c := sim.Config{
 		Failures: s.Failures, Checkpoint: s.Checkpoint, Profiles: s.Profiles, Restart: s.Restart, KillAtEstimate: s.KillAtEstimate,
-		Window: s.Window, Memory: s.Memory, Tenants: s.Tenants, Elastic: s.Elastic, Staging: s.Staging,
+		Window: s.Window, Memory: s.Memory, Tenants: s.Tenants, Elastic: s.Elastic, Staging: s.Staging, Overhead: s.Overhead,
 	}
 	return c.Check()
 }

@@ -90,6 +90,9 @@ func (f *simFlags) options(cmd *cobra.Command) (experiment.Options, error) {
 	if f.overhead < 0 || f.horizon < 0 {
 		return o, usagef("--overhead and --horizon must not be negative")
 	}
+	if err := (&sim.Config{Overhead: f.overhead}).Check(); err != nil {
+		return o, usagef("--%w", err)
+	}
 	override(given("kill-at-estimate"), &o.Sim.KillAtEstimate, f.kill)
 	override(given("restart"), &o.Sim.Restart, f.restart)
 	override(given("overhead"), &o.Sim.Overhead, f.overhead)
