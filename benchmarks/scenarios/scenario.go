@@ -29,8 +29,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"reflect"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -169,16 +167,10 @@ func Read(r io.Reader, name string) (*Scenario, error) {
 		return nil, fmt.Errorf("%s: a scenario is at most 1 MiB", name)
 	}
 	s := &Scenario{Source: name, Text: text}
-	dec := yaml.NewDecoder(bytes.NewReader(text))
-	dec.KnownFields(true)
-	if err := dec.Decode(s); err != nil {
-		if err == io.EOF {
-			return nil, fmt.Errorf("%s: the file is empty", name)
-		}
-		return nil, placed(name, text, err)
-	}
-	if err := dec.Decode(new(yaml.Node)); err != io.EOF {
-		return nil, fmt.Errorf("%s: only one YAML document is read", name)
+	if err := mismatch.ReadYAML(text, name, s); err == io.EOF {
+		return nil, fmt.Errorf("%s: the file is empty", name)
+	} else if err != nil {
+		return nil, err
 	}
 	if s.Version != Version {
 		return nil, fmt.Errorf("%s: version must be %d, not %d", name, Version, s.Version)
@@ -233,27 +225,6 @@ func Read(r io.Reader, name string) (*Scenario, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return s, nil
-}
-
-var yamlLine = regexp.MustCompile(`^line (\d+): (.*)`)
-
-// placed makes the YAML decoder's error one of ours: file:line, and the key and what it must be.
-func placed(name string, text []byte, err error) error {
-	var doc yaml.Node
-	if yaml.Unmarshal(text, &doc) == nil {
-		if line, what := mismatch.YAML(&doc, reflect.TypeFor[Scenario]()); what != "" {
-			return fmt.Errorf("%s:%d: %s", name, line, what)
-		}
-	}
-	var many *yaml.TypeError // a key that stands twice, say
-	what := "not YAML: " + strings.TrimPrefix(err.Error(), "yaml: ")
-	if errors.As(err, &many) && len(many.Errors) > 0 {
-		what = many.Errors[0]
-	}
-	if m := yamlLine.FindStringSubmatch(strings.TrimPrefix(what, "not YAML: ")); m != nil {
-		return fmt.Errorf("%s:%s: %s%s", name, m[1], what[:len(what)-len(m[0])], m[2])
-	}
-	return fmt.Errorf("%s: %s", name, what)
 }
 
 // Into writes the settings into those of an experiment, where they say nothing yet.

@@ -150,7 +150,7 @@ func TestScenariosAreReadStrictly(t *testing.T) {
 		"version: 1\nname: a\npolicies: fifo\n":                                     `x.yaml:3: policies must be a list, not "fifo"`,
 		"version: 1\nname: a\npolicies:\n- fifo\n- {a: b}\n":                        "x.yaml:5: policies[2] must be text, not keys and values",
 		"version: 1\nname: a\nworkload:\n  mix: {tasks_per_job: [1, 2, 3]}\n":       "x.yaml:4: workload.mix.tasks_per_job must be a list of 2, not a list of 3",
-		"version: 1\nname: a\nname: b\n":                                            `x.yaml:3: mapping key "name" already defined at line 2`,
+		"version: 1\nname: a\nname: b\n":                                            `x.yaml:3: key "name" stands twice, first in line 2`,
 		"version: two\nname: a\n":                                                   `x.yaml:1: version must be a whole number, not "two"`,
 		"version: 1\nname: a\ncluster: 2x8xA100\nnodes:\n- {gpus: 2}\n":             "not both",
 		"version: 1\nname: a\nnodes:\n- {gpus: 2}\n- {gpus: 2, gpu_typ: A100}\n":    "x.yaml:5",

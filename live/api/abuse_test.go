@@ -211,6 +211,18 @@ func TestBadRequestsAreRefusedAndTheDaemonLivesOn(t *testing.T) {
 	}
 }
 
+func TestABodyThatDoesNotFitIsSaidInItsOwnWords(t *testing.T) {
+	for text, want := range map[string]string{
+		`[]`:              `an object ({"key": value}) is wanted, not a list`,
+		`{"policy":1}`:    "policy: text is wanted, not a number",
+		`{"policy":"p","`: "not JSON: it ends in the middle",
+	} {
+		if _, err := body[Policy](strings.NewReader(text)); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", text, err, want)
+		}
+	}
+}
+
 func TestAnEndlessBodyIsRefusedWithoutBeingKept(t *testing.T) {
 	c, dir := serve(t, Options{})
 	var before, after runtime.MemStats

@@ -30,6 +30,7 @@ import (
 	"github.com/schedlab/schedlab/live/store"
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/traces/cluster"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 // SocketFile is the socket's name in its folder.
@@ -464,7 +465,7 @@ func body[T any](r io.Reader) (v T, err error) {
 	d := json.NewDecoder(r)
 	d.DisallowUnknownFields()
 	if err := d.Decode(&v); err != nil {
-		return v, fmt.Errorf("%w: %w", daemon.ErrBad, err)
+		return v, fmt.Errorf("%w: %w", daemon.ErrBad, mismatch.JSON(err))
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return v, fmt.Errorf("%w: more than one JSON value", daemon.ErrBad)
@@ -540,14 +541,14 @@ func parseJobs(text []byte) ([]*job.Job, error) {
 	}
 	d := json.NewDecoder(bytes.NewReader(text))
 	if _, err := d.Token(); err != nil {
-		return nil, err
+		return nil, mismatch.JSON(err)
 	}
 	var jobs []*job.Job
 	tasks := 0
 	for d.More() {
 		var one json.RawMessage
 		if err := d.Decode(&one); err != nil {
-			return nil, err
+			return nil, mismatch.JSON(err)
 		}
 		j, err := job.Parse(one, "job "+strconv.Itoa(len(jobs)+1))
 		if err != nil {
@@ -559,7 +560,7 @@ func parseJobs(text []byte) ([]*job.Job, error) {
 		jobs = append(jobs, j)
 	}
 	if _, err := d.Token(); err != nil {
-		return nil, err
+		return nil, mismatch.JSON(err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errors.New("something comes after the array of jobs")

@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,10 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"go.yaml.in/yaml/v3"
-
 	"github.com/schedlab/schedlab/policies/sched"
 	"github.com/schedlab/schedlab/policies/sched/scale"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 // Queues that scale (S18): each has workers, of which each runs one task at a time, between Min and Max of them by the rule of package scale
@@ -63,13 +61,10 @@ func (q *QueueRule) rules() (scale.Rules, scale.Tier, error) {
 // ParseQueues reads the queues from YAML.
 func ParseQueues(text []byte, name string) (Queues, error) {
 	var q Queues
-	d := yaml.NewDecoder(bytes.NewReader(text))
-	d.KnownFields(true)
-	if err := d.Decode(&q); err != nil {
-		if errors.Is(err, io.EOF) {
-			err = errors.New("nothing is in it")
-		}
-		return q, fmt.Errorf("%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+	if err := mismatch.ReadYAML(text, name, &q); err == io.EOF {
+		return q, fmt.Errorf("%s: nothing is in it", name)
+	} else if err != nil {
+		return q, err
 	}
 	if err := q.check(); err != nil {
 		return q, fmt.Errorf("%s: %w", name, err)

@@ -175,7 +175,7 @@ func TestNoMoreTasksRunThanThereAreWorkers(t *testing.T) {
 func TestBadQueuesAreRefused(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                          "nothing is in it",
-		"queues: [{name: a, mi: 3}]":                "field mi not found",
+		"queues: [{name: a, mi: 3}]":                `q.yaml:1: unknown field "mi" in queues[1]`,
 		"queues: [{name: a, tier: top}]":            "high, normal or low",
 		"queues: [{name: a, min: 5, max: 3}]":       "replicas from 5 to 3",
 		"queues: [{name: a, min: -1}]":              "at least one",
@@ -184,7 +184,11 @@ func TestBadQueuesAreRefused(t *testing.T) {
 		"queues: [{name: a, sync: 1ms}]":            "less than 10ms",
 		"{pool: 3, queues: [{name: a}, {name: b}]}": "the pool has 3",
 
-		"pool: -1": "-1 workers",
+		"pool: -1":                               "-1 workers",
+		"queues:\n- name: batch\n  min: few":     `q.yaml:3: queues[1].min must be a whole number, not "few"`,
+		"queues:\n- name: batch\n  sync: 1":      `q.yaml:3: queues[1].sync must be a duration such as 30s, not "1"`,
+		"pool: 4\nqueue:\n- name: batch":         `q.yaml:2: unknown field "queue" (known: pool, queues)`,
+		"queues:\n- {name: batch\n- {name: low}": "q.yaml:1: not YAML: ",
 	} {
 		if _, err := ParseQueues([]byte(text), "q.yaml"); err == nil || !strings.Contains(err.Error(), want) || !strings.HasPrefix(err.Error(), "q.yaml") {
 			t.Errorf("%q: %v, want %q", text, err, want)

@@ -2,6 +2,7 @@ package job
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"runtime"
 	"slices"
@@ -82,7 +83,7 @@ func TestBadJobsAreRefusedWithTheirPlace(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"", "no job in it"},
 		{"tasks: []", "has no tasks"},
-		{"tasks: [{id: a, command: x, cpus: 3}]", "j.yaml:1: unknown field cpus"},
+		{"tasks: [{id: a, command: x, cpus: 3}]", `j.yaml:1: unknown field "cpus"`},
 		{"tasks:\n- {id: a, command: x}\n- {id: a, command: y}", "task a stands twice"},
 		{"tasks: [{id: a, command: x, after: [b]}, {id: b, command: x, after: [c]}, {id: c, command: x, after: [a]}]", "a cycle: a -> c -> b -> a"},
 		{"tasks: [{id: a, command: x, after: [a]}]", "a -> a"},
@@ -103,7 +104,7 @@ func TestBadJobsAreRefusedWithTheirPlace(t *testing.T) {
 		{"tasks: [{id: a, command: x}, {id: b, command: x, array: 1-3, matrix: {p: [1], q: []}}]", "task b: a matrix without values"},
 		{"tasks: [{id: a, command: x, checkpoint: {every: 1ms}}]", "at least 100ms"},
 		{"{\"tasks\":[{\"id\":\"a\",\n\"command\":[\"x\"],\"nope\":1}]}", "unknown field"},
-		{"tasks: [{id: a, command: x}]\n---\ntasks: []", "more than one job"},
+		{"tasks: [{id: a, command: x}]\n---\ntasks: []", "only one YAML document is read"},
 		{"tasks: [{id: a, command: x, after: [b]}, {id: a-1, command: x}, {id: a, command: x}]", "stands twice"},
 	} {
 		_, err := Parse([]byte(c.text), "j.yaml")
@@ -111,6 +112,43 @@ func TestBadJobsAreRefusedWithTheirPlace(t *testing.T) {
 			t.Errorf("%q: %v, want an error with %q", c.text, err, c.want)
 		}
 	}
+}
+
+func TestWhatDoesNotFitAJobIsSaidInItsWords(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"tasks:\n- id: a\n  command: x\n  cpu: many", `j:4: tasks[1].cpu must be a number, not "many"`},
+		{"tasks:\n- id: a\n  command: x\n- id: b\n  command: x\n  retries: 1.5", `j:6: tasks[2].retries must be a whole number, not "1.5"`},
+		{"tasks:\n- id: a\n  command: {run: x}", `j:3: tasks[1].command must be a list, not keys and values`},
+		{"tasks:\n- id: a\n  command: x\n  checkpoint: 5s", `j:4: tasks[1].checkpoint must be keys and values (every), not "5s"`},
+		{"tasks: x", "j:1: tasks must be a list, not \"x\""},
+		{"job: a\njob: b\ntasks: []", `j:2: key "job" stands twice, first in line 1`},
+		{"tasks:\n- {id: a, command: x}\n- {id: b, command: x, cpus: 3}", `j:3: unknown field "cpus" in tasks[2] (known: id, `},
+		{"just words", "j:1: the file must be keys and values (job, tenant, "},
+		{"tasks:\n- id: a\n  command: x\n  labels: ['']", `j:4: tasks[1].labels: a label is key=value`}, // what a field says itself stays
+		{"tasks:\n- {id: a\n- b", "j:1: not YAML: did not find expected ',' or '}'"},
+		{"{\"tasks\":[\n{\"id\":\"a\",\n\"command\":\"x\",\n\"cpu\":\"many\"}\n]}", `j:4: tasks[1].cpu must be a number, not "many"`},
+		{"{\"tasks\":[\n{\"id\":\"a\",\n\"command\":[\"x\", {}]\n}\n]}", `j:3: tasks[1].command must be a list, not a list`},
+		{"{\"tasks\":[{\"id\":\"a\",\n\"command\":[\"x\"],\"nope\":1}\n]}", `j:2: unknown field "nope" in tasks[1] (known: id, `},
+		{"{\"tasks\":[\n{\"id\":\"a\",\n\"command\": x\n}]}", "j:3: not JSON: invalid character 'x'"},
+		{"{\"tasks\":[\n{\"id\":", "j:2: not JSON: it ends in the middle"},
+	} {
+		_, err := Parse([]byte(c.text), "j")
+		if err == nil || !strings.HasPrefix(err.Error(), c.want) {
+			t.Errorf("%q: %v, want an error that begins %q", c.text, err, c.want)
+		}
+		if err != nil && (strings.Contains(err.Error(), "unmarshal") || strings.Contains(err.Error(), "struct")) {
+			t.Errorf("%q: %v, which is of Go and not of the file", c.text, err)
+		}
+	}
+}
+
+// names are as many keys, each with what comes behind it.
+func names(n int, behind string) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "k%d%s", i, behind)
+	}
+	return b.String()
 }
 
 // A short text must not become a long job: arrays, parameters and dependencies multiply.
@@ -130,6 +168,9 @@ func TestBombsAreRefusedBeforeTheyAreMade(t *testing.T) {
 			`{"tasks":[{"id":"a","command":"x","array":"1-50000"},{"id":"b","command":"x","after":["a"` + strings.Repeat(`,"a"`, 100_000) + `]}]}`,
 			"dependencies",
 		},
+		"many keys":                  {"env: {" + names(1_000_000, ": b, ") + "}\ntasks: [{id: a, command: x}]", "more than 2000 keys"},
+		"keys that stand twice":      {"env: {" + strings.Repeat("a: b, ", 2000) + "}\ntasks: [{id: a, command: x}]", "stands twice"},
+		"aliases of aliases":         {"env: &e {A: b}\nparams: &p {" + names(1000, ": *e, ") + "}\ntasks: [" + strings.Repeat("{id: a, env: *p, params: *p},", 20_000) + "]", "aliasing"},
 		"many arrays":                {`{"tasks":[{"id":"a","command":"x","array":"1-60000"},{"id":"b","command":"x","array":"1-60000"}]}`, "more than 100000 tasks"},
 		"brackets without end":       {`{"tasks":` + strings.Repeat("[", 1_000_000), "exceeded max depth"},
 		"YAML brackets without end":  {"tasks: " + strings.Repeat("[", 100_000), "depth"},

@@ -2,14 +2,11 @@ package job
 
 import (
 	"bytes"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"strings"
 
-	"go.yaml.in/yaml/v3"
+	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
 // MaxSize bounds the text of one job.
@@ -37,47 +34,15 @@ func Read(text []byte, name string) (*Job, error) {
 	if len(text) > MaxSize {
 		return nil, fmt.Errorf("%s: a job of more than %d MiB", name, MaxSize>>20)
 	}
-	var j Job
+	j := &Job{}
+	var err error
 	if t := bytes.TrimSpace(text); len(t) > 0 && t[0] == '{' {
-		d := json.NewDecoder(bytes.NewReader(t))
-		d.DisallowUnknownFields()
-		if err := d.Decode(&j); err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", name, 1+bytes.Count(t[:min(d.InputOffset(), int64(len(t)))], []byte("\n")), err)
-		}
-		if _, err := d.Token(); !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%s: more than one job", name)
-		}
-	} else {
-		d := yaml.NewDecoder(bytes.NewReader(text))
-		d.KnownFields(true)
-		if err := d.Decode(&j); err != nil {
-			if errors.Is(err, io.EOF) {
-				err = errors.New("no job in it")
-			}
-			return nil, placed(name, err)
-		}
-		if err := d.Decode(&Job{}); !errors.Is(err, io.EOF) {
-			return nil, fmt.Errorf("%s: more than one job (a second YAML document)", name)
-		}
+		err = mismatch.ReadJSON(text, name, j)
+	} else if err = mismatch.ReadYAML(text, name, j); err == io.EOF {
+		err = fmt.Errorf("%s: no job in it", name)
 	}
-	return &j, nil
-}
-
-var yamlField = regexp.MustCompile(`field (\S+) not found in type \S+`)
-
-// placed puts the line of a YAML error where people look for it, and leaves out what means nothing to them.
-func placed(name string, err error) error {
-	var many *yaml.TypeError
-	text := strings.TrimPrefix(err.Error(), "yaml: ")
-	if errors.As(err, &many) && len(many.Errors) > 0 {
-		text = many.Errors[0]
-		if n := len(many.Errors) - 1; n > 0 {
-			text += fmt.Sprintf(" (and %d more)", n)
-		}
+	if err != nil {
+		return nil, err
 	}
-	text = yamlField.ReplaceAllString(text, "unknown field $1")
-	if line, rest, ok := strings.Cut(strings.TrimPrefix(text, "line "), ": "); ok && strings.HasPrefix(text, "line ") {
-		return fmt.Errorf("%s:%s: %s", name, line, rest)
-	}
-	return fmt.Errorf("%s: %s", name, text)
+	return j, nil
 }

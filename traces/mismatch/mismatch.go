@@ -2,6 +2,8 @@
 package mismatch
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -71,6 +73,122 @@ func JSON(err error) error {
 		return errors.New(err.Error()[len("json: "):])
 	}
 	return err
+}
+
+// aliasing is of the decoder's error of a document in which aliases multiply: to look for what does not fit would take for ever there.
+const aliasing = "excessive aliasing"
+
+// ReadYAML reads the one YAML document of a text into v, a pointer to a struct whose keys are all that are known. Errors begin with name:line, or with
+// the name where the line is not known; where there is no document it is io.EOF.
+func ReadYAML(text []byte, name string, v any) error {
+	d := yaml.NewDecoder(bytes.NewReader(text))
+	var doc yaml.Node
+	if err := d.Decode(&doc); err == io.EOF {
+		return err
+	} else if err != nil {
+		return placed(name, "not YAML: ", err)
+	}
+	if err := d.Decode(new(yaml.Node)); err != io.EOF {
+		return fmt.Errorf("%s: only one YAML document is read", name)
+	}
+	if line, what := badKeys(&doc); what != "" {
+		return fmt.Errorf("%s:%d: %s", name, line, what)
+	}
+	err := doc.Decode(v)
+	if err == nil || !strings.Contains(err.Error(), aliasing) {
+		if line, what := YAML(&doc, reflect.TypeOf(v)); what != "" {
+			return fmt.Errorf("%s:%d: %s", name, line, what)
+		}
+	}
+	var many *yaml.TypeError
+	if errors.As(err, &many) {
+		err = errors.New(many.Errors[0])
+	}
+	if err != nil {
+		return placed(name, "", err)
+	}
+	return nil
+}
+
+// maxKeys bounds those of one mapping: the decoder compares each with each other, and has a line to say of every pair that is equal.
+const maxKeys = 2000
+
+// badKeys finds the first mapping in which a key stands twice, or which has too many.
+func badKeys(n *yaml.Node) (line int, what string) {
+	if n.Kind == yaml.MappingNode {
+		if len(n.Content) > 2*maxKeys {
+			return n.Line, fmt.Sprintf("more than %d keys in one place", maxKeys)
+		}
+		seen := make(map[string]int, len(n.Content)/2)
+		for i := 0; i < len(n.Content); i += 2 {
+			k := n.Content[i]
+			if k.Kind != yaml.ScalarNode {
+				return k.Line, "a key must be plain text"
+			}
+			if at, twice := seen[k.Value]; twice {
+				return k.Line, fmt.Sprintf("key %q stands twice, first in line %d", clip(k.Value), at)
+			}
+			seen[k.Value] = k.Line
+		}
+	}
+	for _, c := range n.Content {
+		if line, what := badKeys(c); what != "" {
+			return line, what
+		}
+	}
+	return 0, ""
+}
+
+// placed puts the line of an error of the YAML decoder where people look for it.
+func placed(name, before string, err error) error {
+	line, what := cutLine(strings.TrimPrefix(err.Error(), "yaml: "))
+	if line == 0 {
+		return fmt.Errorf("%s: %s%s", name, before, what)
+	}
+	return fmt.Errorf("%s:%d: %s%s", name, line, before, what)
+}
+
+// cutLine cuts the line off an error of the YAML decoder; 0: it says none.
+func cutLine(text string) (line int, rest string) {
+	if number, what, ok := strings.Cut(strings.TrimPrefix(text, "line "), ": "); ok && strings.HasPrefix(text, "line ") {
+		if n, err := strconv.Atoi(number); err == nil {
+			return n, what
+		}
+	}
+	return 0, text
+}
+
+// ReadJSON reads the one JSON value of a text into v, a pointer to a struct whose keys, which must be the same in JSON and YAML, are all that are known.
+// Errors begin with name:line.
+func ReadJSON(text []byte, name string, v any) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	err := d.Decode(v)
+	if err == nil {
+		if _, err := d.Token(); err != io.EOF {
+			return fmt.Errorf("%s: something comes after the JSON object", name)
+		}
+		return nil
+	}
+	var misfit *json.UnmarshalTypeError
+	var syntax *json.SyntaxError
+	at := int64(len(text))
+	switch {
+	case errors.As(err, &syntax):
+		at = syntax.Offset
+	case errors.Is(err, io.ErrUnexpectedEOF):
+	default: // JSON is YAML but for rare signs, and there the place can be found
+		var doc yaml.Node
+		if yaml.Unmarshal(text, &doc) == nil {
+			if line, what := YAML(&doc, reflect.TypeOf(v)); what != "" {
+				return fmt.Errorf("%s:%d: %s", name, line, what)
+			}
+		}
+		if errors.As(err, &misfit) {
+			at = misfit.Offset
+		}
+	}
+	return fmt.Errorf("%s:%d: %w", name, 1+bytes.Count(text[:min(at, int64(len(text)))], []byte{'\n'}), JSON(err))
 }
 
 // YAML finds the first place in the document where it does not fit type t, its unknown keys included. An empty text: it fits.
@@ -143,10 +261,40 @@ func in(n *yaml.Node, t reflect.Type, path string) (int, string) {
 		}
 		return 0, ""
 	}
-	if n.Decode(reflect.New(t).Interface()) != nil {
+	own := reflect.PointerTo(t).Implements(ownReader)
+	if n.Kind == yaml.ScalarNode && t != duration && !own && fitsPlainly(n, t) {
+		return 0, ""
+	}
+	err := n.Decode(reflect.New(t).Interface())
+	var many *yaml.TypeError
+	if own && err != nil && !errors.As(err, &many) {
+		line, what := cutLine(strings.TrimPrefix(err.Error(), "yaml: "))
+		return cmp.Or(line, n.Line), path + ": " + what
+	}
+	if err != nil || reflect.Int <= kind && kind <= reflect.Int64 && isFraction(n) {
 		return wrong()
 	}
 	return 0, ""
+}
+
+// fitsPlainly reports most of what fits, without asking the decoder.
+func fitsPlainly(n *yaml.Node, t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.String:
+		return n.Tag == "!!str" || n.Tag == "!!int" || n.Tag == "!!float"
+	case reflect.Float64:
+		return n.Tag == "!!int" || n.Tag == "!!float"
+	case reflect.Int, reflect.Int32, reflect.Int64:
+		_, err := strconv.ParseInt(n.Value, 10, t.Bits())
+		return n.Tag == "!!int" && err == nil
+	}
+	return false
+}
+
+// isFraction reports a number that the decoder would round.
+func isFraction(n *yaml.Node) bool {
+	f, err := strconv.ParseFloat(n.Value, 64)
+	return n.Tag == "!!float" && err == nil && f != math.Trunc(f)
 }
 
 // field returns the type of the field of a struct that a key names, nil if there is none.
