@@ -137,12 +137,12 @@ type run struct {
 }
 
 // Run simulates until nothing is left to happen, the horizon, or the context's end. Errors: a task that no node could ever hold, a fault of a
-// task that there is not, a dependency cycle, a policy that keeps giving orders without time moving on, an error of Tap or Recorder.
+// task or node that there is not, a dependency cycle, a policy that keeps giving orders without time moving on, an error of Tap or Recorder.
 func Run(ctx context.Context, c Config) (*Result, error) {
 	began := time.Now() // wall time of the simulation itself, not of what is simulated
 	w := c.Workload
-	if c.Estimates != nil && len(c.Estimates) != len(w.Tasks) {
-		return nil, fmt.Errorf("%d estimates for %d tasks", len(c.Estimates), len(w.Tasks))
+	if err := c.given(); err != nil {
+		return nil, err
 	}
 	if err := c.Check(); err != nil {
 		return nil, err
@@ -160,9 +160,6 @@ func Run(ctx context.Context, c Config) (*Result, error) {
 	}
 	for _, f := range c.Faults {
 		if f.Attempt > 0 {
-			if int(f.Task) >= len(tb.Tasks) {
-				return nil, fmt.Errorf("%s: task %d is to fail, and there are %d, by number from 0", w.Source, f.Task, len(tb.Tasks))
-			}
 			r.taskFail[taskAttempt{f.Task, f.Attempt}] = f.After
 		} else {
 			r.faults = append(r.faults, f)
