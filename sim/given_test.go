@@ -37,3 +37,55 @@ func TestWhatAProgramGivesThatCannotBeIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// restless is a policy that starts what there is room for and asks to be woken again so long after each decision.
+type restless struct {
+	again time.Duration
+	idle  bool // it starts nothing
+}
+
+func (p *restless) Observe(*sched.State, sched.Event) {}
+
+func (p *restless) Decide(r *sched.Round) {
+	for t := range sched.TaskID(r.Known()) {
+		if !p.idle {
+			r.StartFirst(t)
+		}
+	}
+	r.WakeAt(r.Now().Add(p.again))
+}
+
+// circle is a policy that stops a task as soon as it runs.
+type circle struct{}
+
+func (circle) Observe(*sched.State, sched.Event) {}
+
+func (circle) Decide(r *sched.Round) {
+	if r.StartFirst(1) {
+		r.Evict(1)
+	}
+}
+
+func TestAPolicyThatComesToNoEndIsToldWhatItDoes(t *testing.T) {
+	for name, x := range map[string]struct {
+		policy sched.Policy
+		long   bool // a million decisions
+		want   []string
+	}{
+		"woken at once":        {&restless{}, false, []string{"asks to be woken", "at 0 s"}},
+		"woken in the past":    {&restless{again: -5 * s}, false, []string{"asks to be woken", "at 0 s"}},
+		"stops what it starts": {circle{}, false, []string{"orders without end at 0 s", "task 2"}},
+		"starts nothing":       {&restless{again: s, idle: true}, true, []string{"asks to be woken", "2 tasks wait", "none runs"}},
+		"woken too often":      {&restless{again: 1}, true, []string{"asks to be woken", "too short"}},
+	} {
+		if x.long && testing.Short() {
+			continue
+		}
+		_, err := runErr(sim.Config{Workload: workload(t, cpus(0, s, 1), cpus(0, s, 1)), Nodes: nodes(1, 2, 0), Policy: x.policy})
+		for _, want := range x.want {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: error %v, want one that says %q", name, err, want)
+			}
+		}
+	}
+}

@@ -318,8 +318,34 @@ const maxIdle = 100_000
 // maxQuiet bounds the decisions in which no task comes or ends: beyond it tasks preempt each other for ever.
 func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 
-// noProgress is the error of so many decisions in which no task has come or ended.
-func (r *run) noProgress(quiet int64, now sched.Time) error {
+// noTime is the error of so many decisions of one instant.
+func (r *run) noTime(now sched.Time) error {
+	out := r.k.Orders()
+	if len(out) == 0 {
+		return fmt.Errorf("the policy asks to be woken without end at %.9g s: a wish that is not after the present comes at once", now.Seconds())
+	}
+	last := out[len(out)-1]
+	what := last.Kind.String()
+	if last.Task != sched.Nobody {
+		what += " task " + r.tb.TaskNames.At(int(last.Task))
+	}
+	return fmt.Errorf("the policy gives orders without end at %.9g s (the last one: %s)", now.Seconds(), what)
+}
+
+// broken counts the attempts that came to nothing.
+func (r *run) broken() int64 {
+	b := r.k.Books()
+	return b.Preemptions + b.Restarts
+}
+
+// noProgress is the error of so many decisions in which no task has come or ended; calm: nor was one stopped or lost.
+func (r *run) noProgress(quiet int64, now sched.Time, calm bool) error {
+	switch {
+	case calm && r.k.Running() == 0:
+		return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: the policy asks to be woken again and again, %d tasks wait and none runs", quiet, now.Seconds(), r.k.Queued())
+	case calm:
+		return fmt.Errorf("no task has come or ended in %d decisions up to %.9g s: the policy asks to be woken again and again, and stops nothing (is the time between its wishes too short?)", quiet, now.Seconds())
+	}
 	why := "is a time slice shorter than the overhead or than the fetch of an input, or a node up for less than a task needs between checkpoints?"
 	if r.Restart {
 		why = "a preempted task loses its work: is each stopped before it could end? Or " + why
@@ -345,6 +371,7 @@ func (r *run) loop(ctx context.Context) error {
 	r.light = r.plain && !r.Restart && r.Overhead == 0 && len(r.faults) == 0 && r.elastic == nil
 	first := r.k.Now()
 	over, moved := 0, int64(0)   // tasks that were over when so many decisions had been taken
+	broken := int64(0)           // attempts that had come to nothing then
 	idle, unacted := 0, int64(0) // decisions in which nothing was ordered, nodes only failed and returned: in a row, and in all
 	for {
 		if r.bare {
@@ -393,7 +420,7 @@ func (r *run) loop(ctx context.Context) error {
 			if r.Horizon == sched.Never && now > sched.Never/2 { // what a policy adds up may have been beyond it
 				return r.late(first)
 			}
-			return fmt.Errorf("the policy gives orders without end at %.9g s", now.Seconds())
+			return r.noTime(now)
 		}
 		if r.m != nil {
 			if !r.acted {
@@ -409,9 +436,9 @@ func (r *run) loop(ctx context.Context) error {
 		}
 		if r.batches&1023 == 0 {
 			if o := r.k.Over(); o != over {
-				over, moved = o, r.batches-unacted
+				over, moved, broken = o, r.batches-unacted, r.broken()
 			} else if quiet := r.batches - unacted - moved; quiet > r.maxQuiet() {
-				return r.noProgress(quiet, now)
+				return r.noProgress(quiet, now, r.broken() == broken)
 			}
 			if err := ctx.Err(); err != nil {
 				return err
