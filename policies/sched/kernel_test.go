@@ -213,3 +213,39 @@ func TestAClaimCountsAVictimOnceAndOnlyWhoRuns(t *testing.T) {
 		}
 	}
 }
+
+// twice starts task 0, stops it at once the first time, and lets it run the second.
+type twice struct{}
+
+func (twice) Observe(*State, Event) {}
+
+func (twice) Decide(r *Round) {
+	if r.StartFirst(0) && r.Attempt(0) == 1 {
+		r.Evict(0)
+	}
+}
+
+func TestATaskWhoseFirstAttemptTookNoTimeIsRestoredAsOneOfTwoAttempts(t *testing.T) {
+	c := Config{
+		Table:  &Table{Tasks: []Task{{}}, Estimates: []time.Duration{2 * time.Second}, Classes: make([]Class, 1), Demands: []Demand{{Gang: 1}}, Jobs: 1},
+		Policy: twice{}, Nodes: []NodeSpec{{CPU: 1000}},
+	}
+	k, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Step(0, []Event{{Kind: JobArrived, Task: 0, N: 1}})
+	k.Step(0, []Event{{Kind: Stopped, Task: 0, Attempt: 1}})
+	k.Step(1e9, []Event{{Kind: Finished, Task: 0, Attempt: 2}})
+	var b bytes.Buffer
+	if err := k.Snapshot(&b); err != nil {
+		t.Fatal(err)
+	}
+	again, err := Restore(&b, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k.Outcome(0).Attempts != 2 || k.Remaining(0) != again.Remaining(0) || k.Ran(0, make([]Ran, 1)) || again.Ran(0, make([]Ran, 1)) {
+		t.Errorf("%+v: left %v, restored %v; done in one attempt: %v, restored %v", k.Outcome(0), k.Remaining(0), again.Remaining(0), k.Ran(0, make([]Ran, 1)), again.Ran(0, make([]Ran, 1)))
+	}
+}

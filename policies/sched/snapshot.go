@@ -740,7 +740,7 @@ func (d *decoder) row(k *Kernel, t TaskID) {
 	if rw.phase == Running || rw.phase == Stopping {
 		ended--
 	}
-	if held := time.Duration(d.length("time")); held != k.heldOf(t, rw) || ended > 0 && !rw.phase.Over() {
+	if held := time.Duration(d.length("time")); held != k.heldOf(t, rw) || ended > 1 || ended > 0 && !rw.phase.Over() {
 		k.addHeld(t, rw, held)
 	}
 }
