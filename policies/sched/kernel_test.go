@@ -20,17 +20,18 @@ func TestNewRefusesATableThatWouldBreakItLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, breakIt := range map[string]func(tb *Table){
-		"gang":          func(tb *Table) { tb.Demands[0].Gang = 0 },
-		"negative need": func(tb *Table) { tb.Demands[0].Need.Mem = -1 },
-		"GPUs of 0":     func(tb *Table) { tb.Demands[0].Need.GPUMilli = 0 },
-		"GPUs of 500":   func(tb *Table) { tb.Demands[0].Need = Need{GPUs: 2, GPUMilli: 500} },
-		"no demand 7":   func(tb *Table) { tb.Classes[0].Demand = 7 },
-		"no class -1":   func(tb *Table) { tb.Tasks[1].Class = -1 },
-		"estimates":     func(tb *Table) { tb.Estimates = tb.Estimates[:1] },
-		"1 deadlines":   func(tb *Table) { tb.Deadlines = []Time{Never} },
-		"3 deadlines":   func(tb *Table) { tb.Deadlines = []Time{Never, 5, 6} },
-		"0 deadlines":   func(tb *Table) { tb.Deadlines = []Time{} },
-		"or edges":      func(tb *Table) { tb.SuccOff, tb.PredOff = []int32{0, 0}, []int32{0, 0} },
+		"gang":                        func(tb *Table) { tb.Demands[0].Gang = 0 },
+		"negative need":               func(tb *Table) { tb.Demands[0].Need.Mem = -1 },
+		"GPUs of 0":                   func(tb *Table) { tb.Demands[0].Need.GPUMilli = 0 },
+		"GPUs of 500":                 func(tb *Table) { tb.Demands[0].Need = Need{GPUs: 2, GPUMilli: 500} },
+		"no demand 7":                 func(tb *Table) { tb.Classes[0].Demand = 7 },
+		"no class -1":                 func(tb *Table) { tb.Tasks[1].Class = -1 },
+		"estimates":                   func(tb *Table) { tb.Estimates = tb.Estimates[:1] },
+		"task 2: a negative estimate": func(tb *Table) { tb.Estimates[1] = -1 },
+		"1 deadlines":                 func(tb *Table) { tb.Deadlines = []Time{Never} },
+		"3 deadlines":                 func(tb *Table) { tb.Deadlines = []Time{Never, 5, 6} },
+		"0 deadlines":                 func(tb *Table) { tb.Deadlines = []Time{} },
+		"or edges":                    func(tb *Table) { tb.SuccOff, tb.PredOff = []int32{0, 0}, []int32{0, 0} },
 		"cycle: 2 -> 2": func(tb *Table) {
 			tb.SuccOff, tb.PredOff, tb.Succ, tb.Pred = []int32{0, 0, 1}, []int32{0, 0, 1}, []TaskID{1}, []TaskID{1}
 		},
@@ -41,7 +42,14 @@ func TestNewRefusesATableThatWouldBreakItLater(t *testing.T) {
 			t.Errorf("%s: %v", want, err)
 		}
 	}
-	for _, c := range []Config{{Policy: greedy{}}, {Table: good()}, {Table: good(), Policy: greedy{}, Nodes: []NodeSpec{{CPU: -1}}}} {
+	for _, c := range []Config{
+		{Policy: greedy{}},
+		{Table: good()},
+		{Table: good(), Policy: greedy{}, Nodes: []NodeSpec{{CPU: -1}}},
+		{Table: good(), Policy: greedy{}, Nodes: []NodeSpec{{StorageMBps: math.NaN()}}},
+		{Table: good(), Policy: greedy{}, Nodes: []NodeSpec{{StorageMBps: -1}}},
+		{Table: good(), Policy: greedy{}, Nodes: []NodeSpec{{StorageLatency: -1}}},
+	} {
 		if _, err := New(c); err == nil {
 			t.Errorf("made a kernel of %+v", c)
 		}
@@ -247,5 +255,52 @@ func TestATaskWhoseFirstAttemptTookNoTimeIsRestoredAsOneOfTwoAttempts(t *testing
 	}
 	if k.Outcome(0).Attempts != 2 || k.Remaining(0) != again.Remaining(0) || k.Ran(0, make([]Ran, 1)) || again.Ran(0, make([]Ran, 1)) {
 		t.Errorf("%+v: left %v, restored %v; done in one attempt: %v, restored %v", k.Outcome(0), k.Remaining(0), again.Remaining(0), k.Ran(0, make([]Ran, 1)), again.Ran(0, make([]Ran, 1)))
+	}
+}
+
+// spoken says of task 0 what it is told to, and starts it a moment later.
+type spoken struct {
+	cause  Cause
+	reject bool
+	took   bool
+}
+
+func (*spoken) Observe(*State, Event) {}
+
+func (p *spoken) Decide(r *Round) {
+	switch {
+	case p.reject:
+		p.took = r.Reject(0, p.cause)
+	case r.Now() == 0:
+		r.Skip(0, NoRoom)
+		r.Skip(0, p.cause)
+	default:
+		r.StartFirst(0)
+	}
+}
+
+func TestACauseThatThereIsNotChangesNothing(t *testing.T) {
+	for _, c := range []Cause{NumCauses, 200} {
+		tb := &Table{Tasks: []Task{{}}, Estimates: make([]time.Duration, 1), Classes: make([]Class, 1), Demands: []Demand{{Gang: 1}}, Jobs: 1}
+		arrived := []Event{{Kind: JobArrived, Task: 0, N: 1}}
+		p := &spoken{cause: c}
+		k, err := New(Config{Table: tb, Policy: p, Nodes: []NodeSpec{{CPU: 1000}}, Waits: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.Step(0, arrived)
+		if got := k.CauseOf(0); got != NoRoom {
+			t.Errorf("skipped for cause %d: it waits for %d", c, got)
+		}
+		if out := k.Step(5e9, nil); len(out) != 1 || k.Books().CauseSeconds[NoRoom] != 5 {
+			t.Errorf("skipped for cause %d: orders %v, waits %v", c, out, k.Books().CauseSeconds)
+		}
+		p = &spoken{cause: c, reject: true}
+		if k, err = New(Config{Table: tb, Policy: p, Nodes: []NodeSpec{{CPU: 1000}}}); err != nil {
+			t.Fatal(err)
+		}
+		if out := k.Step(0, arrived); len(out) > 0 || p.took || k.Phase(0) != Ready {
+			t.Errorf("rejected for cause %d: took it %v, orders %v, it is %v", c, p.took, out, k.Phase(0))
+		}
 	}
 }

@@ -30,7 +30,7 @@ func (r *Round) Claim(t TaskID, on []Placement, victims ...TaskID) bool {
 }
 
 // Skip says why a ready task waits from now on. A task that has been preempted keeps that cause until it starts. The last task skipped
-// for NoRoom counts as the head of the line, the one that the tasks held back by Order wait behind.
+// for NoRoom counts as the head of the line, the one that the tasks held back by Order wait behind. A cause that there is not changes nothing.
 func (r *Round) Skip(t TaskID, c Cause) {
 	k := r.k
 	rw := k.startable(t)
@@ -40,7 +40,7 @@ func (r *Round) Skip(t TaskID, c Cause) {
 	if c == NoRoom {
 		k.waits.head = t
 	}
-	if rw.cause != c && rw.cause != Preempted {
+	if rw.cause != c && rw.cause != Preempted && c < NumCauses {
 		if rw.since != k.now {
 			k.closeWait(t, rw)
 		}
@@ -51,9 +51,10 @@ func (r *Round) Skip(t TaskID, c Cause) {
 	}
 }
 
-// Reject refuses a ready task for good; its successors are cancelled.
+// Reject refuses a ready task for good; its successors are cancelled. It reports false, and nothing happens, where the task is not ready or there
+// is no such cause.
 func (r *Round) Reject(t TaskID, c Cause) bool {
-	if r.Phase(t) != Ready {
+	if r.Phase(t) != Ready || c >= NumCauses {
 		return false
 	}
 	r.k.closeWait(t, &r.rows[t])
@@ -63,7 +64,7 @@ func (r *Round) Reject(t TaskID, c Cause) bool {
 	return true
 }
 
-// Checkpoint orders a running task to save its work.
+// Checkpoint orders a running task to save its work. It reports false where the task does not run, or is stopping.
 func (r *Round) Checkpoint(t TaskID) bool {
 	if r.Phase(t) != Running {
 		return false
@@ -81,7 +82,8 @@ func (r *Round) Scale(q QueueID, replicas int) {
 // told otherwise: a running task that was cancelled, or that has lost one of its nodes, is stopping. Do not modify.
 func (r *Round) Ordered() []Command { return r.k.cmds }
 
-// WakeAt asks for a decision no later than at. Of several wishes the earliest counts; it is forgotten when it has come.
+// WakeAt asks for a decision no later than at. Of several wishes the earliest counts; it is forgotten when it has come. One that is not after Now
+// comes at once: a policy that has it at every decision comes to no end.
 func (r *Round) WakeAt(at Time) { r.k.wake = min(r.k.wake, at) }
 
 // Soon tells of a ready task that will probably be started soon, for a policy that knows several at a time; nothing comes of it but speed: what the

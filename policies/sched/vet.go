@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // vetted counts the entries of the table that have been looked at: tasks below it are free of cycles.
@@ -45,6 +46,14 @@ func (k *Kernel) vet(from, end int) error {
 	if tb.Deadlines != nil && len(tb.Deadlines) != len(tb.Tasks) {
 		return fmt.Errorf("the table has %d tasks and %d deadlines: a task without one has Never, and no deadlines are nil", len(tb.Tasks), len(tb.Deadlines))
 	}
+	signs := time.Duration(0) // of all estimates together: tables are large
+	for _, d := range tb.Estimates[from:end] {
+		signs |= d
+	}
+	if signs < 0 {
+		t := from + slices.IndexFunc(tb.Estimates[from:end], func(d time.Duration) bool { return d < 0 })
+		return fmt.Errorf("task %s: a negative estimate, %s", tb.TaskNames.At(t), tb.Estimates[t])
+	}
 	tasks, classes := tb.Tasks[from:end], uint(len(tb.Classes))
 	for i := range tasks {
 		if c := tasks[i].Class; uint(c) >= classes { // a negative one is a large one
@@ -73,6 +82,9 @@ func (n *NodeSpec) check() error {
 	}
 	if !(n.NetworkMbps >= 0) || n.NetworkLatency < 0 {
 		return fmt.Errorf("node %s: negative bandwidth or latency of its link", n.Name)
+	}
+	if !(n.StorageMBps >= 0) || n.StorageLatency < 0 {
+		return fmt.Errorf("node %s: negative bandwidth or latency of its storage", n.Name)
 	}
 	return nil
 }
