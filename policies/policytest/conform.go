@@ -26,9 +26,9 @@ func Without(change func(*Gen)) Option { return change }
 const maxBatches = 300_000
 
 // Conform runs the policy over random cases (rapid's flags say how many) and fails on any broken promise: those of Check and of the
-// recorder's stream, equal orders in two runs of one case, and an end for every task that can have one. Half of the cases have
-// node losses or task failures; a second round has a task that fits no node, where only the tasks that it cannot hold up
-// must be free of violations, and others may stay open.
+// recorder's stream, equal orders in two runs of one case, an end for every task that can have one, and nothing written to the table and the
+// nodes, which policies share. Half of the cases have node losses or task failures; a second round has a task that fits no node, where only the
+// tasks that it cannot hold up must be free of violations, and others may stay open.
 func Conform(t *testing.T, name string, newPolicy func() sched.Policy, drive Driver, opts ...Option) {
 	t.Helper()
 	var g Gen
@@ -62,6 +62,7 @@ func conform(tb testing.TB, c Case, newPolicy func() sched.Policy, drive Driver)
 	var rec Recorder
 	var streams [2]bytes.Buffer
 	var outcome func(sched.TaskID) sched.Outcome
+	before := inReach(c)
 	for i := range streams {
 		b := &streams[i]
 		batches := 0
@@ -82,6 +83,9 @@ func conform(tb testing.TB, c Case, newPolicy func() sched.Policy, drive Driver)
 			}
 			return
 		}
+		if inReach(c) != before {
+			tb.Fatalf("the policy (or the driver) has written to the table or to the nodes, which it may only read: other policies share them")
+		}
 		if i == 0 {
 			outcome = o
 			judge(tb, c, &rec, outcome, impossible)
@@ -101,6 +105,9 @@ func conform(tb testing.TB, c Case, newPolicy func() sched.Policy, drive Driver)
 		tb.Fatalf("the second run of one case gives more orders than the first")
 	}
 }
+
+// inReach is all of a case that a policy can reach, in words.
+func inReach(c Case) string { return fmt.Sprintf("%+v %+v", *c.Table, c.Nodes) }
 
 func judge(tb testing.TB, c Case, rec *Recorder, outcome func(sched.TaskID) sched.Outcome, impossible bool) {
 	tb.Helper()
