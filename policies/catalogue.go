@@ -12,7 +12,11 @@
 //   - A type of one's own with Observe and Decide, the contract of sched.Policy.
 //
 // A simulation takes any of them as sim.Config.Policy, and policytest.Conform checks it over random workloads with failures. A line in Catalogue, with an
-// Entry beside the type, gives it a name on the command line.
+// Entry beside the type, gives it a name on the command line; benchmarks/experiment has examples that compare it with others and print its metrics.
+//
+// A policy may stand around one of the catalogue, embed it or hand it facts and rounds, and let it decide at some times only (say with WakeAt when it goes
+// on). It gives no orders of its own beside it: those of the catalogue keep in mind what they have started, and what has found no room, and look again only
+// where a fact says that this has changed. What has an order of its own is for a List with another Key.
 package policies
 
 import (

@@ -12,7 +12,7 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
-// CriticalPath is the critical-path weighted policy of Open-AutoGLM's offline scheduler (SPEC S7). A ready task's priority is
+// CriticalPath is the critical-path weighted policy of Open-AutoGLM's offline scheduler (S7 in README.md). A ready task's priority is
 //
 //	p = W.Rank x rank + W.Latency x latency + W.Share x share + W.Preds x preds + W.Heat x heat + W.Age x age
 //

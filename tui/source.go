@@ -60,7 +60,7 @@ type Info struct {
 	Policy     string     // as it prints itself, parameters included
 	Cluster    string     // in words; "" if there are none
 	Epoch      time.Time  // what time of day 0 is; zero = not known, and times are shown on the trace's own axis
-	LowerBound sched.Time // of the makespan, as a length in ns; 0 = not known. See SPEC: lower_bound
+	LowerBound sched.Time // of the makespan, as a length in ns; 0 = not known. See README.md: lower bound
 	Policies   []string   // names that `:policy` completes
 	Note       string     // a line of warning
 }

@@ -193,7 +193,7 @@ func (m *model) drawChart(a area, c chart) {
 	}
 }
 
-// metricList is SPEC's metrics at the instant, and the distance to what no schedule can beat.
+// metricList is README.md's metrics at the instant, and the distance to what no schedule can beat.
 func (m *model) metricList(s *side) [][2]string {
 	x, f := &s.frame.Metrics, &s.frame
 	l := [][2]string{

@@ -324,7 +324,7 @@ type Outcome struct {
 	Node     NodeID        // first node of the last attempt; NoNode if none
 }
 
-// Wait returns ready to end less holding (SPEC: wait). It is meaningful for tasks that are over and were ready.
+// Wait returns ready to end less holding (wait in README.md). It is meaningful for tasks that are over and were ready.
 func (o Outcome) Wait() time.Duration { return o.End.Sub(o.Ready) - o.Held }
 
 // gib is so many bytes with four digits, and whole from 1000 GiB on.

@@ -330,7 +330,7 @@ func splitOutside(s string, sep byte) ([]string, error) {
 }
 
 // finish checks what every cluster must keep, however it was described: names are unique, sums over all nodes fit in 64 bits, and an
-// edge node carries its taint (SPEC S11).
+// edge node carries its taint (S11 in README.md).
 func finish(nodes []sched.NodeSpec) error {
 	if len(nodes) == 0 {
 		return fmt.Errorf("the cluster has no nodes")

@@ -14,7 +14,7 @@ import (
 	"github.com/schedlab/schedlab/traces/mismatch"
 )
 
-// Profile is a node as SPEC S10 writes it in JSON: what it has, and what a sampler saw in use. Fields that were not stated are left
+// Profile is a node in JSON (S10 in README.md): what it has, and what a sampler saw in use. Fields that were not stated are left
 // out on writing.
 type Profile struct {
 	NodeID      string   `json:"node_id"`

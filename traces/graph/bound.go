@@ -220,7 +220,7 @@ type Bound struct {
 	Paths []time.Duration
 }
 
-// LowerBound returns the bound of SPEC: the maximum over release times r of r + the longest path released from r on, and, for each
+// LowerBound returns the lower bound of README.md: the maximum over release times r of r + the longest path released from r on, and, for each
 // resource, of r + the work released from r on / its capacity. run and on are true run times as in Workload; a task is taken at
 // its fastest on the given nodes, its work also as speed x time over the capacity weighted by speed, whichever says more.
 // The error is a *CycleError.

@@ -171,7 +171,7 @@ func (m *meanOf) mean() float64 {
 	return m.total / float64(m.n)
 }
 
-// Compute measures one run as SPEC.md's table of metrics defines it. It takes time linear in tasks and edges. Where every job is one
+// Compute measures one run as README.md's table of metrics defines it. It takes time linear in tasks and edges. Where every job is one
 // task and nothing depends on anything, its memory is less than a byte a task.
 //
 // Wait and response are over tasks that are done, job metrics over jobs whose tasks are all done. Quantiles are by nearest rank: the

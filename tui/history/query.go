@@ -152,7 +152,7 @@ type Use struct {
 	Up, Nodes   int32
 }
 
-// Metrics are SPEC's, over what has ended by At, with [first submit, At] as the interval.
+// Metrics are README.md's, over what has ended by At, with [first submit, At] as the interval.
 type Metrics struct {
 	WaitMean, JCTMean, JobWaitMean float64 // s
 	WaitP50, WaitP99               float64 // s
