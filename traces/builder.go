@@ -35,6 +35,7 @@ type Builder struct {
 	titles nameList // ends with the last task that has one
 	places []placed // where the rows stand; nil if that is not known
 	noLine bool     // rows have numbers, which are not those of lines
+	half   error    // of the first row that was refused after a part of it had been taken
 
 	nJobs    int32
 	jobs     map[string]int32 // named jobs only
@@ -135,7 +136,8 @@ func (b *Builder) Grow(n int) {
 // Len returns the number of tasks so far.
 func (b *Builder) Len() int { return len(b.tasks) }
 
-// Add takes one row; it keeps nothing of r's slices. An error names the place.
+// Add takes one row; it keeps nothing of r's slices. An error names the place. The row is then not in the workload; where it had been taken in part, as its
+// dependencies or run times by node are what is wrong, there will be none: Build says the error again.
 func (b *Builder) Add(r *Row) error {
 	class, err := b.class(r)
 	if err != nil {
@@ -144,7 +146,11 @@ func (b *Builder) Add(r *Row) error {
 	if err := b.push(r.Submit, r.Run, r.Estimate, class, []byte(r.ID), []byte(r.Job), r.Line); err != nil {
 		return err
 	}
-	return b.extras(r)
+	err = b.extras(r)
+	if b.half == nil {
+		b.half = err
+	}
+	return err
 }
 
 // extras keeps what few rows have, for the row pushed last.
@@ -536,6 +542,9 @@ func (b *Builder) rest(r *Row) string {
 // Build sorts, numbers and links the tasks. The Builder must not be used afterwards.
 func (b *Builder) Build() (*Workload, error) {
 	n := len(b.tasks)
+	if b.half != nil {
+		return nil, b.half
+	}
 	if err := b.joinJobs(); err != nil {
 		return nil, err
 	}

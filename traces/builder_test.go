@@ -440,3 +440,23 @@ func drawRows(t *rapid.T) ([]Row, [][]int) {
 	}
 	return rows, after
 }
+
+func TestARowThatIsRefusedHalfwayIsInNoWorkload(t *testing.T) {
+	for _, r := range []Row{
+		{Run: 1, RunOn: []sched.CostOn{{On: "A", Run: -1}}},
+		{Run: 1, AfterBytes: []int64{4}},
+		{Run: 1, InputBytes: -1},
+		{Run: 1, Cron: "never"},
+		{Run: 1, UsedMem: -1},
+		{Run: 1, After: []string{""}},
+	} {
+		b := NewBuilder("mine", "test")
+		if err := b.Add(&Row{Run: 1}); err != nil {
+			t.Fatal(err)
+		}
+		refused := b.Add(&r)
+		if w, err := b.Build(); refused == nil || err == nil || err.Error() != refused.Error() {
+			t.Errorf("%+v: %v, and then %v with %v", r, refused, err, w)
+		}
+	}
+}
