@@ -26,9 +26,6 @@ func (c *Config) given() error {
 	if t := firstNegative(w.Run); t >= 0 {
 		return fmt.Errorf("%s: task %s has a negative run time, %s", w.Source, w.TaskNames.At(t), w.Run[t])
 	}
-	if t := firstNegative(c.Estimates); t >= 0 {
-		return fmt.Errorf("%s: task %s has a negative estimate, %s", w.Source, w.TaskNames.At(t), c.Estimates[t])
-	}
 	for _, f := range c.Faults {
 		switch {
 		case f.Attempt == 0 && (f.Node < 0 || int(f.Node) >= len(c.Nodes)):

@@ -21,7 +21,7 @@ func TestWhatAProgramGivesThatCannotBeIsRefused(t *testing.T) {
 		"no run times":           {func(c *sim.Config) { c.Workload.Run = nil }, "0 run times for 2 tasks"},
 		"a negative run time":    {func(c *sim.Config) { c.Workload.Run[1] = -5 * s }, "task 2 has a negative run time, -5s"},
 		"too few estimates":      {func(c *sim.Config) { c.Estimates = make([]time.Duration, 1) }, "1 estimates for 2 tasks"},
-		"a negative estimate":    {func(c *sim.Config) { c.Estimates = []time.Duration{s, -1} }, "task 2 has a negative estimate, -1ns"},
+		"a negative estimate":    {func(c *sim.Config) { c.Estimates = []time.Duration{s, -1} }, "task 2: a negative estimate, -1ns"},
 		"a negative overhead":    {func(c *sim.Config) { c.Overhead = -1 }, "overhead"},
 		"a node too many fails":  {func(c *sim.Config) { c.Faults = []sim.Fault{{At: at(1), Node: 1}} }, "node 1 is to fail, and there are 1"},
 		"no node fails":          {func(c *sim.Config) { c.Faults = []sim.Fault{{At: at(1), Node: sched.NoNode}} }, "node -1 is to fail"},
