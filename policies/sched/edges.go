@@ -119,10 +119,11 @@ func (k *Kernel) lessOne(succs []TaskID) {
 	freed, pending := k.freed[:end], k.pending
 	for _, u := range succs {
 		// One that is not there has not arrived; one that waits for nothing has not arrived either, or is over.
-		if uint(u) >= uint(len(pending)) {
+		at := uint(u)
+		if at >= uint(len(pending)) {
 			continue
 		}
-		left := uint8(pending[u]) - 1
+		left := uint8(pending[at]) - 1
 		if left >= manyPreds-1 { // it waited for nothing, or is over, or its number stands apart
 			if left == manyPreds-1 {
 				k.setPending(u, k.many[u]-1)
@@ -130,7 +131,7 @@ func (k *Kernel) lessOne(succs []TaskID) {
 			continue
 		}
 		// Whether it was the last is not asked in a branch: it would be guessed wrong too often.
-		pending[u], freed[i] = int8(left), u
+		pending[at], freed[i] = int8(left), u
 		last := 0
 		if left == 0 {
 			last = 1

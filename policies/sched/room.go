@@ -25,6 +25,7 @@ type Room struct {
 	cpuIdx  levels  // by bits.Len of whole free cores; empty until byCores
 	byCores bool    // a demand without GPUs was asked for
 	stray   NodeID  // the node whose free CPU may be of another level than that on which it is in cpuIdx; NoNode: none is
+	settled int64   // the free CPU of which that level is
 	shares  bitset  // nodes that have a device with a part to spare (up, and told apart)
 	allowed map[string]rightKind
 	plans   []plan // per demand
@@ -175,6 +176,7 @@ func (r *Room) setUp(id NodeID, up bool) {
 	if n.up == up {
 		return
 	}
+	r.settleCores()
 	n.up = up
 	r.touch(id)
 	g := gpuLevel(n.gpus)
@@ -205,12 +207,17 @@ func (r *Room) markCores(id NodeID, n *nodeRoom) {
 	}
 }
 
-// noteCores takes in that the free CPU of a node has changed. On which level that leaves it is found out when somebody asks, or another node changes: where tasks wait, what
-// one gives back the next one takes.
-func (r *Room) noteCores(id NodeID) {
-	if id != r.stray && r.byCores {
-		r.settleCores()
-		r.stray = id
+// noteCores takes in that the free CPU of a node is not what it was. On which level that leaves it is found out when somebody asks, or another node changes: where tasks
+// wait, what one gives back the next one takes.
+func (r *Room) noteCores(id NodeID, was int64) {
+	switch {
+	case id != r.stray && r.byCores:
+		if r.stray != NoNode {
+			r.settleCores()
+		}
+		r.stray, r.settled = id, was
+	case id == r.stray && r.nodes[id].cpu == r.settled:
+		r.stray = NoNode
 	}
 }
 
@@ -272,7 +279,7 @@ func (r *Room) CopyFrom(src *Room) {
 	r.words, r.clock, r.mixed, r.soft = src.words, src.clock, src.mixed, src.soft
 	r.gpuIdx.copyFrom(&src.gpuIdx)
 	r.cpuIdx.copyFrom(&src.cpuIdx)
-	r.byCores, r.stray = src.byCores, src.stray
+	r.byCores, r.stray, r.settled = src.byCores, src.stray, src.settled
 	r.shares = append(r.shares[:0], src.shares...)
 	r.types, r.capGPU = src.types, src.capGPU
 	r.usedGPU = append(r.usedGPU[:0], src.usedGPU...)
@@ -396,8 +403,8 @@ func (r *Room) kinds(d DemandID) bitset { return r.plan(d).kinds }
 
 // plan returns how to look for room for d. It is valid until nodes are added.
 func (r *Room) plan(d DemandID) *plan {
-	if uint(d) < uint(len(r.plans)) {
-		return &r.plans[d]
+	if i := uint(d); i < uint(len(r.plans)) {
+		return &r.plans[i]
 	}
 	return r.makePlans(d)
 }
@@ -898,11 +905,12 @@ func (r *Room) holds(d *Demand, p *plan, id NodeID) bool {
 func (r *Room) takeCores(id NodeID, milli int64) {
 	n := &r.nodes[id]
 	r.touch(id)
-	n.cpu -= milli
+	was := n.cpu
+	n.cpu = was - milli
 	if n.capped {
 		r.usedCPU += milli
 	}
-	r.noteCores(id)
+	r.noteCores(id, was)
 }
 
 // takeRest books what is asked for besides GPUs; negative amounts give it back.
@@ -912,7 +920,7 @@ func (r *Room) takeRest(id NodeID, n *nodeRoom, cpu, mem int64) {
 		r.usedCPU += cpu
 	}
 	if cpu != 0 {
-		r.noteCores(id)
+		r.noteCores(id, n.cpu+cpu)
 	}
 	n.mem -= mem
 	if n.memory {
@@ -961,7 +969,7 @@ func (r *Room) book(need *Need, p Placement, sign int64) {
 		if n.capped {
 			r.usedCPU += k * need.CPU
 		}
-		r.noteCores(p.Node)
+		r.noteCores(p.Node, n.cpu+k*need.CPU)
 	}
 	if need.Mem != 0 {
 		n.mem -= k * need.Mem
@@ -1060,7 +1068,7 @@ func (r *Room) occupy(id NodeID, cpu, mem int64) {
 	r.touch(id)
 	n.cpu -= cpu
 	n.mem -= mem
-	r.noteCores(id)
+	r.noteCores(id, n.cpu+cpu)
 }
 
 // all returns the devices of the node that are told apart.

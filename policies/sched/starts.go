@@ -25,12 +25,13 @@ func (k *Kernel) stage(t TaskID, slot int32) {
 
 // slot returns a free slot of runs.
 func (k *Kernel) slot() int32 {
-	if n := len(k.free) - 1; n >= 0 {
-		i := k.free[n]
-		k.free = k.free[:n]
-		return i
+	n := len(k.free)
+	if n == 0 {
+		return k.newSlot()
 	}
-	return k.newSlot()
+	i := k.free[n-1]
+	k.free = k.free[:n-1]
+	return i
 }
 
 func (k *Kernel) newSlot() int32 {
@@ -284,7 +285,9 @@ func (k *Kernel) startFirst(t TaskID) bool {
 	return true
 }
 
-// startOn starts t on one node, if it fits there.
+// startOn starts t on one node, if it fits there. Like finished it is not to be inlined.
+//
+//go:noinline
 func (k *Kernel) startOn(t TaskID, n NodeID) bool {
 	rw := k.startable(t)
 	if rw == nil || uint32(n) >= uint32(len(k.room.nodes)) {
@@ -306,8 +309,8 @@ func (k *Kernel) startOn(t TaskID, n NodeID) bool {
 
 // startable returns the row of a task that is ready, else nil.
 func (k *Kernel) startable(t TaskID) *row {
-	if uint32(t) < uint32(len(k.rows)) {
-		if rw := &k.rows[t]; rw.phase == Ready {
+	if i := uint(t); i < uint(len(k.rows)) { // a negative one is a large one
+		if rw := &k.rows[i]; rw.phase == Ready {
 			return rw
 		}
 	}
@@ -319,9 +322,13 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, plan *plan, n Nod
 	i := k.slot()
 	r := &k.runs[i]
 	p := Placement{Node: n, Replicas: 1}
-	if plan.whole > 0 {
+	switch {
+	case plan.whole > 0:
 		p.GPUs = k.room.takeGPUs(plan.whole, n)
-	} else {
+	case plan.cores > 0:
+		p.Replicas = k.tb.Demands[dem].Gang
+		k.room.takeCores(n, plan.cores)
+	default:
 		p = k.takeFitting(&k.tb.Demands[dem], plan, n)
 	}
 	r.one[0] = p
@@ -334,12 +341,10 @@ func (k *Kernel) startFitting(t TaskID, rw *row, dem DemandID, plan *plan, n Nod
 	k.run(t, rw, r)
 }
 
-// takeFitting books all of a demand on a node.
+// takeFitting books all of a demand on a node, which is not for whole GPUs or cores alone.
 func (k *Kernel) takeFitting(d *Demand, plan *plan, n NodeID) Placement {
 	p := Placement{Node: n, Replicas: d.Gang}
 	switch {
-	case plan.cores > 0:
-		k.room.takeCores(n, plan.cores)
 	case d.Gang == 1 && plan.gpu:
 		p.GPUs = k.room.takeWhole(&d.Need, n)
 	default:

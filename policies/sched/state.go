@@ -155,8 +155,8 @@ func (s *State) Deadline(t TaskID) Time { return s.tb.DeadlineOf(t) }
 func (s *State) Class(t TaskID) *Class { return &s.tb.Classes[s.classOf(t)] }
 
 func (s *State) classOf(t TaskID) ClassID {
-	if uint32(t) < uint32(len(s.rows)) {
-		return s.rows[t].class
+	if i := uint(t); i < uint(len(s.rows)) {
+		return s.rows[i].class
 	}
 	return s.tb.Tasks[t].Class
 }
@@ -172,10 +172,10 @@ func (s *State) Known() int { return len(s.rows) }
 
 // Phase returns where t stands.
 func (s *State) Phase(t TaskID) Phase {
-	if uint32(t) >= uint32(len(s.rows)) {
-		return Unknown
+	if i := uint(t); i < uint(len(s.rows)) {
+		return s.rows[i].phase
 	}
-	return s.rows[t].phase
+	return Unknown
 }
 
 // OnHold reports whether a user holds t: it is Held, or will be where it would be ready.
