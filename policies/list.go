@@ -83,7 +83,9 @@ func (l *List) freed(s *sched.State, t sched.TaskID) {
 	case l.Place != nil || l.Evict != nil || l.gangs.any(s):
 		l.reopen()
 	case l.Skip:
-		l.openVacant(s)
+		if l.vacant.is {
+			l.openVacant(s)
+		}
 		if !l.alone {
 			l.lines.ReopenOn(s, s.LastNode(t))
 			return
@@ -102,12 +104,10 @@ type vacancy struct {
 	of sched.DemandID
 }
 
-// openVacant opens the lines for whose tasks there may be room in the vacancy.
+// openVacant opens the lines for whose tasks there may be room in the vacancy, which there is.
 func (l *List) openVacant(s *sched.State) {
-	if l.vacant.is {
-		l.vacant.is = false
-		l.lines.ReopenOn(s, l.vacant.on)
-	}
+	l.vacant.is = false
+	l.lines.ReopenOn(s, l.vacant.on)
 }
 
 // handOver starts the first of those who wait in the vacancy, where all ask for what the task did that left it: there is no room elsewhere, and then none again. It
@@ -118,19 +118,21 @@ func (l *List) handOver(r *sched.Round) bool {
 		return false
 	}
 	l.vacant.is = false
-	l.pop(r, d)
-	if next, ok := l.lines.Head(d); ok {
+	if next, ok := l.lines.PopShut(d); ok {
 		r.Skip(next.Task, sched.NoRoom)
-		l.lines.Shut(d)
-	} else {
-		l.lines.Unshut(d) // who comes is tried at its turn
 	}
+	l.tellSoon(r)
 	return true
 }
 
 // pop takes the first task out of a line.
 func (l *List) pop(r *sched.Round, d sched.DemandID) {
 	l.lines.Pop(d)
+	l.tellSoon(r)
+}
+
+// tellSoon tells of the tasks that have come to the front of a line.
+func (l *List) tellSoon(r *sched.Round) {
 	for _, next := range l.lines.Came() {
 		r.Soon(next.Task)
 	}
@@ -240,6 +242,11 @@ func (l *List) decideSkip(r *sched.Round) {
 			l.lines.Push(r.DemandID(it.Task), it)
 		}
 		l.aside = l.aside[:0]
+	}
+	if len(l.lines.Open()) == 0 { // who waits does so in a line that is shut
+		r.SkipAll(l.fresh, sched.NoRoom)
+		l.fresh = l.fresh[:0]
+		return
 	}
 	l.fresh = tellFresh(r, l.fresh, &l.lines)
 }

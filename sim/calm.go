@@ -77,10 +77,8 @@ func (r *run) calm() error {
 			}
 			r.carryOut(at, out)
 		}
-		if soon := r.k.Soon(); len(soon) > 0 { // the run times of what starts next, likewise all at once
-			for _, t := range soon {
-				r.seen += int64(r.Workload.Run[t])
-			}
+		for _, t := range r.k.Soon() { // what starts next: all misses of the cache at once
+			r.seen += int64(r.Workload.Run[t]) + r.k.LookAt(t)
 		}
 	}
 }

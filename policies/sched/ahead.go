@@ -16,41 +16,51 @@ func (k *Kernel) Foresee(tasks []TaskID) (x int64) {
 		return x
 	}
 	// In short loops, so that the processor waits for many of the same kind at a time.
-	most := 0
+	most, rows := 0, k.rows
 	for _, t := range tasks {
 		most += int(off[t+1] - off[t])
-		x += k.lookAt(t)
+		x += rows[t].touch()
 	}
-	succ := k.tb.Succ
+	succ, runs := k.tb.Succ, k.runs
 	for _, t := range tasks {
 		if at := off[t]; int(at) < len(succ) {
 			x += int64(succ[at])
 		}
-	}
-	// Which of their successors wait for one of them alone is not asked in a branch: it would be guessed wrong half the times.
-	k.freed = slices.Grow(k.freed[:0], most)[:most]
-	n, freed, pending := 0, k.freed, k.pending
-	for _, t := range tasks {
-		for _, u := range succ[off[t]:off[t+1]] {
-			if uint(u) >= uint(len(pending)) {
-				continue
-			}
-			freed[n] = u
-			one := 0
-			if pending[u] == 1 {
-				one = 1
-			}
-			n += one
+		if at := rows[t].at; uint32(at) < uint32(len(runs)) { // else it does not run any more
+			x += int64(runs[at].start)
 		}
+	}
+	k.freed = slices.Grow(k.freed[:0], most)[:most]
+	n := 0
+	for _, t := range tasks {
+		n = alone(succ[off[t]:off[t+1]], k.pending, k.freed, n)
 	}
 	ready := k.freed[:n]
 	for _, u := range ready {
-		x += k.rows[u].touch()
+		x += rows[u].touch()
 	}
 	if p, ok := k.pol.(Foreseer); ok {
 		x += p.Foresee(&k.State, ready)
 	}
 	return x
+}
+
+// alone notes those of some tasks that wait for one predecessor alone, from place n on, and returns where they end. It has room for all. Which they are is not asked in a
+// branch: it would be guessed wrong half the times.
+func alone(tasks []TaskID, pending []int8, found []TaskID, n int) int {
+	for _, u := range tasks {
+		at := uint(u)
+		if at >= uint(len(pending)) {
+			continue
+		}
+		found[n] = u
+		one := 0
+		if pending[at] == 1 {
+			one = 1
+		}
+		n += one
+	}
+	return n
 }
 
 // lookAt reads what a report on a running task asks first.
@@ -75,5 +85,8 @@ type Foreseer interface {
 }
 
 // Soon returns the ready tasks that the policy will probably start next, where it has told so in the last Step: a driver that keeps something of each
-// task may have a look at it. Valid until the next Step.
+// task may have a look at it, and at what the kernel keeps with LookAt. Valid until the next Step.
 func (k *Kernel) Soon() []TaskID { return k.soon }
+
+// LookAt looks at what the start of a task needs, and returns nothing of meaning.
+func (k *Kernel) LookAt(t TaskID) int64 { return k.rows[t].touch() }

@@ -32,7 +32,6 @@ type Kernel struct {
 	stack    []TaskID    // scratch of drop
 	freed    []TaskID    // successors of the task that ended that wait for nothing more
 	soon     []TaskID    // that Round.Soon told of in this step
-	foreseen int64       // of no meaning: that there is a use keeps the reads of Round.Soon
 	undone   int         // tasks that are over and not done
 	first    []Placement // scratch of startFirst
 	placed   []Placement // scratch of start
@@ -230,8 +229,8 @@ func (k *Kernel) follow() {
 
 // reported returns the row of the running attempt that a report is of; nil, and counts it, where it is of another.
 func (k *Kernel) reported(t TaskID, attempt int32) *row {
-	if uint32(t) < uint32(len(k.rows)) {
-		if rw := &k.rows[t]; rw.attempt == attempt && (rw.phase == Running || rw.phase == Stopping) {
+	if i := uint(t); i < uint(len(k.rows)) {
+		if rw := &k.rows[i]; rw.attempt == attempt && (rw.phase == Running || rw.phase == Stopping) {
 			return rw
 		}
 	}

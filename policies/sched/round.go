@@ -41,13 +41,25 @@ func (r *Round) Skip(t TaskID, c Cause) {
 		k.waits.head = t
 	}
 	if rw.cause != c && rw.cause != Preempted && c < NumCauses {
-		if rw.since != k.now {
-			k.closeWait(t, rw)
-		}
-		rw.cause = c
-		if c == NoRoom && k.waits.last != nil {
-			k.waits.lacks(t, k.room.Lacks(k.DemandID(t)))
-		}
+		k.recause(t, rw, c)
+	}
+}
+
+// SkipAll is Skip of several tasks, one after the other.
+func (r *Round) SkipAll(tasks []TaskID, c Cause) {
+	for _, t := range tasks {
+		r.Skip(t, c)
+	}
+}
+
+// recause makes c the cause for which a ready task waits from now on.
+func (k *Kernel) recause(t TaskID, rw *row, c Cause) {
+	if rw.since != k.now {
+		k.closeWait(t, rw)
+	}
+	rw.cause = c
+	if c == NoRoom && k.waits.last != nil {
+		k.waits.lacks(t, k.room.Lacks(k.DemandID(t)))
 	}
 }
 
@@ -86,11 +98,6 @@ func (r *Round) Ordered() []Command { return r.k.cmds }
 // comes at once: a policy that has it at every decision comes to no end.
 func (r *Round) WakeAt(at Time) { r.k.wake = min(r.k.wake, at) }
 
-// Soon tells of a ready task that will probably be started soon, for a policy that knows several at a time; nothing comes of it but speed: what the
+// Soon tells of a task that has arrived and will probably be started soon, for a policy that knows several at a time; nothing comes of it but speed: what the
 // starts need is then looked at together, as Kernel.Foresee says of ends.
-func (r *Round) Soon(t TaskID) {
-	if uint32(t) < uint32(len(r.rows)) {
-		r.k.foreseen += r.rows[t].touch()
-		r.k.soon = append(r.k.soon, t)
-	}
-}
+func (r *Round) Soon(t TaskID) { r.k.soon = append(r.k.soon, t) }

@@ -11,7 +11,7 @@ import (
 // is: tasks that few others wait for may stand in it to the very end. What is in the heap comes before what is in the pile. The pile is a wheel of slots by
 // key, on levels of which each spans a whole turn of the one below (Varghese & Lauck 1987, scheme 7, hierarchical timing wheels): a key is read
 // as digits of pileBits bits above the lowest `shift` bits, and an item stands on the level of the highest digit in which it differs from the base, in
-// the slot of that digit. When the heap has run empty the next slot is put into it. So an item is moved two or three times, each time in
+// the slot of that digit. When few are left in the heap the next slot is put into it. So an item is moved two or three times, each time in
 // constant time, where a heap of all compares it with a dozen others.
 //
 // As long as items are pushed in order, as those of equal keys are, the heap is a plain line, which is a heap too: the first is taken off its front. What comes out of
@@ -31,7 +31,8 @@ type Pile struct {
 	n      int
 	most   int // items in the heap: beyond, those behind go to the pile
 
-	scratch [fewItems]Item // of front
+	scratch Heap  // of refill
+	seen    int64 // of no meaning: that there is a use keeps the read of ahead
 }
 
 // bag is some items of a slot: they are read together, so they lie together, and where two lines of the cache meet they do not.
@@ -63,6 +64,7 @@ const (
 	nearEnd   = 16  // items of a line that make way for one that comes late
 	fullSlot  = 64  // items: beyond, the slots are too wide
 	fewItems  = 32  // are sorted by counting
+	early     = 4   // items of a line when the next come to it, so that those who know them next can have a look at them
 	aimedSlot = 8   // about so many items are to stand in a slot
 )
 
@@ -83,7 +85,7 @@ func (p *Pile) Push(h *Heap, it Item) {
 		n := len(q)
 		if n == 0 || !it.Before(q[n-1]) {
 			if n == cap(q) {
-				q = p.room(q)
+				q = p.room(q, 1)
 			}
 			*h = append(q, it)
 			return
@@ -98,14 +100,14 @@ func (p *Pile) Push(h *Heap, it Item) {
 	}
 }
 
-// room makes room for one more item at the end of a line.
-func (p *Pile) room(line Heap) Heap {
-	if n := len(line); p.gone > n/2 {
-		front := min(p.gone/2, nearEnd) // some room is left there
+// room makes room for some more items at the end of a line.
+func (p *Pile) room(line Heap, more int) Heap {
+	n := len(line)
+	if front := min(p.gone/2, nearEnd); p.gone > n/2 && cap(p.store) >= front+n+more { // some room is left there
 		line = p.store[:front+copy(p.store[front:front+n], line)][front:]
 		p.gone = front
 	} else {
-		line = slices.Grow(line, n+8)
+		line = slices.Grow(line, max(n, more)+8)
 		p.store, p.gone = line[:0], 0
 	}
 	return line
@@ -131,7 +133,7 @@ func (p *Pile) insert(h *Heap, it Item) bool {
 		return false
 	}
 	if n == cap(q) {
-		q = p.room(q)
+		q = p.room(q, 1)
 	}
 	q = append(q, it)
 	i := n
@@ -151,16 +153,20 @@ func (p *Pile) mix(h *Heap) {
 	p.mixed, p.store, p.gone = true, nil, 0
 }
 
-// Pop removes and returns the first item of the heap, which is not empty afterwards unless the pile is empty too. It reports whether the next items
-// have come to the heap.
-func (p *Pile) Pop(h *Heap) (it Item, came bool) {
+// Pop removes and returns the first item of the heap, which is not empty afterwards unless the pile is empty too. It returns how many items have come to the heap
+// from the pile: to the end of the line, or to anywhere.
+func (p *Pile) Pop(h *Heap) (it Item, came int) {
 	if !p.mixed {
 		q := *h
 		it = q[0]
 		p.gone++
-		if *h = q[1:]; len(q) == 1 {
+		*h = q[1:]
+		switch {
+		case len(q) > early+1:
+		case p.n > 0:
+			came = p.refill(h)
+		case len(q) == 1:
 			*h, p.gone = p.store, 0
-			came = p.emptied(h)
 		}
 		return it, came
 	}
@@ -170,14 +176,14 @@ func (p *Pile) Pop(h *Heap) (it Item, came bool) {
 	return it, came
 }
 
-// emptied puts the next items into the heap, which has run empty, and reports whether there are any.
-func (p *Pile) emptied(h *Heap) bool {
-	if p.n > 0 {
-		p.refill(h)
-		return true
+// emptied makes a line of the heap, which has run empty, puts the next items into it, and returns how many there are.
+func (p *Pile) emptied(h *Heap) int {
+	*h = (*h)[:0]
+	p.mixed, p.store, p.gone = false, *h, 0
+	if p.n == 0 {
+		return 0
 	}
-	p.mixed, p.store, p.gone = false, (*h)[:0], 0
-	return false
+	return p.refill(h)
 }
 
 // Remove takes a task out of the heap or the pile wherever it stands; linear time. It reports whether it was there.
@@ -237,8 +243,7 @@ func (p *Pile) Drain(h *Heap) {
 		p.mix(h)
 	}
 	for p.used != 0 {
-		turn, slot := p.first()
-		p.empty(turn, slot, h)
+		*h = append(*h, p.empty(p.first())...)
 	}
 }
 
@@ -319,23 +324,26 @@ func (p *Pile) first() (turn uint, slot uint64) {
 	return turn, word<<6 + uint64(bits.TrailingZeros64(l.used[word]))
 }
 
-// empty moves the items of a slot to the heap, in no order.
-func (p *Pile) empty(turn uint, slot uint64, h *Heap) {
+// empty takes the items out of a slot, in no order. They are valid until it is called again.
+func (p *Pile) empty(turn uint, slot uint64) Heap {
 	l := &p.levels[turn]
 	head := l.head[slot]
 	l.head[slot] = 0
 	p.unused(turn, slot)
-	q, n := *h, int(head.n())
+	q, n := p.scratch, int(head.n())
 	for i := head.bag(); i != 0; n = bagSize {
 		b := &p.bags[i-1]
-		if len(q)+n > cap(q) { // once for all of them
-			q = slices.Grow(q, n+p.behind(b.next))
+		at := len(q)
+		if cap(q)-at < bagSize { // once for all of them
+			q = slices.Grow(q, bagSize+p.behind(b.next))
 		}
-		q = append(q, b.items[:n]...)
-		p.n -= n
+		*(*[bagSize]Item)(q[at : at+bagSize]) = b.items // with what is not in it: where a copy ends would be guessed wrong
+		q = q[:at+n]
 		i, b.next, p.free = b.next, p.free, i
 	}
-	*h = q
+	p.n -= len(q)
+	p.scratch = q[:0]
+	return q
 }
 
 // behind returns how many items are in a bag that is not the first of its slot and in those behind it.
@@ -356,30 +364,38 @@ func (p *Pile) unused(turn uint, slot uint64) {
 	}
 }
 
-// refill moves the next items to the heap, which is empty. The pile must not be.
-func (p *Pile) refill(h *Heap) {
+// refill moves the next items to the end of the line, and returns how many. The pile must not be empty.
+func (p *Pile) refill(h *Heap) int {
 	for {
 		turn, slot := p.first()
-		p.empty(turn, slot, h)
+		items := p.empty(turn, slot)
 		low := p.shift + pileBits*turn
 		p.base = p.base&^(1<<(low+pileBits)-1) | slot<<low
-		if turn == 0 && (len(*h) <= fullSlot || !p.narrow(h)) {
+		if turn == 0 && (len(items) <= fullSlot || !p.narrow(items)) {
 			p.bound = p.base + 1<<low // 0 after the last slot of all: the pile is empty then
-			p.front(h)
+			p.ahead()
+			p.front(h, items)
 			p.most = max(2*len(*h), p.n/4)
-			return
+			return len(items)
 		}
 		p.bound = p.base
-		for _, it := range *h {
+		for _, it := range items {
 			p.add(it)
 		}
-		*h = (*h)[:0]
+	}
+}
+
+// ahead looks at what the next refill will need, so that the miss of the cache happens beside what else there is to do.
+func (p *Pile) ahead() {
+	if p.n > 0 {
+		turn, slot := p.first()
+		p.seen += p.bags[p.levels[turn].head[slot].bag()-1].items[0].Key
 	}
 }
 
 // narrow makes the slots narrower where that divides what was in one of them.
-func (p *Pile) narrow(h *Heap) bool {
-	shift := p.width(*h)
+func (p *Pile) narrow(items []Item) bool {
+	shift := p.width(items)
 	if shift >= p.shift {
 		return false
 	}
@@ -420,15 +436,26 @@ func (p *Pile) spill(h *Heap) {
 	p.most = max(2*n, p.n/4)
 }
 
-// front makes a line of the items of a slot, which are all in front; of very many, a heap.
-func (p *Pile) front(h *Heap) {
-	if p.mixed = len(*h) > fullSlot; p.mixed {
+// front puts the items of a slot, which come behind those of the line, to its end in order; of very many it makes a heap.
+func (p *Pile) front(h *Heap, items []Item) {
+	if len(items) > fullSlot {
+		p.mix(h)
+		*h = append(*h, items...)
 		h.Init()
 		return
 	}
-	q := *h
-	if len(q) <= fewItems {
-		p.count(q)
+	line := *h
+	n := len(line)
+	if cap(line)-n < len(items) {
+		line = p.room(line, len(items))
+	}
+	line = line[:n+len(items)]
+	*h = line
+	q := line[n:]
+	if len(items) <= fewItems {
+		count(q, items)
+	} else {
+		copy(q, items)
 	}
 	for i := 1; i < len(q); i++ {
 		it, j := q[i], i
@@ -437,25 +464,22 @@ func (p *Pile) front(h *Heap) {
 		}
 		q[j] = it
 	}
-	p.store, p.gone = q[:0], 0
 }
 
-// count puts a few items in the order of their keys: each behind as many as there are with smaller ones. It compares all with all, without a branch that the
+// count writes a few items to q in the order of their keys: each behind as many as there are with smaller ones. It compares all with all, without a branch that the
 // processor would guess wrong half the times.
-func (p *Pile) count(q Heap) {
+func count(q, items []Item) {
 	var place [fewItems]uint8
-	all := p.scratch[:len(q)]
-	copy(all, q)
-	for i := range all {
-		key, n := all[i].Key, place[i%fewItems]
-		for j := i + 1; j < len(all); j++ {
+	for i := range items {
+		key, n := items[i].Key, place[i%fewItems]
+		for j := i + 1; j < len(items); j++ {
 			less := uint8(0)
-			if all[j].Key < key {
+			if items[j].Key < key {
 				less = 1
 			}
 			n += less
 			place[j%fewItems] += 1 - less
 		}
-		q[n] = all[i]
+		q[n] = items[i]
 	}
 }

@@ -17,7 +17,11 @@ func TestAPileGivesTheSmallestWhateverTheOrderOfPushes(t *testing.T) {
 		var plain Heap
 		next := sched.TaskID(0)
 		pop := func() Item {
-			it, _ := p.Pop(&h)
+			before := p.Len()
+			it, came := p.Pop(&h)
+			if came != before-p.Len() || came > len(h) {
+				rt.Fatalf("%d items came to the heap of %d, and the pile lost %d", came, len(h), before-p.Len())
+			}
 			return it
 		}
 		check := func() {

@@ -316,8 +316,8 @@ func (l *Lines) Pop(d sched.DemandID) heap.Item {
 	it := x.heap[0]
 	if l.indexed {
 		l.removeAt(x, 0)
-	} else if _, came := x.pile.Pop(&x.heap); came {
-		l.came = x.heap
+	} else if _, came := x.pile.Pop(&x.heap); came > 0 {
+		l.came = x.heap[len(x.heap)-came:]
 	}
 	l.n--
 	if len(x.heap) == 0 && x.at >= 0 {
@@ -326,7 +326,19 @@ func (l *Lines) Pop(d sched.DemandID) heap.Item {
 	return it
 }
 
-// Came returns the tasks that came to the front of a line with the last Pop, once: these will be the next of it. Most times there are none.
+// PopShut removes the first task of a line that is shut and returns the next, by which it stays shut; false where it was the last: then it is open, and who comes is tried.
+func (l *Lines) PopShut(d sched.DemandID) (heap.Item, bool) {
+	l.Pop(d)
+	x := &l.lines[d]
+	if len(x.heap) == 0 {
+		l.Unshut(d)
+		return heap.Item{}, false
+	}
+	x.by = x.heap[0]
+	return x.by, true
+}
+
+// Came returns tasks that came to the front of a line with the last Pop, once: these will soon be the next of it. Most times there are none.
 func (l *Lines) Came() []heap.Item {
 	came := l.came
 	l.came = nil

@@ -24,7 +24,7 @@ func TestLinesGiveTheSmallestOfTheOpenLinesWithAndWithoutAnIndex(t *testing.T) {
 		shut := map[sched.DemandID]bool{}
 		next := sched.TaskID(0)
 		for range rapid.IntRange(1, 200).Draw(rt, "steps") {
-			switch rapid.IntRange(0, 6).Draw(rt, "what") {
+			switch rapid.IntRange(0, 7).Draw(rt, "what") {
 			case 0, 1, 2:
 				e := entry{sched.DemandID(rapid.IntRange(0, 3).Draw(rt, "demand")), heap.Item{Key: rapid.Int64Range(0, 9).Draw(rt, "key"), Task: next}}
 				next++
@@ -56,6 +56,33 @@ func TestLinesGiveTheSmallestOfTheOpenLinesWithAndWithoutAnIndex(t *testing.T) {
 				for i := range plain {
 					plain[i].it.Key = key(plain[i].it.Task)
 				}
+			case 7:
+				d := sched.DemandID(rapid.IntRange(0, 3).Draw(rt, "pop of a shut one"))
+				var of []entry
+				for _, e := range plain {
+					if e.d == d {
+						of = append(of, e)
+					}
+				}
+				if !shut[d] || len(of) == 0 {
+					continue
+				}
+				slices.SortFunc(of, func(a, b entry) int {
+					if a.it.Before(b.it) {
+						return -1
+					}
+					return 1
+				})
+				got, ok := l.PopShut(d)
+				if ok != (len(of) > 1) || ok && got != of[1].it {
+					rt.Fatalf("PopShut %v, %v of %v", got, ok, of)
+				}
+				by, is := l.ShutBy(d)
+				if is != ok || ok && by != of[1].it {
+					rt.Fatalf("shut %v by %v after PopShut of %v", is, by, of)
+				}
+				plain = slices.DeleteFunc(plain, func(e entry) bool { return e == of[0] })
+				shut[d] = ok
 			}
 			best := -1
 			for i, e := range plain {
