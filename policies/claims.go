@@ -27,6 +27,16 @@ func (c *claims) add(s *sched.State, t sched.TaskID) []sched.NodeID {
 	return it.nodes
 }
 
+// find returns where the claim of a task stands, -1 where it has none.
+func (c claims) find(t sched.TaskID) int {
+	for k := range c {
+		if c[k].task == t {
+			return k
+		}
+	}
+	return -1
+}
+
 // take takes a claim out, whose place the last one gets, and returns its nodes, which are valid until the next claim.
 func (c *claims) take(k int) []sched.NodeID {
 	all := *c

@@ -136,6 +136,15 @@ func (p *Preemptive) holds(k *denial) bool {
 // knows reports whether a denial tells of a task that it finds no room but on nodes that have gained since.
 func (p *Preemptive) knows(k *denial, it heap.Item) bool { return p.holds(k) && !p.earlier(it, k.it) }
 
+// denied reports whether a task is known to find no room: one of its demand that comes no later found none, and no node has gained since.
+func (p *Preemptive) denied(d sched.DemandID, it heap.Item) bool {
+	if int(d) >= len(p.denials) {
+		return false
+	}
+	k := &p.denials[d]
+	return k.ok && k.upTo == p.running.gains.end() && !p.quotas && !p.earlier(it, k.it) && p.byNodeServes(d) && p.orders(it.Key)
+}
+
 // amongGained returns the first closing for a task among the nodes that have gained since one of its demand that comes no later found no room, and false
 // where that is not known.
 func (p *Preemptive) amongGained(s *sched.State, d sched.DemandID, it heap.Item) (first closing, known bool) {

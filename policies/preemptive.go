@@ -80,7 +80,11 @@ func (p *Preemptive) push(s *sched.State, t sched.TaskID) {
 	d := s.DemandID(t)
 	p.lines.Push(d, it)
 	if by, shut := p.lines.ShutBy(d); shut && p.earlier(it, by) {
-		p.lines.Unshut(d) // it may stop tasks that the others of its demand may not
+		if p.denied(d, it) { // as who was stopped mostly is
+			p.lines.ShutFor(d, it)
+		} else {
+			p.lines.Unshut(d) // it may stop tasks that the others of its demand may not
+		}
 	}
 	p.fresh = append(p.fresh, t)
 }
@@ -181,7 +185,7 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 	for len(p.lines.Open()) > 0 {
 		d, first, _ := p.lines.Next()
 		t := first.Task
-		if !p.try(r, first) {
+		if p.denied(d, first) || !p.try(r, first) {
 			r.Skip(t, sched.NoRoom)
 			if p.lines.Shut(d); p.stop.awaits {
 				p.stop.awaits, p.passed = false, append(p.passed, d)

@@ -110,8 +110,7 @@ func (p *Preemptive) keepRunning(s *sched.State, e *sched.Event) {
 			}
 		}
 	case sched.Started:
-		q.endClaim(s, e.Task, false)
-		if !slices.ContainsFunc(q.nodes[s.Placements(e.Task)[0].Node], func(r ranked) bool { return r.task == e.Task }) {
+		if q.endClaim(s, e.Task, false) || !slices.ContainsFunc(q.nodes[s.Placements(e.Task)[0].Node], func(r ranked) bool { return r.task == e.Task }) {
 			p.started(s, e.Task)
 		}
 	case sched.Finished, sched.FailedAttempt, sched.Killed, sched.Stopped:
@@ -403,19 +402,22 @@ func (q *ranks) claim(s *sched.State, t sched.TaskID, even bool) {
 	}
 }
 
-// endClaim takes in that a task claims no room any more, which was given up, or starts.
-func (q *ranks) endClaim(s *sched.State, t sched.TaskID, givenUp bool) {
-	if k := slices.IndexFunc(q.claims, func(c claimed) bool { return c.task == t }); k >= 0 {
-		// Who came before its victims had stopped could not stop it, and now may.
-		givenUp = givenUp || q.round > q.claims[k].round
-		for _, n := range q.claims.take(k) {
-			if q.rebook(s, n) || givenUp {
-				q.touch(n)
-			} else {
-				q.changed(n)
-			}
+// endClaim takes in that a task claims no room any more, which was given up, or starts. It reports whether it did.
+func (q *ranks) endClaim(s *sched.State, t sched.TaskID, givenUp bool) bool {
+	k := q.claims.find(t)
+	if k < 0 {
+		return false
+	}
+	// Who came before its victims had stopped could not stop it, and now may.
+	givenUp = givenUp || q.round > q.claims[k].round
+	for _, n := range q.claims.take(k) {
+		if q.rebook(s, n) || givenUp {
+			q.touch(n)
+		} else {
+			q.changed(n)
 		}
 	}
+	return true
 }
 
 // rebook takes in that claims, or others by a profile, have booked or given back devices of a node, and reports whether tasks hold more for it.

@@ -106,6 +106,9 @@ func (l *Lines) Shut(d sched.DemandID) {
 	}
 }
 
+// ShutFor says of a line that is shut that its first task, which has come since, finds no room either.
+func (l *Lines) ShutFor(d sched.DemandID, first heap.Item) { l.lines[d].by = first }
+
 // Unshut opens one line.
 func (l *Lines) Unshut(d sched.DemandID) {
 	x := &l.lines[d]
