@@ -4,7 +4,6 @@ import (
 	"math"
 	"math/bits"
 	"slices"
-	"time"
 
 	"github.com/schedlab/schedlab/policies/internal/ranking"
 	"github.com/schedlab/schedlab/policies/sched"
@@ -106,7 +105,7 @@ func (p *Preemptive) keepRunning(s *sched.State, e *sched.Event) {
 	case sched.JobArrived:
 		for t := e.Task; t < e.Task+sched.TaskID(e.N); t++ {
 			if s.Phase(t) == sched.Claiming { // it claimed room before the kernel was restored
-				q.claim(s, t, false)
+				q.claim(s, t)
 			}
 		}
 	case sched.Started:
@@ -139,12 +138,9 @@ func (p *Preemptive) started(s *sched.State, t sched.TaskID) {
 	} else if p.Falls {
 		// The estimated work left falls by one second a second, from the start on, so that the order of the estimated ends is the same, where the attempt is
 		// estimated to take as long as the work on a node of reference speed.
-		r.rank = int64(s.EstimatedEnd(t).Add(s.StartedAt(t).Sub(s.WorkBegins(t))))
-		var most time.Duration
-		for _, pl := range on {
-			most = max(most, s.EstimateOn(t, pl.Node))
-		}
-		r.odd = most != s.Estimate(t) || r.rank == int64(sched.Never)
+		end, begins := s.EstimatedEnd(t), s.WorkBegins(t)
+		r.rank = int64(end.Add(s.StartedAt(t).Sub(begins)))
+		r.odd = end.Sub(begins) != s.LeftAtStart(t) || r.rank == int64(sched.Never)
 	} else if m := p.running.quanta; m != nil {
 		r.rank = m.rank(s, t)
 	} else if p.running.moves == nil {
@@ -254,9 +250,14 @@ func (q *ranks) insert(n sched.NodeID, r *ranked) {
 		q.moves.holds[n] = math.MinInt64
 	}
 	if r.leaving {
-		if q.onLeft[n]++; q.onLeft[n] == 1 {
-			q.left = append(q.left, n)
-		}
+		q.isLeft(n)
+	}
+}
+
+// isLeft notes that one more task is stopping on a node.
+func (q *ranks) isLeft(n sched.NodeID) {
+	if q.onLeft[n]++; q.onLeft[n] == 1 {
+		q.left = append(q.left, n)
 	}
 }
 
@@ -296,11 +297,11 @@ func (q *ranks) ended(s *sched.State, n sched.NodeID) {
 // remove takes a task off a node and leaves in out what was known of it. It reports whether it was there.
 func (q *ranks) remove(n sched.NodeID, t sched.TaskID) bool {
 	list := q.nodes[n]
-	i := 0
-	for i < len(list) && list[i].task != t {
-		i++
+	i := len(list) - 1
+	for i >= 0 && list[i].task != t {
+		i--
 	}
-	if i == len(list) {
+	if i < 0 {
 		return false
 	}
 	r := &q.out
@@ -373,33 +374,65 @@ func (q *ranks) leave(s *sched.State, t sched.TaskID) {
 // it could stop them, and who could not finds no more there than before.
 func (q *ranks) leaveFor(s *sched.State, t sched.TaskID, victims []sched.TaskID) {
 	on := s.Placements(t)
-	n, left := on[0].Node, amountOf(&s.Demand(t).Need, on[0].Replicas)
+	n, left, alone := on[0].Node, amountOf(&s.Demand(t).Need, on[0].Replicas), len(on) == 1
 	for _, v := range victims {
-		if at := s.Placements(v); len(on) > 1 || len(at) > 1 || at[0].Node != n || !q.remove(n, v) {
-			q.leave(s, v)
-			left = amount{-1, -1, -1}
-			continue
-		}
-		r := q.out
-		q.unlist(&r)
-		r.leaving = true
-		q.insert(n, &r)
-		left = left.minus(r.freed())
+		at := s.Placements(v)
+		alone = alone && len(at) == 1 && at[0].Node == n
 	}
-	q.claim(s, t, left.cpu >= 0 && left.mem >= 0 && left.gpus >= 0)
+	if !alone {
+		for _, v := range victims {
+			q.leave(s, v)
+		}
+		q.claim(s, t)
+		return
+	}
+	twice := s.Room().Overbooked(n)
+	for _, v := range victims {
+		freed := q.leaveOn(n, v, twice)
+		left = left.minus(freed)
+	}
+	if q.claimed(s, t); left.cpu >= 0 && left.mem >= 0 && left.gpus >= 0 {
+		q.changed(n)
+	} else {
+		q.touch(n)
+	}
 }
 
-// claim takes in that a task claims room. Even is said where nobody gains by it.
-func (q *ranks) claim(s *sched.State, t sched.TaskID, even bool) {
+// leaveOn takes in that a task that runs on one node alone is stopping there, and returns what it frees by that besides what a claim has booked, of which are the devices
+// that are booked twice.
+func (q *ranks) leaveOn(n sched.NodeID, t sched.TaskID, twice sched.Devices) (all amount) {
+	list := q.nodes[n]
+	i := len(list) - 1
+	for list[i].task != t { // it is one of the last
+		i--
+	}
+	r := list[i]
+	q.unlist(&r)
+	all = r.freed()
+	if r.leaving = true; r.devices != 0 {
+		r.gpus = int32(bits.OnesCount64(uint64(r.devices &^ twice)))
+	}
+	for ; i+1 < len(list) && r.before(&list[i+1]); i++ {
+		list[i] = list[i+1]
+	}
+	list[i] = r
+	q.isLeft(n)
+	return all
+}
+
+// claim takes in that a task claims room.
+func (q *ranks) claim(s *sched.State, t sched.TaskID) {
+	for _, n := range q.claimed(s, t) {
+		q.rebook(s, n)
+		q.touch(n)
+	}
+}
+
+// claimed notes a claim and returns its nodes.
+func (q *ranks) claimed(s *sched.State, t sched.TaskID) []sched.NodeID {
 	on := q.claims.add(s, t)
 	q.claims[len(q.claims)-1].round = q.round
-	for _, n := range on {
-		if q.rebook(s, n); even {
-			q.changed(n)
-		} else {
-			q.touch(n)
-		}
-	}
+	return on
 }
 
 // endClaim takes in that a task claims no room any more, which was given up, or starts. It reports whether it did.
@@ -411,7 +444,8 @@ func (q *ranks) endClaim(s *sched.State, t sched.TaskID, givenUp bool) bool {
 	// Who came before its victims had stopped could not stop it, and now may.
 	givenUp = givenUp || q.round > q.claims[k].round
 	for _, n := range q.claims.take(k) {
-		if q.rebook(s, n) || givenUp {
+		// What runs on holds what it held: a claim takes devices of those who stop for it.
+		if (givenUp || q.onLeft[n] > 0) && q.rebook(s, n) || givenUp {
 			q.touch(n)
 		} else {
 			q.changed(n)
