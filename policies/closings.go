@@ -93,6 +93,9 @@ func (q *ranks) closest(s *sched.State, p *Preemptive, d sched.DemandID, it heap
 			if tops.whole {
 				return best
 			}
+			if q.order.most() < fewTops {
+				q.order.deepen()
+			}
 			break
 		}
 		if !b.over(v.Rank, v.Task) {

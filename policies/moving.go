@@ -57,7 +57,9 @@ type searched struct {
 }
 
 type moverClass struct {
-	list  ranking.List
+	list  ranking.List // unless apart,
+	tops  topRanks     // and then these, by key
+	fresh bool         // tops are looked for
 	task  sched.TaskID // some task of the class; Nobody while none has run
 	most  amount       // what any of them holds on a node, at most
 	sinks int64        // see moving
@@ -66,9 +68,16 @@ type moverClass struct {
 func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
 	d, c := s.DemandID(r.task), int(r.class)
 	for len(m.classes) <= c {
-		m.classes = append(m.classes, moverClass{task: sched.Nobody})
+		m.classes = append(m.classes, moverClass{task: sched.Nobody, tops: topRanks{whole: true, valid: true}})
 	}
 	of := &m.classes[c]
+	if m.apart {
+		if of.task == sched.Nobody {
+			of.task, of.sinks = r.task, m.sinks(c)
+		}
+		of.tops.insert(ranking.Item{Rank: r.key, Task: r.task, Node: node})
+		return
+	}
 	for len(m.known) <= int(d) {
 		m.known = append(m.known, false)
 	}
@@ -85,6 +94,19 @@ func (m *movers) add(s *sched.State, r *ranked, node sched.NodeID) {
 	of.list.Insert(ranking.Item{Rank: r.key, Task: r.task, Node: node})
 }
 
+// remove takes out a task that runs no more, or is stopping.
+func (m *movers) remove(r *ranked) {
+	of := &m.classes[r.class]
+	if m.apart {
+		of.tops.remove(r.key, r.task)
+		return
+	}
+	of.list.Remove(r.key, r.task)
+	if m.notes {
+		m.gone = append(m.gone, r.task)
+	}
+}
+
 // sink works out the ranks on a node as they are now.
 func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 	m := q.moves
@@ -99,7 +121,7 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 		}
 		e := &list[i]
 		if s.Now() >= e.until {
-			e.rank, e.until = m.rank(s, e.class, e.task, e.key)
+			m.rerank(s, e)
 		}
 		next = min(next, e.until)
 		if i == 0 || !list[i-1].before(e) {
@@ -114,6 +136,17 @@ func (q *ranks) sink(s *sched.State, n sched.NodeID) {
 	m.holds[n] = next
 }
 
+// rerank works out the rank now of a running task.
+func (m *movers) rerank(s *sched.State, e *ranked) {
+	if left := e.key - int64(s.Now()); m.apart && left > 0 && left < 1<<52 && int(e.class) < len(m.classes) {
+		if n := m.classes[e.class].sinks; n > 0 {
+			e.rank, e.until = left*n, s.Now()+1
+			return
+		}
+	}
+	e.rank, e.until = m.rank(s, e.class, e.task, e.key)
+}
+
 // victimWalk goes through running tasks in the order in which they would be stopped: in groups of the same rank.
 type victimWalk struct {
 	tops   []top      // by class, where there are no cells
@@ -123,6 +156,7 @@ type victimWalk struct {
 	parts  []part // of the group
 	some   []ranking.Item
 	order  []head // where few have the same rank: the classes by what comes next of each, the largest rank first
+	left   []int  // likewise, by class: so many of its tops have not been taken
 }
 
 type head struct {
@@ -323,40 +357,130 @@ func (q *ranks) closestMoving(s *sched.State, d sched.DemandID, b *bar) (best cl
 
 // closestApart is closest where ranks move and few have the same: one task is taken after the other. Of those below a bar, or best.
 func (q *ranks) closestApart(s *sched.State, d sched.DemandID, b, below *bar, best closing) closing {
-	m := q.moves
-	tops, order := m.walk.tops[:0], m.walk.order[:0]
-	for c := range m.classes {
-		of, t := &m.classes[c], more(&tops)
-		if t.walk = of.list.Down(); below.rank < math.MaxInt64 && of.list.Len() > 0 {
-			t.walk = of.list.DownFrom(m.above(s, c, below.rank))
+	for {
+		q.lookApart(s)
+		c, short := q.walkApart(s, d, b, below, best)
+		if short < 0 {
+			return c
 		}
-		if m.next(s, t, c) == noTop {
+		x := &q.moves.classes[short].tops
+		if x.most() >= deepTops {
+			return q.closestOfAll(s, d, *b, best)
+		}
+		x.deepen()
+	}
+}
+
+// closestOfAll is closest by the closings of all nodes.
+func (q *ranks) closestOfAll(s *sched.State, d sched.DemandID, b bar, best closing) closing {
+	for n := range q.nodes {
+		if c := q.closing(s, d, sched.NodeID(n), &b); c.before(&best) {
+			best, b = c, bar{c.rank, c.task}
+		}
+	}
+	return best
+}
+
+// walkApart is closestApart by the tops of the classes. It returns one of which more are needed, if there is any, else -1.
+func (q *ranks) walkApart(s *sched.State, d sched.DemandID, b, below *bar, best closing) (first closing, short int) {
+	m := q.moves
+	left, order := m.walk.left[:0], m.walk.order[:0]
+	for c := range m.classes {
+		items := m.classes[c].tops.items
+		n := len(items)
+		if below.rank < math.MaxInt64 && n > 0 {
+			n = ranking.Place(items, ranking.Item{Rank: m.above(s, c, below.rank), Task: -1})
+		}
+		left = append(left, n)
+		h, ok := m.nextApart(s, &left[c], c)
+		if !ok {
+			if m.short(s, c, b) {
+				return closing{}, c
+			}
 			continue
 		}
-		i, h := len(order), head{t.rank, t.it.Task, c}
+		i := len(order)
 		order = append(order, h)
 		for ; i > 0 && h.before(&order[i-1]); i-- {
 			order[i] = order[i-1]
 		}
 		order[i] = h
 	}
-	m.walk.tops, m.walk.order = tops, order
+	m.walk.left, m.walk.order = left, order
 	for len(order) > 0 && b.over(order[0].rank, order[0].task) {
 		h, i := order[0], 1
-		t := &tops[h.class]
-		n := t.it.Node
-		next := head{m.next(s, t, h.class), t.it.Task, h.class}
-		for ; i < len(order) && order[i].before(&next); i++ {
+		n := m.classes[h.class].tops.items[left[h.class]].Node
+		next, ok := m.nextApart(s, &left[h.class], h.class)
+		if !ok && m.short(s, h.class, b) {
+			return closing{}, h.class
+		}
+		for ; i < len(order) && (!ok || order[i].before(&next)); i++ {
 			order[i-1] = order[i]
 		}
-		if order[i-1] = next; next.rank == noTop { // it is the last
+		if order[i-1] = next; !ok { // it is the last
 			order = order[:len(order)-1]
 		}
 		if !below.over(h.rank, h.task) && q.closedAt(s, d, n, &h) {
-			return closing{h.rank, h.task, atStop}
+			return closing{h.rank, h.task, atStop}, -1
 		}
 	}
-	return best
+	return best, -1
+}
+
+// nextApart returns the last of the tops of a class that is left, which is then not, and false where there is none.
+func (m *movers) nextApart(s *sched.State, left *int, class int) (h head, ok bool) {
+	if *left == 0 {
+		return h, false
+	}
+	*left--
+	it := &m.classes[class].tops.items[*left]
+	return head{m.rankNow(s, int32(class), it.Task, it.Rank), it.Task, class}, true
+}
+
+// short reports whether tasks of a class that are not among its tops may be over the bar.
+func (m *movers) short(s *sched.State, class int, b *bar) bool {
+	x := &m.classes[class].tops
+	return !x.whole && m.rankNow(s, int32(class), x.items[0].Task, x.items[0].Rank) >= b.rank
+}
+
+// lookApart makes sure that the tops of all classes are there.
+func (q *ranks) lookApart(s *sched.State) {
+	m, missing := q.moves, false
+	for c := range m.classes {
+		of := &m.classes[c]
+		if of.tops.asked(); !of.tops.valid {
+			of.tops.begin()
+			of.fresh, missing = true, true
+		}
+	}
+	if missing {
+		q.findApart(s)
+	}
+}
+
+// findApart looks for the tops of fresh classes on all nodes.
+func (q *ranks) findApart(s *sched.State) {
+	m := q.moves
+	for n, list := range q.nodes {
+		for i := range list {
+			if r := &list[i]; !r.leaving && m.classes[r.class].fresh {
+				m.classes[r.class].tops.offer(ranking.Item{Rank: r.key, Task: r.task, Node: sched.NodeID(n)})
+			}
+		}
+	}
+	for c := range m.classes {
+		of := &m.classes[c]
+		if !of.fresh {
+			continue
+		}
+		of.fresh = false
+		of.tops.cut()
+		for i := range of.tops.items {
+			if it := &of.tops.items[i]; len(s.Placements(it.Task)) > 1 {
+				it.Node = sched.NoNode
+			}
+		}
+	}
 }
 
 // closedAt reports whether there is room for a task of a demand on a node, or if that is none on one of those of a running task, when that and all that come before it in

@@ -222,10 +222,7 @@ func (q *ranks) unlist(r *ranked) {
 	switch {
 	case r.leaving:
 	case q.moves != nil:
-		q.moves.classes[r.class].list.Remove(r.key, r.task)
-		if q.moves.notes {
-			q.moves.gone = append(q.moves.gone, r.task)
-		}
+		q.moves.remove(r)
 	case q.quanta != nil:
 		q.quanta.remove(r.rank, r.task)
 	default:

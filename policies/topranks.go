@@ -15,10 +15,19 @@ type topRanks struct {
 	whole bool           // they are all
 	valid bool
 	idle  int // tasks that came or left since somebody asked
+	extra int // so many more than keptTops are looked for,
+	asks  int // for so many searches
 }
 
+// Tests look for fewer.
+var (
+	keptTops = 96   // so many are looked for, for a start; twice as many are kept at most
+	deepTops = 2048 // where no tree knows what lies behind them: from so many on all nodes are asked
+)
+
 const (
-	keptTops = 96       // so many are looked for; twice as many are kept at most
+	fewTops  = 256      // where trees know what lies behind them
+	longDeep = 1024     // searches by more than keptTops: if none needs still more, the next ones go by less
 	idleTops = 4 * 1024 // tasks that come and leave before nothing is kept any more
 )
 
@@ -35,10 +44,13 @@ func (x *topRanks) insert(it ranking.Item) {
 		copy(x.items[i+1:], x.items[i:])
 		x.items[i] = it
 	}
-	if len(x.items) > 2*keptTops {
-		x.items, x.whole = x.items[:copy(x.items, x.items[len(x.items)-keptTops:])], false
+	if most := x.most(); len(x.items) > 2*most {
+		x.items, x.whole = x.items[:copy(x.items, x.items[len(x.items)-most:])], false
 	}
 }
+
+// most is how many are looked for; twice as many are kept at most.
+func (x *topRanks) most() int { return keptTops + x.extra }
 
 // remove takes a task out.
 func (x *topRanks) remove(rank int64, t sched.TaskID) {
@@ -99,8 +111,12 @@ func (q *ranks) topsFrom(s *sched.State, below *bar) topWalk {
 		return topWalk{all: &m.walk, whole: true}
 	}
 	w := topWalk{items: q.tops(s, fewVictims), whole: q.order.whole}
-	for n := len(w.items); n > 0 && below.over(w.items[n-1].Rank, w.items[n-1].Task); n-- {
-		w.items = w.items[:n-1]
+	if below.rank < math.MaxInt64 {
+		i := ranking.Place(w.items, ranking.Item{Rank: below.rank, Task: below.task})
+		if i < len(w.items) && !below.over(w.items[i].Rank, w.items[i].Task) { // it is that one
+			i++
+		}
+		w.items = w.items[:i]
 	}
 	return w
 }
@@ -122,16 +138,11 @@ func (x *topRanks) look(nodes [][]ranked, n int) bool {
 	if x.idle = 0; x.valid && (x.whole || len(x.items) >= n) {
 		return false
 	}
-	x.items, x.whole, x.valid = x.items[:0], true, true
+	x.begin()
 	for node, list := range nodes {
 		for i := range list {
-			r := &list[i]
-			it := ranking.Item{Rank: r.rank, Task: r.task, Node: sched.NodeID(node)}
-			if r.leaving || !x.whole && it.Before(x.items[0]) {
-				continue
-			}
-			if x.items = append(x.items, it); len(x.items) == 2*keptTops {
-				x.cut()
+			if r := &list[i]; !r.leaving {
+				x.offer(ranking.Item{Rank: r.rank, Task: r.task, Node: sched.NodeID(node)})
 			}
 		}
 	}
@@ -139,11 +150,37 @@ func (x *topRanks) look(nodes [][]ranked, n int) bool {
 	return true
 }
 
+// deepen takes in that more are needed, which are looked for next.
+func (x *topRanks) deepen() { x.extra, x.asks, x.valid = x.extra+x.most(), 0, false }
+
+// asked takes in that somebody asks, who may deepen it.
+func (x *topRanks) asked() {
+	if x.idle = 0; x.extra == 0 {
+		return
+	}
+	if x.asks++; x.asks > longDeep {
+		x.extra, x.asks = x.extra/2, 0
+	}
+}
+
+// begin begins to look for the items: all tasks are to be offered then, and cut is to be called.
+func (x *topRanks) begin() { x.items, x.whole, x.valid = x.items[:0], true, true }
+
+// offer offers a task, which may be one of those that are looked for.
+func (x *topRanks) offer(it ranking.Item) {
+	if !x.whole && it.Before(x.items[0]) {
+		return
+	}
+	if x.items = append(x.items, it); len(x.items) == 2*x.most() {
+		x.cut()
+	}
+}
+
 // cut sorts the items and leaves the last of them, each once.
 func (x *topRanks) cut() {
 	slices.SortFunc(x.items, order)
 	x.items = slices.CompactFunc(x.items, func(a, b ranking.Item) bool { return a.Task == b.Task })
-	if over := len(x.items) - keptTops; over > 0 {
+	if over := len(x.items) - x.most(); over > 0 {
 		x.items, x.whole = slices.Delete(x.items, 0, over), false
 	}
 }

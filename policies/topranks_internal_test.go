@@ -53,6 +53,9 @@ func TestTheTopsAreTheLastOfAll(t *testing.T) {
 			if draw(asks) > 0 {
 				continue
 			}
+			if x.most() < 1000 && draw(100) == 0 {
+				x.deepen()
+			}
 			x.look(nodes, fewVictims)
 			sorted := slices.SortedFunc(slices.Values(all), order)
 			got := x.items
