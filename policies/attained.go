@@ -70,7 +70,7 @@ func (p *Attained) observe(s *sched.State, e *sched.Event) {
 		p.grow(s)
 		p.runs.drop(e.Task) // its last node was lost
 		if p.Promote > 0 {
-			p.waits.put(e.Task, p.standing(s, e.Task).next)
+			p.waits.put(e.Task, s.DemandID(e.Task), p.standing(s, e.Task).next)
 		}
 	}
 	l.observe(s, e)
@@ -130,12 +130,12 @@ func (p *Attained) began(s *sched.State, t sched.TaskID, key int64, until sched.
 		return
 	}
 	p.waits.drop(t)
-	p.rises(t, &p.last) // key has just been asked for it
+	p.rises(s, t, &p.last) // key has just been asked for it
 }
 
 // rises notes when the rank of a running task changes next.
-func (p *Attained) rises(t sched.TaskID, st *standing) {
-	p.runs.put(t, st.next)
+func (p *Attained) rises(s *sched.State, t sched.TaskID, st *standing) {
+	p.runs.put(t, s.DemandID(t), st.next)
 	if st.comes {
 		p.came = append(p.came, t)
 	}
@@ -278,7 +278,7 @@ func (p *Attained) step(s *sched.State) {
 			l.push(s, t)
 			l.lines.Unshut(s.DemandID(t))
 		}
-		p.waits.put(t, p.standing(s, t).next)
+		p.waits.put(t, s.DemandID(t), p.standing(s, t).next)
 	}
 	for {
 		t, ok := p.runs.due(s.Now())
@@ -286,7 +286,7 @@ func (p *Attained) step(s *sched.State) {
 			break
 		}
 		key := p.key(s, t)
-		p.rises(t, &p.last)
+		p.rises(s, t, &p.last)
 		l.raise(s, l.running.rerank(s, t, key), key)
 	}
 }
@@ -302,7 +302,7 @@ func (p *Attained) relevel(s *sched.State) {
 	}
 	for t := range s.RunningTasks() {
 		key := p.key(s, t)
-		p.rises(t, &p.last)
+		p.rises(s, t, &p.last)
 		l.running.rerank(s, t, key)
 	}
 	l.forget()
@@ -326,36 +326,49 @@ func (p *Attained) nextStep(s *sched.State) sched.Time {
 	if p.runs.n > fewSteps || p.Promote > 0 {
 		return min(at, p.runs.next())
 	}
-	for _, it := range p.runs.heap {
-		t := it.Task
-		if p.runs.at[t] != sched.Time(it.Key) {
-			continue
-		}
-		had := s.Attained(t)
-		rank, _, until := p.Level(s, t, had)
-		for range 64 { // beyond, it is woken for nothing
-			if until == math.MaxInt64 {
-				break
+	for i := range p.runs.lines {
+		for it := range p.runs.lines[i].All() {
+			if p.runs.at[it.Task] == sched.Time(it.Key) {
+				at = min(at, p.opensAt(s, it.Task))
 			}
-			then, _, next := p.Level(s, t, until)
-			if p.opens(rank, then) {
-				break
-			}
-			rank, until = then, next
-		}
-		if until < math.MaxInt64 {
-			at = min(at, s.Now().Add(until-had))
 		}
 	}
 	return at
 }
 
-// agendaOfSteps knows the tasks whose rank changes at a time. Entries that no longer hold are dropped when they come up, or when there are too many.
-type agendaOfSteps struct {
-	heap heap.Heap    // by time
-	at   []sched.Time // by TaskID: the entry that holds; Never = none
-	n    int          // entries that hold
+// opensAt returns when a running task comes to a rank that opens a line, Never where it comes to none.
+func (p *Attained) opensAt(s *sched.State, t sched.TaskID) sched.Time {
+	had := s.Attained(t)
+	rank, _, until := p.Level(s, t, had)
+	for range 64 { // beyond, it is woken for nothing
+		if until == math.MaxInt64 {
+			return sched.Never
+		}
+		then, _, next := p.Level(s, t, until)
+		if p.opens(rank, then) {
+			break
+		}
+		rank, until = then, next
+	}
+	if until == math.MaxInt64 {
+		return sched.Never
+	}
+	return s.Now().Add(until - had)
 }
+
+// agendaOfSteps knows the tasks whose rank changes at a time. Entries that no longer hold are dropped when they come up, or when there are too many. Tasks of one
+// demand that start as new come to their next step in the order in which they started, so they stand in lines.
+type agendaOfSteps struct {
+	lines [stepLines]heap.Queue // by time, some demands each
+	heads heap.Heap             // when the first of each line is due that is not empty, or what stood before it; Task: the line
+	at    []sched.Time          // by TaskID: the entry that holds; Never = none
+	n     int                   // entries that hold
+	size  int                   // entries
+	first sched.Time            // of those that hold, Never = none,
+	known bool                  // where that is known
+}
+
+const stepLines = 16
 
 func (a *agendaOfSteps) grow(tasks int) {
 	a.at = slices.Grow(a.at, max(tasks-len(a.at), 0))
@@ -364,30 +377,38 @@ func (a *agendaOfSteps) grow(tasks int) {
 	}
 }
 
-// put notes when the rank of a task changes, instead of what was noted before.
-func (a *agendaOfSteps) put(t sched.TaskID, at sched.Time) {
+// put notes when the rank of a task of a demand changes, instead of what was noted before.
+func (a *agendaOfSteps) put(t sched.TaskID, d sched.DemandID, at sched.Time) {
 	a.drop(t)
 	if at == sched.Never {
 		return
 	}
-	if len(a.heap) > 2*a.n+64 {
-		keep := a.heap[:0]
-		for _, it := range a.heap {
-			if a.at[it.Task] == sched.Time(it.Key) {
-				keep = append(keep, it)
-			}
-		}
-		a.heap = keep
-		a.heap.Init()
+	if a.size > 2*a.n+64 {
+		a.tidy()
 	}
 	a.at[t] = at
 	a.n++
-	a.heap.Push(heap.Item{Key: int64(at), Task: t})
+	a.size++
+	a.first = min(a.first, at)
+	line, it := d%stepLines, heap.Item{Key: int64(at), Task: t}
+	if first, ok := a.lines[line].First(); !ok || it.Key < first.Key {
+		a.heads.Push(heap.Item{Key: it.Key, Task: sched.TaskID(line)})
+	}
+	a.lines[line].Push(it)
+}
+
+// tidy takes out the entries that do not hold.
+func (a *agendaOfSteps) tidy() {
+	for i := range a.lines {
+		a.lines[i].Filter(func(it heap.Item) bool { return a.at[it.Task] == sched.Time(it.Key) })
+	}
+	a.size = a.n
 }
 
 // drop forgets a task.
 func (a *agendaOfSteps) drop(t sched.TaskID) {
 	if int(t) < len(a.at) && a.at[t] != sched.Never {
+		a.known = a.known && a.at[t] > a.first
 		a.at[t] = sched.Never
 		a.n--
 	}
@@ -395,11 +416,29 @@ func (a *agendaOfSteps) drop(t sched.TaskID) {
 
 // next returns the first time, or Never.
 func (a *agendaOfSteps) next() sched.Time {
-	for len(a.heap) > 0 {
-		if it := a.heap[0]; a.at[it.Task] == sched.Time(it.Key) {
+	if !a.known {
+		a.first, a.known = a.find(), true
+	}
+	return a.first
+}
+
+// find finds out what next returns; the first of the heads is of its line.
+func (a *agendaOfSteps) find() sched.Time {
+	for len(a.heads) > 0 {
+		line := &a.lines[a.heads[0].Task]
+		it, ok := line.First()
+		switch {
+		case !ok:
+			a.heads.Pop()
+		case a.at[it.Task] != sched.Time(it.Key):
+			line.Pop()
+			a.size--
+		case it.Key != a.heads[0].Key:
+			head := a.heads.Pop()
+			a.heads.Push(heap.Item{Key: it.Key, Task: head.Task})
+		default:
 			return sched.Time(it.Key)
 		}
-		a.heap.Pop()
 	}
 	return sched.Never
 }
@@ -409,7 +448,9 @@ func (a *agendaOfSteps) due(now sched.Time) (sched.TaskID, bool) {
 	if at := a.next(); at == sched.Never || at > now {
 		return sched.Nobody, false
 	}
-	t := a.heap.Pop().Task
+	a.find()
+	t := a.lines[a.heads[0].Task].Pop().Task
+	a.size--
 	a.drop(t)
 	return t, true
 }

@@ -173,3 +173,56 @@ func TestATaskThatIsStoppingIsNotWaitedFor(t *testing.T) {
 		}
 	}
 }
+
+func TestAnAgendaOfStepsTellsWhichTaskIsDueFirst(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		var a agendaOfSteps
+		const tasks = 50
+		a.grow(tasks)
+		plain := map[sched.TaskID]sched.Time{}
+		first := func() (sched.TaskID, sched.Time) {
+			best, at := sched.Nobody, sched.Never
+			for t := range sched.TaskID(tasks) {
+				if x, ok := plain[t]; ok && x < at {
+					best, at = t, x
+				}
+			}
+			return best, at
+		}
+		for now := sched.Time(0); now < 300; now++ {
+			task := sched.TaskID(rapid.IntRange(0, tasks-1).Draw(rt, "task"))
+			switch rapid.IntRange(0, 5).Draw(rt, "what") {
+			case 0, 1, 2:
+				d := sched.DemandID(rapid.IntRange(0, 20).Draw(rt, "demand"))
+				at := now + sched.Time(d)
+				if rapid.IntRange(0, 4).Draw(rt, "out of order") == 0 {
+					at = now + sched.Time(rapid.IntRange(0, 20).Draw(rt, "in"))
+				}
+				if delete(plain, task); rapid.IntRange(0, 9).Draw(rt, "never") == 0 {
+					at = sched.Never
+				} else {
+					plain[task] = at
+				}
+				a.put(task, d, at)
+			case 3:
+				a.drop(task)
+				delete(plain, task)
+			case 4:
+				_, at := first()
+				got, ok := a.due(now)
+				if ok != (at <= now) {
+					rt.Fatalf("somebody is due at %d: %v, but the first comes at %d", now, ok, at)
+				}
+				if ok {
+					if plain[got] != at {
+						rt.Fatalf("task %d is due, at %d, not the one at %d", got, plain[got], at)
+					}
+					delete(plain, got)
+				}
+			}
+			if _, at := first(); a.next() != at || a.n != len(plain) {
+				rt.Fatalf("the first of %d comes at %d, wanted %d of %d", a.n, a.next(), at, len(plain))
+			}
+		}
+	})
+}

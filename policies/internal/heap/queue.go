@@ -1,6 +1,10 @@
 package heap
 
-import "github.com/schedlab/schedlab/policies/sched"
+import (
+	"iter"
+
+	"github.com/schedlab/schedlab/policies/sched"
+)
 
 // Queue is a Heap that takes constant time where tasks come in the order of their keys, as under FIFO: those stand in a plain line, and
 // only the others in a heap beside it. The zero value is empty.
@@ -99,4 +103,20 @@ func (q *Queue) Filter(keep func(Item) bool) {
 	}
 	q.line, q.head, q.heap = line, 0, rest
 	q.heap.Init()
+}
+
+// All returns the items in no special order.
+func (q *Queue) All() iter.Seq[Item] {
+	return func(yield func(Item) bool) {
+		for _, it := range q.line[q.head:] {
+			if !yield(it) {
+				return
+			}
+		}
+		for _, it := range q.heap {
+			if !yield(it) {
+				return
+			}
+		}
+	}
 }

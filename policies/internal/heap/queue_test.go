@@ -9,6 +9,13 @@ import (
 	"github.com/schedlab/schedlab/policies/sched"
 )
 
+func order(a, b Item) int {
+	if a.Before(b) {
+		return -1
+	}
+	return 1
+}
+
 func TestQueueGivesTheSmallestWhateverTheOrderOfPushes(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		var q Queue
@@ -25,12 +32,7 @@ func TestQueueGivesTheSmallestWhateverTheOrderOfPushes(t *testing.T) {
 				next++
 				q.Push(it)
 				plain = append(plain, it)
-				slices.SortFunc(plain, func(a, b Item) int {
-					if a.Before(b) {
-						return -1
-					}
-					return 1
-				})
+				slices.SortFunc(plain, order)
 			case 3, 4:
 				if len(plain) > 0 {
 					if got := q.Top(); got != plain[0] {
@@ -54,6 +56,10 @@ func TestQueueGivesTheSmallestWhateverTheOrderOfPushes(t *testing.T) {
 				third := sched.TaskID(rapid.IntRange(0, 2).Draw(rt, "third"))
 				q.Filter(func(it Item) bool { return it.Task%3 != third })
 				plain = slices.DeleteFunc(slices.Clone(plain), func(it Item) bool { return it.Task%3 == third })
+			}
+			all := slices.SortedFunc(q.All(), order)
+			if !slices.Equal(all, plain) {
+				rt.Fatalf("all are %v, want %v", all, plain)
 			}
 			if q.Len() != len(plain) {
 				rt.Fatalf("%d tasks, want %d", q.Len(), len(plain))
