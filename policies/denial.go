@@ -73,7 +73,7 @@ func (p *Preemptive) asksMore(s *sched.State, d, less sched.DemandID) bool {
 // forget takes in that keys have changed.
 func (p *Preemptive) forget() {
 	clear(p.denials)
-	p.stirred = true
+	p.stirred, p.sure = true, false
 }
 
 // bar is what a running task must come behind, in the order of ranks, ties by TaskID, to be stopped for a waiting task. The zero value is none.
@@ -145,6 +145,9 @@ func (p *Preemptive) denied(d sched.DemandID, it heap.Item) bool {
 	return k.ok && k.upTo == p.running.gains.end() && !p.quotas && !p.earlier(it, k.it) && p.byNodeServes(d) && p.orders(it.Key)
 }
 
+// settled reports whether there is no room for whom the lines that are shut stand, whatever has happened but on nodes that have gained.
+func (p *Preemptive) settled() bool { return p.sure && p.near && !p.quotas && p.running.odd == 0 }
+
 // amongGained returns the first closing for a task among the nodes that have gained since one of its demand that comes no later found no room, and false
 // where that is not known.
 func (p *Preemptive) amongGained(s *sched.State, d sched.DemandID, it heap.Item) (first closing, known bool) {
@@ -205,7 +208,7 @@ func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 	if end > q.gains.begun {
 		last, _ = q.gains.at(end - 1)
 	}
-	p.asked = p.asked[:0]
+	p.asked, p.sure = p.asked[:0], true
 	for i := len(p.lines.Shuts()) - 1; i >= 0; i-- { // none is open for one node: nobody calls ReopenOn here
 		d := p.lines.Shuts()[i]
 		it, waits := p.lines.Head(d)
@@ -227,6 +230,7 @@ func (p *Preemptive) ask(s *sched.State) sched.NodeID {
 				case noRoom:
 					p.deny(d, it)
 				case leaving: // of it some may be left over
+					p.sure = false
 				default:
 					k.when, k.changes = now, q.changes
 					p.asked = append(p.asked, d)
@@ -285,6 +289,7 @@ func (p *Preemptive) startOn(r *sched.Round, n sched.NodeID) {
 				p.deny(d, k.head)
 			}
 			r.Skip(k.head.Task, sched.NoRoom)
+			p.sure = p.sure && k.first.how == noRoom
 			p.lines.Shut(d)
 		}
 		p.asked[next] = p.asked[len(p.asked)-1]

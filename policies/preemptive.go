@@ -34,6 +34,7 @@ type Preemptive struct {
 	near    bool             // tasks of one replica are placed by first fit, and nobody shares GPUs
 	quotas  bool
 	stirred bool // something happened that may have made room
+	sure    bool // of all lines that are shut it is known that there was no room for them when gains was read last
 	looked  int  // up to where the log of touched nodes was read for lines to reopen
 	stop    stopping
 	running ranks
@@ -113,6 +114,7 @@ func (p *Preemptive) remove(s *sched.State, t sched.TaskID) bool {
 	}
 	d := s.DemandID(t)
 	was := p.lines.Remove(d, t)
+	p.sure = p.sure && !was // its line may be empty
 	if was && p.laxity > 0 && p.lines.IsShut(d) {
 		p.lines.Unshut(d) // it may have been late, and stop nobody: those behind it may
 	}
@@ -174,7 +176,7 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		}
 		p.passed = p.passed[:0]
 	}
-	if p.stirred || p.looked != p.running.gains.end() {
+	if p.looked != p.running.gains.end() || p.stirred && !p.settled() {
 		if n := p.ask(r.State); n != sched.NoNode {
 			p.startOn(r, n)
 		}
@@ -187,6 +189,7 @@ func (p *Preemptive) decideSkip(r *sched.Round) {
 		t := first.Task
 		if p.denied(d, first) || !p.try(r, first) {
 			r.Skip(t, sched.NoRoom)
+			p.sure = p.sure && p.denied(d, first)
 			if p.lines.Shut(d); p.stop.awaits {
 				p.stop.awaits, p.passed = false, append(p.passed, d)
 			}
