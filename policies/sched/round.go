@@ -100,4 +100,8 @@ func (r *Round) WakeAt(at Time) { r.k.wake = min(r.k.wake, at) }
 
 // Soon tells of a task that has arrived and will probably be started soon, for a policy that knows several at a time; nothing comes of it but speed: what the
 // starts need is then looked at together, as Kernel.Foresee says of ends.
-func (r *Round) Soon(t TaskID) { r.k.soon = append(r.k.soon, t) }
+func (r *Round) Soon(t TaskID) {
+	if uint32(t) < uint32(len(r.rows)) {
+		r.k.soon = append(r.k.soon, t)
+	}
+}
