@@ -210,7 +210,8 @@ func addCompletions(root *cobra.Command) {
 		"live submit --queue": ask(queueWords), "live submit --tenant": ask(tenantWords), "live submit --to": jobsIn("", false), "live quota --queue": ask(queueWords),
 		"live quota --tenant": ask(tenantWords), "live list --state": oneOf(daemon.States(), true), "live submit --checkpoint": oneOf([]string{"5s", "young-daly", "off"}, false),
 		"live serve --alert-on": oneOf([]string{"all", "job-failed", "retries-used-up", "job-lost", "node-down", "disk-full"}, true),
-		"live serve --gpus":     oneOf([]string{"auto", "nvml", "sysfs", "none"}, false),
+		"live clean --older":    oneOf([]string{"1d", "7d", "30d"}, false), "live serve --keep-logs": oneOf([]string{"7d", "30d", "365d"}, false),
+		"live serve --gpus": oneOf([]string{"auto", "nvml", "sysfs", "none"}, false),
 	}
 	var walk func(c *cobra.Command)
 	walk = func(c *cobra.Command) {

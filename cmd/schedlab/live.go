@@ -42,7 +42,7 @@ does so all the same unless --recurrence ends that.`),
 		actCommand("preempt", "Stop running jobs and put them back in the queue", `Stops running tasks (SIGTERM, then SIGKILL after their grace) and puts them back
 in the queue; the policy starts them again. Tasks with checkpoints are asked for
 one first, and have their grace for it. It returns when they have stopped.`),
-		retryCommand(), updateCommand(), drainCommand(true), drainCommand(false), quotaCommand(), queuesCommand(), alertsCommand(), eventsCommand(), livePolicyCommand(), liveExportCommand(), liveJournalCommand(),
+		retryCommand(), updateCommand(), drainCommand(true), drainCommand(false), cleanCommand(), quotaCommand(), queuesCommand(), alertsCommand(), eventsCommand(), livePolicyCommand(), liveExportCommand(), liveJournalCommand(),
 		liveUICommand(), liveNodesCommand(), liveDoctorCommand(), notifyCommand(),
 	)
 	return cmd

@@ -48,11 +48,12 @@ type serveFlags struct {
 	budget, queues                                   string
 	labels, taints                                   []string
 	pids                                             int64
+	keepLogs                                         age
 }
 
 func serveCommand() *cobra.Command {
 	var o serveFlags
-	o.patience = time.Minute
+	o.patience, o.keepLogs = time.Minute, -1
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run the daemon",
@@ -104,6 +105,9 @@ tenant, queue, tenant+queue or all.
 					return usagef("--%s is for what the machine is found to have; --node says all that it offers", name)
 				}
 			}
+			if o.keepLogs >= 0 && time.Duration(o.keepLogs) < time.Minute {
+				return usagef("--keep-logs must be at least 1m, not %s", &o.keepLogs)
+			}
 			if err := o.alerts.targeted(cmd); err != nil {
 				return err
 			}
@@ -136,6 +140,7 @@ tenant, queue, tenant+queue or all.
 	f.StringVar(&o.queues, "queues", "", "a YAML file that says which queues scale their workers")
 	f.StringVar(&o.budget, "retry-budget", "none", "the share of attempts that may be retries, as 10%")
 	o.alerts.flags(cmd)
+	f.Var(&o.keepLogs, "keep-logs", "how long the logs of jobs that are over are kept, as 30d (default: until live clean)")
 	f.DurationVar(&o.patience, "patience", o.patience, "how long to try again where the state file cannot be written")
 	return cmd
 }
@@ -232,6 +237,7 @@ func serve(ctx context.Context, o *serveFlags) error {
 	}
 	c := daemon.Config{
 		Dir: at.State, Policy: o.policy, Build: buildLive, Window: w, CPUCap: o.cpuCap, Pids: o.pids, IgnoreOthers: o.others == "ignore", KillVRAM: o.vram == "kill",
+		KeepLogs: time.Duration(max(o.keepLogs, 0)),
 	}
 	if c.Retry, err = retry.ParseLimit(o.budget); err != nil {
 		return asUsage(fmt.Errorf("--retry-budget: %w", err))

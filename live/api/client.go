@@ -320,6 +320,13 @@ func (c *Client) Drain(ctx context.Context, node string, on bool) (daemon.Status
 	return s, err
 }
 
+// Clean removes the folders and logs of jobs that are over.
+func (c *Client) Clean(ctx context.Context, v daemon.Clean) (daemon.Cleaned, error) {
+	var out daemon.Cleaned
+	err := c.ask(ctx, http.MethodPost, "/v1/clean", nil, v, &out)
+	return out, err
+}
+
 // Quotas returns the quotas in force.
 func (c *Client) Quotas(ctx context.Context) ([]daemon.Quota, error) {
 	var q []daemon.Quota

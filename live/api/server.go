@@ -105,6 +105,7 @@ func Handler(d *daemon.Daemon) http.Handler {
 	mux.HandleFunc("GET /v1/journal", streams("application/octet-stream", s.journal))
 	mux.HandleFunc("POST /v1/retry", answers(http.StatusCreated, s.retry))
 	mux.HandleFunc("POST /v1/end-recurrence", answers(http.StatusOK, s.endRecurrence))
+	mux.HandleFunc("POST /v1/clean", answers(http.StatusOK, s.clean))
 	mux.HandleFunc("POST /v1/drain", answers(http.StatusOK, s.drain))
 	mux.HandleFunc("GET /v1/quotas", answers(http.StatusOK, s.quotas))
 	mux.HandleFunc("PUT /v1/quotas", answers(http.StatusOK, s.setQuota))
@@ -762,6 +763,14 @@ func (s *server) drain(q query) (daemon.Status, error) {
 		err = s.d.Drain(q.Context(), q.who, v.Node, v.Drain)
 	}
 	return s.d.Status(), err
+}
+
+func (s *server) clean(q query) (out daemon.Cleaned, err error) {
+	c, err := body[daemon.Clean](q.Body)
+	if err == nil {
+		out, err = s.d.Clean(q.Context(), q.who, c)
+	}
+	return out, err
 }
 
 func (s *server) quotas(query) ([]daemon.Quota, error) { return s.d.Quotas(), nil }

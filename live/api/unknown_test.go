@@ -31,7 +31,7 @@ func TestWhoIsNotKnownIsRefusedEverything(t *testing.T) {
 	for _, path := range []string{
 		"POST /v1/jobs", "GET /v1/tasks", "POST /v1/actions/cancel?select=1", "POST /v1/estimate?select=1", "GET /v1/wait?select=1", "GET /v1/explain?select=1",
 		"GET /v1/log?select=1", "GET /v1/policy", "PUT /v1/policy", "GET /v1/export", "GET /v1/journal", "POST /v1/retry?select=1", "POST /v1/end-recurrence?select=1",
-		"POST /v1/drain", "GET /v1/quotas", "PUT /v1/quotas", "GET /v1/events", "GET /v1/alerts", "GET /v1/queues", "GET /v1/record", "POST /v1/alerts/test",
+		"POST /v1/drain", "POST /v1/clean", "GET /v1/quotas", "PUT /v1/quotas", "GET /v1/events", "GET /v1/alerts", "GET /v1/queues", "GET /v1/record", "POST /v1/alerts/test",
 		"GET /v1/status", "GET /v1/nodes", "GET /v1/nodes/readings",
 	} {
 		method, url, _ := strings.Cut(path, " ")

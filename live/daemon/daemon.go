@@ -69,6 +69,8 @@ type Config struct {
 
 	Queues Queues // that scale their workers
 
+	KeepLogs time.Duration // after which the folders and logs of jobs that are over are removed; 0: never
+
 	Retry retry.Limit  // of what may be tried again; zero: as often as the tasks say
 	Alert alert.Config // whom to tell what went wrong; zero: nobody. Host, Log and Count are the daemon's to set
 
@@ -482,6 +484,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	beside.Go(func() { d.alerts.Run(aside) })
 	beside.Go(func() { d.scaleLoop(aside) })
 	beside.Go(func() { d.stageLoop(aside) })
+	beside.Go(func() { d.cleanLoop(aside) })
 	err := d.loop.Run(ctx)
 	stop()
 	beside.Wait()

@@ -119,6 +119,8 @@ func (d *Daemon) Log(ctx context.Context, who Who, t sched.TaskID, attempt int32
 	switch {
 	case err != nil:
 		return err
+	case last > 0 && attempt <= last && d.runner.Removed(t):
+		return fmt.Errorf("%w: the log of task %s was removed (live clean, serve --keep-logs)", ErrNotFound, name)
 	case attempt > last || last == 0 && !follow:
 		return fmt.Errorf("%w: task %s has had %d attempt(s)", ErrNotFound, name, last)
 	}
