@@ -93,7 +93,7 @@ It prints the job's number. When it returns, the job is on the disk.`,
   schedlab live wait $(schedlab live submit -- ./job.sh)`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch {
-			case file == "" && len(args) == 0:
+			case file == "" && len(args) == 0 && !cmd.Flags().Changed("file"):
 				return fmt.Errorf("submit what? A command behind --, or a workflow with -f; see %s --help", cmd.CommandPath())
 			case file != "" && len(args) > 0:
 				return fmt.Errorf("either a command or a workflow with -f, not both")
@@ -101,6 +101,11 @@ It prints the job's number. When it returns, the job is on the disk.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			for _, name := range []string{"file", "to", "after", "id", "cpu", "mem", "gpu-mem", "gpu-type", "label", "toleration", "checkpoint", "array"} {
+				if f := cmd.Flags().Lookup(name); f.Changed && strings.Trim(f.Value.String(), "[]") == "" { // a variable of a script that is not set
+					return usagef("--%s is empty", name)
+				}
+			}
 			wd, err := os.Getwd()
 			if err != nil {
 				return err
