@@ -136,3 +136,17 @@ func TestAConstraintSolverProvesTheSameOptima(t *testing.T) {
 		}
 	}
 }
+
+func TestNoPolicyIsLeftOutOfTheOptimaInSilence(t *testing.T) {
+	checks := runShort(t, shared(t), "optimum")
+	for _, policy := range schedules() {
+		i := slices.IndexFunc(checks, func(c Check) bool { return c.Name == policy+": makespan of job shops / optimum" })
+		if i < 0 {
+			t.Errorf("%s has no row on the job shops", policy)
+			continue
+		}
+		if c := checks[i]; c.Shown != strings.HasPrefix(c.Got, "nothing to compare") || c.Verdict() == "FAILS" {
+			t.Errorf("%s: %+v", policy, c)
+		}
+	}
+}

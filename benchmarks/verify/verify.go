@@ -36,7 +36,7 @@ type Check struct {
 	Got       string        // ours; of a skipped check, why it was skipped
 	Tolerance string        // what counts as agreement
 	OK        bool          // it agrees; false where skipped
-	Shown     bool          // it proves nothing: a difference is known and explained, and the tolerance only guards against change
+	Shown     bool          // it proves nothing: a difference is known and explained, and the tolerance only guards against change, or there is nothing to compare
 	Skipped   bool          // the reference is not there
 	Took      time.Duration // wall time
 }

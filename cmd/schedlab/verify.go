@@ -103,7 +103,7 @@ func verdict(checks []verify.Check, allowSkip bool) error {
 	return nil
 }
 
-// countShown returns how many checks only show a known difference.
+// countShown returns how many checks only show a known difference, or that there is nothing to compare.
 func countShown(checks []verify.Check) int {
 	n := 0
 	for _, c := range checks {
