@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -55,8 +56,19 @@ const (
 	caEnv      = "SCHEDLAB_TLS_CA"     // what the daemon's certificate is signed by, where the system does not know it
 )
 
-// client returns a client of the daemon at $SCHEDLAB_ADDRESS, else of this $SCHEDLAB_HOME, else of this user.
+// client returns a client of the daemon at $SCHEDLAB_ADDRESS, else of this $SCHEDLAB_HOME, else of this user. It says on standard error why an order waits.
 func client() (*api.Client, error) {
+	c, err := silentClient()
+	if err == nil {
+		c.Waits = func(problem string) {
+			fmt.Fprintf(shown{os.Stderr}, "schedlab: this waits: %s; the daemon tries again\n", problem)
+		}
+	}
+	return c, err
+}
+
+// silentClient is client for who has the terminal.
+func silentClient() (*api.Client, error) {
 	if address := os.Getenv(addressEnv); address != "" {
 		token := os.Getenv(tokenEnv)
 		if token == "" {

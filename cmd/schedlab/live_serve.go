@@ -78,7 +78,8 @@ root). --listen serves a TCP address besides, over TLS and to whoever has the
 token, who acts as the daemon's user.
 
 While the state file cannot be written (a full disk) nothing is accepted or
-started and requests are refused; after --patience the daemon ends. What runs
+started and requests are refused; those that were to be written wait, as they
+may still be taken in, and say so. After --patience the daemon ends. What runs
 runs on.
 
 Checkpoints go to --checkpoints: a folder, or s3://bucket/prefix in storage that

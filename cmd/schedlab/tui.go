@@ -290,7 +290,7 @@ with --once.`,
 			if err := u.check(); err != nil {
 				return err
 			}
-			c, err := client()
+			c, err := silentClient()
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 
@@ -28,6 +29,9 @@ type Client struct {
 	path  string // to show: the socket, or the address
 	base  string
 	token string
+
+	// Waits, if not nil, is told why an order that was sent is not answered: the daemon cannot write it down, and tries again. It may still be taken in.
+	Waits func(problem string)
 }
 
 // Address returns what the client asks: a socket or host:port.
@@ -165,6 +169,9 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 			return err
 		}
 	}
+	if c.Waits != nil && method != http.MethodGet {
+		defer c.lookOut(ctx)()
+	}
 	answer, err := c.do(ctx, method, path, query, text)
 	if err != nil {
 		return err
@@ -174,6 +181,32 @@ func (c *Client) ask(ctx context.Context, method, path string, query url.Values,
 		return c.unanswered(method, fmt.Errorf("its answer: %w", err))
 	}
 	return nil
+}
+
+// patience is after how long without an answer the daemon is asked why, and again.
+const patience = time.Second
+
+// lookOut tells Waits of the daemon's problems until the function that it returns is called.
+func (c *Client) lookOut(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var beside sync.WaitGroup
+	beside.Go(func() {
+		for told := ""; ; {
+			select {
+			case <-time.After(patience):
+			case <-ctx.Done():
+				return
+			}
+			if s, err := c.Status(ctx); err == nil && s.Problem != "" && s.Problem != told {
+				told = s.Problem
+				c.Waits(told)
+			}
+		}
+	})
+	return func() {
+		cancel()
+		beside.Wait()
+	}
 }
 
 func selecting(selector string) url.Values {
