@@ -50,7 +50,7 @@ A container counts with the CPUs and the memory that it was given.`,
 		Example: `  schedlab live nodes
   schedlab live nodes --watch
   schedlab live nodes --gpus 8xH100:80gb -o json > me.json
-  schedlab compare --cluster me.json`,
+  schedlab compare jobs.csv --cluster me.json`,
 		Args: arguments(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !cmd.Flags().Changed("gpus") {

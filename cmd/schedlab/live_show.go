@@ -295,7 +295,8 @@ func logsCommand() *cobra.Command {
 		Short: "Print what a job wrote",
 		Long: `Prints what a task wrote to standard output and error: of its last attempt, or
 of --attempt. With -f it goes on until the task is over, through its attempts.
-Of each attempt's output the last 64 to 128 MiB are kept.
+Of each attempt's output the last 64 to 128 MiB are kept, until "live clean" or
+"serve --keep-logs" removes them, which this says.
 With -o json each line is an object with the member line.`,
 		Example: "  schedlab live logs -f last",
 		Args:    arguments("JOB"),

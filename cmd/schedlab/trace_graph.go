@@ -25,7 +25,7 @@ func traceGraphCommand() *cobra.Command {
 path: as a tree for the terminal, as DOT for Graphviz, or as an SVG picture.
 Without --job it is the job with the most tasks.`,
 		Example: `  schedlab trace graph montage.json.gz
-  schedlab trace graph jobs.csv --job job-17 --out job-17.svg
+  schedlab trace graph jobs.csv --job 17 --out job-17.svg
   schedlab trace graph jobs.csv -o dot | dot -Tpdf > job.pdf`,
 		Args: arguments("TRACE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
