@@ -108,8 +108,12 @@ Start with:
 }
 
 // flagError says of a value that a flag cannot have what it must be, not how it was parsed.
-func flagError(_ *cobra.Command, err error) error {
+func flagError(cmd *cobra.Command, err error) error {
 	var bad *pflag.InvalidValueError
+	var none *pflag.NotExistError
+	if errors.As(err, &none) && none.GetSpecifiedShortnames() == "" {
+		return usagef("%w%s", err, meantFlag(cmd, none.GetSpecifiedName()))
+	}
 	if !errors.As(err, &bad) {
 		return asUsage(err)
 	}
@@ -174,9 +178,9 @@ func strictHelp(root *cobra.Command) {
 		about, rest, err := root.Find(args)
 		switch {
 		case err != nil && len(args) > 0:
-			return usagef("unknown command %q for %q", args[0], root.CommandPath())
+			return usagef("unknown command %q for %q%s", args[0], root.CommandPath(), meantCommand(root, args[0]))
 		case len(rest) > 0:
-			return usagef("unknown command %q for %q", rest[0], about.CommandPath())
+			return usagef("unknown command %q for %q%s", rest[0], about.CommandPath(), meantCommand(about, rest[0]))
 		}
 		show(cmd, args)
 		return nil
@@ -190,7 +194,13 @@ func markUsage(c *cobra.Command) {
 		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	if args := c.Args; args != nil {
-		c.Args = func(cmd *cobra.Command, a []string) error { return asUsage(args(cmd, a)) }
+		c.Args = func(cmd *cobra.Command, a []string) error {
+			err := args(cmd, a)
+			if err != nil && c.HasSubCommands() && len(a) > 0 { // the error is of the word that is none of them
+				err = fmt.Errorf("%w%s", err, meantCommand(c, a[0]))
+			}
+			return asUsage(err)
+		}
 	}
 	for _, sub := range c.Commands() {
 		markUsage(sub)
