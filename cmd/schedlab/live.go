@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
 	"github.com/schedlab/schedlab/live/api"
 	"github.com/schedlab/schedlab/live/folders"
+	"github.com/schedlab/schedlab/policies"
 )
 
 func liveCommand() *cobra.Command {
@@ -94,4 +96,25 @@ func refused(err error) error {
 		return asUsage(err)
 	}
 	return err
+}
+
+// rooted has the files that a policy names here found by whatever daemon builds it again, wherever that runs.
+func rooted(policy string) string {
+	spec, err := policies.Parse(policy)
+	if err != nil {
+		return policy // who builds it says what is wrong
+	}
+	was := spec.String()
+	spec.MapFiles(func(path string) string {
+		if at, err := filepath.Abs(path); err == nil {
+			if _, err := os.Stat(at); err == nil {
+				return at
+			}
+		}
+		return path
+	})
+	if _, err := policies.Parse(spec.String()); err != nil || spec.String() == was { // a folder's name may have signs that no parameter can have
+		return policy
+	}
+	return spec.String()
 }

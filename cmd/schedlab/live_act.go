@@ -139,10 +139,11 @@ func livePolicyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := c.SetPolicy(cmd.Context(), args[0]); err != nil || output != "json" {
+			policy := rooted(args[0])
+			if err := c.SetPolicy(cmd.Context(), policy); err != nil || output != "json" {
 				return refused(err)
 			}
-			return show(cmd, args[0])
+			return show(cmd, policy)
 		},
 	}
 	for _, c := range []*cobra.Command{get, set} {

@@ -227,6 +227,7 @@ func serve(ctx context.Context, o *serveFlags) error {
 	if err != nil {
 		return asUsage(err)
 	}
+	o.policy = rooted(o.policy)
 	if _, err := buildLive(o.policy); err != nil {
 		return asUsage(err)
 	}
