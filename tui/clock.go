@@ -122,7 +122,7 @@ func (s *side) instant(t sched.Time) string {
 	return instant(t, s.info.Epoch, s.frame.End-s.frame.From)
 }
 
-// span prints a length of time in a few columns: 12ms 3.4s 56s 12m30s 3h05m 4d07h.
+// span prints a length of time in a few columns: <1ms 12ms 3.4s 56s 12m30s 3h05m 4d07h.
 func span(d time.Duration) string {
 	if d < 0 {
 		return "-" + span(-d)
@@ -131,6 +131,8 @@ func span(d time.Duration) string {
 	switch {
 	case d == 0:
 		return "0s"
+	case s < 0.0005:
+		return "<1ms"
 	case s < 0.9995:
 		return fmt.Sprintf("%.0fms", max(s*1e3, 1))
 	case s < 9.95:

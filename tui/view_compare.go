@@ -68,7 +68,11 @@ func overBound(f *history.Frame, i *Info) float64 {
 	if i.LowerBound <= 0 || !f.Whole() {
 		return math.NaN()
 	}
-	return f.Metrics.Makespan/i.LowerBound.Seconds() - 1
+	over := f.Metrics.Makespan/i.LowerBound.Seconds() - 1
+	if math.Abs(over) < 1e-9 { // rounded seconds: a schedule on the bound is not below it
+		return 0
+	}
+	return over
 }
 
 // The two sides' colours differ in lightness too.
@@ -121,26 +125,41 @@ func (m *model) drawMeasure(a area, y, cw int, x measure) {
 	if len(m.sides) < 2 {
 		return
 	}
-	d := v[1]/v[0] - 1
-	text, col, verdict := "-", faint, ""
+	text, better := relate(v[0], v[1], x.less)
+	col, verdict := faint, ""
 	switch {
-	case v[0] == v[1]:
-		text = "="
-	case !math.IsNaN(d) && !math.IsInf(d, 0):
-		text = fmt.Sprintf("%+.1f%%", d*100)
-		if d > 9.99 {
-			text = fmt.Sprintf("x%.3g", d+1)
-		}
-		switch {
-		case x.none || running || math.Abs(d) < 0.0005:
-		case (d < 0) == x.less:
-			col, verdict = colDone, m.theme.glyph("▲ B better", "B better")
-		default:
-			col, verdict = colFailed, m.theme.glyph("▼ A better", "A better")
-		}
+	case x.none || running:
+	case better > 0:
+		col, verdict = colDone, m.theme.glyph("▲ B better", "B better")
+	case better < 0:
+		col, verdict = colFailed, m.theme.glyph("▼ A better", "A better")
 	}
 	a.right(18+2*cw, y, cw-1, style{fg: col, bold: true}, text)
 	a.fit(18+3*cw+1, y, a.w-18-3*cw-2, style{fg: col}, verdict)
+}
+
+// relate says by how much b differs from a, and which of them is better: 1 is b, -1 a, 0 neither.
+func relate(a, b float64, less bool) (text string, better int) {
+	switch d := b/a - 1; {
+	case a == b:
+		return "=", 0
+	case math.IsNaN(d):
+		return "-", 0
+	case math.IsInf(d, 0): // so many times nothing
+		text = "-"
+	case d > 9.99:
+		text = fmt.Sprintf("x%.3g", d+1)
+	default:
+		text = fmt.Sprintf("%+.1f%%", d*100)
+	}
+	switch more := b - a; {
+	case math.Abs(more) < 0.0005*max(math.Abs(a), math.Abs(b)):
+	case (more < 0) == less:
+		better = 1
+	default:
+		better = -1
+	}
+	return text, better
 }
 
 // plot is a field on which two curves are drawn, each with its own sign.
