@@ -751,3 +751,13 @@ func TestEscTakesAFilterAwayAndThenGoesBack(t *testing.T) {
 		t.Fatalf("esc leads to %v, the filter of the events is %q", s.m.view, s.m.filters[1])
 	}
 }
+
+func TestTenantsThatHaveNoRoomAreCounted(t *testing.T) {
+	// At 80x24 there is room for three of the example's four tenants, at 120x40 for all.
+	for size, want := range map[[2]int]string{{80, 24}: "3 of 4 tenants", {200, 60}: " tenant "} {
+		s := newSession(t, Options{Sources: exampleSources(t)[:1]}, size[0], size[1]).at(0.4)
+		if got := s.screen(); !strings.Contains(got, want) {
+			t.Errorf("%v: no %q in\n%s", size, want, got)
+		}
+	}
+}

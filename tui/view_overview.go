@@ -233,7 +233,14 @@ func (m *model) metricList(s *side) [][2]string {
 func (m *model) drawTenants(a area, f *history.Frame) {
 	nw := min(max(a.w/5, 8), 24)
 	x := 1
-	a.fit(x, 0, nw, style{bold: true}, "tenant")
+	title := "tenant"
+	if shown := min(len(f.Groups), a.h-1); shown < f.AllGroups {
+		title = fmt.Sprintf("%d of %d tenants", shown, f.AllGroups)
+		if len(title) > nw {
+			title = fmt.Sprintf("%d/%d tenants", shown, f.AllGroups)
+		}
+	}
+	a.fit(x, 0, nw, style{bold: true}, title)
 	a.right(x+nw, 0, 9, style{bold: true}, "running")
 	a.right(x+nw+9, 0, 9, style{bold: true}, "queued")
 	a.right(x+nw+18, 0, 9, style{bold: true}, "done")

@@ -33,7 +33,7 @@ func (r *Record) Look(q Query) Frame {
 		f.Waits = r.cur.distribution()
 	}
 	if q.Groups > 0 {
-		f.Groups = r.groups(q.Groups)
+		f.Groups, f.AllGroups = r.groups(q.Groups)
 	}
 	if q.Nodes != nil {
 		f.Nodes = r.nodesPage(q.Nodes)
@@ -165,7 +165,7 @@ func (r *Record) bucket(a, b *tally, d float64) Bucket {
 }
 
 // groups returns the tenants with most at stake, by name.
-func (r *Record) groups(n int) []Group {
+func (r *Record) groups(n int) (largest []Group, all int) {
 	var gs []Group
 	for i := range r.cur.group {
 		g := r.cur.group[i]
@@ -178,7 +178,7 @@ func (r *Record) groups(n int) []Group {
 	slices.SortFunc(gs, func(a, b Group) int {
 		return cmp.Or(cmp.Compare(b.GPU, a.GPU), cmp.Compare(b.CPU, a.CPU), cmp.Compare(b.Queued, a.Queued), cmp.Compare(a.Name, b.Name))
 	})
-	return gs[:min(n, len(gs))]
+	return gs[:min(n, len(gs))], len(gs)
 }
 
 func (r *Record) nodesPage(q *NodesQuery) NodesPage {

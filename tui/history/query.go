@@ -107,15 +107,16 @@ type Frame struct {
 	Use      Use
 	Metrics  Metrics
 
-	Curves []Bucket
-	Waits  Distribution
-	Groups []Group
-	Nodes  NodesPage
-	List   TasksPage
-	Task   *TaskDetail
-	Gantt  GanttPage
-	DAG    DAGPage
-	Events EventsPage
+	Curves    []Bucket
+	Waits     Distribution
+	Groups    []Group // the largest tenants
+	AllGroups int     // tenants in all
+	Nodes     NodesPage
+	List      TasksPage
+	Task      *TaskDetail
+	Gantt     GanttPage
+	DAG       DAGPage
+	Events    EventsPage
 }
 
 // Counts says how many of the submitted tasks stand where, by phase.
