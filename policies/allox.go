@@ -22,7 +22,7 @@ import (
 //
 // The matching is O(Head^3) at every decision with free GPUs, where the paper's is O(n^3) in all the jobs: that is why it takes longer than a line in some order.
 type AlloX struct {
-	Head     int     // jobs that are matched, at least 1
+	Head     int     // jobs that are matched; less than 1 is 1
 	Patience float64 // multiples of its run time
 
 	cpu    List
@@ -52,6 +52,7 @@ type alloxSlot struct {
 
 // Observe keeps the line.
 func (p *AlloX) Observe(s *sched.State, e sched.Event) {
+	p.cpu.Skip = true
 	switch e.Kind {
 	case sched.TaskReady:
 		if s.Demand(e.Task).Need.GPUs > 0 {
@@ -94,7 +95,7 @@ func (p *AlloX) someFree(r *sched.Round) bool {
 // turn takes the head of the line, starts who is to start, puts the others back, and reports whether anybody started.
 func (p *AlloX) turn(r *sched.Round) bool {
 	p.jobs = p.jobs[:0]
-	for len(p.jobs) < p.Head && p.line.Len() > 0 {
+	for len(p.jobs) < max(p.Head, 1) && p.line.Len() > 0 {
 		p.jobs = append(p.jobs, p.line.Pop())
 	}
 	p.measure(r.State)
@@ -313,6 +314,6 @@ var alloxEntry = Entry{
 		{Name: "patience", Default: "20", About: "multiples of its run time after which a waiting job goes first"},
 	},
 	New: func(a Args) (sched.Policy, error) {
-		return &AlloX{Head: int(a.Float("head")), Patience: a.Float("patience"), cpu: List{Skip: true}}, nil
+		return &AlloX{Head: int(a.Float("head")), Patience: a.Float("patience")}, nil
 	},
 }

@@ -17,7 +17,7 @@ type Level func(s *sched.State, t sched.TaskID, attained time.Duration) (rank in
 // does not fit is passed over, and running tasks that come later are stopped as by Preemptive. A running task comes to its next step at a time that
 // is known, so a decision is only asked for when that lets a waiting task stop it. Where nothing waits nobody is woken.
 type Attained struct {
-	Level   Level
+	Level   Level         // must be set
 	Strict  bool          // a task stops later ones of its own rank too; else only of larger ranks
 	Queues  bool          // each rank is a queue; see key. Ranks must be below 2^19 then, and Strict false
 	Promote float64       // a task that waits counts as new once its time waited is that times its time served, and so its next attempt; 0: never

@@ -14,6 +14,8 @@ import (
 // Where we differ: of nodes that would run the critical path in equal time, that on which its first task finishes first, or runs already; a
 // critical task that fits on no one node, or not on that one, is placed as the others are; a job of one task has no path that would be
 // worth a queue for the fastest node, and is placed as by HEFT. Otherwise as HEFT, also its complexity, O(e x p).
+//
+// Make one with NewCPOP.
 type CPOP struct {
 	planner
 	cost, up, down []int64

@@ -13,6 +13,8 @@ import (
 // Where we differ: the paper has one pool of resources and stops when the next task does not fit. So does skip=false; by default tasks
 // that do not fit on any node now are passed over. Nodes that are down count as capacity, and a resource that the cluster does not state
 // as none. Equal shares, of which the paper says nothing, are decided for whose first task has waited longest.
+//
+// Make one with NewDRF.
 type DRF struct {
 	tenants
 	weights weights
@@ -55,8 +57,8 @@ func ratio(held, of int64) float64 {
 	return float64(held) / float64(of)
 }
 
-// NewDRF returns the policy.
-func NewDRF(place Place, skip bool, w weights) *DRF {
+// NewDRF returns the policy. place may be nil: first fit. skip says whether what does not fit is passed over; tenants that are not in w weigh 1.
+func NewDRF(place Place, skip bool, w []TenantWeight) *DRF {
 	p := &DRF{tenants: newTenants(place, skip), weights: w}
 	p.started = p.take
 	return p

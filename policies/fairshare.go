@@ -21,6 +21,8 @@ import (
 // As all uses decay alike, the order of two tenants changes by charges alone: instead of letting old uses shrink, a charge at time t grows by
 // 2^(t/HalfLife). It is kept as a whole number of milliseconds x 1/1000 GPU by the half-life in which it fell, so that sums do not depend
 // on their order; what is older than 64 half-lives counts nothing.
+//
+// Make one with NewFairShare.
 type FairShare struct {
 	tenants
 	weights  weights
@@ -52,8 +54,8 @@ type charge struct {
 	ms    int64   // its estimate, grown
 }
 
-// NewFairShare returns the policy.
-func NewFairShare(place Place, skip bool, w weights, halfLife time.Duration) *FairShare {
+// NewFairShare returns the policy. place may be nil: first fit. skip says whether what does not fit is passed over; tenants that are not in w weigh 1.
+func NewFairShare(place Place, skip bool, w []TenantWeight, halfLife time.Duration) *FairShare {
 	p := &FairShare{tenants: newTenants(place, skip), weights: w, halfLife: halfLife}
 	p.started = p.take
 	return p

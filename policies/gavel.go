@@ -96,6 +96,7 @@ const (
 
 // Observe keeps the jobs.
 func (p *Gavel) Observe(s *sched.State, e sched.Event) {
+	p.cpu.Skip = true
 	switch e.Kind {
 	case sched.NodeUp, sched.NodeDown:
 		p.stale, p.lost = true, true
@@ -441,7 +442,7 @@ var gavelEntry = Entry{
 		if round <= 0 {
 			round = 6 * time.Minute
 		}
-		return &Gavel{Objective: a.Text("objective"), Round: round, Blind: !a.Bool("aware"), Weights: a.Bool("weights"), cpu: List{Skip: true}}, nil
+		return &Gavel{Objective: a.Text("objective"), Round: round, Blind: !a.Bool("aware"), Weights: a.Bool("weights")}, nil
 	},
 }
 

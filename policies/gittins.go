@@ -21,6 +21,8 @@ import (
 //
 // The index is worked out at steps of attained service, at which a task may be stopped too: cells that hold equal parts of the samples and of their
 // service together. Who has attained more than every sample comes last.
+//
+// Make one with NewGittins.
 type Gittins struct {
 	Attained
 	Cells int

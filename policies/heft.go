@@ -14,6 +14,8 @@ import (
 //
 // The paper's complexity is O(e x p) for e edges and p nodes, each task being tried on each node, and here a search of a node's gaps comes on top; a line in some
 // order (fifo) looks at a task only when there is room. So it is for thousands of tasks, not millions; the same holds of CPOP and PEFT.
+//
+// Make one with NewHEFT.
 type HEFT struct {
 	planner
 	cost []int64

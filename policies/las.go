@@ -9,6 +9,8 @@ import (
 // LAS is preemptive list scheduling by whole quanta of attained time, the fewest first, ties to the lower TaskID: what does not fit is passed over, and running tasks
 // of later quanta are stopped as by Preemptive, those first that have attained most, ties to the larger TaskID. All running tasks attain alike, so that their order stands
 // still, and a decision is only asked for when one comes to a quantum at which a waiting task may stop it. Where nothing waits nobody is woken.
+//
+// Make one with NewLAS.
 type LAS struct {
 	list   Preemptive
 	quanta quanta

@@ -17,6 +17,8 @@ import (
 //
 // A trial places what follows on every node, for every node: a plan of n tasks takes O(n x c x p^2) for c successors a task and p nodes, with depth all
 // O(n^2 x p^2), where HEFT takes O(e x p), and every decision makes one. So it is for single workflows.
+//
+// Make one with NewLookahead.
 type Lookahead struct {
 	HEFT
 	All    bool // depth all

@@ -13,6 +13,8 @@ import (
 //
 // Where we differ: means are over the nodes that may run the task. Otherwise as HEFT, also its complexity, O(e x p), which the
 // table has as well.
+//
+// Make one with NewPEFT.
 type PEFT struct {
 	planner
 	oct   []int64 // by task less the first, and node

@@ -13,7 +13,7 @@ import (
 // keys, and does not look at all running tasks for it: those of every node are kept in the order in which they would be stopped, and, for each
 // demand that found no room, a tree over the nodes knows which of them the search would reach first.
 type Preemptive struct {
-	Key   Key
+	Key   Key   // must be set
 	Falls bool  // the key is ShortestRemaining: it falls as a task runs, all at one speed
 	Sinks bool  // the key falls as a task runs, at speeds that differ. Without Falls and Sinks it must not change, but with an Updated estimate
 	Mild  bool  // a task stops none of the same key

@@ -14,6 +14,8 @@ import (
 // Where we differ: Helios blends a rolling estimate (jobs of the user with a like name, recent ones more) with gradient-boosted trees trained on
 // months of logs. Here it is the mean time that done tasks have held, first of the same tenant and kind, else of the tenant, else of all, else,
 // at the very beginning, the estimate; see predictor. A task without GPUs counts its cores.
+//
+// Make one with NewQSSF.
 type QSSF struct {
 	List
 	predictor predictor

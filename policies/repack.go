@@ -12,7 +12,7 @@ import (
 // elsewhere. It is what simulators do that clear the cluster at every event, as Muri's: what runs never keeps a better task out by where it stands, and
 // migration is taken to be free. An event costs O(n log n) for n open tasks.
 type Repack struct {
-	Key   Key
+	Key   Key   // must be set
 	Place Place // nil: first fit
 
 	ready  []sched.TaskID

@@ -364,13 +364,14 @@ var weightsParam = Param{
 	Form: func(v string) error { _, err := parseWeights(v); return err }, Example: "red:2/blue:0.5",
 }
 
-// weights are those of the tenants that are named.
-type weights []weight
-
-type weight struct {
-	tenant string
-	weight float64
+// TenantWeight says what a tenant is entitled to, as many times as who is not named. It must be above 0.
+type TenantWeight struct {
+	Tenant string
+	Weight float64
 }
+
+// weights are those of the tenants that are named.
+type weights []TenantWeight
 
 // parseWeights reads the value of weightsParam.
 func parseWeights(text string) (weights, error) {
@@ -388,10 +389,10 @@ func parseWeights(text string) (weights, error) {
 		if err != nil || !(w >= 1e-6 && w <= 1e6) {
 			return nil, errors.New("must have weights from 1e-6 to 1e6")
 		}
-		if slices.ContainsFunc(out, func(o weight) bool { return o.tenant == name }) {
+		if slices.ContainsFunc(out, func(o TenantWeight) bool { return o.Tenant == name }) {
 			return nil, fmt.Errorf("must name each tenant once, and has %q twice", name)
 		}
-		out = append(out, weight{name, w})
+		out = append(out, TenantWeight{name, w})
 	}
 	return out, nil
 }
@@ -399,8 +400,8 @@ func parseWeights(text string) (weights, error) {
 // of returns the weight of a tenant.
 func (w weights) of(s *sched.State, tenant sched.TenantID) float64 {
 	for i := range w {
-		if w[i].tenant == s.Table().Tenants[tenant] {
-			return w[i].weight
+		if w[i].Tenant == s.Table().Tenants[tenant] {
+			return w[i].Weight
 		}
 	}
 	return 1

@@ -21,6 +21,8 @@ import (
 // estimates are believed. An app is one task (a gang is one), with all GPUs that it asks for or none. T_ideal has the cluster to itself instead
 // of 1/N of it, as in the paper: N is common to all. A task past its estimate counts as if it ended now. Between two events leases are looked
 // at once a lease.
+//
+// Make one with NewThemis.
 type Themis struct {
 	Lease time.Duration
 	Skip  bool // pass over what finds no room
