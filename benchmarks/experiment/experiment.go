@@ -541,7 +541,7 @@ func (o *Options) one(ctx context.Context, wk *work, p int, first, waits bool, p
 		}
 	}
 	if r.Unfinished > 0 && c.Horizon == 0 {
-		return nil, Unfinished(r, len(w.Tasks))
+		return nil, Unfinished(r, w)
 	}
 	s := &single{row: Measure(c, r, o.Sim.WarmUp, &wk.bound)}
 	if waits {
@@ -556,9 +556,16 @@ func (o *Options) one(ctx context.Context, wk *work, p int, first, waits bool, p
 // NothingChecked is the note of a run whose schedules were to be checked and could not be.
 const NothingChecked = "nothing was checked: the checkers cannot judge a schedule that --horizon cuts"
 
-// Unfinished is the error of a run, without a horizon, that did not finish all of n tasks.
-func Unfinished(r *sim.Result, n int) error {
-	return fmt.Errorf("%d of %d tasks were never finished: the policy left them waiting though nothing else could happen", r.Unfinished, n)
+// Unfinished is the error of a run, without a horizon, that did not finish all tasks. It names the first that waits for nothing but the policy.
+func Unfinished(r *sim.Result, w *traces.Workload) error {
+	first := ""
+	for t := range sched.TaskID(w.Len()) {
+		if o := r.Outcome(t); !o.Phase.Over() && o.Ready != sched.Never {
+			first = fmt.Sprintf(" (the first of them: %s, which was ready at %.9g s and is %s)", w.TaskNames.At(int(t)), o.Ready.Seconds(), o.Phase)
+			break
+		}
+	}
+	return fmt.Errorf("%d of %d tasks were never finished%s: the policy left them waiting though nothing else could happen", r.Unfinished, w.Len(), first)
 }
 
 // Violations returns an error that tells what the independent checkers found wrong with a run, or nil.

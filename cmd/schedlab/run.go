@@ -170,7 +170,7 @@ func (o *runOutputs) simulate(cmd *cobra.Command, opt experiment.Options, w *tra
 		}
 	}
 	if res.Unfinished > 0 && c.Horizon == 0 {
-		return row, fmt.Errorf("%s: %w", spec, experiment.Unfinished(res, len(w.Tasks)))
+		return row, fmt.Errorf("%s: %w", spec, experiment.Unfinished(res, w))
 	}
 	bound, err := graph.LowerBound(w.Table, w.Run, w.RunOn, c.Nodes)
 	if err != nil {

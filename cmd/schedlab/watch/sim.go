@@ -35,7 +35,7 @@ func Simulate(ctx context.Context, c sim.Config, info tui.Info) *Run {
 		case c.Horizon != 0:
 			rec.Cut(c.Horizon)
 		case res.Unfinished > 0:
-			return fmt.Errorf("%s: %w", info.Policy, experiment.Unfinished(res, len(c.Workload.Tasks)))
+			return fmt.Errorf("%s: %w", info.Policy, experiment.Unfinished(res, c.Workload))
 		}
 		if res.OutOfMemory > 0 || !allDone(res, len(c.Workload.Tasks)) {
 			r.bound(0) // it is one of the time for all work
