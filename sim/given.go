@@ -23,8 +23,13 @@ func (c *Config) given() error {
 	case c.Overhead < 0:
 		return errors.New("the overhead of a start after a preemption must not be negative")
 	}
-	if t := firstNegative(w.Run); t >= 0 {
-		return fmt.Errorf("%s: task %s has a negative run time, %s", w.Source, w.TaskNames.At(t), w.Run[t])
+	if c.Window != nil { // else noTime tells of it, and costs nothing before: an end before its start never comes
+		if err := c.negative(); err != nil {
+			return err
+		}
+	}
+	if t := firstNegative(c.Estimates); t >= 0 {
+		return fmt.Errorf("%s: task %s has a negative estimate, %s", w.Source, w.TaskNames.At(t), c.Estimates[t])
 	}
 	for _, f := range c.Faults {
 		switch {
@@ -39,14 +44,15 @@ func (c *Config) given() error {
 	return nil
 }
 
+// negative reports a run time below 0.
+func (c *Config) negative() error {
+	if t := firstNegative(c.Workload.Run); t >= 0 {
+		return fmt.Errorf("%s: task %s has a negative run time, %s", c.Workload.Source, c.Workload.TaskNames.At(t), c.Workload.Run[t])
+	}
+	return nil
+}
+
 // firstNegative returns the place of the first that is negative, or -1.
 func firstNegative(all []time.Duration) int {
-	signs := time.Duration(0) // of them all: a workload is looked through before every run
-	for _, d := range all {
-		signs |= d
-	}
-	if signs >= 0 {
-		return -1
-	}
 	return slices.IndexFunc(all, func(d time.Duration) bool { return d < 0 })
 }

@@ -320,6 +320,9 @@ func (r *run) maxQuiet() int64 { return 1_000_000 + 100*int64(len(r.tb.Tasks)) }
 
 // noTime is the error of so many decisions of one instant.
 func (r *run) noTime(now sched.Time) error {
+	if err := r.negative(); err != nil {
+		return err
+	}
 	out := r.k.Orders()
 	if len(out) == 0 {
 		return fmt.Errorf("the policy asks to be woken without end at %.9g s: a wish that is not after the present comes at once", now.Seconds())

@@ -20,18 +20,17 @@ func TestNewRefusesATableThatWouldBreakItLater(t *testing.T) {
 		t.Fatal(err)
 	}
 	for want, breakIt := range map[string]func(tb *Table){
-		"gang":                        func(tb *Table) { tb.Demands[0].Gang = 0 },
-		"negative need":               func(tb *Table) { tb.Demands[0].Need.Mem = -1 },
-		"GPUs of 0":                   func(tb *Table) { tb.Demands[0].Need.GPUMilli = 0 },
-		"GPUs of 500":                 func(tb *Table) { tb.Demands[0].Need = Need{GPUs: 2, GPUMilli: 500} },
-		"no demand 7":                 func(tb *Table) { tb.Classes[0].Demand = 7 },
-		"no class -1":                 func(tb *Table) { tb.Tasks[1].Class = -1 },
-		"estimates":                   func(tb *Table) { tb.Estimates = tb.Estimates[:1] },
-		"task 2: a negative estimate": func(tb *Table) { tb.Estimates[1] = -1 },
-		"1 deadlines":                 func(tb *Table) { tb.Deadlines = []Time{Never} },
-		"3 deadlines":                 func(tb *Table) { tb.Deadlines = []Time{Never, 5, 6} },
-		"0 deadlines":                 func(tb *Table) { tb.Deadlines = []Time{} },
-		"or edges":                    func(tb *Table) { tb.SuccOff, tb.PredOff = []int32{0, 0}, []int32{0, 0} },
+		"gang":          func(tb *Table) { tb.Demands[0].Gang = 0 },
+		"negative need": func(tb *Table) { tb.Demands[0].Need.Mem = -1 },
+		"GPUs of 0":     func(tb *Table) { tb.Demands[0].Need.GPUMilli = 0 },
+		"GPUs of 500":   func(tb *Table) { tb.Demands[0].Need = Need{GPUs: 2, GPUMilli: 500} },
+		"no demand 7":   func(tb *Table) { tb.Classes[0].Demand = 7 },
+		"no class -1":   func(tb *Table) { tb.Tasks[1].Class = -1 },
+		"estimates":     func(tb *Table) { tb.Estimates = tb.Estimates[:1] },
+		"1 deadlines":   func(tb *Table) { tb.Deadlines = []Time{Never} },
+		"3 deadlines":   func(tb *Table) { tb.Deadlines = []Time{Never, 5, 6} },
+		"0 deadlines":   func(tb *Table) { tb.Deadlines = []Time{} },
+		"or edges":      func(tb *Table) { tb.SuccOff, tb.PredOff = []int32{0, 0}, []int32{0, 0} },
 		"cycle: 2 -> 2": func(tb *Table) {
 			tb.SuccOff, tb.PredOff, tb.Succ, tb.Pred = []int32{0, 0, 1}, []int32{0, 0, 1}, []TaskID{1}, []TaskID{1}
 		},

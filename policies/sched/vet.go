@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 )
 
 // vetted counts the entries of the table that have been looked at: tasks below it are free of cycles.
@@ -45,14 +44,6 @@ func (k *Kernel) vet(from, end int) error {
 	}
 	if tb.Deadlines != nil && len(tb.Deadlines) != len(tb.Tasks) {
 		return fmt.Errorf("the table has %d tasks and %d deadlines: a task without one has Never, and no deadlines are nil", len(tb.Tasks), len(tb.Deadlines))
-	}
-	signs := time.Duration(0) // of all estimates together: tables are large
-	for _, d := range tb.Estimates[from:end] {
-		signs |= d
-	}
-	if signs < 0 {
-		t := from + slices.IndexFunc(tb.Estimates[from:end], func(d time.Duration) bool { return d < 0 })
-		return fmt.Errorf("task %s: a negative estimate, %s", tb.TaskNames.At(t), tb.Estimates[t])
 	}
 	tasks, classes := tb.Tasks[from:end], uint(len(tb.Classes))
 	for i := range tasks {
