@@ -497,3 +497,14 @@ func FuzzCheckCSVNeverPanics(f *testing.F) {
 		_, _, _ = checkText(c, text)
 	})
 }
+
+// TestAWholeNanosecondOnAFastNodeIsManyOnASlowOne: half of a third of a second, rounded to whole ns, leaves 12 ns more of 10 s than half of them.
+func TestAWholeNanosecondOnAFastNodeIsManyOnASlowOne(t *testing.T) {
+	const slow, fast, run = 10 * time.Second, 333_333_333 * time.Nanosecond, 500 * time.Millisecond
+	kept := []part{part{}.plus(time.Second, 2*slow, slow, run).plus(166_666_667, fast, fast, run)}
+	for held, right := range map[time.Duration]bool{4_000_000_012: true, 4_000_000_500: false, 3_999_999_500: false} {
+		if got := cutRight(kept, held, []time.Duration{0}, 2*slow, slow, slow, run, run, 0); got != right {
+			t.Errorf("a task that has used up a tenth and a half of its estimate is cut after %s of the last attempt: right %v, want %v", held, got, right)
+		}
+	}
+}

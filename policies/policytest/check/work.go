@@ -103,6 +103,7 @@ type part struct {
 	done, slack float64
 	late        float64 // of done, may be waiting to be told
 	est         float64 // share of the estimate
+	rough       float64 // of est, may be rounding, of whole ns on nodes where it is short
 	spent       time.Duration
 	n           int // attempts that count
 }
@@ -249,6 +250,7 @@ func (p part) plus(d, full, est, run time.Duration) part {
 	p.n++
 	if est > 0 {
 		p.est += float64(d) / float64(est)
+		p.rough += 2 / float64(est)
 	}
 	if full <= 0 {
 		return p
@@ -312,7 +314,7 @@ func cutRight(kept []part, held time.Duration, overheads []time.Duration, full, 
 			switch {
 			// More than the estimate may have been used up on nodes where it covers the run, which cut nothing; there is then nothing left here.
 			case d == 0 && p.est >= 1,
-				math.Abs(q.est-1) <= float64(slack)/float64(max(lo, 1))+1e-9,
+				math.Abs(q.est-1) <= float64(slack)/float64(max(lo, 1))+q.rough+1e-9,
 				math.Abs(q.done*float64(run)-float64(estimate)) <= float64(slack)+1e-9*float64(estimate),
 				q.spent >= lo-slack && q.spent <= hi+slack:
 				return true
