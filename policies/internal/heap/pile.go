@@ -103,11 +103,11 @@ func (p *Pile) Push(h *Heap, it Item) {
 // room makes room for some more items at the end of a line.
 func (p *Pile) room(line Heap, more int) Heap {
 	n := len(line)
-	if front := min(p.gone/2, nearEnd); p.gone > n/2 && cap(p.store) >= front+n+more { // some room is left there
+	if front := min(p.gone/2, nearEnd, cap(p.store)-n-more); p.gone > n/2 && front >= 0 { // some room is left there
 		line = p.store[:front+copy(p.store[front:front+n], line)][front:]
 		p.gone = front
 	} else {
-		line = slices.Grow(line, max(n, more)+8)
+		line = slices.Grow(line, n+more+8)
 		p.store, p.gone = line[:0], 0
 	}
 	return line

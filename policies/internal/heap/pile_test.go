@@ -84,6 +84,30 @@ func TestAPileGivesTheSmallestWhateverTheOrderOfPushes(t *testing.T) {
 	})
 }
 
+func TestAPileAllocatesNothingOnceItHasItsSize(t *testing.T) {
+	for _, n := range []int{300, 2000, 14_000} {
+		rng := rand.New(rand.NewPCG(1, 2))
+		var p Pile
+		var h Heap
+		next := sched.TaskID(0)
+		for range n {
+			p.Push(&h, Item{Key: rng.Int64N(2e11) - 1e15, Task: next})
+			next++
+		}
+		step := func() {
+			for range 20 * n {
+				it, _ := p.Pop(&h)
+				p.Push(&h, Item{Key: it.Key + rng.Int64N(2e11), Task: next})
+				next++
+			}
+		}
+		step()
+		if got := testing.AllocsPerRun(5, step); got > 0 {
+			t.Errorf("%v allocations in %d pops and pushes of %d items", got, 20*n, n)
+		}
+	}
+}
+
 // BenchmarkPile takes the first of 14000 items out and puts one in that comes after it, as ready tasks of a workflow by their b-levels do.
 func BenchmarkPile(b *testing.B) {
 	const n = 14_000
