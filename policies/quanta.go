@@ -103,7 +103,6 @@ func (m *quanta) take(s *sched.State, l *Preemptive) {
 	if m.next > s.Now() {
 		return
 	}
-	m.last = sched.Never // those that have come to pass are followed by later ones
 	for i := range m.rises {
 		q := &m.rises[i]
 		if q.next > s.Now() {
