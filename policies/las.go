@@ -60,7 +60,7 @@ func (p *LAS) Decide(r *sched.Round) {
 var lasEntry = Entry{
 	Name: "las", Summary: "Least attained service first (foreground-background), by quanta, preemptive.", Placed: true, Starves: true,
 	About: "The fewest whole quanta of attained time first, ties in the order of submission; no estimate is looked at. A task that came to a new quantum is " +
-		"stopped if a task with fewer waits and that makes room, who has attained most before others; within a quantum none is stopped for its equals, so each stop costs a quantum of service or an arrival. " +
+		"stopped if a task with fewer waits and that makes room, of several the one that has attained most first; within a quantum none is stopped for its equals, so each stop costs a quantum of service or an arrival. " +
 		"Tasks that have attained the same share the nodes in turn, a quantum each. A long task may starve while shorter ones keep coming. " +
 		"Where each start costs more than a quantum before work begins (a fetch, a restore), tasks may stop each other without end: choose a longer one.",
 	Source: "Foreground-background of Kleinrock, Queueing Systems II, 1976, section 4.6; LAS of Rai, Urvoy-Keller & Biersack, SIGMETRICS 2003; by quanta where they share.",
