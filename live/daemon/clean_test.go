@@ -30,6 +30,9 @@ func TestLogsOfJobsThatAreOverGoAndNothingElseDoes(t *testing.T) {
 	if c, err := d.Clean(t.Context(), Who{12345}, Clean{}); err != nil || c.Tasks != 0 {
 		t.Errorf("another user removes %+v, %v", c, err)
 	}
+	if c, err := d.Clean(t.Context(), Who{0}, Clean{OlderS: 3600}); err != nil || c.Tasks != 0 {
+		t.Errorf("removed of jobs that have been over for less than an hour: %+v, %v", c, err)
+	}
 	dry, err := d.Clean(t.Context(), Who{0}, Clean{DryRun: true})
 	if text, err := log("1"); err != nil || text != "words\n" {
 		t.Errorf("after a dry run the log is %q, %v", text, err)
